@@ -1,0 +1,1 @@
+//! The client that the console, the CLI and scripts use.

@@ -1,0 +1,1 @@
+//! The outside contract: hanse.v1.

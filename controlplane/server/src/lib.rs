@@ -1,0 +1,1 @@
+//! API, reconcilers and secrets of a replica.

@@ -1,0 +1,1 @@
+//! The domain: state and the one door through which it changes.

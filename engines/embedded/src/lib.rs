@@ -1,0 +1,1 @@
+//! The engine that drives the node in this binary.

@@ -1,0 +1,1 @@
+//! The thin shell of consensus and storage.
