@@ -1,1 +1,288 @@
 //! What every adapter can do.
+//!
+//! An adapter is the driver for one kind of infrastructure; an [`Adapter`] value stands for *one host* reached through
+//! it. The layers above cannot tell adapters apart: they put artifacts and files on the host, run the artifact for a
+//! moment, keep a process supervised, look at it, and open a stream to a port of the host.
+//!
+//! Every act is idempotent by its key: [`Adapter::ensure`] creates or adopts, [`Adapter::remove`] of what is not there
+//! is a success. An outcome that cannot be known is [`AdapterError::Unknown`]: the caller looks again, it never assumes.
+//!
+//! What an adapter never does: decide (no retries beyond one call's connection, no placement, no restart of a process
+//! by itself), keep state that a new leader would need, or build a shell string from input.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A byte stream to a port of the host (an SSH channel or a TCP connection).
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// How a call on an adapter failed, by what the caller should do next.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    /// Nothing happened and trying again later may help (host unreachable, connection refused, time-out before sending).
+    #[error("{subject}: {reason}")]
+    Transient {
+        /// What failed (host, file, instance).
+        subject: String,
+        /// Why, in words an operator can act on.
+        reason: String,
+    },
+    /// The host or its keeper said no: wrong host key, credential refused, permission. A person must act.
+    #[error("{subject}: {reason}")]
+    Denied {
+        /// What was refused.
+        subject: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The request can never succeed as it is (bad path, checksum differs, port in use). A person must act.
+    #[error("{subject}: {reason}")]
+    Invalid {
+        /// What is wrong.
+        subject: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The call was sent and no answer came: it may or may not have happened. Look again before acting.
+    #[error("{subject}: outcome unknown: {reason}")]
+    Unknown {
+        /// What was asked.
+        subject: String,
+        /// What was seen instead of an answer.
+        reason: String,
+    },
+}
+
+/// Result of an adapter's call.
+pub type Result<T> = std::result::Result<T, AdapterError>;
+
+/// Names one supervised process for ever: the cluster that owns it and the object it realises
+/// (`consortium.chain.node`). Letters, digits, `-` and `.` only; see [`InstanceKey::new`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct InstanceKey {
+    cluster: String,
+    object: String,
+}
+
+/// Longest cluster or object name in an [`InstanceKey`], so that it fits into a file name.
+pub const KEY_PART_MAX: usize = 200;
+
+impl InstanceKey {
+    /// Returns the key, or `None` if a part is empty, longer than [`KEY_PART_MAX`], starts with a dot, or has a
+    /// character other than ASCII letters, digits, `-` and `.`.
+    pub fn new(cluster: &str, object: &str) -> Option<Self> {
+        let ok = |s: &str| {
+            !s.is_empty()
+                && s.len() <= KEY_PART_MAX
+                && !s.starts_with('.')
+                && !s.contains("..")
+                && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+        };
+        (ok(cluster) && ok(object)).then(|| Self { cluster: cluster.into(), object: object.into() })
+    }
+
+    /// The owning cluster.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The object realised.
+    pub fn object(&self) -> &str {
+        &self.object
+    }
+}
+
+impl std::fmt::Display for InstanceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.cluster, self.object)
+    }
+}
+
+/// A program in the local artifact store, by content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// SHA-256 of the file, 64 lower-case hex digits.
+    pub sha256: String,
+    /// Where the file is on this replica.
+    pub path: PathBuf,
+}
+
+/// A file of an instance's home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSpec {
+    /// Relative to the instance's home; no `..`, not absolute.
+    pub path: String,
+    /// Unix permission bits, e.g. `0o600`.
+    pub mode: u32,
+    /// Whole content.
+    pub content: Vec<u8>,
+}
+
+/// A short run of the artifact inside an instance's home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Content hash of an artifact already put on the host.
+    pub artifact_sha256: String,
+    /// Arguments, never interpreted by a shell. `{home}` in an argument becomes the absolute home of the instance.
+    pub args: Vec<String>,
+    /// Killed after this.
+    pub timeout: Duration,
+}
+
+/// What a short run left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOutput {
+    /// Exit code, or `None` if a signal or the time-out ended it.
+    pub code: Option<i32>,
+    /// Standard output, cut at a limit.
+    pub stdout: String,
+    /// Standard error, cut at a limit.
+    pub stderr: String,
+}
+
+/// The wish for one supervised process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// Its name for ever.
+    pub key: InstanceKey,
+    /// Goes up with every wished change or restart; a running process of an older generation is replaced.
+    pub generation: u64,
+    /// Content hash of the artifact to run, already on the host.
+    pub artifact_sha256: String,
+    /// Arguments (see [`RunSpec::args`]).
+    pub args: Vec<String>,
+    /// Environment, besides a minimal one.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What the host says of a supervised process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Its name.
+    pub key: InstanceKey,
+    /// The generation that was last ensured.
+    pub generation: u64,
+    /// Running, or how it ended.
+    pub run: RunState,
+}
+
+/// Whether the process of an instance lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunState {
+    /// Files are there, nothing was ever started.
+    Prepared,
+    /// Alive with this process id, since this Unix time.
+    Running {
+        /// Process id on the host.
+        pid: u32,
+        /// Start, milliseconds since 1970.
+        since_ms: u64,
+    },
+    /// Ended.
+    Exited {
+        /// Exit code, `None` for a signal.
+        code: Option<i32>,
+        /// Signal number, if one ended it.
+        signal: Option<i32>,
+        /// Last lines of its log, cut at a limit.
+        last_log: String,
+    },
+}
+
+/// What a host is, for enrolment and preflight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Kernel's host name.
+    pub hostname: String,
+    /// `uname` machine, e.g. `x86_64`.
+    pub arch: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Usable processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Free bytes on the file system of the instances.
+    pub disk_free_bytes: u64,
+    /// The host's clock, milliseconds since 1970.
+    pub clock_ms: u64,
+    /// Whether systemd supervises the instances (else our own supervisor does).
+    pub systemd: bool,
+}
+
+/// One host, whatever it is reached through.
+#[async_trait]
+pub trait Adapter: Send + Sync {
+    /// Returns what the host is.
+    ///
+    /// # Errors
+    /// Any [`AdapterError`]; nothing was changed.
+    async fn inspect(&self) -> Result<HostFacts>;
+
+    /// Puts `artifact` on the host unless its content is there already; checked by hash on the host.
+    ///
+    /// # Errors
+    /// `Invalid` if the local file does not have the hash it claims; else any. A partial upload is never used.
+    async fn put_artifact(&self, artifact: &Artifact) -> Result<()>;
+
+    /// Writes `files` into the home of `key` (made if missing), each replaced atomically; equal files stay untouched.
+    ///
+    /// # Errors
+    /// Any; some of the files may have been written, and doing it again completes them.
+    async fn put_files(&self, key: &InstanceKey, files: &[FileSpec]) -> Result<()>;
+
+    /// Runs the artifact for a moment in the home of `key` (made if missing) and returns what it printed.
+    ///
+    /// # Errors
+    /// `Unknown` if the connection ended before the answer.
+    async fn run(&self, key: &InstanceKey, spec: &RunSpec) -> Result<RunOutput>;
+
+    /// Makes the process of `spec` run: adopts one of the same generation that lives, replaces one of an older
+    /// generation, starts it otherwise. It survives the end of this connection.
+    ///
+    /// # Errors
+    /// `Invalid` if an instance of a *newer* generation is there (we are deposed); `Unknown` if no answer came.
+    async fn ensure(&self, spec: &InstanceSpec) -> Result<InstanceStatus>;
+
+    /// Returns what is known of `key`, `None` if the host has nothing of it.
+    ///
+    /// # Errors
+    /// Any; nothing was changed.
+    async fn look(&self, key: &InstanceKey) -> Result<Option<InstanceStatus>>;
+
+    /// Stops the process of `key`: asks, waits `grace`, then kills. Its files stay. Not running is a success.
+    ///
+    /// # Errors
+    /// `Unknown` if no answer came.
+    async fn stop(&self, key: &InstanceKey, grace: Duration) -> Result<()>;
+
+    /// Stops the process and deletes its home. Not there is a success.
+    ///
+    /// # Errors
+    /// `Unknown` if no answer came.
+    async fn remove(&self, key: &InstanceKey) -> Result<()>;
+
+    /// Returns everything on the host that belongs to `cluster`, in key order.
+    ///
+    /// # Errors
+    /// Any; nothing was changed.
+    async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>>;
+
+    /// Returns the last `lines` lines of the log of `key`.
+    ///
+    /// # Errors
+    /// Any; nothing was changed.
+    async fn tail(&self, key: &InstanceKey, lines: u32) -> Result<String>;
+
+    /// Opens a stream to `port` on the host's loopback.
+    ///
+    /// # Errors
+    /// `Transient` if nothing listens or the host is out of reach.
+    async fn dial(&self, port: u16) -> Result<Box<dyn Stream>>;
+}

@@ -1,1 +1,262 @@
 //! What every engine can do.
+//!
+//! An engine is the driver for one kind of ledger: it knows a ledger's keys, genesis, configuration, start, health and
+//! explorer, and reaches hosts only through an [`Adapter`]. Every act is idempotent: keys are made once on the host and
+//! stay there, the same genesis comes from the same inputs, and starting what runs is a success.
+//!
+//! What an engine never does: place nodes, retry, remember, or hold a node's private key.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use hanse_adapters_core::{Adapter, AdapterError, Artifact, InstanceKey, InstanceStatus};
+use serde::{Deserialize, Serialize};
+
+/// How an engine's call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The host said no or was out of reach; see the inner class.
+    #[error("host: {0}")]
+    Host(#[source] AdapterError),
+    /// The node answered with an error or with something that is not an answer.
+    #[error("{node}: {reason}")]
+    Node {
+        /// Which node.
+        node: String,
+        /// What it said and what to do.
+        reason: String,
+    },
+    /// What was asked for is not there (block, transaction, contract).
+    #[error("{0} is not on this chain")]
+    NotFound(String),
+    /// The input is wrong: names the field, the reason and what to do.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// Which field.
+        field: String,
+        /// Why and what to do.
+        reason: String,
+    },
+    /// The ledger cannot do this.
+    #[error("this ledger cannot {0}")]
+    Unsupported(String),
+}
+
+/// Result of an engine's call.
+pub type Result<T> = std::result::Result<T, EngineError>;
+
+/// One node as the engine needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// Its name for ever on its host.
+    pub key: InstanceKey,
+    /// Goes up with every wished change or restart.
+    pub generation: u64,
+    /// Where peers reach it.
+    pub host_address: String,
+    /// Port for peers, all addresses of the host.
+    pub p2p_port: u16,
+    /// Port for clients, loopback of the host.
+    pub rpc_port: u16,
+}
+
+/// What a node said of itself after its keys were made: the public half only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeIdentity {
+    /// The ledger's own name for the node, hex.
+    pub node_id: String,
+    /// Its public key, hex.
+    pub public_key: String,
+}
+
+/// The chain as the engine needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainPlan {
+    /// Numeric chain id (EIP-155).
+    pub chain_id: u64,
+    /// When the chain was ordered, milliseconds since 1970: the genesis time.
+    pub genesis_time_ms: u64,
+    /// Validated parameters of the template, by name.
+    pub parameters: BTreeMap<String, u64>,
+    /// Opening balances: address (0x, 40 hex) to amount in wei (decimal).
+    pub alloc: BTreeMap<String, String>,
+}
+
+/// A node and where its peers find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Who.
+    pub identity: NodeIdentity,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// What a running node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeHealth {
+    /// Latest block.
+    pub height: u64,
+    /// Its hash, 0x-hex.
+    pub block_hash: String,
+    /// When it was made, milliseconds since 1970.
+    pub block_time_ms: u64,
+    /// Connected peers.
+    pub peers: u32,
+    /// Still catching up.
+    pub syncing: bool,
+    /// Node software's version.
+    pub version: String,
+}
+
+/// A block for the explorer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Height.
+    pub height: u64,
+    /// Hash, 0x-hex.
+    pub hash: String,
+    /// Hash of the block before.
+    pub parent_hash: String,
+    /// Made at, milliseconds since 1970.
+    pub time_ms: u64,
+    /// State root, 0x-hex.
+    pub state_root: String,
+    /// Proposer's address or id.
+    pub proposer: String,
+    /// Gas used by all transactions.
+    pub gas_used: u64,
+    /// Hashes of the transactions, in order.
+    pub transactions: Vec<String>,
+}
+
+/// A transaction for the explorer; `block` is `None` while it waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// Hash, 0x-hex.
+    pub hash: String,
+    /// Height of its block.
+    pub block: Option<u64>,
+    /// Hash of its block.
+    pub block_hash: Option<String>,
+    /// Sender.
+    pub from: String,
+    /// Receiver; `None` creates a contract.
+    pub to: Option<String>,
+    /// Amount in wei, decimal.
+    pub value: String,
+    /// Sender's sequence number.
+    pub nonce: u64,
+    /// Input, 0x-hex.
+    pub input: String,
+    /// Whether it succeeded; `None` while it waits.
+    pub success: Option<bool>,
+    /// Gas used; `None` while it waits.
+    pub gas_used: Option<u64>,
+    /// Fee paid in wei, decimal; `None` while it waits.
+    pub fee: Option<String>,
+    /// Created contract's address.
+    pub contract: Option<String>,
+}
+
+/// An account for the explorer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Address, 0x-hex.
+    pub address: String,
+    /// Balance in wei, decimal.
+    pub balance: String,
+    /// Transactions sent.
+    pub nonce: u64,
+    /// Whether it has code.
+    pub is_contract: bool,
+    /// Height at which this was read.
+    pub height: u64,
+}
+
+/// How to name a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BlockRef {
+    /// The newest.
+    Latest,
+    /// By height.
+    Height(u64),
+    /// By hash, 0x-hex.
+    Hash(String),
+}
+
+/// One kind of ledger.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Name used in templates, e.g. `embedded`.
+    fn name(&self) -> &'static str;
+
+    /// The node software that [`Engine::prepare`] puts on hosts.
+    fn artifact(&self) -> &Artifact;
+
+    /// Installs the software and makes the node's keys on the host; the same node gives the same identity every time.
+    ///
+    /// # Errors
+    /// `Host`, or `Node` if the software answers with nonsense. Doing it again is safe.
+    async fn prepare(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeIdentity>;
+
+    /// Returns the genesis every node starts from: same inputs, same bytes. Validators are in the order given.
+    ///
+    /// # Errors
+    /// `Invalid` names the parameter.
+    fn genesis(&self, chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<Vec<u8>>;
+
+    /// Writes genesis and configuration. `peers` holds every node of the chain, this one included.
+    ///
+    /// # Errors
+    /// `Host`. Doing it again is safe.
+    async fn configure(
+        &self,
+        host: &dyn Adapter,
+        node: &NodePlan,
+        identity: &NodeIdentity,
+        genesis: &[u8],
+        peers: &[Peer],
+    ) -> Result<()>;
+
+    /// Makes the node's process run (see [`Adapter::ensure`]).
+    ///
+    /// # Errors
+    /// `Host`.
+    async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus>;
+
+    /// Asks the running node how it is.
+    ///
+    /// # Errors
+    /// `Host` if its port cannot be reached, `Node` if it answers with an error.
+    async fn health(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeHealth>;
+
+    /// Returns a block.
+    ///
+    /// # Errors
+    /// `NotFound`, `Host`, `Node`.
+    async fn block(&self, host: &dyn Adapter, node: &NodePlan, which: &BlockRef) -> Result<Block>;
+
+    /// Returns a transaction, waiting ones included.
+    ///
+    /// # Errors
+    /// `NotFound`, `Host`, `Node`.
+    async fn transaction(&self, host: &dyn Adapter, node: &NodePlan, hash: &str) -> Result<Transaction>;
+
+    /// Returns an account at the newest block.
+    ///
+    /// # Errors
+    /// `Invalid` (address), `Host`, `Node`.
+    async fn account(&self, host: &dyn Adapter, node: &NodePlan, address: &str) -> Result<Account>;
+
+    /// Sends a signed transaction (raw bytes) and returns its hash. Sending one that is known is a success.
+    ///
+    /// # Errors
+    /// `Node` with the ledger's reason if it refuses.
+    async fn send_raw(&self, host: &dyn Adapter, node: &NodePlan, raw: &[u8]) -> Result<String>;
+
+    /// Calls a contract without changing anything and returns what it returned.
+    ///
+    /// # Errors
+    /// `Node` with the revert reason.
+    async fn call(&self, host: &dyn Adapter, node: &NodePlan, to: &str, input: &[u8]) -> Result<Vec<u8>>;
+}
