@@ -1,1 +1,75 @@
-fn main() {}
+//! The repository's own chores: `cargo xtask ci|tidy|bench`.
+//!
+//! Each chore prints what it runs, changes no file of the repository, and fails with the first thing that is wrong.
+
+mod bench;
+mod tidy;
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+const HELP: &str = "cargo xtask <chore>
+  ci            everything a commit must pass: fmt, tidy, clippy, doc, tests
+  fast          the same without the tests
+  tidy          dependency table of ARCHITECTURE.md, file sizes, words that must not be committed
+  deny          licences, sources and banned crates (installs cargo-deny if it is missing)
+  bench build   time of a first release build on this machine
+";
+
+fn main() -> ExitCode {
+    match run(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["ci"] => {
+            fast()?;
+            step("nextest", cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]))
+        }
+        ["fast"] => fast(),
+        ["tidy"] => tidy::run(),
+        ["deny"] => deny(),
+        ["bench", rest @ ..] => bench::run(rest),
+        _ => bail!("unknown chore\n{HELP}"),
+    }
+}
+
+fn fast() -> Result<()> {
+    step("fmt", cargo(&["fmt", "--all", "--check"]))?;
+    tidy::run()?;
+    step("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    step("doc", doc)
+}
+
+fn deny() -> Result<()> {
+    let present = Command::new("cargo").args(["deny", "--version"]).output().is_ok_and(|o| o.status.success());
+    if !present {
+        step("install cargo-deny", cargo(&["install", "--locked", "cargo-deny"]))?;
+    }
+    step("deny", cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args);
+    command
+}
+
+fn step(name: &str, mut command: Command) -> Result<()> {
+    eprintln!("xtask: {name}");
+    let status = command.status().with_context(|| format!("{name}: cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{name} failed: {status}");
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! Figures that issues ask for, measured and printed with their conditions.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    match args {
+        ["build"] => build(),
+        _ => bail!("usage: cargo xtask bench build"),
+    }
+}
+
+/// A release build of the product from nothing, in a target folder of its own.
+fn build() -> Result<()> {
+    let target = tempfile::tempdir().context("make a target folder")?;
+    let start = Instant::now();
+    let status = Command::new("cargo")
+        .args(["build", "--release", "--locked", "--package", "hanse", "--target-dir"])
+        .arg(target.path())
+        .status()
+        .context("start cargo")?;
+    if !status.success() {
+        bail!("release build failed: {status}");
+    }
+    let seconds = start.elapsed().as_secs();
+    let size = std::fs::metadata(target.path().join("release/hanse")).context("look at the binary")?.len();
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    println!("{}", serde_json::json!({"bench": "build", "cores": cores, "seconds": seconds, "binary_bytes": size}));
+    Ok(())
+}
