@@ -3,6 +3,7 @@
 //! Each chore prints what it runs, changes no file of the repository, and fails with the first thing that is wrong.
 
 mod bench;
+mod parts;
 mod tidy;
 
 use std::process::{Command, ExitCode};
@@ -10,7 +11,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 
 const HELP: &str = "cargo xtask <chore>
-  ci            everything a commit must pass: fmt, tidy, clippy, doc, tests
+  ci            everything a commit must pass: parts, fmt, tidy, clippy, doc, tests
+  parts         installs the real parts that tests run against (sshd, cast)
   fast          the same without the tests
   tidy          dependency table of ARCHITECTURE.md, file sizes, words that must not be committed
   deny          licences, sources and banned crates (installs cargo-deny if it is missing)
@@ -31,10 +33,17 @@ fn run(args: &[String]) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["ci"] => {
+            let cast = parts::install()?;
             fast()?;
-            step("nextest", cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]))
+            let mut tests = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
+            tests.env("HANSE_CAST", cast);
+            step("nextest", tests)
         }
         ["fast"] => fast(),
+        ["parts"] => {
+            println!("{}", parts::install()?.display());
+            Ok(())
+        }
         ["tidy"] => tidy::run(),
         ["deny"] => deny(),
         ["bench", rest @ ..] => bench::run(rest),

@@ -33,7 +33,6 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
         &["hanse-adapters-core", "hanse-engines-core", "hanse-planner", "hanse-proto", "hanse-raft", "hanse-state"],
     ),
     ("hanse-fixtures", &[]),
-    ("hanse-tests", &[]),
     ("xtask", &[]),
 ];
 
@@ -107,7 +106,8 @@ fn tracked_files() -> Result<Vec<PathBuf>> {
 
 fn file_faults(path: &Path) -> Result<Vec<String>> {
     let is_rust = path.extension().is_some_and(|e| e == "rs");
-    let is_text = is_rust || path.extension().is_some_and(|e| matches!(e.to_str(), Some("md" | "toml" | "sh" | "proto")));
+    let is_text =
+        is_rust || path.extension().is_some_and(|e| matches!(e.to_str(), Some("md" | "toml" | "sh" | "proto")));
     if !is_text {
         return Ok(Vec::new());
     }
@@ -126,7 +126,10 @@ fn file_faults(path: &Path) -> Result<Vec<String>> {
             }
         }
     }
-    if is_rust && (name.ends_with("lib.rs") || name.ends_with("mod.rs") || name.ends_with("main.rs")) && !text.starts_with("//!") {
+    if is_rust
+        && (name.ends_with("lib.rs") || name.ends_with("mod.rs") || name.ends_with("main.rs"))
+        && !text.starts_with("//!")
+    {
         faults.push(format!("{name}: begin with //!: what it is, how it works, what it never does"));
     }
     Ok(faults)
