@@ -10,6 +10,9 @@
 //! What an adapter never does: decide (no retries beyond one call's connection, no placement, no restart of a process
 //! by itself), keep state that a new leader would need, or build a shell string from input.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,1 +1,153 @@
-//! The part of Hanse that runs on a host for the length of one request.
+//! The code that runs *on a host* for the length of one request, and the small supervisor it leaves behind.
+//!
+//! The one binary mounts it as two hidden subcommands: `hanse host-run` reads one JSON [`Request`] from standard input
+//! and prints one JSON [`Response`]; `hanse host-supervise DIR` keeps the process of one instance. The local adapter
+//! calls [`Host::handle`] in its own process, the ssh adapter executes the uploaded binary; both get the same answers.
+//!
+//! Layout under the root (`$HOME/.hanse` unless configured):
+//!
+//! ```text
+//! artifacts/<sha256>/hanse                     mode 0755, named by its content
+//! instances/<cluster>/<object>/home/           the only folder a node writes to
+//!                              spec.json       what was wished last, with its generation
+//!                              status.json     what the supervisor saw last, with pid and start time
+//!                              log, log.1      standard output and error of the node, bounded
+//!                              lock            flock: one request at a time for one instance
+//! ```
+//!
+//! What it never does: listen on a port, stay resident for itself, restart a process that ended (the control plane
+//! decides, within a budget), pass anything through a shell, or touch a process that does not carry its mark.
+
+mod artifact;
+mod facts;
+mod files;
+mod instance;
+mod layout;
+mod proc;
+mod run;
+mod start;
+mod supervise;
+pub mod trial;
+mod wire;
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hanse_adapters_core::{AdapterError, Artifact};
+
+pub use artifact::{file_sha256, valid_sha256};
+pub use layout::Layout;
+pub use supervise::supervise;
+pub use wire::{Act, Reply, Request, Response, WIRE_VERSION, WireClass, WireError, WireFile};
+
+/// Largest request read from standard input: files of an instance travel in it as hex.
+pub const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A host as this code sees it: where its things are, and which program mounts `host-supervise`.
+#[derive(Clone, Debug)]
+pub struct Host {
+    layout: Layout,
+    exe: PathBuf,
+}
+
+impl Host {
+    /// Returns the host whose things are under `root` and whose supervisor is `exe host-supervise`.
+    pub fn new(root: &Path, exe: &Path) -> Self {
+        Self { layout: Layout::new(root), exe: exe.into() }
+    }
+
+    /// Where things are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Copies `artifact` from this machine into its place unless its content is there. Blocks.
+    ///
+    /// # Errors
+    /// `Invalid` if the file is missing or does not have the hash it claims; nothing was changed then.
+    pub fn put_artifact(&self, artifact: &Artifact) -> Result<(), AdapterError> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let nonce = format!("{:x}{count:x}{:x}", std::process::id(), facts::now_ms());
+        artifact::put_local(&self.layout, artifact, &nonce)
+    }
+
+    /// Does what `request` asks and returns the answer; blocks until then. Every failure is inside the answer.
+    pub fn handle(&self, request: Request) -> Response {
+        if request.version != WIRE_VERSION {
+            let reason = format!("version {} asked, this program speaks {WIRE_VERSION}", request.version);
+            return Response::from_result(Err(AdapterError::Invalid { subject: "host-run".into(), reason }));
+        }
+        Response::from_result(self.act(request.act))
+    }
+
+    fn act(&self, act: Act) -> Result<Reply, AdapterError> {
+        let layout = &self.layout;
+        match act {
+            Act::HashSelf => artifact::hash_self().map(Reply::Sha256),
+            Act::Adopt { sha256, upload } => artifact::adopt(layout, &sha256, &upload).map(|()| Reply::Done),
+            Act::HasArtifact { sha256 } => artifact::has(layout, &sha256).map(Reply::Has),
+            Act::Inspect => facts::inspect(layout).map(Reply::Facts),
+            Act::PutFiles { key, files } => files::put(layout, &key, &files).map(|()| Reply::Done),
+            Act::Run { key, spec } => run::run(layout, &key, &spec).map(Reply::Output),
+            Act::Ensure { spec } => start::ensure(layout, &self.exe, &spec).map(Reply::Status),
+            Act::Look { key } => instance::look(layout, &key).map(Reply::MaybeStatus),
+            Act::Stop { key, grace } => instance::stop(layout, &key, grace).map(|()| Reply::Done),
+            Act::Remove { key } => instance::remove(layout, &key).map(|()| Reply::Done),
+            Act::List { cluster } => instance::list(layout, &cluster).map(Reply::Statuses),
+            Act::Tail { key, lines } => instance::tail(layout, &key, lines).map(Reply::Text),
+        }
+    }
+}
+
+/// Does what `request` asks under `root`, with this very program as the supervisor. Blocks.
+pub fn handle(root: &Path, request: Request) -> Response {
+    match std::env::current_exe() {
+        Ok(exe) => Host::new(root, &exe).handle(request),
+        Err(e) => Response::from_result(Err(layout::io_error("this program", &e))),
+    }
+}
+
+/// Serves one request: JSON on standard input, JSON on standard output. With no `root`, the root is the one this
+/// program was uploaded under, else `$HOME/.hanse`. Exits 0 whenever an answer was printed.
+pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
+    let response = match (root.or_else(default_root), read_request()) {
+        (Some(root), Ok(request)) => handle(&root, request),
+        (None, _) => refuse("no root folder: HOME is not set and the program is not under a root's artifacts"),
+        (_, Err(reason)) => refuse(&reason),
+    };
+    let mut out = std::io::stdout().lock();
+    let written = serde_json::to_writer(&mut out, &response).map_err(std::io::Error::from).and_then(|()| out.flush());
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn refuse(reason: &str) -> Response {
+    Response::from_result(Err(AdapterError::Invalid { subject: "host-run".into(), reason: reason.into() }))
+}
+
+fn read_request() -> Result<Request, String> {
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().lock().take(REQUEST_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|e| format!("reading the request: {e}"))?;
+    if bytes.len() as u64 > REQUEST_BYTES_MAX {
+        return Err(format!("the request is larger than {REQUEST_BYTES_MAX} bytes"));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| format!("the request is not one this program knows: {e}"))
+}
+
+/// `<root>/artifacts/<sha256>/<this program>` names its own root, so that no path needs to travel in a command line.
+fn default_root() -> Option<PathBuf> {
+    let exe = std::env::current_exe().ok();
+    let own = exe.as_deref().and_then(|exe| {
+        let sha = exe.parent()?;
+        let artifacts = sha.parent()?;
+        let named = valid_sha256(sha.file_name()?.to_str()?) && artifacts.file_name()? == "artifacts";
+        named.then(|| artifacts.parent().map(Path::to_path_buf))?
+    });
+    own.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".hanse")))
+}

@@ -1,1 +1,112 @@
-//! The adapter for this machine.
+//! The adapter for the machine this program runs on.
+//!
+//! Every call is one [`hanse_hostrun`] request, handled in this process on a blocking thread; processes are started
+//! under the supervisor `exe host-supervise`, so that they outlive this program. Hosts that share a machine have a root
+//! each. It never talks to the network but for [`Adapter::dial`], which stays on the loopback.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hanse_adapters_core::{
+    Adapter, AdapterError, Artifact, FileSpec, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, Result, RunOutput,
+    RunSpec, Stream,
+};
+use hanse_hostrun::{Act, Host, Reply, Request, WireFile};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long a connection on the loopback may take.
+const DIAL_LIMIT: Duration = Duration::from_secs(5);
+
+/// This machine, below one root folder.
+#[derive(Debug)]
+pub struct LocalAdapter {
+    host: Arc<Host>,
+    /// Hashes put by this value, so that a large file is not read again for every node; bounded by the artifacts in use.
+    put: Mutex<BTreeSet<String>>,
+}
+
+impl LocalAdapter {
+    /// Returns the host whose things are under `root` and whose supervisor is `exe host-supervise`.
+    pub fn new(root: PathBuf, exe: PathBuf) -> Self {
+        Self { host: Arc::new(Host::new(&root, &exe)), put: Mutex::default() }
+    }
+
+    /// Where this host's things are.
+    pub fn root(&self) -> &Path {
+        self.host.layout().root()
+    }
+
+    async fn act(&self, act: Act) -> Result<Reply> {
+        self.blocking(move |host| host.handle(Request::new(act)).into_result()).await
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Host) -> Result<T> + Send + 'static) -> Result<T> {
+        let host = Arc::clone(&self.host);
+        let joined = tokio::task::spawn_blocking(move || work(&host)).await;
+        joined.unwrap_or_else(|e| Err(AdapterError::Unknown { subject: "local host".into(), reason: e.to_string() }))
+    }
+}
+
+#[async_trait]
+impl Adapter for LocalAdapter {
+    async fn inspect(&self) -> Result<HostFacts> {
+        self.act(Act::Inspect).await?.facts()
+    }
+
+    async fn put_artifact(&self, artifact: &Artifact) -> Result<()> {
+        let known = self.put.lock().unwrap_or_else(PoisonError::into_inner).contains(&artifact.sha256);
+        if known && self.host.layout().artifact(&artifact.sha256).is_file() {
+            return Ok(());
+        }
+        let owned = artifact.clone();
+        self.blocking(move |host| host.put_artifact(&owned)).await?;
+        self.put.lock().unwrap_or_else(PoisonError::into_inner).insert(artifact.sha256.clone());
+        Ok(())
+    }
+
+    async fn put_files(&self, key: &InstanceKey, files: &[FileSpec]) -> Result<()> {
+        let files = files.iter().map(WireFile::from).collect();
+        self.act(Act::PutFiles { key: key.clone(), files }).await?.done()
+    }
+
+    async fn run(&self, key: &InstanceKey, spec: &RunSpec) -> Result<RunOutput> {
+        self.act(Act::Run { key: key.clone(), spec: spec.clone() }).await?.output()
+    }
+
+    async fn ensure(&self, spec: &InstanceSpec) -> Result<InstanceStatus> {
+        self.act(Act::Ensure { spec: spec.clone() }).await?.status()
+    }
+
+    async fn look(&self, key: &InstanceKey) -> Result<Option<InstanceStatus>> {
+        self.act(Act::Look { key: key.clone() }).await?.maybe_status()
+    }
+
+    async fn stop(&self, key: &InstanceKey, grace: Duration) -> Result<()> {
+        self.act(Act::Stop { key: key.clone(), grace }).await?.done()
+    }
+
+    async fn remove(&self, key: &InstanceKey) -> Result<()> {
+        self.act(Act::Remove { key: key.clone() }).await?.done()
+    }
+
+    async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {
+        self.act(Act::List { cluster: cluster.into() }).await?.statuses()
+    }
+
+    async fn tail(&self, key: &InstanceKey, lines: u32) -> Result<String> {
+        self.act(Act::Tail { key: key.clone(), lines }).await?.text()
+    }
+
+    async fn dial(&self, port: u16) -> Result<Box<dyn Stream>> {
+        let subject = || format!("127.0.0.1:{port}");
+        match timeout(DIAL_LIMIT, TcpStream::connect(("127.0.0.1", port))).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(e)) => Err(AdapterError::Transient { subject: subject(), reason: e.to_string() }),
+            Err(_) => Err(AdapterError::Transient { subject: subject(), reason: "no connection in time".into() }),
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The one list of checks that every adapter passes, so that the layers above cannot tell adapters apart.
+//!
+//! [`run`] takes a way to make a fresh adapter for one and the same host, and the artifact of the stand-in program
+//! (`hanse_hostrun::trial`), and goes through [`CHECKS`] in order, each in a cluster of its own which it leaves empty.
+//! The host must be this machine, because the checks kill processes from outside and look at them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{Adapter, AdapterError, Artifact, FileSpec, InstanceKey, InstanceSpec, InstanceStatus, RunSpec, RunState};
+
+/// How long anything may take on a slow machine before a check fails.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How often a predicate is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// How many callers ensure one key at once.
+const CALLERS: usize = 8;
+
+/// Makes a fresh adapter, with a connection of its own, for the same host.
+pub type Make = dyn Fn() -> Arc<dyn Adapter> + Send + Sync;
+
+/// What a check works with.
+pub struct Bench<'a> {
+    make: &'a Make,
+    host: Arc<dyn Adapter>,
+    artifact: &'a Artifact,
+    cluster: String,
+}
+
+type Checked<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+type Check = for<'a> fn(&'a Bench<'a>) -> Checked<'a>;
+
+/// Every check with its name, in order.
+pub const CHECKS: &[(&str, Check)] = &[
+    ("inspect says what the host is", |b| Box::pin(inspect(b))),
+    ("an artifact is put once and refused if its hash differs", |b| Box::pin(artifact(b))),
+    ("a run returns what the program left", |b| Box::pin(runs(b))),
+    ("files are written atomically and stay inside the home", |b| Box::pin(files(b))),
+    ("ensure creates, adopts, replaces and refuses", |b| Box::pin(ensure(b))),
+    ("a process survives the adapter that started it", |b| Box::pin(survives(b))),
+    ("the end of a process is seen", |b| Box::pin(ends(b))),
+    ("stop and remove leave nothing and can be repeated", |b| Box::pin(stop_and_remove(b))),
+    ("a list shows ours alone", |b| Box::pin(list(b))),
+    ("tail returns the last lines", |b| Box::pin(tail(b))),
+    ("dial reaches a port of the host", |b| Box::pin(dial(b))),
+    ("callers at once get one process", |b| Box::pin(at_once(b))),
+];
+
+/// Runs every check on the host that `make` makes adapters for; `name` keeps concurrent runs on one host apart.
+///
+/// # Errors
+/// The names of the checks that failed, each with what was seen.
+pub async fn run(make: &Make, artifact: &Artifact, name: &str) -> Result<(), String> {
+    let mut failures = Vec::new();
+    for (number, (title, check)) in CHECKS.iter().enumerate() {
+        let bench = Bench { make, host: make(), artifact, cluster: format!("{name}-{number}") };
+        let mut outcome = check(&bench).await;
+        // Whatever a check did, nothing of it stays.
+        if let Err(left) = bench.clear().await {
+            outcome = outcome.and(Err(format!("clearing: {left}")));
+        }
+        if let Err(seen) = outcome {
+            failures.push(format!("{title}: {seen}"));
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+impl Bench<'_> {
+    fn key(&self, object: &str) -> Result<InstanceKey, String> {
+        InstanceKey::new(&self.cluster, object).ok_or_else(|| format!("{object} is not a key"))
+    }
+
+    fn spec(&self, object: &str, generation: u64, args: &[&str]) -> Result<InstanceSpec, String> {
+        Ok(InstanceSpec {
+            key: self.key(object)?,
+            generation,
+            artifact_sha256: self.artifact.sha256.clone(),
+            args: args.iter().map(|a| (*a).to_owned()).collect(),
+            env: BTreeMap::new(),
+        })
+    }
+
+    /// Puts the artifact and ensures; returns the pid.
+    async fn up(&self, object: &str, generation: u64, args: &[&str]) -> Result<u32, String> {
+        self.host.put_artifact(self.artifact).await.map_err(|e| e.to_string())?;
+        let status = self.host.ensure(&self.spec(object, generation, args)?).await.map_err(|e| e.to_string())?;
+        pid(&status)
+    }
+
+    async fn look(&self, object: &str) -> Result<InstanceStatus, String> {
+        let found = self.host.look(&self.key(object)?).await.map_err(|e| e.to_string())?;
+        found.ok_or_else(|| format!("{object} is not on the host"))
+    }
+
+    /// Looks until the process has ended.
+    async fn ended(&self, object: &str) -> Result<(Option<i32>, Option<i32>, String), String> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.look(object).await?.run {
+                RunState::Exited { code, signal, last_log } => return Ok((code, signal, last_log)),
+                other if Instant::now() > deadline => return Err(format!("still {other:?}")),
+                _ => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    async fn clear(&self) -> Result<(), String> {
+        for status in self.host.list(&self.cluster).await.map_err(|e| e.to_string())? {
+            self.host.remove(&status.key).await.map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+fn pid(status: &InstanceStatus) -> Result<u32, String> {
+    match &status.run {
+        RunState::Running { pid, .. } => Ok(*pid),
+        other => Err(format!("not running: {other:?}")),
+    }
+}
+
+fn that(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("does not hold: {what}")) }
+}
+
+fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+    matches!(state, Some(state) if state != "Z" && state != "X")
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) -> Result<(), String> {
+    let deadline = Instant::now() + LIMIT;
+    while !holds() {
+        that(Instant::now() < deadline, what)?;
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+fn kill_9(pid: u32) -> Result<(), String> {
+    let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+    that(status.map_err(|e| format!("kill: {e}"))?.success(), "kill -9 found the process")
+}
+
+async fn inspect(b: &Bench<'_>) -> Result<(), String> {
+    let facts = b.host.inspect().await.map_err(|e| e.to_string())?;
+    that(facts.cpus > 0 && facts.memory_bytes > 0 && facts.disk_free_bytes > 0, "it has resources")?;
+    that(!facts.hostname.is_empty() && !facts.kernel.is_empty() && !facts.arch.is_empty(), "it has names")?;
+    that(facts.clock_ms > 1_600_000_000_000, "its clock is set")
+}
+
+async fn artifact(b: &Bench<'_>) -> Result<(), String> {
+    b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
+    b.host.put_artifact(b.artifact).await.map_err(|e| format!("again: {e}"))?;
+    (b.make)().put_artifact(b.artifact).await.map_err(|e| format!("from another connection: {e}"))?;
+    let lie = Artifact { sha256: "ab".repeat(32), path: b.artifact.path.clone() };
+    let refused = matches!(b.host.put_artifact(&lie).await, Err(AdapterError::Invalid { .. }));
+    that(refused, "a wrong hash is Invalid")?;
+    let missing = RunSpec { artifact_sha256: lie.sha256, args: vec!["print".into()], timeout: LIMIT };
+    let refused = matches!(b.host.run(&b.key("a")?, &missing).await, Err(AdapterError::Invalid { .. }));
+    that(refused, "an artifact that is not on the host is Invalid")?;
+    let path = RunSpec { artifact_sha256: "../../etc".into(), args: vec![], timeout: LIMIT };
+    that(matches!(b.host.run(&b.key("a")?, &path).await, Err(AdapterError::Invalid { .. })), "a hash is no path")
+}
+
+async fn runs(b: &Bench<'_>) -> Result<(), String> {
+    b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
+    let key = b.key("runner")?;
+    let run = async |args: &[&str], timeout: Duration| {
+        let args = args.iter().map(|a| (*a).to_owned()).collect();
+        let spec = RunSpec { artifact_sha256: b.artifact.sha256.clone(), args, timeout };
+        b.host.run(&key, &spec).await.map_err(|e| e.to_string())
+    };
+    let hostile = "$(touch x); `id` && \"'\n";
+    let out = run(&["print", hostile, "{home}/f"], LIMIT).await?;
+    that(out.code == Some(0) && out.stderr == "printed\n", "it ran")?;
+    let home = out.stdout.strip_prefix(hostile).and_then(|rest| rest.trim().strip_suffix("/f"));
+    that(home.is_some_and(|home| home.starts_with('/')), "arguments arrive as they are, {home} as a path")?;
+    that(run(&["exit", "3"], LIMIT).await?.code == Some(3), "the exit code comes back")?;
+    let out = run(&["sleep"], Duration::from_millis(300)).await?;
+    that(out.code.is_none() && out.stdout == "sleeping\n", "the time-out kills it")?;
+    let env = run(&["env"], LIMIT).await?.stdout;
+    that(env.lines().any(|l| l.starts_with("HOME=/")) && !env.contains("CARGO"), "the environment is minimal")?;
+    let flood = run(&["flood", "100000"], LIMIT).await?.stdout;
+    that(flood.len() > 100_000 && flood.len() <= 1024 * 1024, "the output is cut at a limit")
+}
+
+async fn files(b: &Bench<'_>) -> Result<(), String> {
+    b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
+    let key = b.key("filer")?;
+    let file = |path: &str, mode: u32, text: &str| FileSpec { path: path.into(), mode, content: text.into() };
+    let put = async |files: &[FileSpec]| b.host.put_files(&key, files).await;
+    put(&[file("a", 0o600, "one"), file("sub/b", 0o640, "two")]).await.map_err(|e| e.to_string())?;
+    let out = b
+        .host
+        .run(
+            &key,
+            &RunSpec {
+                artifact_sha256: b.artifact.sha256.clone(),
+                args: vec!["print".into(), "{home}".into()],
+                timeout: LIMIT,
+            },
+        )
+        .await
+        .map_err(|e| e.to_string())?;
+    let home = std::path::PathBuf::from(out.stdout.trim());
+    let seen = |name: &str| {
+        use std::os::unix::fs::MetadataExt;
+        let meta = std::fs::metadata(home.join(name)).map_err(|e| format!("{name}: {e}"))?;
+        let text = std::fs::read_to_string(home.join(name)).map_err(|e| format!("{name}: {e}"))?;
+        Ok::<_, String>((meta.mode() & 0o7777, text, meta.ino()))
+    };
+    let (mode, text, inode) = seen("a")?;
+    that(mode == 0o600 && text == "one", "content and mode arrive")?;
+    that(seen("sub/b")?.0 == 0o640, "folders are made")?;
+    put(&[file("a", 0o600, "one")]).await.map_err(|e| e.to_string())?;
+    that(seen("a")?.2 == inode, "an equal file is untouched")?;
+    put(&[file("a", 0o644, "new")]).await.map_err(|e| e.to_string())?;
+    let (mode, text, replaced) = seen("a")?;
+    that(mode == 0o644 && text == "new" && replaced != inode, "a file is replaced, never written into")?;
+    std::os::unix::fs::symlink("/tmp", home.join("link")).map_err(|e| e.to_string())?;
+    for bad in ["../x", "/etc/x", "sub/../../x", "link/x", "", "sub"] {
+        let refused = matches!(put(&[file(bad, 0o600, "no")]).await, Err(AdapterError::Invalid { .. }));
+        that(refused, &format!("{bad:?} is refused"))?;
+    }
+    Ok(())
+}
+
+async fn ensure(b: &Bench<'_>) -> Result<(), String> {
+    let first = b.up("node", 3, &["sleep"]).await?;
+    that(alive(first), "it runs")?;
+    that(b.up("node", 3, &["sleep"]).await? == first, "the same generation is adopted")?;
+    let other = b.host.ensure(&b.spec("node", 3, &["exit", "1"])?).await;
+    that(matches!(other, Err(AdapterError::Invalid { .. })), "another wish under the same generation is refused")?;
+    let second = b.up("node", 4, &["sleep"]).await?;
+    that(second != first && !alive(first) && alive(second), "an older generation is replaced")?;
+    let older = b.host.ensure(&b.spec("node", 3, &["sleep"])?).await;
+    that(matches!(older, Err(AdapterError::Invalid { .. })), "a newer generation is not touched")?;
+    let found = b.look("node").await?;
+    that(pid(&found)? == second && found.generation == 4, "look agrees")
+}
+
+async fn survives(b: &Bench<'_>) -> Result<(), String> {
+    let pid_of = {
+        let host = (b.make)();
+        host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
+        pid(&host.ensure(&b.spec("node", 1, &["sleep"])?).await.map_err(|e| e.to_string())?)?
+    };
+    let again = (b.make)().look(&b.key("node")?).await.map_err(|e| e.to_string())?;
+    that(again.as_ref().map(pid) == Some(Ok(pid_of)) && alive(pid_of), "it lives and another adapter finds it")
+}
+
+async fn ends(b: &Bench<'_>) -> Result<(), String> {
+    let first = b.up("killed", 1, &["sleep"]).await?;
+    kill_9(first)?;
+    let (code, signal, log) = b.ended("killed").await?;
+    that(code.is_none() && signal == Some(9) && log.contains("sleeping"), "a kill is seen as signal 9, with the log")?;
+    let same = b.host.ensure(&b.spec("killed", 1, &["sleep"])?).await.map_err(|e| e.to_string())?;
+    that(matches!(same.run, RunState::Exited { signal: Some(9), .. }), "the same generation is not started again")?;
+    that(b.up("killed", 2, &["sleep"]).await? != first, "the next one is")?;
+    b.host.ensure(&b.spec("leaver", 1, &["exit", "7"])?).await.map_err(|e| e.to_string())?;
+    that(b.ended("leaver").await?.0 == Some(7), "an exit code is seen")
+}
+
+async fn stop_and_remove(b: &Bench<'_>) -> Result<(), String> {
+    let key = b.key("node")?;
+    that(b.host.look(&key).await.map_err(|e| e.to_string())?.is_none(), "nothing is there before")?;
+    b.host.stop(&key, Duration::from_secs(5)).await.map_err(|e| format!("stop of nothing: {e}"))?;
+    b.host.remove(&key).await.map_err(|e| format!("remove of nothing: {e}"))?;
+    let first = b.up("node", 1, &["stubborn"]).await?;
+    let log = async || b.host.tail(&key, 5).await.map_err(|e| e.to_string());
+    let deadline = Instant::now() + LIMIT;
+    let left = loop {
+        let said = log().await?;
+        // Its own process may have spoken first.
+        let left = said.lines().find_map(|line| line.strip_prefix("left ")?.split(' ').next()?.parse::<u32>().ok());
+        if let Some(left) = left {
+            break left;
+        }
+        that(Instant::now() < deadline, "the program speaks")?;
+        tokio::time::sleep(POLL).await;
+    };
+    b.host.stop(&key, Duration::from_secs(5)).await.map_err(|e| e.to_string())?;
+    that(!alive(first) && !alive(left), "stop ends the process and what it started")?;
+    that(matches!(b.look("node").await?.run, RunState::Exited { .. }), "its files stay")?;
+    b.host.stop(&key, Duration::from_secs(5)).await.map_err(|e| format!("stop again: {e}"))?;
+    let third = b.up("node", 2, &["sleep"]).await?;
+    b.host.remove(&key).await.map_err(|e| e.to_string())?;
+    until("remove ends the process", || !alive(third)).await?;
+    that(b.host.look(&key).await.map_err(|e| e.to_string())?.is_none(), "nothing is there after")?;
+    b.host.remove(&key).await.map_err(|e| format!("remove again: {e}"))
+}
+
+async fn list(b: &Bench<'_>) -> Result<(), String> {
+    let empty = b.host.list(&b.cluster).await.map_err(|e| e.to_string())?;
+    that(empty.is_empty(), "a new cluster has nothing")?;
+    let one = b.up("b", 1, &["sleep"]).await?;
+    b.host.put_files(&b.key("a")?, &[]).await.map_err(|e| e.to_string())?;
+    let stranger = InstanceKey::new(&format!("{}-stranger", b.cluster), "s").ok_or("key")?;
+    let theirs = InstanceSpec { key: stranger.clone(), ..b.spec("s", 1, &["sleep"])? };
+    let theirs = pid(&b.host.ensure(&theirs).await.map_err(|e| e.to_string())?)?;
+    let seen = b.host.list(&b.cluster).await.map_err(|e| e.to_string());
+    b.clear().await?;
+    let spared = alive(theirs);
+    b.host.remove(&stranger).await.map_err(|e| e.to_string())?;
+    let seen: Vec<_> = seen?.into_iter().map(|s| (s.key.object().to_owned(), s.run)).collect();
+    that(seen.len() == 2 && seen[0] == ("a".into(), RunState::Prepared) && seen[1].0 == "b", "ours in key order")?;
+    that(matches!(seen[1].1, RunState::Running { pid, .. } if pid == one), "with their state")?;
+    that(spared, "strangers are left alone")
+}
+
+async fn tail(b: &Bench<'_>) -> Result<(), String> {
+    b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
+    b.host.ensure(&b.spec("talker", 1, &["flood", "100"])?).await.map_err(|e| e.to_string())?;
+    b.ended("talker").await?;
+    let text = b.host.tail(&b.key("talker")?, 2).await.map_err(|e| e.to_string())?;
+    let lines: Vec<&str> = text.lines().collect();
+    that(lines.len() == 2 && lines[1].starts_with("line 99 "), "the last lines, no more")
+}
+
+async fn dial(b: &Bench<'_>) -> Result<(), String> {
+    // Free now; a stranger taking it before the program does would fail the check, not pass it.
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(|e| e.to_string())?.port();
+    let refused = b.host.dial(port).await;
+    that(matches!(refused, Err(AdapterError::Transient { .. })), "nothing listens: Transient")?;
+    b.up("listener", 1, &["listen", &port.to_string()]).await?;
+    let deadline = Instant::now() + LIMIT;
+    let mut stream = loop {
+        match b.host.dial(port).await {
+            Ok(stream) => break stream,
+            Err(e) => that(Instant::now() < deadline, &format!("the port opens: {e}"))?,
+        }
+        tokio::time::sleep(POLL).await;
+    };
+    let sent = vec![7; 200_000];
+    let (mut reader, mut writer) = tokio::io::split(&mut stream);
+    let mut back = vec![0; sent.len()];
+    let (wrote, read) = tokio::join!(writer.write_all(&sent), reader.read_exact(&mut back));
+    wrote.map_err(|e| e.to_string())?;
+    read.map_err(|e| e.to_string())?;
+    that(back == sent, "bytes come back as sent")
+}
+
+async fn at_once(b: &Bench<'_>) -> Result<(), String> {
+    b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
+    let spec = b.spec("node", 1, &["sleep"])?;
+    let mut callers = tokio::task::JoinSet::new();
+    for n in 0..CALLERS {
+        let (host, spec) = (if n % 2 == 0 { b.host.clone() } else { (b.make)() }, spec.clone());
+        callers.spawn(async move { host.ensure(&spec).await });
+    }
+    let mut pids = std::collections::BTreeSet::new();
+    for result in callers.join_all().await {
+        pids.insert(pid(&result.map_err(|e| e.to_string())?)?);
+    }
+    that(pids.len() == 1, &format!("one process, not {pids:?}"))
+}

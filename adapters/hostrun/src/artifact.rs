@@ -1,0 +1,139 @@
+//! Programs on the host, by content.
+//!
+//! A file gets its place under `artifacts/<sha256>/hanse` only after its content was hashed here, on the host, and made
+//! durable; a place that is taken is never written again. It never uses a partial upload.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use hanse_adapters_core::{AdapterError, Artifact};
+use ring::digest::{Context, SHA256};
+
+use crate::layout::{Layout, invalid, io_error, make_dir, sync_parent};
+
+/// Read at once while hashing.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// An upload untouched for this long has no writer any more.
+const STALE_UPLOAD: Duration = Duration::from_secs(3600);
+
+/// File names of uploads start with this.
+pub(crate) const UPLOAD_PREFIX: &str = ".upload-";
+
+/// Returns whether `text` is a SHA-256 as this project writes it: 64 lower-case hex digits.
+pub fn valid_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Returns the SHA-256 of a file's content, lower-case hex.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn file_sha256(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut context = Context::new(&SHA256);
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(hex::encode(context.finish())),
+            n => context.update(&chunk[..n]),
+        }
+    }
+}
+
+pub(crate) fn hash_self() -> Result<String, AdapterError> {
+    file_sha256(Path::new("/proc/self/exe")).map_err(|e| io_error("this program", &e))
+}
+
+pub(crate) fn has(layout: &Layout, sha256: &str) -> Result<bool, AdapterError> {
+    check_sha(sha256)?;
+    match file_sha256(&layout.artifact(sha256)) {
+        Ok(found) => Ok(found == sha256),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(io_error(sha256, &e)),
+    }
+}
+
+/// Puts the uploaded file in its place if its content is `sha256`; else deletes it.
+pub(crate) fn adopt(layout: &Layout, sha256: &str, upload: &str) -> Result<(), AdapterError> {
+    check_sha(sha256)?;
+    let tail = upload.strip_prefix(UPLOAD_PREFIX).unwrap_or_default();
+    if tail.is_empty() || tail.len() > 64 || !tail.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(invalid(upload, "is not the name of an upload"));
+    }
+    let from = layout.artifact_dir(sha256).join(upload);
+    let found = file_sha256(&from).map_err(|e| io_error(upload, &e))?;
+    if found != sha256 {
+        fs::remove_file(&from).map_err(|e| io_error(upload, &e))?;
+        return Err(AdapterError::Transient {
+            subject: format!("artifact {sha256}"),
+            reason: format!("what arrived has the hash {found}; it was deleted, upload again"),
+        });
+    }
+    place(layout, sha256, &from).map_err(|e| io_error(sha256, &e))?;
+    drop_stale_uploads(&layout.artifact_dir(sha256));
+    Ok(())
+}
+
+/// Copies `artifact` from this machine into the layout unless it is there with the right content.
+///
+/// # Errors
+/// `Invalid` if the file does not have the hash it claims; the layout is unchanged then.
+pub(crate) fn put_local(layout: &Layout, artifact: &Artifact, nonce: &str) -> Result<(), AdapterError> {
+    if has(layout, &artifact.sha256)? {
+        return Ok(());
+    }
+    let subject = artifact.path.display().to_string();
+    make_dir(&layout.artifact_dir(&artifact.sha256))?;
+    let upload = format!("{UPLOAD_PREFIX}{nonce}");
+    let temp = layout.artifact_dir(&artifact.sha256).join(&upload);
+    if let Err(e) = fs::copy(&artifact.path, &temp) {
+        let _ = fs::remove_file(&temp);
+        return Err(if e.kind() == io::ErrorKind::NotFound {
+            invalid(subject, "is not there")
+        } else {
+            io_error(&subject, &e)
+        });
+    }
+    adopt(layout, &artifact.sha256, &upload).map_err(|error| match error {
+        AdapterError::Transient { reason, .. } => invalid(subject, reason),
+        other => other,
+    })
+}
+
+fn place(layout: &Layout, sha256: &str, from: &Path) -> io::Result<()> {
+    fs::set_permissions(from, fs::Permissions::from_mode(0o755))?;
+    File::open(from)?.sync_all()?;
+    let to = layout.artifact(sha256);
+    fs::rename(from, &to)?;
+    sync_parent(&to)
+}
+
+/// Uploads that an earlier connection left half-way. One of the same content may be under way right now: only old ones.
+fn drop_stale_uploads(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|meta| meta.modified()).ok();
+        let old = modified.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > STALE_UPLOAD);
+        if old && entry.file_name().to_string_lossy().starts_with(UPLOAD_PREFIX) {
+            // Best effort: a leftover costs space, not correctness.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn check_sha(sha256: &str) -> Result<(), AdapterError> {
+    if valid_sha256(sha256) { Ok(()) } else { Err(invalid(sha256, "is not a SHA-256 in lower-case hex")) }
+}
+
+/// Returns the place of an artifact that must be on the host.
+pub(crate) fn placed(layout: &Layout, sha256: &str) -> Result<std::path::PathBuf, AdapterError> {
+    check_sha(sha256)?;
+    let path = crate::layout::absolute(&layout.artifact(sha256))?;
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(invalid(format!("artifact {sha256}"), "is not on the host: put it there first"))
+}

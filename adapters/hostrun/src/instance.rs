@@ -1,0 +1,229 @@
+//! What is known of an instance, and its end: look, stop, remove, list, tail.
+//!
+//! Two files say everything: `spec.json` (what was wished last) and `status.json` (what the supervisor saw last), and
+//! `/proc` has the last word on whether a process lives. Looking takes no lock and changes nothing.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use hanse_adapters_core::{AdapterError, InstanceKey, InstanceSpec, InstanceStatus, RunState};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::layout::{InstanceDir, Layout, invalid, io_error, read_json};
+use crate::proc::{ProcId, Process, marked};
+
+/// Version of `spec.json` and `status.json`.
+pub(crate) const FILE_VERSION: u32 = 1;
+/// How much of the log an ended instance shows.
+const LAST_LOG_LINES: u32 = 20;
+/// Most of a log that is ever read at once.
+const TAIL_BYTES_MAX: u64 = 256 * 1024;
+/// How long the supervisor may take to write down the end it saw.
+const RECORD_LIMIT: Duration = Duration::from_secs(5);
+/// How long the kernel may take to end a process after SIGKILL.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// Grace on removal and replacement.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
+/// How often what carries the mark is looked for again while it is being killed.
+const KILL_ROUNDS: u32 = 8;
+
+/// `spec.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredSpec {
+    pub(crate) version: u32,
+    pub(crate) spec: InstanceSpec,
+    /// Absolute path of the program.
+    pub(crate) program: std::path::PathBuf,
+}
+
+/// `status.json`, of the generation it names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredStatus {
+    pub(crate) version: u32,
+    pub(crate) generation: u64,
+    pub(crate) phase: Phase,
+}
+
+/// How far the supervisor came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Phase {
+    /// A supervisor was started and has not spoken yet.
+    Starting,
+    /// The process was started.
+    Running { child: ProcId, supervisor: ProcId, since_ms: u64 },
+    /// The process ended and the supervisor saw how.
+    Exited { code: Option<i32>, signal: Option<i32>, ended_ms: u64 },
+    /// The process could not be started.
+    Failed { reason: String },
+}
+
+/// Both files of one instance.
+pub(crate) struct Stored {
+    pub(crate) spec: Option<StoredSpec>,
+    /// Only if it is of the generation of `spec`.
+    pub(crate) phase: Option<Phase>,
+}
+
+pub(crate) fn load(dir: &InstanceDir) -> Result<Stored, AdapterError> {
+    let spec: Option<StoredSpec> = read_json(&dir.spec())?;
+    let status: Option<StoredStatus> = read_json(&dir.status())?;
+    let versions = spec.iter().map(|s| s.version).chain(status.iter().map(|s| s.version));
+    for version in versions {
+        if version != FILE_VERSION {
+            return Err(invalid(
+                &dir.key,
+                format!("its files have version {version}, this program knows {FILE_VERSION}"),
+            ));
+        }
+    }
+    let generation = spec.as_ref().map(|s| s.spec.generation);
+    let phase = status.filter(|s| Some(s.generation) == generation).map(|s| s.phase);
+    Ok(Stored { spec, phase })
+}
+
+pub(crate) fn look(layout: &Layout, key: &InstanceKey) -> Result<Option<InstanceStatus>, AdapterError> {
+    let dir = layout.instance(key)?;
+    if !dir.exists() {
+        return Ok(None);
+    }
+    status(&dir).map(Some)
+}
+
+/// Returns the status of an instance whose folder is there.
+pub(crate) fn status(dir: &InstanceDir) -> Result<InstanceStatus, AdapterError> {
+    let stored = load(dir)?;
+    let run = match stored.phase {
+        None | Some(Phase::Starting) => RunState::Prepared,
+        Some(Phase::Running { child, since_ms, .. }) if Process::find(&child).is_some() => {
+            RunState::Running { pid: child.pid, since_ms }
+        }
+        // The process is gone: its supervisor writes how in a moment, or was killed itself (a reboot ends both).
+        Some(Phase::Running { supervisor, .. }) => exited_after(dir, &supervisor)?,
+        Some(Phase::Exited { code, signal, .. }) => exited(dir, code, signal)?,
+        Some(Phase::Failed { reason }) => RunState::Exited { code: None, signal: None, last_log: reason },
+    };
+    let generation = stored.spec.map_or(0, |s| s.spec.generation);
+    Ok(InstanceStatus { key: dir.key.clone(), generation, run })
+}
+
+fn exited_after(dir: &InstanceDir, supervisor: &ProcId) -> Result<RunState, AdapterError> {
+    if let Some(supervisor) = Process::find(supervisor) {
+        // It ends itself after writing; if it does not in time, the end is told without its cause.
+        supervisor.wait_end(RECORD_LIMIT).map_err(|e| io_error("supervisor", &e.into()))?;
+    }
+    match load(dir)?.phase {
+        Some(Phase::Exited { code, signal, .. }) => exited(dir, code, signal),
+        _ => exited(dir, None, None),
+    }
+}
+
+fn exited(dir: &InstanceDir, code: Option<i32>, signal: Option<i32>) -> Result<RunState, AdapterError> {
+    Ok(RunState::Exited { code, signal, last_log: log_tail(dir, LAST_LOG_LINES)? })
+}
+
+pub(crate) fn stop(layout: &Layout, key: &InstanceKey, grace: Duration) -> Result<(), AdapterError> {
+    let dir = layout.instance(key)?;
+    match dir.lock_existing()? {
+        Some(_lock) => end_processes(&dir, grace),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn remove(layout: &Layout, key: &InstanceKey) -> Result<(), AdapterError> {
+    let dir = layout.instance(key)?;
+    let Some(_lock) = dir.lock_existing()? else { return Ok(()) };
+    end_processes(&dir, GRACE)?;
+    // The lock file goes with the folder; whoever waits for it sees that the folder went away.
+    match fs::remove_dir_all(&dir.path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(io_error(&dir.key.to_string(), &e)),
+    }
+}
+
+/// Ends everything of the instance: the node is asked, then killed; then whatever else carries its mark.
+pub(crate) fn end_processes(dir: &InstanceDir, grace: Duration) -> Result<(), AdapterError> {
+    let fail = |e: rustix::io::Errno| io_error(&dir.key.to_string(), &e.into());
+    let phase = load(dir).ok().and_then(|stored| last_phase(dir, stored));
+    if let Some(Phase::Running { child, supervisor, .. }) = phase {
+        if let Some(child) = Process::find(&child) {
+            child.signal(Signal::TERM).map_err(fail)?;
+            if !child.wait_end(grace).map_err(fail)? {
+                child.signal(Signal::KILL).map_err(fail)?;
+                child.wait_end(KILL_LIMIT).map_err(fail)?;
+            }
+        }
+        if let Some(supervisor) = Process::find(&supervisor) {
+            supervisor.wait_end(RECORD_LIMIT).map_err(fail)?;
+        }
+    }
+    for _ in 0..KILL_ROUNDS {
+        let left = marked(&dir.path);
+        if left.is_empty() {
+            return Ok(());
+        }
+        for process in &left {
+            process.signal(Signal::KILL).map_err(fail)?;
+        }
+        for process in &left {
+            process.wait_end(KILL_LIMIT).map_err(fail)?;
+        }
+    }
+    Err(AdapterError::Transient { subject: dir.key.to_string(), reason: "a process does not end after SIGKILL".into() })
+}
+
+/// The phase of whatever generation ran last, for ending it.
+fn last_phase(dir: &InstanceDir, stored: Stored) -> Option<Phase> {
+    stored.phase.or_else(|| read_json::<StoredStatus>(&dir.status()).ok().flatten().map(|s| s.phase))
+}
+
+pub(crate) fn list(layout: &Layout, cluster: &str) -> Result<Vec<InstanceStatus>, AdapterError> {
+    let probe = InstanceKey::new(cluster, "x").ok_or_else(|| invalid(cluster, "is not a valid cluster name"))?;
+    let entries = match fs::read_dir(layout.cluster_dir(probe.cluster())) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(io_error(cluster, &e)),
+    };
+    let names: BTreeSet<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let keys = names.iter().filter_map(|name| InstanceKey::new(cluster, name));
+    // One that is removed meanwhile is left out.
+    keys.filter_map(|key| look(layout, &key).transpose()).collect()
+}
+
+pub(crate) fn tail(layout: &Layout, key: &InstanceKey, lines: u32) -> Result<String, AdapterError> {
+    log_tail(&layout.instance(key)?, lines)
+}
+
+fn log_tail(dir: &InstanceDir, lines: u32) -> Result<String, AdapterError> {
+    let now = read_end(&dir.log()).map_err(|e| io_error("log", &e))?;
+    let mut text = now;
+    if text.lines().count() < lines as usize {
+        // The log was cut a moment ago: the lines before are in the older file.
+        text = read_end(&dir.log().with_extension("1")).map_err(|e| io_error("log.1", &e))? + &text;
+    }
+    let total = text.lines().count();
+    let wanted = text.lines().skip(total.saturating_sub(lines as usize));
+    Ok(wanted.fold(String::new(), |mut all, line| {
+        all.push_str(line);
+        all.push('\n');
+        all
+    }))
+}
+
+fn read_end(path: &Path) -> io::Result<String> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(e) => return Err(e),
+    };
+    let size = file.metadata()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(TAIL_BYTES_MAX)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

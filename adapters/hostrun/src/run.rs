@@ -1,0 +1,90 @@
+//! A short run of the artifact in the home of an instance.
+//!
+//! The program gets a minimal environment, no input, and its own process group; both outputs are read to the end but
+//! kept only up to a limit. After the time-out the whole group is killed. It never leaves a process behind on purpose.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use hanse_adapters_core::{AdapterError, InstanceKey, RunOutput, RunSpec};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::artifact::placed;
+use crate::layout::{Layout, io_error};
+use crate::proc::Process;
+
+/// Each output is cut at this size.
+const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Longest run that is granted, whatever is asked for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// How long a process that left the group may keep the outputs open after the run ended.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs the artifact and returns what it printed.
+pub(crate) fn run(layout: &Layout, key: &InstanceKey, spec: &RunSpec) -> Result<RunOutput, AdapterError> {
+    let program = placed(layout, &spec.artifact_sha256)?;
+    let dir = layout.instance(key)?;
+    let _lock = dir.lock()?;
+    let home = dir.make_home()?;
+    let mut command = command(&program, &home, &spec.args, &BTreeMap::new());
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(|e| io_error(&program.display().to_string(), &e))?;
+    let stdout = child.stdout.take().map(keep);
+    let stderr = child.stderr.take().map(keep);
+    // The child is not reaped before `wait`, so its pid and group id mean it until then.
+    let ended = match Process::open(child.id()) {
+        Some(process) => process.wait_end(spec.timeout.min(TIMEOUT_MAX)).map_err(|e| io_error("run", &e.into()))?,
+        None => true,
+    };
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // Also after a good end: what it left in its group is not ours to keep. None left is fine.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let status = child.wait().map_err(|e| io_error("run", &e))?;
+    let text = |pipe: Option<Receiver<Vec<u8>>>| {
+        let bytes = pipe.and_then(|rx| rx.recv_timeout(DRAIN_LIMIT).ok()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    Ok(RunOutput { code: if ended { status.code() } else { None }, stdout: text(stdout), stderr: text(stderr) })
+}
+
+/// Returns the command for `program` in `home`: arguments as they are but for `{home}`, nothing inherited.
+pub(crate) fn command(program: &Path, home: &Path, args: &[String], env: &BTreeMap<String, String>) -> Command {
+    let home_text = home.display().to_string();
+    let mut command = Command::new(program);
+    command
+        .args(args.iter().map(|arg| arg.replace("{home}", &home_text)))
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("LANG", "C.UTF-8")
+        .env("HOME", home)
+        .envs(env)
+        .current_dir(home)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Reads `pipe` to its end in a thread, so that the program never blocks on it; keeps the first bytes.
+fn keep(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (tx, rx) = channel();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        let mut chunk = [0; 16 * 1024];
+        while let Ok(n @ 1..) = pipe.read(&mut chunk) {
+            let room = OUTPUT_BYTES_MAX.saturating_sub(kept.len());
+            kept.extend_from_slice(&chunk[..n.min(room)]);
+        }
+        // The receiver may have given up; then nobody wants the bytes.
+        let _ = tx.send(kept);
+    });
+    rx
+}

@@ -1,0 +1,151 @@
+//! Making an instance's process run: adopt, replace or start, and who hosts the supervisor.
+//!
+//! Everything happens under the instance's lock. Order of writes: the wish (`spec.json`), then `Starting`, then the
+//! supervisor writes `Running` or `Failed`. A crash between any two leaves a state from which the same request goes on:
+//! a generation that never got as far as `Running` is started, one that did is never started twice.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hanse_adapters_core::{AdapterError, InstanceSpec, InstanceStatus};
+
+use crate::artifact::placed;
+use crate::instance::{FILE_VERSION, GRACE, Phase, StoredSpec, StoredStatus, end_processes, load, status};
+use crate::layout::{InstanceDir, Layout, invalid, io_error, write_json};
+use crate::proc::MARK;
+
+/// How long a supervisor may take to start the process.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How often `status.json` is read while a supervisor starts.
+const POLL: Duration = Duration::from_millis(5);
+/// Most arguments and environment entries of an instance.
+const ITEMS_MAX: usize = 256;
+
+/// Makes the process of `spec` run and returns its status.
+pub(crate) fn ensure(layout: &Layout, exe: &Path, spec: &InstanceSpec) -> Result<InstanceStatus, AdapterError> {
+    check(spec)?;
+    let program = placed(layout, &spec.artifact_sha256)?;
+    let dir = layout.instance(&spec.key)?;
+    let _lock = dir.lock()?;
+    let stored = load(&dir)?;
+    if let Some(old) = &stored.spec {
+        if old.spec.generation > spec.generation {
+            let reason = format!(
+                "generation {} is on the host, {} was asked: another controller went on; read the newest state",
+                old.spec.generation, spec.generation
+            );
+            return Err(invalid(&spec.key, reason));
+        }
+        if old.spec.generation == spec.generation {
+            if old.spec != *spec {
+                let reason =
+                    format!("generation {} was ensured with another wish: raise the generation", spec.generation);
+                return Err(invalid(&spec.key, reason));
+            }
+            match stored.phase {
+                Some(Phase::Running { .. } | Phase::Exited { .. } | Phase::Failed { .. }) => return status(&dir),
+                None | Some(Phase::Starting) => {}
+            }
+        }
+    }
+    // Of an older generation, or of a start that a crash cut off.
+    end_processes(&dir, GRACE)?;
+    start(&dir, exe, StoredSpec { version: FILE_VERSION, spec: spec.clone(), program })
+}
+
+fn check(spec: &InstanceSpec) -> Result<(), AdapterError> {
+    if spec.args.len() > ITEMS_MAX || spec.env.len() > ITEMS_MAX {
+        return Err(invalid(&spec.key, format!("more than {ITEMS_MAX} arguments or environment entries")));
+    }
+    let zero = spec.args.iter().chain(spec.env.keys()).chain(spec.env.values()).any(|text| text.contains('\0'));
+    let name = spec.env.keys().any(|name| name.is_empty() || name.contains('=') || name == MARK);
+    if zero || name {
+        return Err(invalid(&spec.key, "an argument or environment entry cannot be passed to a process"));
+    }
+    Ok(())
+}
+
+fn start(dir: &InstanceDir, exe: &Path, stored: StoredSpec) -> Result<InstanceStatus, AdapterError> {
+    let fail = |e: std::io::Error| io_error(&dir.key.to_string(), &e);
+    let generation = stored.spec.generation;
+    dir.make_home()?;
+    write_json(&dir.spec(), &stored).map_err(fail)?;
+    write_json(&dir.status(), &StoredStatus { version: FILE_VERSION, generation, phase: Phase::Starting })
+        .map_err(fail)?;
+    let mut command = if systemd_hosts() { systemd_run(dir, exe, generation) } else { own(dir, exe) };
+    // Both end at once and leave the supervisor running.
+    let output = command.stdin(Stdio::null()).output().map_err(fail)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(AdapterError::Transient {
+            subject: dir.key.to_string(),
+            reason: format!("its supervisor could not be started ({}): {said}", output.status),
+        });
+    }
+    wait_started(dir)
+}
+
+fn wait_started(dir: &InstanceDir) -> Result<InstanceStatus, AdapterError> {
+    let deadline = Instant::now() + START_LIMIT;
+    while matches!(load(dir)?.phase, None | Some(Phase::Starting)) {
+        if Instant::now() > deadline {
+            return Err(AdapterError::Unknown {
+                subject: dir.key.to_string(),
+                reason: format!("its supervisor has not started it within {} s", START_LIMIT.as_secs()),
+            });
+        }
+        std::thread::sleep(POLL);
+    }
+    status(dir)
+}
+
+/// Our own supervisor: this very program, which detaches itself.
+fn own(dir: &InstanceDir, exe: &Path) -> Command {
+    let mut command = Command::new(exe);
+    command
+        .arg("host-supervise")
+        .arg(&dir.path)
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env(MARK, &dir.path)
+        .current_dir("/")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Whether systemd runs this host and lets us make units: then it hosts the supervisor, out of reach of logind's
+/// `KillUserProcesses`, which would end what a session left behind.
+pub(crate) fn systemd_hosts() -> bool {
+    Path::new("/run/systemd/system").is_dir() && rustix::process::geteuid().is_root()
+}
+
+/// The same supervisor as the main process of a transient unit; argv only, no shell (systemd-run(1)).
+fn systemd_run(dir: &InstanceDir, exe: &Path, generation: u64) -> Command {
+    let mut command = Command::new("systemd-run");
+    command
+        .args(["--quiet", "--collect", "--no-ask-password", "--service-type=exec"])
+        // Only the supervisor's own end ends the unit; when it is killed the node lives on and is found by its pid.
+        .args(["--property=KillMode=process", "--property=OOMPolicy=continue"])
+        .arg(format!("--unit={}", unit_name(dir, generation)))
+        .arg(format!("--setenv={MARK}={}", dir.path.display()))
+        .arg(format!("--setenv={}=1", crate::supervise::ATTACHED))
+        .arg("--")
+        .arg(exe)
+        .arg("host-supervise")
+        .arg(&dir.path)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A unit's name is at most 255 bytes and two keys must not meet in one: a hash of the folder, and the generation so
+/// that a unit that systemd still collects does not stand in the way of its successor.
+fn unit_name(dir: &InstanceDir, generation: u64) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, dir.path.as_os_str().as_encoded_bytes());
+    let object: String = dir.key.object().chars().take(100).collect();
+    format!("hanse-{object}-{}-{generation}.service", hex::encode(&digest.as_ref()[..8]))
+}

@@ -1,0 +1,268 @@
+//! What travels between an adapter and `host-run`: one request, one response, both in a versioned envelope.
+//!
+//! The program that answers is the very one that the asker uploaded, so the version differs only by a mistake, and a
+//! difference is refused. It never carries a command line, only data.
+
+use std::time::Duration;
+
+use hanse_adapters_core::{
+    AdapterError, FileSpec, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, RunOutput, RunSpec,
+};
+use serde::{Deserialize, Serialize};
+
+/// Version of the envelope and of everything inside.
+pub const WIRE_VERSION: u32 = 1;
+
+/// One request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// [`WIRE_VERSION`] of the asker.
+    pub version: u32,
+    /// What to do.
+    pub act: Act,
+}
+
+impl Request {
+    /// Returns `act` in an envelope of today's version.
+    pub fn new(act: Act) -> Self {
+        Self { version: WIRE_VERSION, act }
+    }
+}
+
+/// What a host can be asked for. Each is one method of [`hanse_adapters_core::Adapter`] or a part of one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Act {
+    /// SHA-256 of the answering program's own file.
+    HashSelf,
+    /// Checks the uploaded file `upload` in the folder of `sha256` and puts it in its place.
+    Adopt {
+        /// What its content must be.
+        sha256: String,
+        /// File name: `.upload-` and hex digits.
+        upload: String,
+    },
+    /// Whether the artifact is in its place with the right content.
+    HasArtifact {
+        /// Which.
+        sha256: String,
+    },
+    /// See [`hanse_adapters_core::Adapter::inspect`].
+    Inspect,
+    /// See [`hanse_adapters_core::Adapter::put_files`].
+    PutFiles {
+        /// Whose home.
+        key: InstanceKey,
+        /// Which files.
+        files: Vec<WireFile>,
+    },
+    /// See [`hanse_adapters_core::Adapter::run`].
+    Run {
+        /// Whose home.
+        key: InstanceKey,
+        /// What.
+        spec: RunSpec,
+    },
+    /// See [`hanse_adapters_core::Adapter::ensure`].
+    Ensure {
+        /// The wish.
+        spec: InstanceSpec,
+    },
+    /// See [`hanse_adapters_core::Adapter::look`].
+    Look {
+        /// Which.
+        key: InstanceKey,
+    },
+    /// See [`hanse_adapters_core::Adapter::stop`].
+    Stop {
+        /// Which.
+        key: InstanceKey,
+        /// How long to wait before killing.
+        grace: Duration,
+    },
+    /// See [`hanse_adapters_core::Adapter::remove`].
+    Remove {
+        /// Which.
+        key: InstanceKey,
+    },
+    /// See [`hanse_adapters_core::Adapter::list`].
+    List {
+        /// Whose.
+        cluster: String,
+    },
+    /// See [`hanse_adapters_core::Adapter::tail`].
+    Tail {
+        /// Which.
+        key: InstanceKey,
+        /// How many lines.
+        lines: u32,
+    },
+}
+
+/// A file on the wire: its content as hex, which JSON carries at twice the size instead of four times.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WireFile {
+    /// Relative to the home.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Content, lower-case hex.
+    pub hex: String,
+}
+
+impl From<&FileSpec> for WireFile {
+    fn from(file: &FileSpec) -> Self {
+        Self { path: file.path.clone(), mode: file.mode, hex: hex::encode(&file.content) }
+    }
+}
+
+/// What a host answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done, or nothing was to do.
+    Done,
+    /// A hash, lower-case hex.
+    Sha256(String),
+    /// Whether it is there.
+    Has(bool),
+    /// What the host is.
+    Facts(HostFacts),
+    /// What a run left.
+    Output(RunOutput),
+    /// One instance.
+    Status(InstanceStatus),
+    /// One instance, if the host has it.
+    MaybeStatus(Option<InstanceStatus>),
+    /// Several instances.
+    Statuses(Vec<InstanceStatus>),
+    /// Lines of a log.
+    Text(String),
+}
+
+/// One response.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// [`WIRE_VERSION`] of the answerer.
+    pub version: u32,
+    /// The answer or the failure.
+    pub outcome: Result<Reply, WireError>,
+}
+
+impl Response {
+    /// Returns the envelope of `result`.
+    pub fn from_result(result: Result<Reply, AdapterError>) -> Self {
+        Self { version: WIRE_VERSION, outcome: result.map_err(WireError::from) }
+    }
+
+    /// Returns the answer.
+    ///
+    /// # Errors
+    /// The host's failure in its class, or `Invalid` if the answer is of another version.
+    pub fn into_result(self) -> Result<Reply, AdapterError> {
+        if self.version != WIRE_VERSION {
+            let reason = format!("answered in version {}, expected {WIRE_VERSION}", self.version);
+            return Err(AdapterError::Invalid { subject: "host-run".into(), reason });
+        }
+        self.outcome.map_err(AdapterError::from)
+    }
+}
+
+/// An [`AdapterError`] on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireError {
+    /// Its class.
+    pub class: WireClass,
+    /// What failed.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The class of an [`AdapterError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WireClass {
+    /// `AdapterError::Transient`.
+    Transient,
+    /// `AdapterError::Denied`.
+    Denied,
+    /// `AdapterError::Invalid`.
+    Invalid,
+    /// `AdapterError::Unknown`.
+    Unknown,
+}
+
+impl From<AdapterError> for WireError {
+    fn from(error: AdapterError) -> Self {
+        let (class, subject, reason) = match error {
+            AdapterError::Transient { subject, reason } => (WireClass::Transient, subject, reason),
+            AdapterError::Denied { subject, reason } => (WireClass::Denied, subject, reason),
+            AdapterError::Invalid { subject, reason } => (WireClass::Invalid, subject, reason),
+            AdapterError::Unknown { subject, reason } => (WireClass::Unknown, subject, reason),
+        };
+        Self { class, subject, reason }
+    }
+}
+
+impl From<WireError> for AdapterError {
+    fn from(WireError { class, subject, reason }: WireError) -> Self {
+        match class {
+            WireClass::Transient => Self::Transient { subject, reason },
+            WireClass::Denied => Self::Denied { subject, reason },
+            WireClass::Invalid => Self::Invalid { subject, reason },
+            WireClass::Unknown => Self::Unknown { subject, reason },
+        }
+    }
+}
+
+/// Defines, for one kind of answer, the method that returns it or says that the host answered something else.
+macro_rules! expect_reply {
+    ($($(#[$doc:meta])* $name:ident: $variant:ident($value:ty);)*) => {
+        impl Reply {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            /// `Invalid` if the host answered something else.
+            pub fn $name(self) -> Result<$value, AdapterError> {
+                match self {
+                    Self::$variant(value) => Ok(value),
+                    other => Err(other.unexpected()),
+                }
+            })*
+        }
+    };
+}
+
+expect_reply! {
+    /// Returns the hash.
+    sha256: Sha256(String);
+    /// Returns whether it is there.
+    has: Has(bool);
+    /// Returns the facts.
+    facts: Facts(HostFacts);
+    /// Returns the output.
+    output: Output(RunOutput);
+    /// Returns the status.
+    status: Status(InstanceStatus);
+    /// Returns the status, if there is one.
+    maybe_status: MaybeStatus(Option<InstanceStatus>);
+    /// Returns the statuses.
+    statuses: Statuses(Vec<InstanceStatus>);
+    /// Returns the text.
+    text: Text(String);
+}
+
+impl Reply {
+    /// Returns nothing, if it was done.
+    ///
+    /// # Errors
+    /// `Invalid` if the host answered something else.
+    pub fn done(self) -> Result<(), AdapterError> {
+        match self {
+            Self::Done => Ok(()),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    fn unexpected(&self) -> AdapterError {
+        AdapterError::Invalid { subject: "host-run".into(), reason: format!("answered another question: {self:?}") }
+    }
+}
