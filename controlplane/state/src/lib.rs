@@ -2,41 +2,42 @@
 //!
 //! [`apply`] takes the state and one logged [`Request`] and gives an [`Applied`]: first every check, then every change.
 //! It is pure: no clock, randomness, IO or hash order, so every replica that applies the same log holds the same state.
+//! A "no" is a [`Rejection`], an ordinary outcome that leaves nothing behind but its audit record.
+//!
+//! One folder an area; in each, `mod.rs` has the types and the commands, `apply.rs` the rules, `query.rs` the reads.
 
-use serde::{Deserialize, Serialize};
+pub mod access;
+pub mod account;
+mod apply;
+pub mod audit;
+pub mod billing;
+pub mod chain;
+mod check;
+pub mod cluster;
+pub mod codec;
+pub mod command;
+pub mod consortium;
+pub mod contract;
+pub mod dedup;
+pub mod digest;
+pub mod event;
+pub mod host;
+pub mod ids;
+pub mod money;
+pub mod name;
+pub mod operation;
+pub mod page;
+pub mod rejection;
+mod state;
+pub mod tenant;
+pub mod time;
 
-/// Everything the platform knows that changes; live in memory, a clone is a cheap snapshot.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct State {
-    /// Index of the last applied log entry.
-    pub revision: u64,
-}
-
-/// What a log entry holds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Request {
-    /// Format of this request.
-    pub version: u16,
-}
-
-/// A line of history to be appended to disk: audit, usage, operation log.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Record {
-    /// Number within its kind; the same on every replay.
-    pub seq: u64,
-}
-
-/// What applying one request did.
-#[derive(Clone, Debug)]
-pub struct Applied {
-    /// Index of the entry.
-    pub revision: u64,
-    /// History to append.
-    pub records: Vec<Record>,
-}
-
-/// Applies one logged request: all checks, then all changes.
-pub fn apply(state: &mut State, index: u64, _request: &Request) -> Applied {
-    state.revision = index;
-    Applied { revision: index, records: Vec::new() }
-}
+pub use apply::apply;
+pub use codec::CodecError;
+pub use command::{Actor, Command, Outcome, Request};
+pub use digest::{Blob, Digest, PublicKey, Secret, Signature};
+pub use event::{Change, Event, Record};
+pub use page::{PAGE_MAX, Page};
+pub use rejection::Rejection;
+pub use state::{Applied, DIGESTS_KEPT, Divergence, State};
+pub use time::{Millis, Month};

@@ -1,0 +1,1 @@
+//! Rules of this area: all checks, then all changes.

@@ -1,0 +1,117 @@
+//! Chains and their nodes: what was ordered, and how far the world has come.
+
+pub(crate) mod apply;
+pub mod node;
+pub(crate) mod node_apply;
+pub mod query;
+pub mod template;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Blob, Digest};
+use crate::ids::{ChainId, ChainKey, OperationId, ProposalKey, TenantId};
+use crate::time::Millis;
+
+/// Greatest chain id: what a JSON number of every client holds exactly (2^53 - 1).
+pub const CHAIN_ID_MAX: u64 = (1 << 53) - 1;
+/// Accounts with a balance at genesis.
+pub const ALLOC_MAX: usize = 256;
+/// Greatest genesis in bytes.
+pub const GENESIS_BYTES_MAX: usize = 1 << 20;
+/// Longest reason that is kept of what a host or node said.
+pub const REASON_MAX: usize = 500;
+
+/// What is ordered: part of the artifact that members sign, so its fields and their order never change in version 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainSpec {
+    /// Its name in the consortium.
+    pub chain: ChainId,
+    /// Name of the template, `evm-standard`.
+    pub template: String,
+    /// Version of the template, 1.
+    pub template_version: u32,
+    /// EIP-155 chain id, unique on the platform, from 1 to [`CHAIN_ID_MAX`].
+    pub chain_id: u64,
+    /// Values of the template's parameters; those left out take the template's default.
+    pub parameters: BTreeMap<String, u64>,
+    /// One for each node, in order `n0`, `n1`, ...
+    pub nodes: Vec<NodeSpec>,
+    /// Balances at genesis: `0x` and 40 lower-case hex digits to wei in decimal.
+    pub alloc: BTreeMap<String, String>,
+}
+
+/// One node that is ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    /// Member that owns it and pays for it.
+    pub owner: TenantId,
+}
+
+/// Life of a chain: `Requested` → `Provisioning` → `Running` ⇄ `Degraded`; `Failed` if a node is blocked before it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ChainState {
+    /// Ordered, nothing has been touched.
+    Requested,
+    /// Nodes are being made.
+    Provisioning,
+    /// Every node runs and is healthy.
+    Running,
+    /// It ran, but a node is down, unhealthy or blocked.
+    Degraded,
+    /// A node is blocked and the chain never ran; a person must act.
+    Failed,
+}
+
+/// The genesis file that every node starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Genesis {
+    /// The file.
+    pub bytes: Blob,
+    /// Its SHA-256.
+    pub sha256: Digest,
+    /// When it was recorded.
+    pub recorded_at: Millis,
+}
+
+/// A chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// Its key.
+    pub key: ChainKey,
+    /// What was ordered.
+    pub spec: ChainSpec,
+    /// Hash of the artifact that ordered it.
+    pub artifact_hash: Digest,
+    /// The vote that ordered it.
+    pub proposal: ProposalKey,
+    /// The operation that makes it.
+    pub operation: OperationId,
+    /// How far it is; a pure function of its nodes.
+    pub state: ChainState,
+    /// Why it is so, in words.
+    pub state_reason: String,
+    /// Since when.
+    pub state_since: Millis,
+    /// Once recorded it never changes.
+    pub genesis: Option<Genesis>,
+    /// When it first had every node running and healthy.
+    pub ran_at: Option<Millis>,
+    /// Goes up with every change.
+    pub version: u64,
+    /// When it was ordered.
+    pub created_at: Millis,
+}
+
+/// The genesis was made from all nodes' identities. By the system; a different second one is rejected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordGenesis {
+    /// Of which chain.
+    pub chain: ChainKey,
+    /// The file.
+    pub bytes: Blob,
+}

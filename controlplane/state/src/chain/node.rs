@@ -1,0 +1,179 @@
+//! A node: one process on one host, fenced by its generation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{HostId, NodeKey, TenantId};
+use crate::time::Millis;
+
+/// Automatic restarts within an hour of log time.
+pub const RESTART_BUDGET: usize = 5;
+
+/// Life of a node: `Requested` → `Preparing` → `Prepared` → `Configured` → `Starting` → `Running` ⇄ `Restarting`;
+/// `Blocked` from anywhere, until a person restarts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NodeState {
+    /// Ordered; perhaps not placed yet.
+    Requested,
+    /// Its home and keys are being made on the host.
+    Preparing,
+    /// Its identity is known.
+    Prepared,
+    /// Genesis and configuration are on the host.
+    Configured,
+    /// The process was asked to start.
+    Starting,
+    /// The process runs.
+    Running,
+    /// The process is to be started again, as a new generation.
+    Restarting,
+    /// Nothing more is tried until a person acts.
+    Blocked,
+}
+
+/// What the node last said of itself while running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Health {
+    /// Not heard yet in this generation.
+    Unknown,
+    /// It answers and takes part.
+    Healthy,
+    /// It runs but does not answer or does not take part.
+    Unhealthy,
+}
+
+/// What a leader is about to do to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NodeAct {
+    /// Make its home and keys.
+    Prepare,
+    /// Write genesis and configuration.
+    Configure,
+    /// Start the process.
+    Start,
+    /// Stop the process.
+    Stop,
+}
+
+/// A committed wish of a leader: the fence before the world is touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// What.
+    pub act: NodeAct,
+    /// For which generation.
+    pub generation: u64,
+    /// When.
+    pub at: Millis,
+}
+
+/// Who the node is on its chain's network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeIdentity {
+    /// Its network id, as its engine writes it.
+    pub node_id: String,
+    /// Its consensus public key, as its engine writes it.
+    pub public_key: String,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its key.
+    pub key: NodeKey,
+    /// Who pays for it.
+    pub owner: TenantId,
+    /// Where it is; `None` until a slot is free.
+    pub host: Option<HostId>,
+    /// Port of the chain's network on the host; 0 until placed.
+    pub p2p_port: u16,
+    /// Port of the JSON-RPC on the host; 0 until placed.
+    pub rpc_port: u16,
+    /// Starts at 1, goes up with every restart; older ones are fenced off.
+    pub generation: u64,
+    /// How far it is.
+    pub state: NodeState,
+    /// Why, or what it waits for, in words.
+    pub state_reason: String,
+    /// Since when.
+    pub state_since: Millis,
+    /// While running.
+    pub health: Health,
+    /// Known once prepared, never changes.
+    pub identity: Option<NodeIdentity>,
+    /// Whether genesis and configuration are on the host.
+    pub configured: bool,
+    /// The last committed wish that has no fact yet.
+    pub intent: Option<Intent>,
+    /// Automatic restarts within the last hour, oldest first, at most [`RESTART_BUDGET`].
+    pub restarts: Vec<Millis>,
+    /// Running time up to here is billed; `None` while not running.
+    pub metered_until: Option<Millis>,
+}
+
+/// A leader is about to act. By the system; an older generation is rejected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordIntent {
+    /// On which node.
+    pub node: NodeKey,
+    /// Of which generation.
+    pub generation: u64,
+    /// What.
+    pub act: NodeAct,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum NodeFact {
+    /// Home and keys exist.
+    Prepared {
+        /// Who it is.
+        identity: NodeIdentity,
+    },
+    /// Genesis and configuration are written.
+    Configured,
+    /// The process of this generation runs.
+    Started,
+    /// It answers and takes part.
+    Healthy,
+    /// It runs but does not answer or does not take part.
+    Unhealthy {
+        /// Why.
+        reason: String,
+    },
+    /// It cannot go on without a person.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// Tried without effect; it will be tried again.
+    Waiting {
+        /// For what.
+        reason: String,
+    },
+}
+
+/// Something was seen of a node. By the system; an older generation is rejected, a known fact changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordNodeFact {
+    /// Of which node.
+    pub node: NodeKey,
+    /// Of which generation.
+    pub generation: u64,
+    /// What.
+    pub fact: NodeFact,
+}
+
+/// Starts a node again as a new generation. By the system within its budget, or by an operator by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestartNode {
+    /// Which.
+    pub node: NodeKey,
+    /// The generation that is to be replaced: two leaders cannot restart it twice.
+    pub generation: u64,
+    /// Why.
+    pub reason: String,
+}

@@ -1,0 +1,1 @@
+//! Rules of nodes: all checks, then all changes.

@@ -1,0 +1,96 @@
+//! What chains can be made of: built-in templates with their parameters and limits.
+
+use crate::rejection::Rejection;
+use std::collections::BTreeMap;
+
+/// One setting of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// Least value.
+    pub min: u64,
+    /// Greatest value.
+    pub max: u64,
+    /// Value if left out.
+    pub default: u64,
+    /// What it is, one sentence.
+    pub help: &'static str,
+}
+
+/// A way to make a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: u32,
+    /// Engine that runs it.
+    pub engine: &'static str,
+    /// What it is, one sentence.
+    pub help: &'static str,
+    /// Its settings, by name.
+    pub parameters: &'static [Parameter],
+    /// Fewest nodes.
+    pub nodes_min: usize,
+    /// Most nodes.
+    pub nodes_max: usize,
+}
+
+/// Every template, by name and version.
+pub const TEMPLATES: &[Template] = &[Template {
+    name: "evm-standard",
+    version: 1,
+    engine: "embedded",
+    help: "An EVM chain with BFT consensus: survives the loss of fewer than a third of its nodes.",
+    parameters: &[
+        Parameter {
+            name: "block_gas_limit",
+            min: 1_000_000,
+            max: 100_000_000,
+            default: 30_000_000,
+            help: "Gas that one block may use.",
+        },
+        Parameter {
+            name: "block_time_ms",
+            min: 200,
+            max: 60_000,
+            default: 1_000,
+            help: "Least milliseconds between two blocks.",
+        },
+    ],
+    nodes_min: 1,
+    nodes_max: 16,
+}];
+
+impl Template {
+    /// Returns the template.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none of that name and version.
+    pub fn find(name: &str, version: u32) -> Result<&'static Self, Rejection> {
+        TEMPLATES.iter().find(|t| t.name == name && t.version == version).ok_or_else(|| Rejection::NotFound {
+            field: "action.chain.template".into(),
+            what: format!("templates/{}/{version}", name.chars().take(63).collect::<String>()),
+        })
+    }
+
+    /// Returns every parameter with its value: the given ones, and defaults for the rest.
+    ///
+    /// # Errors
+    /// `UnknownParameter` or `ParameterOutOfRange`.
+    pub fn resolve(&self, given: &BTreeMap<String, u64>) -> Result<BTreeMap<&'static str, u64>, Rejection> {
+        let template = format!("{} v{}", self.name, self.version);
+        if let Some(name) = given.keys().find(|name| !self.parameters.iter().any(|p| p.name == name.as_str())) {
+            let known: Vec<&str> = self.parameters.iter().map(|p| p.name).collect();
+            let parameter = name.chars().take(63).collect();
+            return Err(Rejection::UnknownParameter { parameter, template, known: known.join(", ") });
+        }
+        let value = |p: &Parameter| given.get(p.name).copied().unwrap_or(p.default);
+        if let Some(p) = self.parameters.iter().find(|p| !(p.min..=p.max).contains(&value(p))) {
+            let (parameter, value) = (p.name.into(), value(p));
+            return Err(Rejection::ParameterOutOfRange { parameter, value, min: p.min, max: p.max, template });
+        }
+        Ok(self.parameters.iter().map(|p| (p.name, value(p))).collect())
+    }
+}

@@ -1,0 +1,132 @@
+//! How requests, states and records are written to the log, to snapshots and to history.
+//!
+//! An envelope of three bytes (a magic byte for the kind, the version as two bytes, big end first), then MessagePack
+//! with named fields. What is not understood wholly is an error, never a guess: another kind or version, an unknown
+//! command or field, bytes left over. The replica that meets one stops.
+
+use rmp_serde::Serializer;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::event::Record;
+use crate::{Outcome, Rejection, Request, State};
+
+/// Version of every envelope that this version writes and reads.
+pub const WIRE_VERSION: u16 = 1;
+
+const MAGIC_REQUEST: u8 = b'Q';
+const MAGIC_STATE: u8 = b'S';
+const MAGIC_RECORD: u8 = b'R';
+const MAGIC_OUTCOME: u8 = b'O';
+
+/// Why bytes were not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// Shorter than the envelope, or of another kind.
+    #[error("not an encoded {what}")]
+    NotThis {
+        /// What was expected.
+        what: &'static str,
+    },
+    /// Written by another version.
+    #[error("{what} has version {found}, this build knows {WIRE_VERSION}: upgrade this replica")]
+    Version {
+        /// What it is.
+        what: &'static str,
+        /// Version found.
+        found: u16,
+    },
+    /// The body has a command or field that this build does not know, or is damaged.
+    #[error("{what} cannot be decoded: {reason}")]
+    Body {
+        /// What it is.
+        what: &'static str,
+        /// What the decoder said.
+        reason: String,
+    },
+}
+
+/// Returns the bytes of a log entry.
+pub fn encode_request(request: &Request) -> Vec<u8> {
+    encode(MAGIC_REQUEST, request)
+}
+
+/// Returns the log entry of `bytes`.
+///
+/// # Errors
+/// Any [`CodecError`]: the entry must not be applied and the replica must stop.
+pub fn decode_request(bytes: &[u8]) -> Result<Request, CodecError> {
+    let request: Request = decode(MAGIC_REQUEST, "request", bytes)?;
+    if request.version != crate::command::REQUEST_VERSION {
+        return Err(CodecError::Version { what: "request", found: request.version });
+    }
+    Ok(request)
+}
+
+/// Returns the bytes of a whole state; equal states have equal bytes.
+pub fn encode_state(state: &State) -> Vec<u8> {
+    encode(MAGIC_STATE, state)
+}
+
+/// Returns the state of `bytes`.
+///
+/// # Errors
+/// Any [`CodecError`]: the snapshot must not be used.
+pub fn decode_state(bytes: &[u8]) -> Result<State, CodecError> {
+    decode(MAGIC_STATE, "state", bytes)
+}
+
+/// Returns the bytes of a record of history.
+pub fn encode_record(record: &Record) -> Vec<u8> {
+    encode(MAGIC_RECORD, record)
+}
+
+/// Returns the record of `bytes`.
+///
+/// # Errors
+/// Any [`CodecError`].
+pub fn decode_record(bytes: &[u8]) -> Result<Record, CodecError> {
+    decode(MAGIC_RECORD, "record", bytes)
+}
+
+/// Returns the bytes of an outcome (what a leader answers to a follower that forwarded).
+pub fn encode_outcome(outcome: &Result<Outcome, Rejection>) -> Vec<u8> {
+    encode(MAGIC_OUTCOME, outcome)
+}
+
+/// Returns the outcome of `bytes`.
+///
+/// # Errors
+/// Any [`CodecError`].
+pub fn decode_outcome(bytes: &[u8]) -> Result<Result<Outcome, Rejection>, CodecError> {
+    decode(MAGIC_OUTCOME, "outcome", bytes)
+}
+
+fn encode<T: Serialize>(magic: u8, value: &T) -> Vec<u8> {
+    let [high, low] = WIRE_VERSION.to_be_bytes();
+    let mut bytes = vec![magic, high, low];
+    value
+        .serialize(&mut Serializer::new(&mut bytes).with_struct_map())
+        .expect("plain data into memory cannot fail to encode");
+    bytes
+}
+
+fn decode<T: DeserializeOwned>(magic: u8, what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
+    let [found, high, low, body @ ..] = bytes else {
+        return Err(CodecError::NotThis { what });
+    };
+    if *found != magic {
+        return Err(CodecError::NotThis { what });
+    }
+    let version = u16::from_be_bytes([*high, *low]);
+    if version != WIRE_VERSION {
+        return Err(CodecError::Version { what, found: version });
+    }
+    let mut rest = body;
+    let value = rmp_serde::from_read(&mut rest).map_err(|e| CodecError::Body { what, reason: e.to_string() })?;
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(CodecError::Body { what, reason: format!("{} bytes left over", rest.len()) })
+    }
+}

@@ -1,0 +1,238 @@
+//! Orders: everything that can change the state. One variant a command; its struct lives in its area.
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailure, RestoreAccount, SuspendAccount};
+use crate::billing::{Meter, SetPlan};
+use crate::chain::RecordGenesis;
+use crate::chain::node::{RecordIntent, RecordNodeFact, RestartNode};
+use crate::cluster::{Bootstrap, CheckDigest, InitCluster};
+use crate::consortium::ballot::CastBallot;
+use crate::consortium::proposal::ProposalState;
+use crate::consortium::proposal::{CloseProposal, OpenProposal};
+use crate::consortium::{ActivateConsortium, CreateConsortium, InviteMember, JoinConsortium};
+use crate::contract::{DeployContract, RecordContractFact};
+use crate::host::{AcceptHostKey, CordonHost, EnrolHost, RecordHostFacts, RecordHostKeyChanged, UncordonHost};
+use crate::ids::{AccountId, OperationId, ProposalKey, RequestId};
+use crate::name;
+use crate::tenant::CreateTenant;
+use crate::time::Millis;
+
+/// Format of requests that this version writes.
+pub const REQUEST_VERSION: u16 = 1;
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Actor {
+    /// The platform itself: the leader's reconcilers.
+    System,
+    /// The holder of the one-time setup code, before there is any account.
+    SetupCode,
+    /// An account, authenticated by the API.
+    Account(AccountId),
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::System => f.write_str("system"),
+            Self::SetupCode => f.write_str("setup-code"),
+            Self::Account(account) => write!(f, "accounts/{account}"),
+        }
+    }
+}
+
+/// What a log entry holds: one command with who asked for it and when the leader took it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Format; [`REQUEST_VERSION`].
+    pub version: u16,
+    /// Made by the client, one for all tries.
+    pub id: RequestId,
+    /// Who asks.
+    pub actor: Actor,
+    /// Address of the client for the audit record, empty for the system.
+    pub source: String,
+    /// Stamped by the leader; `apply` never lets log time go back.
+    pub at: Millis,
+    /// What is wanted.
+    pub command: Command,
+}
+
+impl Request {
+    /// A request of the current version.
+    pub fn new(id: RequestId, actor: Actor, source: impl Into<String>, at: Millis, command: Command) -> Self {
+        Self { version: REQUEST_VERSION, id, actor, source: source.into(), at, command }
+    }
+
+    /// A request of the platform itself.
+    pub fn system(id: RequestId, at: Millis, command: Command) -> Self {
+        Self::new(id, Actor::System, "", at, command)
+    }
+}
+
+/// What an accepted command answers; the changed things themselves are read from the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Done: this resource was made or changed.
+    Done {
+        /// Resource name.
+        resource: String,
+    },
+    /// Nothing had to be done: it was so already.
+    Unchanged {
+        /// Resource name.
+        resource: String,
+    },
+    /// A proposal is open.
+    ProposalOpened {
+        /// Its key.
+        proposal: ProposalKey,
+        /// SHA-256 of its artifact.
+        artifact_hash: crate::digest::Digest,
+        /// When the vote ends.
+        deadline: Millis,
+    },
+    /// A ballot is recorded.
+    BallotCast {
+        /// On which proposal.
+        proposal: ProposalKey,
+        /// The proposal's state after it.
+        state: ProposalState,
+        /// The operation that it started, if it decided.
+        operation: Option<OperationId>,
+    },
+    /// Work has begun.
+    OperationStarted {
+        /// Resource that is being made.
+        resource: String,
+        /// The operation.
+        operation: OperationId,
+    },
+    /// A session is open.
+    SessionOpened {
+        /// Whose.
+        account: AccountId,
+        /// When it ends.
+        expires_at: Millis,
+    },
+    /// Usage was written.
+    Metered {
+        /// How many records.
+        records: u64,
+    },
+}
+
+/// Everything that can change the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each variant is documented at its struct")]
+pub enum Command {
+    InitCluster(InitCluster),
+    Bootstrap(Bootstrap),
+    CheckDigest(CheckDigest),
+    CreateAccount(CreateAccount),
+    SuspendAccount(SuspendAccount),
+    RestoreAccount(RestoreAccount),
+    OpenSession(OpenSession),
+    CloseSession(CloseSession),
+    RecordLoginFailure(RecordLoginFailure),
+    CreateTenant(CreateTenant),
+    CreateConsortium(CreateConsortium),
+    InviteMember(InviteMember),
+    JoinConsortium(JoinConsortium),
+    ActivateConsortium(ActivateConsortium),
+    OpenProposal(OpenProposal),
+    CloseProposal(CloseProposal),
+    CastBallot(CastBallot),
+    EnrolHost(EnrolHost),
+    CordonHost(CordonHost),
+    UncordonHost(UncordonHost),
+    RecordHostFacts(RecordHostFacts),
+    RecordHostKeyChanged(RecordHostKeyChanged),
+    AcceptHostKey(AcceptHostKey),
+    RecordGenesis(RecordGenesis),
+    RecordIntent(RecordIntent),
+    RecordNodeFact(RecordNodeFact),
+    RestartNode(RestartNode),
+    DeployContract(DeployContract),
+    RecordContractFact(RecordContractFact),
+    SetPlan(SetPlan),
+    Meter(Meter),
+}
+
+impl Command {
+    /// Its name, as in the audit record.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::InitCluster(_) => "InitCluster",
+            Self::Bootstrap(_) => "Bootstrap",
+            Self::CheckDigest(_) => "CheckDigest",
+            Self::CreateAccount(_) => "CreateAccount",
+            Self::SuspendAccount(_) => "SuspendAccount",
+            Self::RestoreAccount(_) => "RestoreAccount",
+            Self::OpenSession(_) => "OpenSession",
+            Self::CloseSession(_) => "CloseSession",
+            Self::RecordLoginFailure(_) => "RecordLoginFailure",
+            Self::CreateTenant(_) => "CreateTenant",
+            Self::CreateConsortium(_) => "CreateConsortium",
+            Self::InviteMember(_) => "InviteMember",
+            Self::JoinConsortium(_) => "JoinConsortium",
+            Self::ActivateConsortium(_) => "ActivateConsortium",
+            Self::OpenProposal(_) => "OpenProposal",
+            Self::CloseProposal(_) => "CloseProposal",
+            Self::CastBallot(_) => "CastBallot",
+            Self::EnrolHost(_) => "EnrolHost",
+            Self::CordonHost(_) => "CordonHost",
+            Self::UncordonHost(_) => "UncordonHost",
+            Self::RecordHostFacts(_) => "RecordHostFacts",
+            Self::RecordHostKeyChanged(_) => "RecordHostKeyChanged",
+            Self::AcceptHostKey(_) => "AcceptHostKey",
+            Self::RecordGenesis(_) => "RecordGenesis",
+            Self::RecordIntent(_) => "RecordIntent",
+            Self::RecordNodeFact(_) => "RecordNodeFact",
+            Self::RestartNode(_) => "RestartNode",
+            Self::DeployContract(_) => "DeployContract",
+            Self::RecordContractFact(_) => "RecordContractFact",
+            Self::SetPlan(_) => "SetPlan",
+            Self::Meter(_) => "Meter",
+        }
+    }
+
+    /// Name of the resource that it is about.
+    pub fn resource(&self) -> String {
+        match self {
+            Self::InitCluster(_) => "cluster".into(),
+            Self::Bootstrap(c) => name::account(&c.account),
+            Self::CheckDigest(_) => "cluster".into(),
+            Self::CreateAccount(c) => name::account(&c.account),
+            Self::SuspendAccount(c) => name::account(&c.account),
+            Self::RestoreAccount(c) => name::account(&c.account),
+            Self::OpenSession(c) => name::account(&c.account),
+            Self::CloseSession(_) => "sessions".into(),
+            Self::RecordLoginFailure(c) => name::account(&c.account),
+            Self::CreateTenant(c) => name::tenant(&c.tenant),
+            Self::CreateConsortium(c) => name::consortium(&c.consortium),
+            Self::InviteMember(c) => name::consortium(&c.consortium),
+            Self::JoinConsortium(c) => name::consortium(&c.consortium),
+            Self::ActivateConsortium(c) => name::consortium(&c.consortium),
+            Self::OpenProposal(c) => name::consortium(&c.consortium),
+            Self::CloseProposal(c) => name::proposal(&c.proposal),
+            Self::CastBallot(c) => name::proposal(&c.proposal),
+            Self::EnrolHost(c) => name::host(&c.host),
+            Self::CordonHost(c) => name::host(&c.host),
+            Self::UncordonHost(c) => name::host(&c.host),
+            Self::RecordHostFacts(c) => name::host(&c.host),
+            Self::RecordHostKeyChanged(c) => name::host(&c.host),
+            Self::AcceptHostKey(c) => name::host(&c.host),
+            Self::RecordGenesis(c) => name::chain(&c.chain),
+            Self::RecordIntent(c) => name::node(&c.node),
+            Self::RecordNodeFact(c) => name::node(&c.node),
+            Self::RestartNode(c) => name::node(&c.node),
+            Self::DeployContract(c) => name::contract(&c.contract),
+            Self::RecordContractFact(c) => name::contract(&c.contract),
+            Self::SetPlan(c) => name::plan(&c.plan),
+            Self::Meter(_) => "usage".into(),
+        }
+    }
+}

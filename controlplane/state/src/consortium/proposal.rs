@@ -1,0 +1,141 @@
+//! What a consortium votes on, and the artifact: the exact bytes that every ballot is about.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ballot::Ballot;
+use super::policy::{ActionKind, Policy, Tally};
+use crate::chain::ChainSpec;
+use crate::digest::{Digest, PublicKey};
+use crate::ids::{AccountId, ConsortiumId, OperationId, ProposalKey, TenantId};
+use crate::time::Millis;
+
+/// Undecided proposals of a consortium.
+pub const OPEN_PROPOSALS_MAX: usize = 100;
+/// Proposals kept of a consortium, decided ones included.
+pub const PROPOSALS_MAX: usize = 10_000;
+/// Longest title in characters.
+pub const TITLE_MAX: usize = 200;
+
+/// What is to be done if the vote passes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Action {
+    /// A new chain.
+    CreateChain(ChainSpec),
+}
+
+impl Action {
+    /// Its kind, for the charter.
+    pub const fn kind(&self) -> ActionKind {
+        match self {
+            Self::CreateChain(_) => ActionKind::CreateChain,
+        }
+    }
+}
+
+/// Life of a proposal: `Open`, then one of the others for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ProposalState {
+    /// Ballots are taken.
+    Open,
+    /// The policy held; the consequence was written in the same entry.
+    Passed,
+    /// The policy could no longer hold.
+    Rejected,
+    /// The deadline came first.
+    Expired,
+}
+
+/// A member's standing in one vote, fixed when the proposal opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elector {
+    /// Weight of its ballot.
+    pub weight: u64,
+    /// Key that must sign it.
+    pub key: PublicKey,
+}
+
+/// A proposal with its ballots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Its key.
+    pub key: ProposalKey,
+    /// What people call it.
+    pub title: String,
+    /// What is to be done.
+    pub action: Action,
+    /// The bytes that are voted on: [`artifact`] of the action.
+    pub artifact: String,
+    /// SHA-256 of exactly these bytes.
+    pub artifact_hash: Digest,
+    /// Tenant that opened it.
+    pub proposer: TenantId,
+    /// Account that opened it.
+    pub opened_by: AccountId,
+    /// When it opened.
+    pub opened_at: Millis,
+    /// Ballots are taken before this moment of log time.
+    pub deadline: Millis,
+    /// What it takes to pass.
+    pub policy: Policy,
+    /// Who votes, by tenant; fixed.
+    pub electorate: BTreeMap<TenantId, Elector>,
+    /// One a member, by tenant.
+    pub ballots: BTreeMap<TenantId, Ballot>,
+    /// Open or decided.
+    pub state: ProposalState,
+    /// Since when.
+    pub state_since: Millis,
+    /// Operation that a passed proposal started.
+    pub operation: Option<OperationId>,
+}
+
+/// Opens a proposal. By an owner or operator of an active member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenProposal {
+    /// Of which consortium.
+    pub consortium: ConsortiumId,
+    /// What people call it.
+    pub title: String,
+    /// What is to be done.
+    pub action: Action,
+    /// How long the vote lasts; the charter's period if `None`.
+    pub voting_period_ms: Option<u64>,
+}
+
+/// Ends an undecided vote after its deadline. By the system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseProposal {
+    /// Which.
+    pub proposal: ProposalKey,
+}
+
+/// Returns the artifact of an action: canonical JSON, version 1.
+///
+/// Fields in the fixed order below, no white space, maps ordered by key, numbers whole:
+/// `{"version":1,"create_chain":{"chain","template","template_version","chain_id","parameters":{..},"nodes":[{"owner"}..],
+/// "alloc":{..}}}`. A client recomputes it from what it shows and compares the hash before it signs.
+pub fn artifact(action: &Action) -> String {
+    #[derive(Serialize)]
+    struct Artifact<'a> {
+        version: u32,
+        create_chain: &'a ChainSpec,
+    }
+    let Action::CreateChain(create_chain) = action;
+    serde_json::to_string(&Artifact { version: 1, create_chain }).expect("plain structs of text and whole numbers")
+}
+
+/// Returns the sums of the ballots so far and what they make certain.
+pub fn tally(proposal: &Proposal) -> Tally {
+    use super::ballot::Choice;
+    let weight = |choice: Choice| {
+        let said = proposal.ballots.iter().filter(|(_, ballot)| ballot.choice == choice);
+        said.filter_map(|(tenant, _)| proposal.electorate.get(tenant)).map(|elector| elector.weight).sum()
+    };
+    let total = proposal.electorate.values().map(|elector| elector.weight).sum();
+    Tally::new(proposal.policy, weight(Choice::Yes), weight(Choice::No), weight(Choice::Abstain), total)
+}

@@ -1,0 +1,177 @@
+//! Machines that run nodes: how they are reached, what they are, which slots and ports are taken.
+
+pub(crate) mod apply;
+pub mod placement;
+pub mod query;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{HostId, NodeKey};
+use crate::time::Millis;
+
+/// Hosts on the platform.
+pub const HOSTS_MAX: usize = 10_000;
+/// Nodes of a host.
+pub const SLOTS_MAX: u32 = 1_000;
+/// Lowest port a host may offer (those below are the system's).
+pub const PORT_MIN: u16 = 1_024;
+/// Ports of a node: the chain's network and the JSON-RPC.
+pub const PORTS_PER_NODE: u32 = 2;
+/// Longest address, user or path.
+pub const TEXT_MAX: usize = 255;
+
+/// How a host is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Reach {
+    /// Processes on the replica's own machine.
+    Local {
+        /// Folder of the instances.
+        root: String,
+    },
+    /// Over SSH with a pinned host key.
+    Ssh {
+        /// Name or address.
+        address: String,
+        /// Port.
+        port: u16,
+        /// User.
+        user: String,
+        /// Pinned key, `SHA256:...` as `ssh-keygen -lf` prints it.
+        fingerprint: String,
+        /// Folder of the instances.
+        root: String,
+    },
+}
+
+/// Life of a host: `Ready` ⇄ `Cordoned`; `Distrusted` when its key changed, until an administrator accepts the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HostState {
+    /// Takes nodes.
+    Ready,
+    /// Keeps its nodes, takes no new ones.
+    Cordoned,
+    /// Nothing is done on it.
+    Distrusted,
+}
+
+/// What a host said of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostFacts {
+    /// Kernel's host name.
+    pub hostname: String,
+    /// Machine, e.g. `x86_64`.
+    pub arch: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Usable processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Free bytes for instances.
+    pub disk_free_bytes: u64,
+    /// Whether systemd supervises the instances.
+    pub systemd: bool,
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its id.
+    pub id: HostId,
+    /// How it is reached.
+    pub reach: Reach,
+    /// Address at which nodes on other hosts reach its nodes.
+    pub peer_address: String,
+    /// First port that nodes may use.
+    pub port_first: u16,
+    /// How many ports from there on.
+    pub port_count: u16,
+    /// How many nodes it takes.
+    pub slots: u32,
+    /// Whether it takes nodes.
+    pub state: HostState,
+    /// Why, in words.
+    pub state_reason: String,
+    /// Since when.
+    pub state_since: Millis,
+    /// What it last said of itself.
+    pub facts: Option<HostFacts>,
+    /// When it said so.
+    pub facts_at: Option<Millis>,
+    /// Key it showed instead of the pinned one, while distrusted.
+    pub seen_fingerprint: Option<String>,
+    /// Taken ports and by whom, within its range.
+    pub ports: BTreeMap<u16, NodeKey>,
+    /// When it was enrolled.
+    pub created_at: Millis,
+}
+
+/// Adds a host; nodes that wait for a slot are placed in the same entry. By an administrator or operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolHost {
+    /// Its id.
+    pub host: HostId,
+    /// How it is reached.
+    pub reach: Reach,
+    /// Address at which nodes on other hosts reach its nodes.
+    pub peer_address: String,
+    /// First port that nodes may use.
+    pub port_first: u16,
+    /// How many ports from there on.
+    pub port_count: u16,
+    /// How many nodes it takes.
+    pub slots: u32,
+}
+
+/// Stops placing nodes on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CordonHost {
+    /// Which.
+    pub host: HostId,
+    /// Why.
+    pub reason: String,
+}
+
+/// Takes nodes again; nodes that wait for a slot are placed in the same entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UncordonHost {
+    /// Which.
+    pub host: HostId,
+}
+
+/// A host said what it is. By the system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordHostFacts {
+    /// Which.
+    pub host: HostId,
+    /// What.
+    pub facts: HostFacts,
+}
+
+/// A host showed another key than the pinned one: it is distrusted from here on. By the system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordHostKeyChanged {
+    /// Which.
+    pub host: HostId,
+    /// Fingerprint it showed.
+    pub seen: String,
+}
+
+/// Pins the new key of a distrusted host. By an administrator who compared it at the host's own console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptHostKey {
+    /// Which.
+    pub host: HostId,
+    /// The fingerprint that was compared.
+    pub fingerprint: String,
+}

@@ -1,0 +1,1 @@
+//! Where nodes go: a pure choice over hosts.

@@ -1,0 +1,109 @@
+//! Long-running work as people see it: steps that follow from facts.
+//!
+//! Nothing sets a step by hand: after every change the steps are computed again from the chain, its nodes or the
+//! contract, and what differs is written with its time. So an operation cannot disagree with the world it describes.
+
+pub(crate) mod apply;
+pub mod query;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ChainKey, ContractKey, OperationId};
+use crate::time::Millis;
+
+/// Operations kept in memory; beyond it the oldest finished ones leave (their log is history on disk).
+pub const OPERATIONS_MAX: usize = 10_000;
+
+/// What an operation makes, and of what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperationKind {
+    /// A chain and its nodes.
+    CreateChain(ChainKey),
+    /// A contract on its chain.
+    DeployContract(ContractKey),
+}
+
+/// Life of an operation: `Running`, then `Succeeded`; `Failed` until a person unblocks what failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum OperationState {
+    /// Under way.
+    Running,
+    /// Done, for ever.
+    Succeeded,
+    /// Stopped; see the cause.
+    Failed,
+}
+
+/// Life of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum StepState {
+    /// Not begun.
+    Pending,
+    /// Under way.
+    Running,
+    /// Done.
+    Done,
+    /// Stopped; see the detail.
+    Failed,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`.
+    pub name: String,
+    /// Of what: a resource name.
+    pub target: String,
+    /// How far.
+    pub state: StepState,
+    /// In words: what it waits for, or why it failed.
+    pub detail: String,
+    /// When it began.
+    pub started_at: Option<Millis>,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+}
+
+/// An operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its id.
+    pub id: OperationId,
+    /// What it makes.
+    pub kind: OperationKind,
+    /// Who asked for it: an actor's name.
+    pub by: String,
+    /// The request that started it.
+    pub request_id: String,
+    /// How far.
+    pub state: OperationState,
+    /// In order.
+    pub steps: Vec<Step>,
+    /// When it began.
+    pub started_at: Millis,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+    /// Why it failed.
+    pub cause: Option<String>,
+}
+
+/// A change of a step, for the operation's log on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationLog {
+    /// Number of the record.
+    pub seq: u64,
+    /// Entry that changed it.
+    pub revision: u64,
+    /// Log time.
+    pub at: Millis,
+    /// Which operation.
+    pub operation: OperationId,
+    /// Which step, `None` for the operation as a whole.
+    pub step: Option<String>,
+    /// Target of the step or of the operation.
+    pub target: String,
+    /// New state: `Pending`, `Running`, `Done`, `Succeeded`, `Failed`.
+    pub state: String,
+    /// In words.
+    pub detail: String,
+}

@@ -1,0 +1,123 @@
+//! The whole state and what applying to it gives.
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use crate::account::{Account, Session};
+use crate::audit::AuditHead;
+use crate::billing::{Plan, UsageKey};
+use crate::chain::Chain;
+use crate::chain::node::Node;
+use crate::cluster::Cluster;
+use crate::command::Outcome;
+use crate::consortium::Consortium;
+use crate::consortium::proposal::Proposal;
+use crate::contract::Contract;
+use crate::dedup::Dedup;
+use crate::digest::Digest;
+use crate::event::{Event, Record};
+use crate::host::Host;
+use crate::ids::{
+    AccountId, ChainKey, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, PlanId, ProposalKey, TenantId,
+};
+use crate::operation::Operation;
+use crate::rejection::Rejection;
+use crate::tenant::Tenant;
+use crate::time::Millis;
+
+/// Digests of the latest revisions that are kept for comparison.
+pub const DIGESTS_KEPT: usize = 1_024;
+
+/// Everything the platform knows that changes; live in memory, a clone is a cheap snapshot. What only grows (audit,
+/// usage, logs of operations) is not here but in [`Record`]s.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Index of the last applied log entry.
+    pub revision: u64,
+    /// Log time: strictly later with every entry.
+    pub now: Millis,
+    /// Rolling digest over all that was applied; see [`State::digest`].
+    pub digest: Digest,
+    /// Digest by revision, at most [`DIGESTS_KEPT`].
+    pub digests: OrdMap<u64, Digest>,
+    /// Outcomes of the latest requests.
+    pub dedup: Dedup,
+    /// Head of the audit chain.
+    pub audit: AuditHead,
+    /// Number of the last usage record.
+    pub last_usage: u64,
+    /// Number of the last operation.
+    pub last_operation: u64,
+    /// Number of the last record of the operations' log.
+    pub last_operation_log: u64,
+    /// The platform; `None` until the first leader has named it.
+    pub cluster: Option<Cluster>,
+    /// By id.
+    pub accounts: OrdMap<AccountId, Account>,
+    /// By hash of the token.
+    pub sessions: OrdMap<Digest, Session>,
+    /// By id.
+    pub tenants: OrdMap<TenantId, Tenant>,
+    /// By id.
+    pub consortiums: OrdMap<ConsortiumId, Consortium>,
+    /// By consortium and number.
+    pub proposals: OrdMap<ProposalKey, Proposal>,
+    /// By consortium and chain.
+    pub chains: OrdMap<ChainKey, Chain>,
+    /// By chain and number.
+    pub nodes: OrdMap<NodeKey, Node>,
+    /// By chain and name.
+    pub contracts: OrdMap<ContractKey, Contract>,
+    /// By id.
+    pub hosts: OrdMap<HostId, Host>,
+    /// By number, at most [`crate::operation::OPERATIONS_MAX`].
+    pub operations: OrdMap<OperationId, Operation>,
+    /// By id.
+    pub plans: OrdMap<PlanId, Plan>,
+    /// Milliseconds of running time, summed.
+    pub usage: OrdMap<UsageKey, u64>,
+}
+
+/// What applying one request did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Entry of the outcome: this one, or the first one of a replay.
+    pub revision: u64,
+    /// What the caller is told.
+    pub outcome: Result<Outcome, Rejection>,
+    /// Whether the request had been applied before; nothing was done now.
+    pub replayed: bool,
+    /// What changed, in order of resource name.
+    pub events: Vec<Event>,
+    /// History to append.
+    pub records: Vec<Record>,
+    /// This replica's state is not the leader's: it must stop.
+    pub diverged: Option<Divergence>,
+}
+
+/// Two replicas applied the same log and hold different states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("state differs at revision {revision}: here {ours}, the leader has {theirs}")]
+pub struct Divergence {
+    /// After which entry.
+    pub revision: u64,
+    /// Digest here.
+    pub ours: Digest,
+    /// Digest of the leader.
+    pub theirs: Digest,
+}
+
+impl State {
+    /// The rolling digest: equal on two replicas at the same revision, or one of them is wrong.
+    ///
+    /// Each entry mixes in its index, outcome and records; each thousandth the whole encoded state.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The digest after `revision`, if it is among the latest [`DIGESTS_KEPT`].
+    pub fn digest_at(&self, revision: u64) -> Option<Digest> {
+        self.digests.get(&revision).copied()
+    }
+}
