@@ -1,1 +1,137 @@
-fn main() {}
+//! The one binary: a replica, the console, the CLI, the embedded ledger's node, and the demo.
+//!
+//! This crate only wires: it is the one place that names the adapters and engines. Rules live in `hanse-state`, acts in
+//! `hanse-server`, screens in `hanse-tui`.
+
+mod cli;
+mod connect;
+mod dev;
+mod output;
+mod server;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Exit code for a mistake in the command line or the local set-up (CONSOLE.md section 12).
+const EXIT_USAGE: u8 = 2;
+
+/// Hanse: an on-premises, highly available control plane for consortium blockchains.
+#[derive(Debug, Parser)]
+#[command(name = "hanse", version, max_term_width = 110)]
+struct Arguments {
+    #[command(flatten)]
+    global: cli::Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a replica of the control plane.
+    Server(server::ServerArgs),
+    /// Open the operators' console.
+    Console(ConsoleArgs),
+    /// Start three replicas on this machine, tell the demo story through the API, and open the console.
+    Dev(dev::DevArgs),
+    /// Make the cluster's certificate authorities and the replicas' certificates.
+    #[command(subcommand)]
+    Ca(server::CaCommand),
+    /// Run or prepare a node of the embedded ledger.
+    #[command(subcommand)]
+    Node(hanse_node::cli::NodeCommand),
+    /// Carry out one request on this host (used by adapters).
+    #[command(hide = true)]
+    HostRun {
+        /// Folder of artifacts and instances.
+        #[arg(long)]
+        root: Option<PathBuf>,
+    },
+    /// Keep one instance's process (used by adapters).
+    #[command(hide = true)]
+    HostSupervise {
+        /// The instance's folder.
+        dir: PathBuf,
+    },
+    #[command(flatten)]
+    Noun(cli::Command),
+}
+
+/// What `hanse console` takes besides the global flags.
+#[derive(Debug, clap::Args)]
+struct ConsoleArgs {
+    /// Open this screen first, e.g. `:chains`.
+    start: Option<String>,
+    /// Language of the console: en or zh.
+    #[arg(long, env = "HANSE_LANG")]
+    lang: Option<String>,
+    /// Draw with ASCII only.
+    #[arg(long)]
+    ascii: bool,
+    /// Bind no key that changes anything.
+    #[arg(long)]
+    read_only: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        // These two are plain blocking programs that live on a host; they need no runtime and log nothing.
+        Command::HostRun { root } => hanse_hostrun::run_stdio(root),
+        Command::HostSupervise { dir } => hanse_hostrun::supervise(&dir),
+        command => run(arguments.global, command),
+    }
+}
+
+fn run(global: cli::Global, command: Command) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("start the runtime")),
+    };
+    let result = runtime.block_on(dispatch(global, command));
+    // Blocking reads of a terminal must not hold up the end of the program.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(global: cli::Global, command: Command) -> ExitCode {
+    let done = match command {
+        Command::Server(args) => {
+            log_to_stderr("info");
+            return server::run(args).await;
+        }
+        Command::Node(command) => {
+            log_to_stderr("info");
+            hanse_node::cli::run(command).await.map_err(anyhow::Error::new)
+        }
+        Command::Dev(args) => return dev::run(args, &global).await,
+        Command::Ca(command) => server::ca(command),
+        Command::Console(args) => return console(&global, args).await,
+        Command::Noun(command) => return exit_code(cli::run(command, global).await),
+        Command::HostRun { .. } | Command::HostSupervise { .. } => Ok(()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// Prints the whole chain of causes on one line each.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("hanse: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+    ExitCode::from(EXIT_USAGE)
+}
+
+fn log_to_stderr(default: &str) {
+    let filter = EnvFilter::try_from_env("HANSE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}

@@ -1,0 +1,84 @@
+//! What the leader saw of the world last: heights, heartbeats, processes. In memory only.
+//!
+//! It is the planner's second input and the API's source for heights. A new leader begins with nothing and looks again;
+//! nothing here is ever the only copy of something that matters.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hanse_planner::NodeSeen;
+use hanse_state::ids::NodeKey;
+
+/// What a node last said of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// Latest block.
+    pub height: u64,
+    /// Its hash, 0x-hex.
+    pub block_hash: String,
+    /// When it was made, milliseconds since 1970.
+    pub block_time_ms: u64,
+    /// Connected peers.
+    pub peers: u32,
+    /// Still catching up.
+    pub syncing: bool,
+    /// Process id on its host.
+    pub pid: u32,
+    /// When this was seen, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// One node's last looks.
+#[derive(Clone, Debug, Default)]
+struct Look {
+    seen: Option<NodeSeen>,
+    view: Option<NodeView>,
+}
+
+/// The last looks, by node.
+#[derive(Debug, Default)]
+pub struct Observed {
+    nodes: RwLock<BTreeMap<NodeKey, Look>>,
+}
+
+impl Observed {
+    /// Returns what `node` last said of itself, `None` if this leader has not heard it.
+    pub fn node(&self, node: &NodeKey) -> Option<NodeView> {
+        self.reader().get(node).and_then(|look| look.view.clone())
+    }
+
+    /// Returns the last look at the process of `node`.
+    pub fn seen(&self, node: &NodeKey) -> Option<NodeSeen> {
+        self.reader().get(node).and_then(|look| look.seen.clone())
+    }
+
+    /// Keeps a look at the process of `node`.
+    pub fn saw(&self, node: &NodeKey, seen: NodeSeen) {
+        self.writer().entry(node.clone()).or_default().seen = Some(seen);
+    }
+
+    /// Keeps what `node` said of itself.
+    pub fn heard(&self, node: &NodeKey, view: NodeView) {
+        self.writer().entry(node.clone()).or_default().view = Some(view);
+    }
+
+    /// Forgets the process of `node` after it was asked to change: it must be looked at again.
+    pub fn forget(&self, node: &NodeKey) {
+        if let Some(look) = self.writer().get_mut(node) {
+            look.seen = None;
+        }
+    }
+
+    /// Forgets everything; a replica that stops being the leader does so.
+    pub fn clear(&self) {
+        self.writer().clear();
+    }
+
+    fn reader(&self) -> RwLockReadGuard<'_, BTreeMap<NodeKey, Look>> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> RwLockWriteGuard<'_, BTreeMap<NodeKey, Look>> {
+        self.nodes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

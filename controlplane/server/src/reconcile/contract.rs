@@ -1,0 +1,65 @@
+//! Carrying a user's signed transaction to the chain, and looking for its receipt. The transaction's own hash and nonce
+//! make sending it twice harmless.
+
+use hanse_engines_core::EngineError;
+use hanse_planner::ContractAct;
+use hanse_state::contract::{Contract, ContractFact, RecordContractFact};
+use hanse_state::ids::{ContractKey, NodeKey};
+use hanse_state::{Command, State};
+
+use super::World;
+use super::node::{Site, Trouble};
+
+/// Carries out what the planner said about contract `key`.
+pub(super) async fn carry_out(
+    world: &World,
+    state: &State,
+    key: &ContractKey,
+    act: ContractAct,
+) -> Result<(), Trouble> {
+    let contract = state.contracts.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
+    let node = best_node(world, state, contract)
+        .ok_or_else(|| Trouble::Stale(format!("{key}: no node of its chain answers; waiting")))?;
+    let site = Site::reach(world, state, &node).await?;
+    let fact = match act {
+        ContractAct::Send => send(&site, contract).await?,
+        ContractAct::Look => look(&site, contract).await?,
+    };
+    world.order(Command::RecordContractFact(RecordContractFact { contract: key.clone(), fact })).await?;
+    Ok(())
+}
+
+async fn send(site: &Site, contract: &Contract) -> Result<ContractFact, Trouble> {
+    let raw = contract.raw_transaction.as_ref().ok_or_else(|| Trouble::Stale("its transaction is gone".into()))?;
+    match site.engine.send_raw(site.adapter.as_ref(), &site.plan, &raw.0).await {
+        Ok(tx_hash) => Ok(ContractFact::Sent { tx_hash }),
+        Err(EngineError::Node { reason, .. }) => Ok(ContractFact::Failed { reason }),
+        Err(EngineError::Invalid { field, reason }) => {
+            Ok(ContractFact::Failed { reason: format!("{field}: {reason}") })
+        }
+        Err(error @ (EngineError::Host(_) | EngineError::NotFound(_) | EngineError::Unsupported(_))) => Err(error.into()),
+    }
+}
+
+async fn look(site: &Site, contract: &Contract) -> Result<ContractFact, Trouble> {
+    let hash = contract.tx_hash.as_ref().ok_or_else(|| Trouble::Stale("its transaction has no hash".into()))?;
+    let transaction = match site.engine.transaction(site.adapter.as_ref(), &site.plan, hash).await {
+        Ok(transaction) => transaction,
+        // The node that took it may have died with it: hand it over again.
+        Err(EngineError::NotFound(_)) => return send(site, contract).await,
+        Err(error) => return Err(error.into()),
+    };
+    match (transaction.block, transaction.success, transaction.contract) {
+        (Some(block), Some(true), Some(address)) => Ok(ContractFact::Deployed { address, block }),
+        (Some(_), Some(true), None) => Ok(ContractFact::Failed { reason: "the transaction creates no contract".into() }),
+        (Some(_), Some(false), _) => Ok(ContractFact::Failed { reason: "the chain reverted the deployment".into() }),
+        (None, ..) | (Some(_), None, _) => Err(Trouble::Stale("its transaction waits for a block".into())),
+    }
+}
+
+/// The highest node of the contract's chain that answered this leader and is not catching up.
+fn best_node(world: &World, state: &State, contract: &Contract) -> Option<NodeKey> {
+    let nodes = state.nodes.keys().filter(|key| key.chain == contract.key.chain);
+    let heard = nodes.filter_map(|key| world.observed.node(key).map(|view| (view, key)));
+    heard.filter(|(view, _)| !view.syncing).max_by_key(|(view, _)| view.height).map(|(_, key)| key.clone())
+}

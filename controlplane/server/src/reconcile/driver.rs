@@ -1,0 +1,164 @@
+//! The loop: while this replica leads, plan every round, start what is due, never two acts on one thing at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hanse_planner::{Step, plan_chain, plan_contract, plan_node};
+use hanse_state::{State, name};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::World;
+use super::node::Trouble;
+
+/// Pause between two rounds of planning.
+const ROUND: Duration = Duration::from_millis(100);
+/// Acts on the world at once; more would only fight for the disk and the network.
+const ACTS_MAX: usize = 32;
+/// First and longest pause before something that failed is tried again.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// What runs, and what may be tried again only later, by the name of the thing acted on.
+#[derive(Clone, Default)]
+pub(super) struct Desk {
+    inner: Arc<Mutex<DeskInner>>,
+}
+
+#[derive(Default)]
+struct DeskInner {
+    busy: BTreeSet<String>,
+    later: BTreeMap<String, (u32, Instant)>,
+}
+
+impl Desk {
+    /// Takes `name` unless it is busy, not yet due, or too much is under way.
+    fn take(&self, name: &str) -> bool {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = inner.later.get(name).is_none_or(|(_, at)| *at <= Instant::now());
+        due && inner.busy.len() < ACTS_MAX && inner.busy.insert(name.to_string())
+    }
+
+    /// Gives `name` back; after a failure it is due again after a growing pause.
+    fn give_back(&self, name: &str, succeeded: bool) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.busy.remove(name);
+        if succeeded {
+            inner.later.remove(name);
+            return;
+        }
+        let failures = inner.later.get(name).map_or(0, |(failures, _)| *failures).saturating_add(1);
+        let pause = RETRY_FIRST.saturating_mul(1 << failures.min(8).saturating_sub(1)).min(RETRY_MAX);
+        inner.later.insert(name.to_string(), (failures, Instant::now() + pause));
+    }
+}
+
+/// Reconciles whenever this replica leads, until `shutdown`.
+pub(super) async fn follow_leadership(world: World, shutdown: CancellationToken) {
+    let mut leadership = world.replica.leadership();
+    loop {
+        let leads = *leadership.borrow_and_update() == Some(world.replica.id());
+        if leads {
+            info!("leads: reconciling");
+            tokio::select! {
+                () = lead(&world) => {}
+                () = shutdown.cancelled() => return,
+                () = lost(&mut leadership, &world) => {}
+            }
+            world.observed.clear();
+            info!("no longer reconciling");
+            continue;
+        }
+        tokio::select! {
+            changed = leadership.changed() => if changed.is_err() { return },
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => spend_setup_code(&world),
+        }
+    }
+}
+
+async fn lost(leadership: &mut tokio::sync::watch::Receiver<Option<hanse_raft::ReplicaId>>, world: &World) {
+    while leadership.changed().await.is_ok() {
+        if *leadership.borrow_and_update() != Some(world.replica.id()) {
+            return;
+        }
+    }
+}
+
+/// A follower may hold the file of a code that another leader's administrator used.
+fn spend_setup_code(world: &World) {
+    let spent = world.replica.local().cluster.as_ref().is_some_and(|cluster| cluster.setup_code_hash.is_none());
+    if spent && let Err(error) = world.setup.spend() {
+        warn!(%error, "the spent setup code's file cannot be removed");
+    }
+}
+
+/// Rounds without end; dropping it drops every act under way, and the log says what was intended.
+async fn lead(world: &World) {
+    let desk = Desk::default();
+    let mut acts = JoinSet::new();
+    let mut upkeep = super::upkeep::Upkeep::default();
+    loop {
+        while let Some(ended) = acts.try_join_next() {
+            if let Err(error) = ended {
+                warn!(%error, "an act panicked; it will be planned again");
+            }
+        }
+        match world.replica.read().await {
+            Ok(state) => {
+                upkeep.round(world, &state).await;
+                plan_round(world, &state, &desk, &mut acts);
+            }
+            Err(error) => info!(%error, "no majority answers; waiting"),
+        }
+        tokio::time::sleep(ROUND).await;
+    }
+}
+
+fn plan_round(world: &World, state: &State, desk: &Desk, acts: &mut JoinSet<()>) {
+    let now = (world.clock)();
+    for key in state.nodes.keys() {
+        let seen = world.observed.seen(key);
+        if let Step::Do(step) = plan_node(state, key, seen.as_ref(), now) {
+            let (world, state, key) = (world.clone(), state.clone(), key.clone());
+            start(desk, acts, name::node(&key), async move { super::node::carry_out(&world, &state, &key, step).await });
+        }
+    }
+    for key in state.chains.keys() {
+        if let Step::Do(act) = plan_chain(state, key) {
+            let (world, state, key) = (world.clone(), state.clone(), key.clone());
+            start(desk, acts, name::chain(&key), async move { super::node::chain(&world, &state, &key, act).await });
+        }
+    }
+    for key in state.contracts.keys() {
+        if let Step::Do(act) = plan_contract(state, key) {
+            let (world, state, key) = (world.clone(), state.clone(), key.clone());
+            start(desk, acts, name::contract(&key), async move {
+                super::contract::carry_out(&world, &state, &key, act).await
+            });
+        }
+    }
+    super::look::plan(world, state, |name, act| start(desk, acts, name, act));
+    super::host::plan(world, state, |name, act| start(desk, acts, name, act));
+}
+
+fn start(
+    desk: &Desk,
+    acts: &mut JoinSet<()>,
+    name: String,
+    act: impl Future<Output = Result<(), Trouble>> + Send + 'static,
+) {
+    if !desk.take(&name) {
+        return;
+    }
+    let desk = desk.clone();
+    acts.spawn(async move {
+        let result = act.await;
+        if let Err(trouble) = &result {
+            info!(%name, %trouble, "tried without effect");
+        }
+        desk.give_back(&name, result.is_ok());
+    });
+}

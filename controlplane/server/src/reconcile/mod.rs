@@ -1,0 +1,57 @@
+//! The leader's hands: reads the state, asks the planner, acts, and writes down what it saw.
+//!
+//! Only the leader's reconcilers touch the world, and only after the intent has committed: a deposed leader's intent
+//! does not commit, so it cannot begin anything. Every act is `ensure`d by a key, so the next leader, who plans the same
+//! from the same log, creates or adopts and never doubles. There is no undo: what is half-made is completed.
+//!
+//! Reconcilers take no input but the state and what they look at; a wake-up carries no reason. What they keep in memory
+//! (who is busy, when to try again, heights) may be lost at any moment without harm.
+
+pub mod connect;
+mod contract;
+mod driver;
+mod host;
+mod look;
+mod node;
+mod order;
+pub mod setup;
+mod upkeep;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hanse_engines_core::Engine;
+use hanse_raft::Replica;
+use hanse_state::Millis;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Timing;
+use crate::observed::Observed;
+use connect::HostConnector;
+use setup::SetupCode;
+
+/// Everything the reconcilers work with; a clone is cheap.
+#[derive(Clone)]
+pub struct World {
+    /// This replica.
+    pub replica: Replica,
+    /// What the leader saw last.
+    pub observed: Arc<Observed>,
+    /// The way to hosts.
+    pub hosts: Arc<dyn HostConnector>,
+    /// The ledgers' drivers, by name.
+    pub engines: Arc<BTreeMap<String, Arc<dyn Engine>>>,
+    /// The one clock, milliseconds since 1970.
+    pub clock: fn() -> Millis,
+    /// How often and how long.
+    pub timing: Timing,
+    /// Name of the cluster, for the first entry.
+    pub cluster_name: String,
+    /// Where the one-time setup code is kept until it is used.
+    pub setup: SetupCode,
+}
+
+/// Runs until `shutdown`: follows leadership, and reconciles while this replica leads.
+pub async fn run(world: World, shutdown: CancellationToken) {
+    driver::follow_leadership(world, shutdown).await;
+}

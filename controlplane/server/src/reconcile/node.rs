@@ -1,0 +1,241 @@
+//! Acts on a node: intent, ensure, fact. And a chain's genesis, which is made of its nodes' facts.
+
+use std::sync::Arc;
+
+use hanse_adapters_core::{Adapter, AdapterError, InstanceKey, RunState};
+use hanse_engines_core::{ChainPlan, Engine, EngineError, NodePlan, Peer};
+use hanse_planner::{ChainAct, NodeSeen, NodeStep, RunSeen};
+use hanse_state::chain::node::{Node, NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact, RestartNode};
+use hanse_state::chain::template::Template;
+use hanse_state::chain::{Chain, RecordGenesis};
+use hanse_state::host::{Host, RecordHostKeyChanged, Reach};
+use hanse_state::ids::{ChainKey, NodeKey};
+use hanse_state::{Blob, Command, State};
+
+use super::World;
+use super::order::OrderError;
+
+/// Why an act had no effect this time; it is planned again after a pause.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// The log did not take it.
+    #[error("{0}")]
+    Order(#[from] OrderError),
+    /// The host or the ledger.
+    #[error("{0}")]
+    Engine(#[source] EngineError),
+    /// The state lacks something that the plan needs; the next round plans from a newer one.
+    #[error("{0}")]
+    Stale(String),
+}
+
+impl From<EngineError> for Trouble {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<AdapterError> for Trouble {
+    fn from(error: AdapterError) -> Self {
+        Self::Engine(EngineError::Host(error))
+    }
+}
+
+/// A node with everything that acting on it needs.
+pub(super) struct Site {
+    pub(super) node: Node,
+    pub(super) chain: Chain,
+    pub(super) host: Host,
+    pub(super) plan: NodePlan,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) adapter: Arc<dyn Adapter>,
+}
+
+impl Site {
+    /// Gathers what the state says of `key` and reaches for its host.
+    pub(super) async fn reach(world: &World, state: &State, key: &NodeKey) -> Result<Self, Trouble> {
+        let stale = |what: &str| Trouble::Stale(format!("{key}: {what}"));
+        let node = state.nodes.get(key).ok_or_else(|| stale("is gone"))?.clone();
+        let chain = state.chains.get(&key.chain).ok_or_else(|| stale("its chain is gone"))?.clone();
+        let host = node.host.as_ref().and_then(|id| state.hosts.get(id)).ok_or_else(|| stale("has no host"))?.clone();
+        let engine = engine_of(world, &chain)?;
+        let plan = node_plan(state, &node, &host).ok_or_else(|| stale("cannot be named on a host"))?;
+        let adapter = world.hosts.connect(&host).await?;
+        Ok(Self { node, chain, host, plan, engine, adapter })
+    }
+}
+
+/// The engine that the chain's template names.
+pub(super) fn engine_of(world: &World, chain: &Chain) -> Result<Arc<dyn Engine>, Trouble> {
+    let template = Template::find(&chain.spec.template, chain.spec.template_version)
+        .map_err(|rejection| Trouble::Stale(rejection.message()))?;
+    world.engines.get(template.engine).cloned().ok_or_else(|| {
+        Trouble::Stale(format!("this replica has no engine `{}`; run the same version on every replica", template.engine))
+    })
+}
+
+fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodePlan> {
+    let cluster = state.cluster.as_ref()?.id.to_string();
+    let object = format!("{}.{}.{}", node.key.chain.consortium, node.key.chain.chain, node.key.node);
+    Some(NodePlan {
+        key: InstanceKey::new(&cluster, &object)?,
+        generation: node.generation,
+        host_address: host.peer_address.clone(),
+        p2p_port: node.p2p_port,
+        rpc_port: node.rpc_port,
+    })
+}
+
+/// Carries out what the planner said about node `key`.
+pub(super) async fn carry_out(world: &World, state: &State, key: &NodeKey, step: NodeStep) -> Result<(), Trouble> {
+    let node = state.nodes.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
+    let generation = node.generation;
+    match step {
+        NodeStep::Report(fact) => report(world, key, generation, fact).await,
+        NodeStep::Restart { reason } => {
+            world.order(Command::RestartNode(RestartNode { node: key.clone(), generation, reason })).await?;
+            world.observed.forget(key);
+            Ok(())
+        }
+        NodeStep::Act(act) => {
+            world.order(Command::RecordIntent(RecordIntent { node: key.clone(), generation, act })).await?;
+            match attempt(world, state, key, act).await {
+                Ok(()) => Ok(()),
+                Err(trouble) => Err(explain(world, state, node, trouble).await),
+            }
+        }
+    }
+}
+
+async fn attempt(world: &World, state: &State, key: &NodeKey, act: NodeAct) -> Result<(), Trouble> {
+    let site = Site::reach(world, state, key).await?;
+    let generation = site.node.generation;
+    let (adapter, plan) = (site.adapter.as_ref(), &site.plan);
+    match act {
+        NodeAct::Prepare => {
+            let made = site.engine.prepare(adapter, plan).await?;
+            let identity = NodeIdentity { node_id: made.node_id, public_key: made.public_key };
+            report(world, key, generation, NodeFact::Prepared { identity }).await
+        }
+        NodeAct::Configure => {
+            let (genesis, identity, peers) = network(state, &site)?;
+            site.engine.configure(adapter, plan, &identity, &genesis, &peers).await?;
+            report(world, key, generation, NodeFact::Configured).await
+        }
+        NodeAct::Start => {
+            let status = site.engine.start(adapter, plan).await?;
+            let at = (world.clock)();
+            match super::look::run_seen(&status.run) {
+                RunSeen::Running => report(world, key, generation, NodeFact::Started).await,
+                run @ (RunSeen::Absent | RunSeen::Exited { .. } | RunSeen::Unreachable { .. }) => {
+                    world.observed.saw(key, NodeSeen { generation: status.generation, run, ill: None, at });
+                    Ok(())
+                }
+            }
+        }
+        NodeAct::Stop => Ok(adapter.stop(&plan.key, STOP_GRACE).await?),
+    }
+}
+
+/// How long a ledger's process may take to end by itself.
+const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Genesis, own identity and every peer's address, all from the log.
+fn network(state: &State, site: &Site) -> Result<(Vec<u8>, hanse_engines_core::NodeIdentity, Vec<Peer>), Trouble> {
+    let stale = |what: &str| Trouble::Stale(format!("{}: {what}", site.node.key));
+    let genesis = site.chain.genesis.as_ref().ok_or_else(|| stale("its chain has no genesis yet"))?.bytes.0.clone();
+    let own = site.node.identity.as_ref().ok_or_else(|| stale("has no identity yet"))?;
+    let mut peers = Vec::new();
+    for node in state.nodes.values().filter(|node| node.key.chain == site.node.key.chain) {
+        let identity = node.identity.as_ref().ok_or_else(|| stale("a peer has no identity yet"))?;
+        let host = node.host.as_ref().and_then(|id| state.hosts.get(id)).ok_or_else(|| stale("a peer has no host"))?;
+        peers.push(Peer { identity: public(identity), address: format!("{}:{}", host.peer_address, node.p2p_port) });
+    }
+    Ok((genesis, public(own), peers))
+}
+
+fn public(identity: &NodeIdentity) -> hanse_engines_core::NodeIdentity {
+    hanse_engines_core::NodeIdentity { node_id: identity.node_id.clone(), public_key: identity.public_key.clone() }
+}
+
+/// Writes down what was seen.
+async fn report(world: &World, key: &NodeKey, generation: u64, fact: NodeFact) -> Result<(), Trouble> {
+    world.order(Command::RecordNodeFact(RecordNodeFact { node: key.clone(), generation, fact })).await?;
+    Ok(())
+}
+
+/// Turns a failure into words in the state: what waits, what needs a person, which host is no longer who it was.
+async fn explain(world: &World, state: &State, node: &Node, trouble: Trouble) -> Trouble {
+    let Trouble::Engine(error) = &trouble else { return trouble };
+    let fact = match error {
+        EngineError::Host(AdapterError::Denied { .. }) => {
+            if let Some(host) = node.host.as_ref().and_then(|id| state.hosts.get(id))
+                && let Err(second) = super::node::suspect(world, host).await
+            {
+                return second;
+            }
+            Some(NodeFact::Failed { reason: error.to_string() })
+        }
+        EngineError::Host(AdapterError::Invalid { .. }) | EngineError::Invalid { .. } | EngineError::Unsupported(_) => {
+            Some(NodeFact::Failed { reason: error.to_string() })
+        }
+        // Not known whether it happened: the next round looks again, by the same key.
+        EngineError::Host(AdapterError::Unknown { .. }) => None,
+        EngineError::Host(AdapterError::Transient { .. }) | EngineError::Node { .. } | EngineError::NotFound(_) => {
+            Some(NodeFact::Waiting { reason: error.to_string() })
+        }
+    };
+    let known = |fact: &NodeFact| matches!(fact, NodeFact::Waiting { reason } if node.state_reason == *reason);
+    match fact {
+        Some(fact) if !known(&fact) => match report(world, &node.key, node.generation, fact).await {
+            Ok(()) => trouble,
+            Err(second) => second,
+        },
+        Some(_) | None => trouble,
+    }
+}
+
+/// After a refusal: if the host shows another key than the pinned one, says so in the state, and nothing more is done
+/// on it until a person has compared the keys.
+pub(super) async fn suspect(world: &World, host: &Host) -> Result<(), Trouble> {
+    let Reach::Ssh { address, port, fingerprint, .. } = &host.reach else { return Ok(()) };
+    let seen = world.hosts.scan(address, *port).await?;
+    if seen != *fingerprint {
+        world.order(Command::RecordHostKeyChanged(RecordHostKeyChanged { host: host.id.clone(), seen })).await?;
+        return Err(Trouble::Stale(format!("host {} shows another key than the pinned one", host.id)));
+    }
+    Ok(())
+}
+
+/// Makes the genesis: the same bytes from the same log, whoever makes them.
+pub(super) async fn chain(world: &World, state: &State, key: &ChainKey, act: ChainAct) -> Result<(), Trouble> {
+    let ChainAct::Genesis = act;
+    let chain = state.chains.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
+    let engine = engine_of(world, chain)?;
+    let template = Template::find(&chain.spec.template, chain.spec.template_version)
+        .map_err(|rejection| Trouble::Stale(rejection.message()))?;
+    let parameters =
+        template.resolve(&chain.spec.parameters).map_err(|rejection| Trouble::Stale(rejection.message()))?;
+    let plan = ChainPlan {
+        chain_id: chain.spec.chain_id,
+        genesis_time_ms: chain.created_at.0,
+        parameters: parameters.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
+        alloc: chain.spec.alloc.clone(),
+    };
+    let nodes = state.nodes.values().filter(|node| node.key.chain == *key);
+    let identities: Vec<_> = nodes.filter_map(|node| node.identity.as_ref()).map(public).collect();
+    let bytes = Blob(engine.genesis(&plan, &identities)?);
+    world.order(Command::RecordGenesis(RecordGenesis { chain: key.clone(), bytes })).await?;
+    Ok(())
+}
+
+/// Words for how a process ended.
+pub(super) fn exit_words(run: &RunState) -> String {
+    match run {
+        RunState::Exited { code: Some(code), last_log, .. } => format!("exit code {code}: {}", last_log.trim()),
+        RunState::Exited { signal: Some(signal), last_log, .. } => format!("signal {signal}: {}", last_log.trim()),
+        RunState::Exited { last_log, .. } => last_log.trim().to_string(),
+        RunState::Prepared => "was never started".into(),
+        RunState::Running { pid, .. } => format!("runs as process {pid}"),
+    }
+}

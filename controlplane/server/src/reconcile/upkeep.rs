@@ -1,0 +1,86 @@
+//! What time makes due: the cluster's first entry, votes past their deadline, usage, and the comparison of digests.
+
+use hanse_planner::{due_metering, due_proposals};
+use hanse_state::billing::Meter;
+use hanse_state::cluster::{CheckDigest, InitCluster};
+use hanse_state::consortium::proposal::CloseProposal;
+use hanse_state::ids::ClusterId;
+use hanse_state::{Command, State};
+use tracing::{error, info, warn};
+
+use super::World;
+use super::order::OrderError;
+use super::setup::code_hash;
+
+/// Entries between two comparisons of digests; each comparison is itself an entry.
+const DIGEST_EVERY: u64 = 500;
+
+/// What the leader remembers between rounds.
+#[derive(Default)]
+pub(super) struct Upkeep {
+    digest_checked_at: u64,
+    said_code: bool,
+}
+
+impl Upkeep {
+    /// One round: each order stands for itself, and what did not commit is due again.
+    pub(super) async fn round(&mut self, world: &World, state: &State) {
+        let now = (world.clock)();
+        self.cluster(world, state).await;
+        for proposal in due_proposals(state, now) {
+            log(world.order(Command::CloseProposal(CloseProposal { proposal })).await);
+        }
+        if let Some(until) = due_metering(state, now, world.timing.meter_ms) {
+            log(world.order(Command::Meter(Meter { until })).await);
+        }
+        if state.revision >= self.digest_checked_at.saturating_add(DIGEST_EVERY) {
+            self.digest_checked_at = state.revision;
+            let check = CheckDigest { revision: state.revision, digest: state.digest() };
+            log(world.order(Command::CheckDigest(check)).await);
+        }
+    }
+
+    /// Names the cluster once, and shows the setup code until it is spent.
+    async fn cluster(&mut self, world: &World, state: &State) {
+        let code_is_due = state.cluster.as_ref().is_none_or(|cluster| cluster.setup_code_hash.is_some());
+        if !code_is_due {
+            if let Err(error) = world.setup.spend() {
+                warn!(%error, "the spent setup code's file cannot be removed");
+            }
+            return;
+        }
+        if let Some(cluster) = &state.cluster {
+            self.say_code(world, cluster.setup_code_hash);
+            return;
+        }
+        let code = match world.setup.read_or_make() {
+            Ok(code) => code,
+            Err(error) => return error!(%error, "the setup code cannot be kept; not naming the cluster"),
+        };
+        let cluster = ClusterId::new(uuid::Uuid::new_v4()).expect("a random UUID is not nil");
+        let name = world.cluster_name.clone();
+        log(world.order(Command::InitCluster(InitCluster { cluster, name, setup_code_hash: code_hash(&code) })).await);
+    }
+
+    /// Prints the code once per lead, if this replica holds the one that counts.
+    fn say_code(&mut self, world: &World, hash: Option<hanse_state::Digest>) {
+        if self.said_code {
+            return;
+        }
+        self.said_code = true;
+        match world.setup.read() {
+            Ok(Some(code)) if Some(code_hash(&code)) == hash => {
+                // Standard output, not the log: logs are shipped and kept.
+                println!("hanse: one-time setup code {code} (use it with `hanse cluster bootstrap` or the console)");
+            }
+            Ok(_) => info!("the one-time setup code is in the data folder of the replica that made it"),
+            Err(error) => warn!(%error, "the setup code cannot be read"),
+        }
+    }
+}
+
+fn log(result: Result<hanse_state::Outcome, OrderError>) {
+    if let Err(error) = result {
+        info!(%error, "an upkeep order had no effect; it is due again");
+    }
+}

@@ -1,0 +1,10 @@
+//! Whole-system stories: the real binary, real replicas, real sshd, real ledger nodes, real `cast`.
+//!
+//! Each story starts what it needs, waits for predicates with generous limits, and ends every process it started, also
+//! when it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod by_hand;
+mod cluster;
+mod dev;
+mod wait;
