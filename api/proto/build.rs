@@ -20,7 +20,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let descriptors = protox::compile(&files, [PROTO_ROOT])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("hanse_v1_descriptor.bin"), descriptors.encode_to_vec())?;
+    // Reflection needs no comments and places; they would make every binary larger.
+    let mut bare = descriptors.clone();
+    bare.file.iter_mut().for_each(|file| file.source_code_info = None);
+    std::fs::write(out.join("hanse_v1_descriptor.bin"), bare.encode_to_vec())?;
     // Ordered maps: what is printed or hashed from a message must not depend on chance.
     tonic_prost_build::configure().btree_map(".").compile_fds(descriptors)?;
     Ok(())

@@ -5,6 +5,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
@@ -50,6 +52,11 @@ impl Replicas {
                 "{} endpoints given, 1 to {ENDPOINTS_MAX} are allowed",
                 config.endpoints.len()
             )));
+        }
+        // The TLS layer takes a text without a certificate for an authority that trusts nobody; say so at once instead.
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(config.ca_pem.as_bytes()).collect();
+        if certificates.map_or(true, |list| list.is_empty()) {
+            return Err(bad_config("the authority's text holds no certificate (PEM)".to_owned()));
         }
         let mut replicas: Vec<Replica> = Vec::new();
         for endpoint in &config.endpoints {

@@ -1,0 +1,6 @@
+//! The client against real TLS servers that fail as they are told to.
+#![allow(clippy::unwrap_used)]
+
+mod faults;
+mod replica;
+mod watch;

@@ -1,0 +1,214 @@
+//! A replica that does what its script says: the real transport, scripted answers.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hanse_client::{Client, ClientConfig, Timeouts, pb};
+use pb::cluster_service_server::{ClusterService, ClusterServiceServer};
+use pb::tenant_service_server::{TenantService, TenantServiceServer};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// A limit no healthy machine reaches; it only ends a test that hangs.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// One answer of a scripted replica.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// UNAVAILABLE, with the leader's address if one is given.
+    NotLeader(Option<String>),
+    /// Takes the request, acts and never answers.
+    Silence,
+    /// DEADLINE_EXCEEDED with reason OUTCOME_UNKNOWN.
+    OutcomeUnknown,
+    /// A refusal with every kind of detail.
+    Refuse,
+}
+
+/// What a replica was told and what it saw.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    /// Answers in order; afterwards every request succeeds.
+    pub(crate) steps: Mutex<VecDeque<Step>>,
+    /// Request ids in order of arrival.
+    pub(crate) seen: Mutex<Vec<String>>,
+    /// `after_revision` of every watch.
+    pub(crate) watched: Mutex<Vec<u64>>,
+    /// One list of messages a watch; the stream ends after them unless it shall hang.
+    pub(crate) watches: Mutex<VecDeque<Vec<Result<pb::WatchResponse, Status>>>>,
+    /// Tokens that came with the requests.
+    pub(crate) tokens: Mutex<Vec<String>>,
+}
+
+impl Script {
+    pub(crate) fn of(steps: impl IntoIterator<Item = Step>) -> Arc<Script> {
+        Arc::new(Script { steps: Mutex::new(steps.into_iter().collect()), ..Script::default() })
+    }
+
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+/// A certificate authority that lives as long as a test.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    fn identity(&self) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["hanse-api".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Identity::from_pem(certificate.pem(), key.serialize_pem())
+    }
+}
+
+/// A running scripted replica; ends when dropped.
+pub(crate) struct Replica {
+    pub(crate) address: String,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Replica {
+    pub(crate) async fn start(authority: &Authority, script: &Arc<Script>) -> Replica {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        Replica::serve(authority, script, listener)
+    }
+
+    pub(crate) fn serve(authority: &Authority, script: &Arc<Script>, listener: TcpListener) -> Replica {
+        let address = listener.local_addr().unwrap().to_string();
+        let service = Scripted(Arc::clone(script));
+        let server = Server::builder()
+            .tls_config(ServerTlsConfig::new().identity(authority.identity()))
+            .unwrap()
+            .add_service(ClusterServiceServer::new(service.clone()))
+            .add_service(TenantServiceServer::new(service))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        let task = tokio::spawn(async move {
+            server.await.unwrap();
+        });
+        Replica { address, task }
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// An address at which nobody listens.
+pub(crate) async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+pub(crate) fn client(authority: &Authority, endpoints: &[&str]) -> Client {
+    client_with(authority, endpoints, |_| {})
+}
+
+pub(crate) fn client_with(authority: &Authority, endpoints: &[&str], change: impl FnOnce(&mut Timeouts)) -> Client {
+    let mut config = ClientConfig::new(endpoints.iter().map(|text| (*text).to_owned()).collect(), authority.pem());
+    config.token = Some("hanse_test".to_owned());
+    config.timeouts.overall = LONG;
+    change(&mut config.timeouts);
+    Client::new(config).unwrap()
+}
+
+pub(crate) fn header(revision: u64) -> Option<pb::ResponseHeader> {
+    Some(pb::ResponseHeader { revision, replica_id: "r1".to_owned(), ..pb::ResponseHeader::default() })
+}
+
+#[derive(Clone)]
+struct Scripted(Arc<Script>);
+
+#[tonic::async_trait]
+impl TenantService for Scripted {
+    async fn create_tenant(
+        &self,
+        request: Request<pb::CreateTenantRequest>,
+    ) -> Result<Response<pb::CreateTenantResponse>, Status> {
+        if let Some(token) = request.metadata().get("authorization") {
+            self.0.tokens.lock().unwrap().push(token.to_str().unwrap().to_owned());
+        }
+        self.0.seen.lock().unwrap().push(request.get_ref().request_id.clone());
+        let step = self.0.steps.lock().unwrap().pop_front();
+        match step {
+            None => Ok(Response::new(pb::CreateTenantResponse { header: header(7), tenant: None })),
+            Some(Step::NotLeader(hint)) => {
+                let mut status = Status::unavailable("this replica is not the leader");
+                if let Some(hint) = hint {
+                    status.metadata_mut().insert(hanse_proto::LEADER_TRAILER, hint.parse().unwrap());
+                }
+                Err(status)
+            }
+            Some(Step::Silence) => std::future::pending().await,
+            Some(Step::OutcomeUnknown) => {
+                let details = ErrorDetails::with_error_info("OUTCOME_UNKNOWN", "hanse", []);
+                Err(Status::with_error_details(Code::DeadlineExceeded, "proposed, not yet known", details))
+            }
+            Some(Step::Refuse) => {
+                let metadata = [("advice".to_owned(), "Choose another id.".to_owned())];
+                let mut details = ErrorDetails::with_error_info("ALREADY_EXISTS", "hanse", metadata);
+                details.add_bad_request_violation("tenant", "exists");
+                Err(Status::with_error_details(Code::AlreadyExists, "tenant acme exists", details))
+            }
+        }
+    }
+
+    async fn get_tenant(&self, _: Request<pb::GetTenantRequest>) -> Result<Response<pb::GetTenantResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn list_tenants(
+        &self,
+        _: Request<pb::ListTenantsRequest>,
+    ) -> Result<Response<pb::ListTenantsResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Scripted {
+    type WatchStream = ReceiverStream<Result<pb::WatchResponse, Status>>;
+
+    async fn get_status(&self, _: Request<pb::GetStatusRequest>) -> Result<Response<pb::GetStatusResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn bootstrap(&self, _: Request<pb::BootstrapRequest>) -> Result<Response<pb::BootstrapResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        self.0.watched.lock().unwrap().push(request.get_ref().after_revision);
+        let Some(messages) = self.0.watches.lock().unwrap().pop_front() else {
+            return Err(Status::unauthenticated("the script has no more watches"));
+        };
+        let (sender, receiver) = mpsc::channel(messages.len().max(1));
+        for message in messages {
+            sender.try_send(message).unwrap();
+        }
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn get_version(&self, _: Request<pb::GetVersionRequest>) -> Result<Response<pb::GetVersionResponse>, Status> {
+        Ok(Response::new(pb::GetVersionResponse { header: header(1), version: "test".to_owned(), command_version: 1 }))
+    }
+}
