@@ -11,6 +11,7 @@
     unused_qualifications,
     rust_2018_idioms,
     clippy::all,
+    rustdoc::all,
     reason = "generated code; the proto files are commented instead"
 )]
 pub mod v1 {
