@@ -1,14 +1,208 @@
-//! The one door.
+//! The one door: deduplication, log time, access, the area's rule, audit, digest.
 
-use crate::{Applied, Rejection, Request, State};
+use std::collections::BTreeMap;
+
+use crate::audit::{AuditHead, AuditRecord};
+use crate::codec::{encode_outcome, encode_record, encode_state};
+use crate::command::{Actor, Command, Outcome, Request};
+use crate::dedup::{DEDUP_MAX, Lookup, Seen};
+use crate::event::{Change, Event, Record};
+use crate::ids::AccountId;
+use crate::{
+    Applied, DIGESTS_KEPT, Digest, Divergence, Millis, Rejection, State, access, account, billing, chain, cluster,
+    consortium, contract, host, tenant,
+};
+
+/// Every so many entries the whole state is mixed into the digest, so that a difference that no outcome shows is found.
+const WHOLE_STATE_EVERY: u64 = 1_000;
+
+/// Log time never passes this moment (start of the year 9999): a leader's broken clock must not make months that
+/// cannot be written.
+pub(crate) const TIME_MAX: Millis = Millis(253_370_764_800_000);
+
+/// What a rule knows of its entry besides the state, and where it says what it did.
+pub(crate) struct Cx<'a> {
+    pub(crate) revision: u64,
+    pub(crate) now: Millis,
+    pub(crate) request: &'a Request,
+    pub(crate) diverged: Option<Divergence>,
+    events: BTreeMap<String, Change>,
+    records: Vec<Record>,
+}
+
+impl Cx<'_> {
+    /// The acting account, `None` for the system and the setup code.
+    pub(crate) fn account(&self) -> Option<&AccountId> {
+        match &self.request.actor {
+            Actor::Account(account) => Some(account),
+            Actor::System | Actor::SetupCode => None,
+        }
+    }
+
+    pub(crate) fn created(&mut self, resource: String) {
+        self.events.insert(resource, Change::Created);
+    }
+
+    /// What was created in this entry stays `Created`.
+    pub(crate) fn updated(&mut self, resource: String) {
+        self.events.entry(resource).or_insert(Change::Updated);
+    }
+
+    pub(crate) fn deleted(&mut self, resource: String) {
+        self.events.insert(resource, Change::Deleted);
+    }
+
+    pub(crate) fn record(&mut self, record: Record) {
+        self.records.push(record);
+    }
+}
 
 /// Applies one logged request: all checks, then all changes.
+///
+/// A rejection changes only revision, log time, audit head, deduplication and digest. A replay changes only revision,
+/// log time and digest, and gives the first outcome.
 ///
 /// # Panics
 /// If `index` is not after the last applied one: the log has been fed out of order.
 pub fn apply(state: &mut State, index: u64, request: &Request) -> Applied {
     assert!(index > state.revision, "entry {index} after {}", state.revision);
     state.revision = index;
-    let outcome = Err(Rejection::NotFound { field: "command".into(), what: request.command.name().into() });
-    Applied { revision: index, outcome, replayed: false, events: Vec::new(), records: Vec::new(), diverged: None }
+    state.now = request.at.min(TIME_MAX).max(state.now.plus(1));
+
+    let hash = wish_hash(request);
+    let mut cx =
+        Cx { revision: index, now: state.now, request, diverged: None, events: BTreeMap::new(), records: Vec::new() };
+    // Facts of the system are idempotent by their content and would only fill the window.
+    let is_remembered = request.actor != Actor::System;
+    let lookup = if is_remembered { state.dedup.look(request.id, &hash) } else { Lookup::New };
+    let outcome = match lookup {
+        Lookup::Replay(Seen { revision, outcome, .. }) => {
+            mix_digest(state, &outcome, &[]);
+            return Applied {
+                revision,
+                outcome,
+                replayed: true,
+                events: Vec::new(),
+                records: Vec::new(),
+                diverged: None,
+            };
+        }
+        Lookup::Refused(rejection) => Err(rejection),
+        Lookup::New => {
+            let outcome = execute(state, &mut cx);
+            if is_remembered {
+                let seen = Seen { hash, revision: index, outcome: outcome.clone() };
+                state.dedup.remember(request.id, seen, DEDUP_MAX);
+            }
+            outcome
+        }
+    };
+    finish(state, cx, outcome)
+}
+
+/// Runs access and rule on a draft, which costs a few pointers, so that a rejection cannot leave anything behind even
+/// if a rule were to check after a change.
+fn execute(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
+    access::check(state, &cx.request.actor, &cx.request.command)?;
+    let mut draft = state.clone();
+    let outcome = dispatch(&mut draft, cx);
+    match &outcome {
+        Ok(_) => *state = draft,
+        Err(_) => {
+            cx.events.clear();
+            cx.records.clear();
+        }
+    }
+    outcome
+}
+
+fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
+    let request = cx.request;
+    match &request.command {
+        Command::InitCluster(c) => cluster::apply::init(state, cx, c),
+        Command::Bootstrap(c) => cluster::apply::bootstrap(state, cx, c),
+        Command::CheckDigest(c) => cluster::apply::check_digest(state, cx, c),
+        Command::CreateAccount(c) => account::apply::create(state, cx, c),
+        Command::SuspendAccount(c) => account::apply::suspend(state, cx, c),
+        Command::RestoreAccount(c) => account::apply::restore(state, cx, c),
+        Command::OpenSession(c) => account::apply::open_session(state, cx, c),
+        Command::CloseSession(c) => account::apply::close_session(state, cx, c),
+        Command::RecordLoginFailure(c) => account::apply::login_failure(state, cx, c),
+        Command::CreateTenant(c) => tenant::apply::create(state, cx, c),
+        Command::CreateConsortium(c) => consortium::apply::create(state, cx, c),
+        Command::InviteMember(c) => consortium::apply::invite(state, cx, c),
+        Command::JoinConsortium(c) => consortium::apply::join(state, cx, c),
+        Command::ActivateConsortium(c) => consortium::apply::activate(state, cx, c),
+        Command::OpenProposal(c) => consortium::vote::open(state, cx, c),
+        Command::CloseProposal(c) => consortium::vote::close(state, cx, c),
+        Command::CastBallot(c) => consortium::vote::cast(state, cx, c),
+        Command::EnrolHost(c) => host::apply::enrol(state, cx, c),
+        Command::CordonHost(c) => host::apply::cordon(state, cx, c),
+        Command::UncordonHost(c) => host::apply::uncordon(state, cx, c),
+        Command::RecordHostFacts(c) => host::apply::facts(state, cx, c),
+        Command::RecordHostKeyChanged(c) => host::apply::key_changed(state, cx, c),
+        Command::AcceptHostKey(c) => host::apply::accept_key(state, cx, c),
+        Command::RecordGenesis(c) => chain::apply::genesis(state, cx, c),
+        Command::RecordIntent(c) => chain::node_apply::intent(state, cx, c),
+        Command::RecordNodeFact(c) => chain::node_apply::fact(state, cx, c),
+        Command::RestartNode(c) => chain::node_apply::restart(state, cx, c),
+        Command::DeployContract(c) => contract::apply::deploy(state, cx, c),
+        Command::RecordContractFact(c) => contract::apply::fact(state, cx, c),
+        Command::SetPlan(c) => billing::apply::set_plan(state, cx, c),
+        Command::Meter(c) => billing::apply::meter(state, cx, c),
+    }
+}
+
+fn finish(state: &mut State, mut cx: Cx<'_>, outcome: Result<Outcome, Rejection>) -> Applied {
+    let record = audit(state, &cx, &outcome);
+    cx.records.push(Record::Audit(record));
+    mix_digest(state, &outcome, &cx.records);
+    let revision = cx.revision;
+    let events = cx.events.into_iter().map(|(resource, change)| Event { revision, resource, change }).collect();
+    Applied { revision, outcome, replayed: false, events, records: cx.records, diverged: cx.diverged }
+}
+
+fn audit(state: &mut State, cx: &Cx<'_>, outcome: &Result<Outcome, Rejection>) -> AuditRecord {
+    let request = cx.request;
+    let mut record = AuditRecord {
+        seq: state.audit.count + 1,
+        revision: cx.revision,
+        at: cx.now,
+        actor: request.actor.to_string(),
+        source: request.source.clone(),
+        action: request.command.name().into(),
+        resource: request.command.resource(),
+        request_id: request.id.to_string(),
+        outcome: outcome.as_ref().map_or_else(Rejection::reason, |_| "ok").into(),
+        detail: serde_json::to_string(&request.command).expect("commands are plain data with text keys"),
+        prev_hash: state.audit.head,
+        hash: Digest::default(),
+    };
+    record.hash = record.expected_hash();
+    state.audit = AuditHead { count: record.seq, head: record.hash };
+    record
+}
+
+/// Hash of who wants what; time and address may differ between tries of one wish.
+fn wish_hash(request: &Request) -> Digest {
+    let wish = Request { at: Millis(0), source: String::new(), ..request.clone() };
+    Digest::of(&crate::codec::encode_request(&wish))
+}
+
+fn mix_digest(state: &mut State, outcome: &Result<Outcome, Rejection>, records: &[Record]) {
+    let index = state.revision.to_be_bytes();
+    let outcome = encode_outcome(outcome);
+    let records: Vec<Vec<u8>> = records.iter().map(encode_record).collect();
+    let mut parts: Vec<&[u8]> = vec![state.digest.as_bytes(), &index, &outcome];
+    parts.extend(records.iter().map(Vec::as_slice));
+    let mut digest = Digest::of_parts(&parts);
+    if state.revision % WHOLE_STATE_EVERY == 0 {
+        digest = Digest::of_parts(&[digest.as_bytes(), &encode_state(state)]);
+    }
+    state.digest = digest;
+    state.digests.insert(state.revision, digest);
+    while state.digests.len() > DIGESTS_KEPT {
+        let Some(oldest) = state.digests.get_min().map(|(revision, _)| *revision) else { break };
+        state.digests.remove(&oldest);
+    }
 }

@@ -1,1 +1,207 @@
-//! Rules of nodes: all checks, then all changes.
+//! Rules of nodes: intents are the fence, facts move the state, restarts have a budget.
+
+use super::node::{
+    Health, Intent, Node, NodeAct, NodeFact, NodeIdentity, NodeState, RESTART_BUDGET, RecordIntent, RecordNodeFact,
+    RestartNode,
+};
+use super::{REASON_MAX, apply::sync, query};
+use crate::apply::Cx;
+use crate::command::{Actor, Outcome};
+use crate::host::HostState;
+use crate::ids::NodeKey;
+use crate::time::{HOUR_MS, Millis};
+use crate::{Rejection, State, billing, check, name};
+
+pub(crate) fn intent(state: &mut State, cx: &mut Cx<'_>, c: &RecordIntent) -> Result<Outcome, Rejection> {
+    let mut node = fenced(state, &c.node, c.generation)?;
+    check_host(state, &node)?;
+    let next = next_state(state, &node, c.act)?;
+    let is_known = node.intent.as_ref().is_some_and(|intent| intent.act == c.act && intent.generation == c.generation);
+    if is_known && next == node.state {
+        return Ok(Outcome::Unchanged { resource: name::node(&c.node) });
+    }
+
+    node.intent = Some(Intent { act: c.act, generation: c.generation, at: cx.now });
+    go(&mut node, cx.now, next, "");
+    Ok(put(state, cx, node))
+}
+
+/// The state in which an act is under way, if it may begin now.
+fn next_state(state: &State, node: &Node, act: NodeAct) -> Result<NodeState, Rejection> {
+    let has_genesis = state.chains.get(&node.key.chain).is_some_and(|chain| chain.genesis.is_some());
+    match (act, node.state) {
+        (NodeAct::Prepare, NodeState::Requested | NodeState::Preparing) => Ok(NodeState::Preparing),
+        (NodeAct::Configure, NodeState::Prepared) if has_genesis => Ok(NodeState::Prepared),
+        (NodeAct::Start, NodeState::Configured | NodeState::Starting) => Ok(NodeState::Starting),
+        (NodeAct::Start, NodeState::Restarting) => Ok(NodeState::Restarting),
+        (NodeAct::Stop, NodeState::Blocked) => Ok(NodeState::Blocked),
+        (NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop, _) => {
+            let needs = match act {
+                NodeAct::Prepare => "only a requested node is prepared",
+                NodeAct::Configure => "only a prepared node of a chain with a genesis is configured",
+                NodeAct::Start => "only a configured or restarting node is started",
+                NodeAct::Stop => "only a blocked node is stopped",
+            };
+            Err(check::wrong_state("act", name::node(&node.key), node.state, needs))
+        }
+    }
+}
+
+pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Result<Outcome, Rejection> {
+    let mut node = fenced(state, &c.node, c.generation)?;
+    let before = node.clone();
+    let wrong = |node: &Node, needs: &str| check::wrong_state("fact", name::node(&node.key), node.state, needs);
+    let intends = |node: &Node, act: NodeAct| node.intent.as_ref().is_some_and(|intent| intent.act == act);
+    match (&c.fact, node.state) {
+        (NodeFact::Prepared { identity }, NodeState::Preparing) => {
+            check_identity(state, &node, identity)?;
+            node.identity = Some(identity.clone());
+            node.intent = None;
+            go(&mut node, cx.now, NodeState::Prepared, "");
+        }
+        (NodeFact::Prepared { identity }, _) if node.identity.as_ref() == Some(identity) => {}
+        (NodeFact::Prepared { .. }, _) if node.identity.is_some() => {
+            let what = format!("the identity of {}", name::node(&c.node));
+            return Err(Rejection::ConflictingFact { field: "fact".into(), what });
+        }
+        (NodeFact::Configured, NodeState::Prepared) if intends(&node, NodeAct::Configure) => {
+            node.configured = true;
+            node.intent = None;
+            go(&mut node, cx.now, NodeState::Configured, "");
+        }
+        (NodeFact::Configured, _) if node.configured => {}
+        (NodeFact::Started, NodeState::Starting | NodeState::Restarting) if intends(&node, NodeAct::Start) => {
+            node.intent = None;
+            node.health = Health::Unknown;
+            node.metered_until = Some(cx.now);
+            go(&mut node, cx.now, NodeState::Running, "");
+        }
+        (NodeFact::Started, NodeState::Running) => {}
+        (NodeFact::Healthy, NodeState::Running) => {
+            node.health = Health::Healthy;
+            node.state_reason = String::new();
+        }
+        (NodeFact::Unhealthy { reason }, NodeState::Running) => {
+            node.health = Health::Unhealthy;
+            node.state_reason = check::clip(reason, REASON_MAX);
+        }
+        (NodeFact::Failed { reason }, _) => {
+            billing::apply::stop(state, cx, &mut node);
+            node.intent = None;
+            node.health = Health::Unknown;
+            go(&mut node, cx.now, NodeState::Blocked, reason);
+        }
+        (NodeFact::Waiting { .. }, NodeState::Blocked) => {
+            return Err(wrong(&node, "a blocked node waits for a person"));
+        }
+        (NodeFact::Waiting { reason }, _) => node.state_reason = check::clip(reason, REASON_MAX),
+        (NodeFact::Prepared { .. }, _) => return Err(wrong(&node, "a leader must have meant to prepare it")),
+        (NodeFact::Configured, _) => return Err(wrong(&node, "a leader must have meant to configure it")),
+        (NodeFact::Started, _) => return Err(wrong(&node, "a leader must have meant to start it")),
+        (NodeFact::Healthy | NodeFact::Unhealthy { .. }, _) => {
+            return Err(wrong(&node, "only a running node has health"));
+        }
+    }
+    if node == before {
+        return Ok(Outcome::Unchanged { resource: name::node(&c.node) });
+    }
+    Ok(put(state, cx, node))
+}
+
+pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Result<Outcome, Rejection> {
+    let mut node = fenced(state, &c.node, c.generation)?;
+    check::text("reason", &check::clip(&c.reason, REASON_MAX), REASON_MAX)?;
+    let is_by_hand = cx.request.actor != Actor::System;
+    match node.state {
+        NodeState::Starting | NodeState::Running | NodeState::Restarting => {}
+        NodeState::Blocked if is_by_hand => {}
+        NodeState::Blocked => {
+            let needs = "a blocked node waits for a person";
+            return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
+        }
+        NodeState::Requested | NodeState::Preparing | NodeState::Prepared | NodeState::Configured => {
+            let needs = "it was never started, so there is nothing to start again";
+            return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
+        }
+    }
+    node.restarts = recent_restarts(&node, cx.now);
+    if !is_by_hand && node.restarts.len() >= RESTART_BUDGET {
+        let (node, budget) = (name::node(&c.node), RESTART_BUDGET as u64);
+        return Err(Rejection::RestartBudgetSpent { node, budget });
+    }
+
+    billing::apply::stop(state, cx, &mut node);
+    if is_by_hand {
+        // A person has looked at it: automatic repair starts afresh.
+        node.restarts.clear();
+    } else {
+        node.restarts.push(cx.now);
+    }
+    node.generation += 1;
+    node.health = Health::Unknown;
+    node.intent = None;
+    // A node that was blocked on its way goes on from the last thing that is known to be done.
+    let next = match (node.identity.is_some(), node.configured) {
+        (false, _) => NodeState::Requested,
+        (true, false) => NodeState::Prepared,
+        (true, true) => NodeState::Restarting,
+    };
+    go(&mut node, cx.now, next, &c.reason);
+    Ok(put(state, cx, node))
+}
+
+/// Restarts of the last hour of log time.
+pub(crate) fn recent_restarts(node: &Node, now: Millis) -> Vec<Millis> {
+    node.restarts.iter().copied().filter(|at| now.since(*at) < HOUR_MS).collect()
+}
+
+fn go(node: &mut Node, now: Millis, state: NodeState, reason: &str) {
+    if node.state != state {
+        node.state = state;
+        node.state_since = now;
+    }
+    node.state_reason = check::clip(reason, REASON_MAX);
+}
+
+fn put(state: &mut State, cx: &mut Cx<'_>, node: Node) -> Outcome {
+    let (resource, chain) = (name::node(&node.key), node.key.chain.clone());
+    state.nodes.insert(node.key.clone(), node);
+    cx.updated(resource.clone());
+    sync(state, cx, &chain);
+    Outcome::Done { resource }
+}
+
+fn fenced(state: &State, key: &NodeKey, generation: u64) -> Result<Node, Rejection> {
+    let node = query::get_node(state, key)?;
+    if node.generation == generation {
+        return Ok(node.clone());
+    }
+    Err(Rejection::StaleGeneration { node: name::node(key), current: node.generation, given: generation })
+}
+
+fn check_host(state: &State, node: &Node) -> Result<(), Rejection> {
+    let Some(host) = node.host.as_ref().and_then(|host| state.hosts.get(host)) else {
+        return Err(check::wrong_state("node", name::node(&node.key), node.state, "it has no host yet"));
+    };
+    match host.state {
+        HostState::Ready | HostState::Cordoned => Ok(()),
+        HostState::Distrusted => Err(crate::host::apply::distrusted(host)),
+    }
+}
+
+fn check_identity(state: &State, node: &Node, identity: &NodeIdentity) -> Result<(), Rejection> {
+    check::text("fact.identity.node_id", &identity.node_id, crate::host::TEXT_MAX)?;
+    check::text("fact.identity.public_key", &identity.public_key, crate::host::TEXT_MAX)?;
+    let mut others = query::nodes_of(state, &node.key.chain).filter(|other| other.key != node.key);
+    let is_taken = others.any(|other| {
+        let theirs = other.identity.as_ref();
+        theirs.is_some_and(|id| id.node_id == identity.node_id || id.public_key == identity.public_key)
+    });
+    // After a second preparation the keys are still those of the first.
+    let differs = node.identity.as_ref().is_some_and(|known| known != identity);
+    if is_taken || differs {
+        let what = format!("the identity of {}", name::node(&node.key));
+        return Err(Rejection::ConflictingFact { field: "fact".into(), what });
+    }
+    Ok(())
+}

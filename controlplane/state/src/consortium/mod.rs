@@ -5,6 +5,7 @@ pub mod ballot;
 pub mod policy;
 pub mod proposal;
 pub mod query;
+pub(crate) mod vote;
 
 use std::collections::BTreeMap;
 

@@ -1,1 +1,229 @@
-//! Rules of this area: all checks, then all changes.
+//! Rules of hosts: all checks, then all changes; nodes that wait are placed in the entry that makes room.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    AcceptHostKey, CordonHost, EnrolHost, HOSTS_MAX, Host, HostState, PORT_MIN, PORTS_PER_NODE, Reach, RecordHostFacts,
+    RecordHostKeyChanged, SLOTS_MAX, TEXT_MAX, UncordonHost, placement, query,
+};
+use crate::apply::Cx;
+use crate::command::Outcome;
+use crate::ids::NodeKey;
+use crate::{Rejection, State, chain, check, name};
+
+pub(crate) fn enrol(state: &mut State, cx: &mut Cx<'_>, c: &EnrolHost) -> Result<Outcome, Rejection> {
+    let resource = name::host(&c.host);
+    if state.hosts.contains_key(&c.host) {
+        return Err(Rejection::AlreadyExists { field: "host".into(), what: resource });
+    }
+    check_reach(&c.reach)?;
+    check_word("peer_address", &c.peer_address)?;
+    check_ports(state, c)?;
+    check::quota("host", "the number of hosts", state.hosts.len(), HOSTS_MAX)?;
+
+    let host = Host {
+        id: c.host.clone(),
+        reach: c.reach.clone(),
+        peer_address: c.peer_address.clone(),
+        port_first: c.port_first,
+        port_count: c.port_count,
+        slots: c.slots,
+        state: HostState::Ready,
+        state_reason: String::new(),
+        state_since: cx.now,
+        facts: None,
+        facts_at: None,
+        seen_fingerprint: None,
+        ports: BTreeMap::new(),
+        created_at: cx.now,
+    };
+    state.hosts.insert(c.host.clone(), host);
+    cx.created(resource.clone());
+    place_waiting(state, cx);
+    Ok(Outcome::Done { resource })
+}
+
+pub(crate) fn cordon(state: &mut State, cx: &mut Cx<'_>, c: &CordonHost) -> Result<Outcome, Rejection> {
+    let host = query::get(state, &c.host)?.clone();
+    check::text("reason", &c.reason, TEXT_MAX)?;
+    match host.state {
+        HostState::Ready => Ok(go(state, cx, host, HostState::Cordoned, &c.reason)),
+        HostState::Cordoned => Ok(Outcome::Unchanged { resource: name::host(&c.host) }),
+        HostState::Distrusted => Err(distrusted(&host)),
+    }
+}
+
+pub(crate) fn uncordon(state: &mut State, cx: &mut Cx<'_>, c: &UncordonHost) -> Result<Outcome, Rejection> {
+    let host = query::get(state, &c.host)?.clone();
+    match host.state {
+        HostState::Cordoned => {
+            let outcome = go(state, cx, host, HostState::Ready, "");
+            place_waiting(state, cx);
+            Ok(outcome)
+        }
+        HostState::Ready => Ok(Outcome::Unchanged { resource: name::host(&c.host) }),
+        HostState::Distrusted => Err(distrusted(&host)),
+    }
+}
+
+pub(crate) fn facts(state: &mut State, cx: &mut Cx<'_>, c: &RecordHostFacts) -> Result<Outcome, Rejection> {
+    let mut host = query::get(state, &c.host)?.clone();
+    let resource = name::host(&c.host);
+    if host.state == HostState::Distrusted {
+        return Err(distrusted(&host));
+    }
+    check::text("facts.hostname", &c.facts.hostname, TEXT_MAX)?;
+    check::text("facts.arch", &c.facts.arch, TEXT_MAX)?;
+    check::text("facts.kernel", &c.facts.kernel, TEXT_MAX)?;
+    if host.facts.as_ref() == Some(&c.facts) {
+        return Ok(Outcome::Unchanged { resource });
+    }
+
+    host.facts = Some(c.facts.clone());
+    host.facts_at = Some(cx.now);
+    state.hosts.insert(c.host.clone(), host);
+    cx.updated(resource.clone());
+    Ok(Outcome::Done { resource })
+}
+
+pub(crate) fn key_changed(state: &mut State, cx: &mut Cx<'_>, c: &RecordHostKeyChanged) -> Result<Outcome, Rejection> {
+    let mut host = query::get(state, &c.host)?.clone();
+    let pinned = pinned_fingerprint(&host)?.to_owned();
+    check_fingerprint("seen", &c.seen)?;
+    let is_known = host.state == HostState::Distrusted && host.seen_fingerprint.as_ref() == Some(&c.seen);
+    if is_known {
+        return Ok(Outcome::Unchanged { resource: name::host(&c.host) });
+    }
+    if pinned == c.seen {
+        return Err(check::invalid("seen", &c.seen, "another fingerprint than the pinned one"));
+    }
+
+    host.seen_fingerprint = Some(c.seen.clone());
+    let reason = format!("it showed host key {}, but {pinned} is pinned", c.seen);
+    Ok(go(state, cx, host, HostState::Distrusted, &reason))
+}
+
+pub(crate) fn accept_key(state: &mut State, cx: &mut Cx<'_>, c: &AcceptHostKey) -> Result<Outcome, Rejection> {
+    let mut host = query::get(state, &c.host)?.clone();
+    if host.state != HostState::Distrusted {
+        let needs = "only a distrusted host gets a new key";
+        return Err(check::wrong_state("host", name::host(&c.host), host.state, needs));
+    }
+    if host.seen_fingerprint.as_ref() != Some(&c.fingerprint) {
+        let seen = host.seen_fingerprint.unwrap_or_default();
+        return Err(check::invalid("fingerprint", &c.fingerprint, format!("the one that was seen, {seen}")));
+    }
+
+    if let Reach::Ssh { fingerprint, .. } = &mut host.reach {
+        fingerprint.clone_from(&c.fingerprint);
+    }
+    host.seen_fingerprint = None;
+    let outcome = go(state, cx, host, HostState::Ready, "");
+    place_waiting(state, cx);
+    Ok(outcome)
+}
+
+/// Gives every node that waits for a slot a place, in key order, as far as slots go.
+pub(crate) fn place_waiting(state: &mut State, cx: &mut Cx<'_>) {
+    let waiting = |node: &&chain::node::Node| node.host.is_none();
+    let keys: Vec<NodeKey> = state.nodes.values().filter(waiting).map(|node| node.key.clone()).collect();
+    let mut chains = BTreeSet::new();
+    for key in keys {
+        let Some(place) = placement::choose(&state.hosts, &key) else { break };
+        let (Some(host), Some(node)) = (state.hosts.get_mut(&place.host), state.nodes.get_mut(&key)) else { break };
+        host.ports.insert(place.p2p_port, key.clone());
+        host.ports.insert(place.rpc_port, key.clone());
+        node.host = Some(place.host.clone());
+        node.p2p_port = place.p2p_port;
+        node.rpc_port = place.rpc_port;
+        node.state_reason = String::new();
+        cx.updated(name::host(&place.host));
+        cx.updated(name::node(&key));
+        chains.insert(key.chain);
+    }
+    for key in chains {
+        chain::apply::sync(state, cx, &key);
+    }
+}
+
+/// The rejection of anything that would touch a distrusted host.
+pub(crate) fn distrusted(host: &Host) -> Rejection {
+    Rejection::HostKeyChanged {
+        host: host.id.to_string(),
+        expected: pinned_fingerprint(host).unwrap_or_default().to_owned(),
+        seen: host.seen_fingerprint.clone().unwrap_or_default(),
+    }
+}
+
+fn go(state: &mut State, cx: &mut Cx<'_>, mut host: Host, next: HostState, reason: &str) -> Outcome {
+    let resource = name::host(&host.id);
+    host.state = next;
+    host.state_reason = reason.into();
+    host.state_since = cx.now;
+    state.hosts.insert(host.id.clone(), host);
+    cx.updated(resource.clone());
+    Outcome::Done { resource }
+}
+
+fn pinned_fingerprint(host: &Host) -> Result<&str, Rejection> {
+    match &host.reach {
+        Reach::Ssh { fingerprint, .. } => Ok(fingerprint),
+        Reach::Local { .. } => {
+            let needs = "a local host has no host key";
+            Err(check::wrong_state("host", name::host(&host.id), host.state, needs))
+        }
+    }
+}
+
+fn check_reach(reach: &Reach) -> Result<(), Rejection> {
+    let root = match reach {
+        Reach::Local { root } => root,
+        Reach::Ssh { address, port, user, fingerprint, root } => {
+            check_word("reach.address", address)?;
+            check_word("reach.user", user)?;
+            check::range("reach.port", u64::from(*port), 1, u64::from(u16::MAX))?;
+            check_fingerprint("reach.fingerprint", fingerprint)?;
+            root
+        }
+    };
+    let is_plain = root.starts_with('/') && root.len() <= TEXT_MAX && !root.chars().any(char::is_control);
+    if is_plain && !root.split('/').any(|part| part == "..") {
+        return Ok(());
+    }
+    Err(check::invalid("reach.root", root, "an absolute path without .."))
+}
+
+/// One word that may stand in a command line or address without being taken for anything else.
+fn check_word(field: &str, word: &str) -> Result<(), Rejection> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
+    if !word.is_empty() && word.len() <= TEXT_MAX && !word.starts_with('-') && word.bytes().all(is_plain) {
+        return Ok(());
+    }
+    Err(check::invalid(field, word, "a word of letters, digits, '-', '.', '_' and ':'"))
+}
+
+fn check_fingerprint(field: &str, text: &str) -> Result<(), Rejection> {
+    let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+    match text.strip_prefix("SHA256:") {
+        Some(hash) if hash.len() == 43 && hash.bytes().all(is_base64) => Ok(()),
+        Some(_) | None => Err(check::invalid(field, text, "SHA256: and 43 characters, as `ssh-keygen -lf` prints it")),
+    }
+}
+
+fn check_ports(state: &State, c: &EnrolHost) -> Result<(), Rejection> {
+    check::range("port_first", u64::from(c.port_first), u64::from(PORT_MIN), u64::from(u16::MAX))?;
+    check::range("slots", u64::from(c.slots), 1, u64::from(SLOTS_MAX))?;
+    let end = u32::from(c.port_first) + u32::from(c.port_count);
+    let needed = c.slots * PORTS_PER_NODE;
+    let most = u32::from(u16::MAX) + 1 - u32::from(c.port_first);
+    check::range("port_count", u64::from(c.port_count), u64::from(needed), u64::from(most))?;
+    let overlaps = |host: &&Host| {
+        let other_end = u32::from(host.port_first) + u32::from(host.port_count);
+        host.peer_address == c.peer_address && u32::from(c.port_first) < other_end && u32::from(host.port_first) < end
+    };
+    if let Some(host) = state.hosts.values().find(overlaps) {
+        let rule = format!("ports that {} at the same address does not have", name::host(&host.id));
+        return Err(check::invalid("port_first", c.port_first, rule));
+    }
+    Ok(())
+}
