@@ -20,6 +20,8 @@ pub trait Call: prost::Message + Clone + Default + 'static {
     type Response: prost::Message + Default + 'static;
     /// gRPC path.
     const PATH: &'static str;
+    /// Name of the response's message.
+    const RESPONSE: &'static str;
     /// How it may be repeated.
     const REPEAT: Repeat;
     /// Returns the request id's field, if the request has one.
@@ -32,6 +34,7 @@ macro_rules! calls {
             impl Call for pb::$request {
                 type Response = pb::$response;
                 const PATH: &'static str = concat!("/hanse.v1.", $service, "/", stringify!($method));
+                const RESPONSE: &'static str = stringify!($response);
                 const REPEAT: Repeat = calls!(@repeat $kind);
                 fn request_id_mut(&mut self) -> Option<&mut String> {
                     calls!(@id $kind self)

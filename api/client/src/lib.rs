@@ -21,6 +21,7 @@ mod watch;
 pub mod ballot;
 pub mod files;
 pub mod join;
+pub mod json;
 
 pub use call::{Call, Repeat};
 pub use client::{CallOptions, Client};
