@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, AdapterError, Artifact, Result};
+use hanse_adapters_local::LocalAdapter;
+use hanse_adapters_ssh::{Identity, SshAdapter, SshTarget};
 use hanse_server::reconcile::connect::HostConnector;
-use hanse_state::{Host, HostId, Reach};
+use hanse_state::host::{Host, Reach};
+use hanse_state::ids::HostId;
 
 /// Keeps one adapter, and so one connection, for each host.
 pub(crate) struct Connector {
@@ -20,5 +23,49 @@ impl Connector {
     /// A connector that puts `artifact` on hosts and shows `ssh_identity` to those reached by SSH.
     pub(crate) fn new(artifact: Artifact, ssh_identity: Option<PathBuf>) -> Self {
         Self { artifact, ssh_identity, known: Mutex::new(BTreeMap::new()) }
+    }
+}
+
+#[async_trait]
+impl HostConnector for Connector {
+    async fn connect(&self, host: &Host) -> Result<Arc<dyn Adapter>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((reach, adapter)) = known.get(&host.id)
+            && *reach == host.reach
+        {
+            return Ok(Arc::clone(adapter));
+        }
+        let adapter = self.make(host)?;
+        known.insert(host.id.clone(), (host.reach.clone(), Arc::clone(&adapter)));
+        Ok(adapter)
+    }
+
+    async fn scan(&self, address: &str, port: u16) -> Result<String> {
+        hanse_adapters_ssh::scan_host_key(address, port).await
+    }
+}
+
+impl Connector {
+    fn make(&self, host: &Host) -> Result<Arc<dyn Adapter>> {
+        match &host.reach {
+            Reach::Local { root } => {
+                Ok(Arc::new(LocalAdapter::new(PathBuf::from(root), self.artifact.path.clone())))
+            }
+            Reach::Ssh { address, port, user, fingerprint, root } => {
+                let identity = self.ssh_identity.clone().ok_or_else(|| AdapterError::Invalid {
+                    subject: format!("host {}", host.id),
+                    reason: "this replica has no `ssh_identity` in its configuration; set it on every replica".into(),
+                })?;
+                let target = SshTarget {
+                    address: address.clone(),
+                    port: *port,
+                    user: user.clone(),
+                    host_key_fingerprint: fingerprint.clone(),
+                    root: (!root.is_empty()).then(|| root.clone()),
+                    identity: Identity::File(identity),
+                };
+                Ok(Arc::new(SshAdapter::new(target, self.artifact.clone())?))
+            }
+        }
     }
 }

@@ -3,14 +3,31 @@
 //! Exit codes: 0 asked to stop, 2 a mistake in the set-up, 1 a failure while running, 78 (`EX_CONFIG`) the replica's own
 //! store cannot be trusted and the replica must be replaced.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use hanse_adapters_core::Artifact;
+use hanse_engines_core::Engine;
+use hanse_engines_embedded::EmbeddedEngine;
+use hanse_raft::{PeerTls, RaftError, Replica, ReplicaConfig, ReplicaId, Timings};
 use hanse_server::ca as authority;
-use hanse_server::config::Config;
+use hanse_server::config::{Config, ConfigError};
+use hanse_server::context::{self, Limits, Member, Parts};
+use hanse_server::listen::ApiTls;
+use hanse_server::observed::Observed;
+use hanse_server::reconcile::connect::HostConnector;
+use hanse_server::reconcile::setup::SetupCode;
+use hanse_server::reconcile::{self, World};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::connect::Connector;
 
 /// What `hanse server` takes.
 #[derive(Debug, Args)]
@@ -67,5 +84,163 @@ pub(crate) fn ca(command: CaCommand) -> Result<()> {
             println!("{}: certificates of replica {replica}, valid for 90 days", out.display());
         }
     }
+    Ok(())
+}
+
+/// Exit code of a replica whose own store cannot be trusted: it must be replaced, never restarted on that data.
+const EXIT_LOST: u8 = 78;
+/// How long the API may take to let its callers go.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Runs a replica until it is asked to stop or cannot go on; returns the program's exit code.
+pub(crate) async fn run(args: ServerArgs) -> ExitCode {
+    if args.die_with_parent {
+        // Asked by the child itself, so that no unsafe code runs between fork and exec.
+        if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)) {
+            tracing::warn!(%error, "this replica will not notice when its parent ends");
+        }
+    }
+    match serve(&args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hanse server: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+            if error.downcast_ref::<RaftError>().is_some_and(RaftError::is_lost) {
+                eprintln!("  what to do: do not start this replica on this data again; see docs/operations.md, \"A lost replica\"");
+                return ExitCode::from(EXIT_LOST);
+            }
+            let set_up = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(RaftError::Config(_) | RaftError::Tls(_) | RaftError::Listen { .. }));
+            ExitCode::from(if set_up { 2 } else { 1 })
+        }
+    }
+}
+
+async fn serve(args: &ServerArgs) -> Result<()> {
+    let config = Config::load(&args.config)?;
+    let own = config.own().context("the configuration lists this replica")?.clone();
+    let end = CancellationToken::new();
+    make_private(&config.data)?;
+    let tls = ApiTls::read(&config.tls)?;
+    let listener = TcpListener::bind(config.api_listen)
+        .await
+        .with_context(|| format!("cannot listen for clients on {} (`api_listen`)", config.api_listen))?;
+    let replica = Replica::start(replica_config(&config)?, end.child_token()).await?;
+    tracing::info!(replica = config.replica, api = %own.api, peer = %own.peer, "replica is up");
+    let observed = Arc::new(Observed::default());
+    let artifact = artifact(&config).await?;
+    let hosts: Arc<dyn HostConnector> = Arc::new(Connector::new(artifact.clone(), config.ssh_identity.clone()));
+    let embedded: Arc<dyn Engine> = Arc::new(EmbeddedEngine::new(artifact));
+    let engines = Arc::new(BTreeMap::from([(embedded.name().to_string(), embedded)]));
+    let world = World {
+        replica: replica.clone(),
+        observed: Arc::clone(&observed),
+        hosts: Arc::clone(&hosts),
+        engines: Arc::clone(&engines),
+        clock: context::clock,
+        timing: config.timing.clone(),
+        cluster_name: config.cluster.clone(),
+        setup: SetupCode::at(config.data.join("setup-code")),
+    };
+    let member = Member {
+        own: config.replica,
+        api_addresses: config.replicas.iter().map(|entry| (entry.id, entry.api.clone())).collect(),
+        cluster: config.cluster.clone(),
+    };
+    let limits = Limits { reflection: config.reflection, ..Limits::default() };
+    let parts = Parts { replica: replica.clone(), observed, hosts, engines, member, limits };
+    let context = context::Context::new(parts, &tls, end.child_token())?;
+    let mut tasks = JoinSet::new();
+    let (token, world) = (end.child_token(), world);
+    tasks.spawn(async move {
+        reconcile::run(world, token).await;
+        Ok(())
+    });
+    let token = end.child_token();
+    tasks.spawn(async move { hanse_server::serve::serve(context, listener, &tls, token).await });
+    let ended = tokio::select! {
+        cause = replica.stopped() => Err(anyhow::Error::new(cause)),
+        result = stop_signal() => result,
+        Some(task) = tasks.join_next() => match task {
+            Ok(Ok(())) => Err(anyhow::anyhow!("a part of the replica ended by itself")),
+            Ok(Err(error)) => Err(error.into()),
+            Err(panic) => Err(panic.into()),
+        },
+    };
+    end.cancel();
+    // What does not end in time is dropped with the runtime; the log is durable without it.
+    if tokio::time::timeout(DRAIN_MAX, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("some calls did not end in time");
+    }
+    replica.shutdown().await;
+    ended
+}
+
+fn replica_config(config: &Config) -> Result<ReplicaConfig> {
+    let read = |name: &str| {
+        let path = config.tls.join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("read {} (`tls`)", path.display()))
+    };
+    let members = config.replicas.iter().map(|entry| {
+        let member = hanse_raft::Member { peer_address: entry.peer.clone(), api_address: entry.api.clone() };
+        (ReplicaId(entry.id), member)
+    });
+    Ok(ReplicaConfig {
+        id: ReplicaId(config.replica),
+        cluster_name: config.cluster.clone(),
+        data_dir: config.data.join("raft"),
+        peer_listen: config.peer_listen,
+        members: members.collect(),
+        tls: PeerTls { ca_pem: read("peer-ca.pem")?, cert_pem: read("peer.pem")?, key_pem: read("peer.key")? },
+        timings: Timings {
+            heartbeat_ms: config.timing.heartbeat_ms,
+            election_min_ms: config.timing.election_min_ms,
+            election_max_ms: config.timing.election_max_ms,
+        },
+        snapshot_every: config.timing.snapshot_every,
+        bootstrap: true,
+    })
+}
+
+/// The node software: the configured file, or this very program.
+async fn artifact(config: &Config) -> Result<Artifact> {
+    let path = match &config.node_artifact {
+        Some(path) => path.clone(),
+        None => std::env::current_exe().context("find this program's file")?,
+    };
+    let file = path.clone();
+    let sha256 = tokio::task::spawn_blocking(move || hash_file(&file)).await.context("hash the node software")??;
+    Ok(Artifact { sha256, path })
+}
+
+fn hash_file(path: &std::path::Path) -> Result<String> {
+    use std::io::Read as _;
+    let mut file = std::fs::File::open(path).with_context(|| format!("open {} (`node_artifact`)", path.display()))?;
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut buffer = vec![0u8; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer).with_context(|| format!("read {}", path.display()))?;
+        if read == 0 {
+            return Ok(hex::encode(hash.finish()));
+        }
+        hash.update(&buffer[..read]);
+    }
+}
+
+fn make_private(dir: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("make {} (`data`)", dir.display()))
+}
+
+async fn stop_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.context("listen for Ctrl-C")?,
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("asked to stop");
     Ok(())
 }
