@@ -1,1 +1,29 @@
-//! The embedded ledger's node.
+//! The embedded ledger's node: a BFT chain that executes Ethereum transactions.
+//!
+//! How it works: Malachite's Tendermint core (sans-IO) decides blocks; one thread drives it
+//! ([`node`] wires it), appends to a write-ahead log before any message leaves, executes a block
+//! with revm before voting for it, and stores block, commit certificate and state changes in one
+//! redb transaction. Peers speak length-framed MessagePack over mutual TLS 1.3 with an allow-list
+//! of keys. Clients speak Ethereum's JSON-RPC.
+//!
+//! What it never does: it never signs two different votes for one height, round and step (the log
+//! is replayed after a crash), never talks to a key that is not in its configuration, and never
+//! keeps the state of older blocks (only the latest is readable).
+
+mod block;
+pub mod cli;
+pub mod config;
+mod consensus;
+mod error;
+mod exec;
+pub mod genesis;
+pub mod keys;
+mod mempool;
+mod net;
+pub mod node;
+mod rpc;
+mod state;
+mod store;
+mod wal;
+
+pub use error::NodeError;

@@ -1,0 +1,118 @@
+//! The commands `node init`, `node start` and `node show`.
+//!
+//! Results go to stdout as one JSON line, the log to stderr. Errors are returned, not printed; the
+//! caller prints [`NodeError::chain`] and ends with a code other than 0.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::NodeError;
+use crate::config::{CONFIG_FILE, NodeConfig};
+use crate::genesis::{GENESIS_FILE, Genesis};
+use crate::keys::NodeKey;
+use crate::node;
+
+/// Overrides the log filter of the configuration.
+const LOG_VARIABLE: &str = "HANSE_NODE_LOG";
+/// The core logs every vote at info; that is wanted only when asked for.
+const QUIET: &str = "arc_malachitebft_core_consensus=warn,jsonrpsee=warn";
+
+/// What can be done with a node's home.
+#[derive(Debug, clap::Subcommand)]
+pub enum NodeCommand {
+    /// Make the node's key if there is none and print id and public key as JSON
+    Init {
+        /// The node's home folder
+        #[arg(long)]
+        home: PathBuf,
+    },
+    /// Run the node until SIGTERM or SIGINT
+    Start {
+        /// The node's home folder
+        #[arg(long)]
+        home: PathBuf,
+    },
+    /// Check the home's files and print what they say as JSON; nothing is started
+    Show {
+        /// The node's home folder
+        #[arg(long)]
+        home: PathBuf,
+    },
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// What failed, naming field, reason and remedy where the operator can do something.
+pub async fn run(cmd: NodeCommand) -> Result<(), NodeError> {
+    match cmd {
+        NodeCommand::Init { home } => init(&home),
+        NodeCommand::Start { home } => start(&home).await,
+        NodeCommand::Show { home } => show(&home),
+    }
+}
+
+fn init(home: &Path) -> Result<(), NodeError> {
+    let key = NodeKey::load_or_create(home)?;
+    println!("{}", json!({ "node_id": key.node_id(), "public_key": key.public_key() }));
+    Ok(())
+}
+
+fn show(home: &Path) -> Result<(), NodeError> {
+    let key = NodeKey::load(home)?;
+    let config = home.join(CONFIG_FILE).exists().then(|| NodeConfig::load(home)).transpose()?;
+    let genesis = home.join(GENESIS_FILE).exists().then(|| Genesis::load(home)).transpose()?;
+    let is_validator = genesis.as_ref().map(|g| g.validators.iter().any(|v| v.public_key == key.public_key()));
+    println!(
+        "{}",
+        json!({
+            "node_id": key.node_id(),
+            "public_key": key.public_key(),
+            "validator": is_validator,
+            "genesis_hash": genesis.as_ref().map(Genesis::hash),
+            "chain_id": genesis.as_ref().map(|g| g.chain_id),
+            "p2p_listen": config.as_ref().map(|c| c.p2p_listen),
+            "rpc_listen": config.as_ref().map(|c| c.rpc_listen),
+            "peers": config.as_ref().map(|c| c.peers.len()),
+        })
+    );
+    Ok(())
+}
+
+async fn start(home: &Path) -> Result<(), NodeError> {
+    start_log(&NodeConfig::load(home)?)?;
+    let stop = CancellationToken::new();
+    let io = |what| NodeError::io(what, home);
+    let mut terminate = signal(SignalKind::terminate()).map_err(io("cannot watch signals for"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io("cannot watch signals for"))?;
+    let token = stop.clone();
+    let watcher = tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM, stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT, stopping"),
+            () = token.cancelled() => {}
+        }
+        token.cancel();
+    });
+    let result = node::run(home, stop.clone()).await;
+    stop.cancel();
+    watcher.await.map_err(|_| NodeError::Task("the signal watcher"))?;
+    if result.is_ok() {
+        tracing::info!("node stopped");
+    }
+    result
+}
+
+fn start_log(config: &NodeConfig) -> Result<(), NodeError> {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| config.log.clone());
+    let filter = EnvFilter::builder()
+        .parse(format!("{QUIET},{wanted}"))
+        .map_err(|e| NodeError::invalid(CONFIG_FILE, "log", e.to_string(), "use a filter such as \"info\""))?;
+    // A program that has set up its own log keeps it.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! `config.toml`, version 1: where a node listens and whom it talks to.
+//!
+//! The engine's driver writes this file with [`NodeConfig::to_toml`]; the node reads it once at
+//! start and never writes it. Unknown fields are refused, so that a typing error is not silence.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::NodeError;
+use crate::keys::{NodeId, PublicKey};
+
+/// The file's name below a node's home.
+pub const CONFIG_FILE: &str = "config.toml";
+/// The version this program reads and writes.
+pub const CONFIG_VERSION: u32 = 1;
+/// More peers than this would make the full mesh of connections too heavy.
+pub const PEERS_MAX: usize = 100;
+
+/// A node's configuration. Unchanged while the node runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Format version, 1.
+    pub version: u32,
+    /// The chain's name, for logs only.
+    #[serde(default)]
+    pub chain: String,
+    /// Where peers connect, `ip:port`.
+    pub p2p_listen: SocketAddr,
+    /// Where clients connect; loopback unless a proxy with access control stands before it.
+    pub rpc_listen: SocketAddr,
+    /// Filter for the log on stderr, in the form of `RUST_LOG`.
+    #[serde(default = "default_log")]
+    pub log: String,
+    /// Bounds of the pool of waiting transactions.
+    #[serde(default)]
+    pub mempool: MempoolConfig,
+    /// The other nodes, at most [`PEERS_MAX`]; only their keys are accepted.
+    #[serde(default)]
+    pub peers: Vec<PeerConfig>,
+}
+
+/// Bounds of the pool of waiting transactions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MempoolConfig {
+    /// Transactions in the pool, 1 to 1,000,000.
+    pub transactions_max: usize,
+    /// Transactions of one sender, 1 to `transactions_max`.
+    pub per_sender_max: usize,
+    /// Encoded size of one transaction in bytes, 1,000 to 1,000,000.
+    pub transaction_bytes_max: usize,
+}
+
+impl Default for MempoolConfig {
+    fn default() -> Self {
+        Self { transactions_max: 10_000, per_sender_max: 256, transaction_bytes_max: 131_072 }
+    }
+}
+
+/// One other node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerConfig {
+    /// Its id; must be the one of `public_key`.
+    pub node_id: NodeId,
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Where it listens for peers, `ip:port`.
+    pub address: SocketAddr,
+}
+
+fn default_log() -> String {
+    "info".to_owned()
+}
+
+impl NodeConfig {
+    /// The configuration below `home`, checked.
+    ///
+    /// # Errors
+    /// The file is missing, not readable as version 1, or a field is wrong.
+    pub fn load(home: &Path) -> Result<Self, NodeError> {
+        let path = home.join(CONFIG_FILE);
+        let text = std::fs::read_to_string(&path).map_err(NodeError::io("cannot read", &path))?;
+        Self::from_toml(&text)
+    }
+
+    /// Reads and checks the file's text.
+    ///
+    /// # Errors
+    /// As [`NodeConfig::load`].
+    pub fn from_toml(text: &str) -> Result<Self, NodeError> {
+        let config: Self = toml::from_str(text).map_err(|e| {
+            NodeError::invalid(
+                CONFIG_FILE,
+                "(syntax)",
+                one_line(&e.to_string()),
+                "correct the file or have the control plane write it again",
+            )
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// The values cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String, NodeError> {
+        toml::to_string(self)
+            .map_err(|e| NodeError::invalid(CONFIG_FILE, "(all)", e.to_string(), "report this as a bug"))
+    }
+
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// The first wrong field, with reason and remedy.
+    pub fn check(&self) -> Result<(), NodeError> {
+        let bad =
+            |field: String, reason: String, action: &str| Err(NodeError::invalid(CONFIG_FILE, field, reason, action));
+        if self.version != CONFIG_VERSION {
+            return bad(
+                "version".into(),
+                format!("{} is unknown, this program reads {CONFIG_VERSION}", self.version),
+                "use the program version that wrote the file",
+            );
+        }
+        if self.p2p_listen == self.rpc_listen && self.p2p_listen.port() != 0 {
+            return bad("rpc_listen".into(), "is the same as p2p_listen".into(), "choose two ports");
+        }
+        if self.peers.len() > PEERS_MAX {
+            return bad("peers".into(), format!("{} are more than {PEERS_MAX}", self.peers.len()), "list fewer");
+        }
+        let pool = &self.mempool;
+        if !(1..=1_000_000).contains(&pool.transactions_max)
+            || !(1..=pool.transactions_max).contains(&pool.per_sender_max)
+            || !(1_000..=1_000_000).contains(&pool.transaction_bytes_max)
+        {
+            return bad("mempool".into(), "a bound is out of range".into(), "see README.md for the ranges");
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for (index, peer) in self.peers.iter().enumerate() {
+            if peer.public_key.node_id() != peer.node_id {
+                return bad(
+                    format!("peers[{index}].node_id"),
+                    "does not belong to public_key".into(),
+                    "copy both from the peer's `node init`",
+                );
+            }
+            if peer.public_key.verifying().is_none() {
+                return bad(
+                    format!("peers[{index}].public_key"),
+                    "is not an Ed25519 key".into(),
+                    "copy it from the peer's `node init`",
+                );
+            }
+            if !seen.insert(peer.node_id) {
+                return bad(format!("peers[{index}]"), "is listed twice".into(), "remove one");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Frozen: a file as version 1 writes it must stay readable.
+    const V1: &str = include_str!("../tests/frozen/config_v1.toml");
+
+    #[test]
+    fn the_frozen_example_reads_and_writes_back() {
+        let config = NodeConfig::from_toml(V1).unwrap();
+        assert_eq!(config.peers.len(), 1);
+        assert_eq!(config.mempool.transactions_max, 5000);
+        assert_eq!(config.to_toml().unwrap(), V1);
+    }
+
+    #[test]
+    fn errors_name_field_reason_and_remedy() {
+        let cases = [
+            (V1.replace("version = 1", "version = 9"), "field version: 9 is unknown"),
+            (V1.replace("node_id = \"", "node_id = \"00"), "expected 40 hex digits"),
+            (V1.replace("127.0.0.1:7002", "127.0.0.1:7001"), "choose two ports"),
+            (format!("surprise = 1\n{V1}"), "surprise"),
+        ];
+        for (text, expected) in cases {
+            let error = NodeConfig::from_toml(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! The consensus thread: feeds the core, stores what it decides, keeps the block time.
+//!
+//! One thread, one loop, one queue of events with a bound. Between two heights the core rests at
+//! the old one; votes for the next are buffered by the core, proposals here. A height is started
+//! only after the block before it is durable. It never waits for a peer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use arc_malachitebft_core_consensus as cc;
+use arc_malachitebft_core_types as ct;
+use arc_malachitebft_metrics::Metrics;
+use cc::{Input, LocallyProposedValue, Params, ProposedValue, process};
+use ct::{CommitCertificate, Context, Round, SignedProposal, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy};
+
+use super::context::{Cx, Height, Validators};
+use super::host::{Host, Known};
+use super::sync::Sync;
+use super::wire::{self, CertificateForm, Message};
+use crate::NodeError;
+use crate::block::Block;
+use crate::exec::{self, BlockError, Executed};
+use crate::keys::{NodeId, NodeKey};
+use crate::net::Event;
+use crate::node::{Shared, now_ms};
+use crate::wal::{Recovered, Wal};
+
+/// The loop wakes at least so often, for catch-up and heartbeats.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the height is told to all peers.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Votes are taken for so many heights ahead; the core buffers them.
+const HEIGHTS_AHEAD: u64 = 2;
+/// Proposals kept for the next height or two.
+const EARLY_MAX: usize = 16;
+/// Different blocks executed at one height; honest proposers need one a round.
+const BLOCKS_MAX: usize = 64;
+/// How far ahead of this node's clock a proposed block's time may be.
+const CLOCK_DRIFT_MS: u64 = 10_000;
+/// The core's buffer: heights and inputs per height.
+const BUFFER: (usize, usize) = (4, 512);
+/// Waiting transactions that a newly connected peer is told.
+const SAMPLE_MAX: usize = 512;
+
+/// The consensus thread's state.
+pub(crate) struct Driver {
+    core: cc::State<Cx>,
+    metrics: Metrics,
+    pub(super) host: Host,
+    events: Receiver<Event>,
+    pub(super) sync: Sync,
+    /// The newest stored block.
+    pub(super) head: Block,
+    /// When the next height starts; `None` while one is under way.
+    pub(super) start_at: Option<Instant>,
+    height_started: Instant,
+    block_time: Duration,
+    last_heartbeat: Instant,
+    /// Proposals for a height that has not started, at most [`EARLY_MAX`].
+    early: Vec<SignedProposal<Cx>>,
+    /// What the log held at start, until the first height starts.
+    recovered: Option<Recovered>,
+}
+
+impl Driver {
+    /// A driver at rest; [`Driver::run`] starts the next height.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        key: NodeKey,
+        (wal, recovered): (Wal, Recovered),
+        events: Receiver<Event>,
+    ) -> Result<Self, NodeError> {
+        let genesis = &shared.genesis;
+        let validators = Validators::of_genesis(genesis);
+        let block_time = Duration::from_millis(genesis.block_time_ms);
+        let head = shared.store.snapshot()?.head_block()?;
+        let params = Params {
+            address: key.node_id(),
+            threshold_params: Default::default(),
+            value_payload: ValuePayload::ProposalAndParts,
+            enabled: true,
+        };
+        let next = Height(head.number() + 1);
+        let core = cc::State::new(Cx, next, validators.clone(), params, BUFFER.0, BUFFER.1);
+        let now = Instant::now();
+        let wait = genesis.genesis_time_ms.saturating_sub(now_ms());
+        let host = Host::new(shared, key, validators, wal, block_time);
+        host.shared.note_head(&head);
+        Ok(Self {
+            core,
+            metrics: Metrics::new(),
+            host,
+            events,
+            sync: Sync::default(),
+            head,
+            start_at: Some(now + Duration::from_millis(wait)),
+            height_started: now,
+            block_time,
+            last_heartbeat: now,
+            early: Vec::new(),
+            recovered: Some(recovered),
+        })
+    }
+
+    /// Runs until told to stop.
+    ///
+    /// # Errors
+    /// Whatever makes going on unsafe; nothing left the node after it.
+    pub(crate) fn run(mut self) -> Result<(), NodeError> {
+        loop {
+            self.drain()?;
+            let now = Instant::now();
+            if self.start_at.is_some_and(|at| at <= now) {
+                self.start_height()?;
+                continue;
+            }
+            self.sync_tick(now);
+            self.heartbeat(now);
+            match self.events.recv_timeout(self.patience(now)) {
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(Event::PeerUp(peer)) => self.greet(&peer),
+                Ok(Event::Message(from, message)) => self.on_message(from, message)?,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.host.fire_timers(Instant::now());
+        }
+    }
+
+    fn patience(&self, now: Instant) -> Duration {
+        let next = [self.host.next_timer(), self.start_at].into_iter().flatten().min();
+        next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK))
+    }
+
+    fn heartbeat(&mut self, now: Instant) {
+        if now.duration_since(self.last_heartbeat) >= HEARTBEAT {
+            self.last_heartbeat = now;
+            self.announce();
+        }
+    }
+
+    fn announce(&self) {
+        let status = Message::Status { height: self.head.number() };
+        self.host.shared.net.broadcast(&status, None);
+    }
+
+    /// Tells a newly connected peer what it missed of this height.
+    fn greet(&self, peer: &NodeId) {
+        let net = &self.host.shared.net;
+        for message in &self.host.said {
+            net.send(peer, message);
+        }
+        let waiting = self.host.shared.mempool.sample(SAMPLE_MAX);
+        if !waiting.is_empty() {
+            let encoded = waiting.iter().map(crate::node::encode_tx).collect();
+            net.send(peer, &Message::Transactions(encoded));
+        }
+    }
+
+    /// Feeds all queued inputs and stores a decision if there is one.
+    fn drain(&mut self) -> Result<(), NodeError> {
+        while let Some(input) = self.host.queue.pop_front() {
+            self.feed(input)?;
+        }
+        match self.host.decided.take() {
+            Some(certificate) => self.store_decision(&certificate),
+            None => Ok(()),
+        }
+    }
+
+    fn feed(&mut self, input: Input<Cx>) -> Result<(), NodeError> {
+        let host = &mut self.host;
+        let result: Result<(), cc::Error<Cx>> = process!(
+            input: input,
+            state: &mut self.core,
+            metrics: &self.metrics,
+            with: effect => host.effect(effect)
+        );
+        if let Some(error) = host.fatal.take() {
+            return Err(error);
+        }
+        match result {
+            Ok(()) => Ok(()),
+            Err(error @ cc::Error::ReplayDivergence(..)) => Err(NodeError::Consensus(error.to_string())),
+            Err(error) => {
+                tracing::warn!(%error, "consensus refused an input");
+                Ok(())
+            }
+        }
+    }
+
+    fn start_height(&mut self) -> Result<(), NodeError> {
+        let height = self.head.number() + 1;
+        self.start_at = None;
+        self.height_started = Instant::now();
+        self.host.leave_height();
+        self.host.said.clear();
+        let recovered = self.recovered.take().filter(|r| r.height == height);
+        match recovered {
+            Some(recovered) if !recovered.records.is_empty() => self.replay(height, recovered)?,
+            _ => {
+                self.host.wal.reset(height)?;
+                self.feed(self.start_input(height))?;
+            }
+        }
+        let early = std::mem::take(&mut self.early);
+        for proposal in early {
+            self.on_proposal(proposal)?;
+        }
+        Ok(())
+    }
+
+    /// `false`: the height is not restarted by the application's wish, which would throw away what
+    /// the log and the buffers hold.
+    fn start_input(&self, height: u64) -> Input<Cx> {
+        let validators = self.host.validators.clone();
+        Input::StartHeight(Height(height), validators, false, None, VoteExtensionPolicy::Disabled)
+    }
+
+    /// Brings the core back to where it was when the node was killed. The core derives its votes
+    /// anew and finds each signed one in its index, so that none is signed differently.
+    fn replay(&mut self, height: u64, recovered: Recovered) -> Result<(), NodeError> {
+        let corrupt = |reason| NodeError::Corrupt { what: "the consensus log", reason };
+        let inputs = recovered
+            .records
+            .iter()
+            .map(|record| wire::decode_record(record).map_err(corrupt))
+            .collect::<Result<Vec<_>, _>>()?;
+        tracing::info!(height, records = inputs.len(), cut = recovered.cut_bytes, "replaying the log");
+        for input in &inputs {
+            if let Input::ProposedValue(value, _) = input {
+                let known = Known { block: value.value.clone(), verdict: None };
+                self.host.blocks.insert(value.value.hash(), known);
+            }
+        }
+        self.host.replayed = Some(recovered.records.into_iter().collect::<BTreeSet<_>>());
+        self.core.index_wal_entries(&inputs);
+        self.feed(self.start_input(height))?;
+        for input in inputs.clone() {
+            self.feed(input)?;
+        }
+        self.core.reset_entries_index();
+        self.host.replayed = None;
+        self.propose_after_replay(&inputs);
+        Ok(())
+    }
+
+    /// Proposes if the core asked for it during the replay and this node had not done so yet.
+    fn propose_after_replay(&mut self, inputs: &[Input<Cx>]) {
+        let me = self.host.key.node_id();
+        let Some((height, round)) = self.host.wanted.take() else { return };
+        let done = inputs
+            .iter()
+            .any(|input| matches!(input, Input::Proposal(p) if p.message.proposer == me && p.message.round == round));
+        if done || self.core.round() != round {
+            return;
+        }
+        let begun = inputs.iter().find_map(|input| match input {
+            Input::ProposedValue(v, _) if v.proposer == me && v.round == round => Some(&v.value),
+            _ => None,
+        });
+        match begun {
+            Some(block) => {
+                let value = LocallyProposedValue::new(height, round, block.clone());
+                self.host.queue.push_back(Input::Propose(value));
+            }
+            None => self.host.propose(height, round),
+        }
+    }
+
+    fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), NodeError> {
+        let next = self.head.number() + 1;
+        let running = self.start_at.is_none();
+        let decoded = match message {
+            Message::Vote(form) => form.decode().map(|vote| {
+                let height = vote.message.height.0;
+                if (next..=next + HEIGHTS_AHEAD).contains(&height) {
+                    self.host.queue.push_back(Input::Vote(vote));
+                }
+            }),
+            Message::Proposal(form) => match form.decode() {
+                Ok(proposal) => {
+                    let height = proposal.message.height.0;
+                    if height == next && running {
+                        self.on_proposal(proposal)?;
+                    } else if (next..=next + 1).contains(&height) && self.early.len() < EARLY_MAX {
+                        self.early.push(proposal);
+                    }
+                    Ok(())
+                }
+                Err(reason) => Err(reason),
+            },
+            Message::Polka(form) => form.polka().map(|certificate| {
+                if certificate.height.0 == next && running {
+                    self.host.queue.push_back(Input::PolkaCertificate(certificate));
+                }
+            }),
+            Message::Round(form) => form.decode().map(|certificate| {
+                if certificate.height.0 == next && running {
+                    self.host.queue.push_back(Input::RoundCertificate(certificate));
+                }
+            }),
+            Message::Blocks(list) => {
+                self.on_blocks(from, list)?;
+                Ok(())
+            }
+            Message::Status { .. } | Message::Hello { .. } | Message::GetBlocks { .. } | Message::Transactions(_) => {
+                Ok(())
+            }
+        };
+        if let Err(reason) = decoded {
+            tracing::warn!(peer = %from, reason, "a peer sent what cannot be read");
+        }
+        Ok(())
+    }
+
+    /// Executes a proposed block and hands proposal and verdict to the core.
+    fn on_proposal(&mut self, signed: SignedProposal<Cx>) -> Result<(), NodeError> {
+        let proposal = &signed.message;
+        if proposal.height.0 != self.head.number() + 1 {
+            if proposal.height.0 > self.head.number() + 1 && self.early.len() < EARLY_MAX {
+                self.early.push(signed);
+            }
+            return Ok(());
+        }
+        // Checked before execution, which is dear; the core checks both again.
+        let expected = Cx.select_proposer(&self.host.validators, proposal.height, proposal.round);
+        let bytes = proposal.sign_bytes(&self.host.shared.chain);
+        if proposal.round == Round::Nil
+            || expected.id != proposal.proposer
+            || expected.key.verify(&bytes, &signed.signature).is_err()
+        {
+            tracing::warn!(proposer = %proposal.proposer, round = %proposal.round, "a proposal that is not the proposer's");
+            return Ok(());
+        }
+        let hash = proposal.block.hash();
+        if !self.host.blocks.contains_key(&hash) {
+            if self.host.blocks.len() >= BLOCKS_MAX {
+                tracing::warn!(proposer = %proposal.proposer, "too many blocks proposed at this height");
+                return Ok(());
+            }
+            let verdict = self.judge(&proposal.block)?;
+            if let Err(reason) = &verdict {
+                tracing::warn!(proposer = %proposal.proposer, block = %hash, reason, "an invalid block was proposed");
+            }
+            let validity = Validity::from_bool(verdict.is_ok());
+            let known = Known { block: proposal.block.clone(), verdict: Some(verdict) };
+            self.host.blocks.insert(hash, known);
+            let value = ProposedValue {
+                height: proposal.height,
+                round: proposal.round,
+                valid_round: proposal.pol_round,
+                proposer: proposal.proposer,
+                value: proposal.block.clone(),
+                validity,
+            };
+            self.host.queue.push_back(Input::ProposedValue(value, ValueOrigin::Consensus));
+        }
+        self.host.queue.push_back(Input::Proposal(signed));
+        Ok(())
+    }
+
+    fn judge(&self, block: &Block) -> Result<Result<Executed, String>, NodeError> {
+        if block.time_ms() > now_ms() + CLOCK_DRIFT_MS {
+            return Ok(Err("its time is too far ahead of this node's clock".to_owned()));
+        }
+        self.execute(block)
+    }
+
+    /// Executes a block on the newest state: what follows, or the rule it breaks.
+    pub(super) fn execute(&self, block: &Block) -> Result<Result<Executed, String>, NodeError> {
+        let shared = &self.host.shared;
+        match exec::validate(&shared.store.snapshot()?, &shared.rules, block) {
+            Ok(executed) => Ok(Ok(executed)),
+            Err(BlockError::Invalid(reason)) => Ok(Err(reason)),
+            Err(BlockError::Node(error)) => Err(error),
+        }
+    }
+
+    fn store_decision(&mut self, certificate: &CommitCertificate<Cx>) -> Result<(), NodeError> {
+        let hash = certificate.value_id;
+        let Some(known) = self.host.blocks.remove(&hash) else {
+            return Err(NodeError::Consensus(format!("the decided block {hash} is not here")));
+        };
+        let verdict = match known.verdict {
+            Some(Ok(executed)) => Ok(executed),
+            // From the log, or judged invalid by a clock: execution alone counts now.
+            _ => self.execute(&known.block)?,
+        };
+        let executed = verdict.map_err(|reason| {
+            NodeError::Consensus(format!(
+                "more than two thirds decided block {hash}, which this node finds invalid ({reason}); \
+                 compare program versions"
+            ))
+        })?;
+        let round = certificate.round.as_u32().unwrap_or(0);
+        let certificate = CertificateForm::from(certificate).encode();
+        self.commit(known.block, &certificate, &executed)?;
+        tracing::info!(
+            height = self.head.number(), round, hash = %self.head.hash(),
+            transactions = self.head.transactions().len(), "block"
+        );
+        self.announce();
+        self.start_at = Some((self.height_started + self.block_time).max(Instant::now()));
+        Ok(())
+    }
+
+    /// Stores a decided block and leaves its height.
+    pub(super) fn commit(&mut self, block: Block, certificate: &[u8], executed: &Executed) -> Result<(), NodeError> {
+        let shared = &self.host.shared;
+        shared.store.commit(&block, certificate, &executed.receipts, &executed.diff)?;
+        let senders = executed.receipts.iter().map(|receipt| receipt.from).collect();
+        shared.mempool.forget_used(&shared.store.snapshot()?, &senders)?;
+        shared.note_head(&block);
+        self.head = block;
+        self.host.leave_height();
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! Consensus: Malachite's core, and what it needs around it.
+//!
+//! `context` names our types to the core, `cert` verifies certificates, `wire` is the form on the
+//! network and in the log, `host` answers the core's effects, `driver` is the thread that feeds it
+//! and stores what it decides, `sync` fetches blocks that were missed.
+
+pub(crate) mod cert;
+pub(crate) mod context;
+pub(crate) mod driver;
+mod host;
+mod sync;
+pub(crate) mod wire;

@@ -1,0 +1,284 @@
+//! Execution: what a block does, and whether it says so truthfully.
+//!
+//! [`build`] makes a block from waiting transactions, [`validate`] executes someone's block and
+//! compares every field that follows from execution, [`call`] runs a call on the latest state.
+//! Rules are those of Prague without blobs, type 4 transactions and system calls; the base fee is
+//! zero and a gas price of zero is admitted. Nothing here writes to the store.
+
+use alloy_consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
+use alloy_consensus::transaction::SignerRecoverable;
+use alloy_consensus::{EthereumReceipt, Header, Transaction, TxReceipt, TxType};
+use alloy_eips::Encodable2718;
+use alloy_primitives::{Address, B256, Bloom, Bytes, Log, LogData, U256};
+use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction, ResultAndState};
+use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
+use revm::context_interface::block::BlobExcessGasAndPrice;
+use revm::primitives::hardfork::SpecId;
+use revm::{ExecuteEvm, MainBuilder, MainContext};
+
+use crate::NodeError;
+use crate::block::{self, BLOCK_BYTES_MAX, Block, Tx};
+use crate::genesis::Genesis;
+use crate::state::{Overlay, StateDiff};
+use crate::store::{Snapshot, StoredLog, StoredReceipt};
+
+/// Room for header and list framing beside the transactions of a block.
+const HEADER_BYTES: usize = 2048;
+
+/// What the chain's genesis fixes for all blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct ChainRules {
+    pub(crate) chain_id: u64,
+    pub(crate) block_gas_limit: u64,
+    /// Who may stand in a header as beneficiary.
+    pub(crate) proposers: std::collections::BTreeSet<Address>,
+}
+
+/// A block and what follows from it.
+#[derive(Debug)]
+pub(crate) struct Executed {
+    pub(crate) receipts: Vec<StoredReceipt>,
+    pub(crate) diff: StateDiff,
+}
+
+/// Why a block cannot be accepted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BlockError {
+    /// The block breaks a rule; every node says so.
+    #[error("{0}")]
+    Invalid(String),
+    /// This node cannot tell.
+    #[error("this node failed to execute it")]
+    Node(#[source] NodeError),
+}
+
+impl From<NodeError> for BlockError {
+    fn from(error: NodeError) -> Self {
+        Self::Node(error)
+    }
+}
+
+/// Block 0 and its state.
+///
+/// # Errors
+/// None in practice: there is nothing to read.
+pub(crate) fn genesis_block(genesis: &Genesis) -> Result<(Block, StateDiff), NodeError> {
+    let (diff, state_root) = Overlay::of_genesis(genesis).finish()?;
+    let mut header = block::open_header(B256::ZERO, 0, Address::ZERO, genesis.genesis_time_ms, genesis.block_gas_limit);
+    header.extra_data = Bytes::copy_from_slice(genesis.hash().as_slice());
+    header.state_root = state_root;
+    header.transactions_root = calculate_transaction_root::<Tx>(&[]);
+    header.receipts_root = receipts_root(&[]);
+    Ok((Block::new(header, Vec::new()), diff))
+}
+
+/// Makes the next block from `candidates`; those that do not fit or do not apply are left out.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) fn build(
+    snapshot: &Snapshot,
+    rules: &ChainRules,
+    proposer: Address,
+    now_ms: u64,
+    candidates: impl Iterator<Item = (Tx, Address)>,
+) -> Result<(Block, Executed), NodeError> {
+    let parent = snapshot.head_block()?;
+    let time = now_ms.max(parent.time_ms() + 1);
+    let mut header = block::open_header(parent.hash(), parent.number() + 1, proposer, time, rules.block_gas_limit);
+    let mut run = Run::new(snapshot, rules, &header);
+    let mut transactions = Vec::new();
+    let mut bytes = HEADER_BYTES;
+    for (tx, sender) in candidates {
+        let length = tx.encode_2718_len() + 8;
+        if bytes + length > BLOCK_BYTES_MAX {
+            continue;
+        }
+        match run.transact(&tx, sender) {
+            Ok(()) => {
+                bytes += length;
+                transactions.push(tx);
+            }
+            Err(BlockError::Invalid(_)) => {}
+            Err(BlockError::Node(error)) => return Err(error),
+        }
+    }
+    header.transactions_root = calculate_transaction_root(&transactions);
+    let executed = run.finish(&mut header)?;
+    Ok((Block::new(header, transactions), executed))
+}
+
+/// Executes a block on the newest state and compares all that follows from execution.
+///
+/// # Errors
+/// The rule that the block breaks, or that this node cannot read its store.
+pub(crate) fn validate(snapshot: &Snapshot, rules: &ChainRules, block: &Block) -> Result<Executed, BlockError> {
+    let invalid = |reason: &str| Err(BlockError::Invalid(reason.to_owned()));
+    let parent = snapshot.head_block()?;
+    let claimed = block.header();
+    if claimed.number != parent.number() + 1 || claimed.parent_hash != parent.hash() {
+        return invalid("it does not follow this node's newest block");
+    }
+    if !rules.proposers.contains(&claimed.beneficiary) {
+        return invalid("its beneficiary is no validator");
+    }
+    let time = block.time_ms();
+    if claimed.extra_data.len() != 8 || time <= parent.time_ms() {
+        return invalid("its time is not after its parent's");
+    }
+    let mut header =
+        block::open_header(parent.hash(), claimed.number, claimed.beneficiary, time, rules.block_gas_limit);
+    let mut run = Run::new(snapshot, rules, &header);
+    for tx in block.transactions() {
+        let sender =
+            tx.recover_signer().map_err(|_| BlockError::Invalid("a transaction has no valid signature".to_owned()))?;
+        run.transact(tx, sender)?;
+    }
+    header.transactions_root = claimed.transactions_root;
+    let executed = run.finish(&mut header)?;
+    if header != *claimed {
+        return invalid("its header does not follow from its execution");
+    }
+    Ok(executed)
+}
+
+/// One block's execution under way.
+struct Run<'a> {
+    overlay: Overlay<'a>,
+    rules: &'a ChainRules,
+    block_env: BlockEnv,
+    receipts: Vec<StoredReceipt>,
+    gas_used: u64,
+}
+
+impl<'a> Run<'a> {
+    fn new(snapshot: &'a Snapshot, rules: &'a ChainRules, header: &Header) -> Self {
+        Self { overlay: Overlay::new(snapshot), rules, block_env: block_env(header), receipts: Vec::new(), gas_used: 0 }
+    }
+
+    fn transact(&mut self, tx: &Tx, sender: Address) -> Result<(), BlockError> {
+        block::check_form(tx, self.rules.chain_id).map_err(BlockError::Invalid)?;
+        if self.gas_used.saturating_add(tx.gas_limit()) > self.rules.block_gas_limit {
+            return Err(BlockError::Invalid("the block's gas is used up".to_owned()));
+        }
+        let outcome = transact(&mut self.overlay, self.rules.chain_id, &self.block_env, tx_env(tx, sender))?;
+        let gas_used = outcome.result.tx_gas_used();
+        self.gas_used += gas_used;
+        self.receipts.push(StoredReceipt {
+            tx_type: tx.tx_type() as u8,
+            success: outcome.result.is_success(),
+            gas_used,
+            cumulative_gas_used: self.gas_used,
+            from: sender,
+            contract: outcome.result.created_address(),
+            logs: outcome
+                .result
+                .into_logs()
+                .into_iter()
+                .map(|log| StoredLog { address: log.address, topics: log.data.topics().to_vec(), data: log.data.data })
+                .collect(),
+        });
+        self.overlay.apply(outcome.state);
+        Ok(())
+    }
+
+    fn finish(self, header: &mut Header) -> Result<Executed, NodeError> {
+        let (diff, state_root) = self.overlay.finish()?;
+        header.state_root = state_root;
+        header.gas_used = self.gas_used;
+        header.receipts_root = receipts_root(&self.receipts);
+        header.logs_bloom = self.receipts.iter().map(bloom).fold(Bloom::ZERO, |all, bloom| all | bloom);
+        Ok(Executed { receipts: self.receipts, diff })
+    }
+}
+
+/// A call on the newest state, as `eth_call` and `eth_estimateGas` need it.
+///
+/// # Errors
+/// The transaction cannot start (balance, gas, nonce), or the store cannot be read.
+pub(crate) fn call(
+    snapshot: &Snapshot,
+    rules: &ChainRules,
+    head: &Header,
+    tx: TxEnv,
+) -> Result<ExecutionResult, BlockError> {
+    let mut overlay = Overlay::new(snapshot);
+    Ok(transact(&mut overlay, rules.chain_id, &block_env(head), tx)?.result)
+}
+
+fn transact(
+    overlay: &mut Overlay<'_>,
+    chain_id: u64,
+    block_env: &BlockEnv,
+    tx: TxEnv,
+) -> Result<ResultAndState, BlockError> {
+    let cfg = CfgEnv::new_with_spec(SpecId::PRAGUE).with_chain_id(chain_id);
+    let mut evm = Context::mainnet().with_cfg(cfg).with_db(overlay).with_block(block_env.clone()).build_mainnet();
+    evm.transact(tx).map_err(|error: EVMError<NodeError, InvalidTransaction>| match error {
+        EVMError::Transaction(reason) => BlockError::Invalid(reason.to_string()),
+        EVMError::Header(reason) => BlockError::Invalid(reason.to_string()),
+        EVMError::Database(error) => BlockError::Node(error),
+        EVMError::Custom(reason) => BlockError::Invalid(reason),
+        EVMError::CustomAny(reason) => BlockError::Invalid(reason.to_string()),
+    })
+}
+
+fn block_env(header: &Header) -> BlockEnv {
+    BlockEnv {
+        number: U256::from(header.number),
+        beneficiary: header.beneficiary,
+        timestamp: U256::from(header.timestamp),
+        gas_limit: header.gas_limit,
+        basefee: 0,
+        difficulty: U256::ZERO,
+        prevrandao: Some(B256::ZERO),
+        blob_excess_gas_and_price: Some(BlobExcessGasAndPrice { excess_blob_gas: 0, blob_gasprice: 1 }),
+        ..Default::default()
+    }
+}
+
+fn tx_env(tx: &Tx, caller: Address) -> TxEnv {
+    TxEnv {
+        tx_type: tx.tx_type() as u8,
+        caller,
+        gas_limit: tx.gas_limit(),
+        gas_price: tx.max_fee_per_gas(),
+        kind: tx.kind(),
+        value: tx.value(),
+        data: tx.input().clone(),
+        nonce: tx.nonce(),
+        chain_id: tx.chain_id(),
+        access_list: tx.access_list().cloned().unwrap_or_default(),
+        gas_priority_fee: tx.max_priority_fee_per_gas(),
+        ..Default::default()
+    }
+}
+
+/// The bloom of a receipt's logs.
+pub(crate) fn bloom(receipt: &StoredReceipt) -> Bloom {
+    let mut bloom = Bloom::ZERO;
+    for log in &receipt.logs {
+        bloom.accrue_raw_log(log.address, &log.topics);
+    }
+    bloom
+}
+
+fn receipts_root(receipts: &[StoredReceipt]) -> B256 {
+    let encodable: Vec<_> = receipts
+        .iter()
+        .map(|receipt| {
+            let logs = receipt.logs.iter().map(|log| Log {
+                address: log.address,
+                data: LogData::new_unchecked(log.topics.clone(), log.data.clone()),
+            });
+            EthereumReceipt::<TxType> {
+                tx_type: TxType::try_from(receipt.tx_type).expect("only admitted types are stored"),
+                success: receipt.success,
+                cumulative_gas_used: receipt.cumulative_gas_used,
+                logs: logs.collect(),
+            }
+            .into_with_bloom()
+        })
+        .collect();
+    calculate_receipt_root(&encodable)
+}

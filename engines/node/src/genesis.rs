@@ -1,0 +1,213 @@
+//! `genesis.json`, version 1: what all nodes of one chain agree on before the first block.
+//!
+//! The engine's driver writes this file, the same bytes or not, on each node; what counts is
+//! [`Genesis::hash`], the keccak of the canonical bytes. The hash stands in block 0's extra data,
+//! so two chains with different rules or validators never share a block.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::NodeError;
+use crate::keys::PublicKey;
+
+/// The file's name below a node's home.
+pub const GENESIS_FILE: &str = "genesis.json";
+/// The version this program reads and writes.
+pub const GENESIS_VERSION: u32 = 1;
+/// More validators than this would make a certificate too large for a block time of a second.
+pub const VALIDATORS_MAX: usize = 100;
+/// Total voting power stays far from the overflow of the quorum's multiplication.
+const POWER_MAX: u64 = 1 << 40;
+
+/// What a chain starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// Format version, 1.
+    pub version: u32,
+    /// EIP-155 chain id, 1 to 2^53 - 1.
+    pub chain_id: u64,
+    /// Block 0's time, milliseconds since 1970; no block is made before it.
+    pub genesis_time_ms: u64,
+    /// Time from block to block in milliseconds, 50 to 60,000.
+    pub block_time_ms: u64,
+    /// Gas a block may use, 1,000,000 to 1,000,000,000.
+    pub block_gas_limit: u64,
+    /// The validators, 1 to [`VALIDATORS_MAX`], distinct; their order has no meaning.
+    pub validators: Vec<GenesisValidator>,
+    /// Accounts that exist in block 0, by address.
+    #[serde(default)]
+    pub alloc: BTreeMap<Address, GenesisAccount>,
+}
+
+/// One validator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisValidator {
+    /// The node's key.
+    pub public_key: PublicKey,
+    /// Voting power, at least 1.
+    pub power: u64,
+}
+
+/// One account of block 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisAccount {
+    /// Balance in wei, a decimal string.
+    #[serde(with = "decimal")]
+    pub balance: U256,
+    /// Code, `0x…`.
+    #[serde(default, skip_serializing_if = "no_code")]
+    pub code: Bytes,
+    /// Nonce.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub nonce: u64,
+}
+
+fn no_code(code: &Bytes) -> bool {
+    code.is_empty()
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+mod decimal {
+    use super::{Deserialize, Deserializer, Serializer, U256};
+
+    pub(super) fn serialize<S: Serializer>(value: &U256, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<U256, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        U256::from_str_radix(&text, 10).map_err(|_| serde::de::Error::custom("balance must be a decimal string"))
+    }
+}
+
+impl Genesis {
+    /// The genesis below `home`, checked.
+    ///
+    /// # Errors
+    /// The file is missing, not readable as version 1, or a field is wrong.
+    pub fn load(home: &Path) -> Result<Self, NodeError> {
+        let path = home.join(GENESIS_FILE);
+        let text = std::fs::read_to_string(&path).map_err(NodeError::io("cannot read", &path))?;
+        Self::from_json(&text)
+    }
+
+    /// Reads and checks the file's text.
+    ///
+    /// # Errors
+    /// As [`Genesis::load`].
+    pub fn from_json(text: &str) -> Result<Self, NodeError> {
+        let genesis: Self = serde_json::from_str(text).map_err(|e| {
+            NodeError::invalid(
+                GENESIS_FILE,
+                "(syntax)",
+                e.to_string(),
+                "correct the file or have the control plane write it again",
+            )
+        })?;
+        genesis.check()?;
+        Ok(genesis)
+    }
+
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// The first wrong field, with reason and remedy.
+    pub fn check(&self) -> Result<(), NodeError> {
+        let range = |field: &str, value: u64, low: u64, high: u64| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err(NodeError::invalid(
+                GENESIS_FILE,
+                field,
+                format!("{value} is out of range"),
+                format!("choose {low} to {high}"),
+            ))
+        };
+        range("version", u64::from(self.version), 1, u64::from(GENESIS_VERSION))?;
+        range("chain_id", self.chain_id, 1, (1 << 53) - 1)?;
+        range("block_time_ms", self.block_time_ms, 50, 60_000)?;
+        range("block_gas_limit", self.block_gas_limit, 1_000_000, 1_000_000_000)?;
+        range("validators", self.validators.len() as u64, 1, VALIDATORS_MAX as u64)?;
+        let mut seen = BTreeSet::new();
+        for (index, validator) in self.validators.iter().enumerate() {
+            let field = format!("validators[{index}]");
+            range(&format!("{field}.power"), validator.power, 1, POWER_MAX)?;
+            let reason = if validator.public_key.verifying().is_none() {
+                "is not an Ed25519 key"
+            } else if !seen.insert(validator.public_key) {
+                "is listed twice"
+            } else {
+                continue;
+            };
+            return Err(NodeError::invalid(
+                GENESIS_FILE,
+                format!("{field}.public_key"),
+                reason,
+                "list each validator's key once, as its `node init` printed it",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The bytes that [`Genesis::hash`] covers: compact JSON, validators sorted by key, accounts
+    /// by address, hexadecimal in lower case.
+    pub fn canonical_bytes(&self) -> Vec<u8> {
+        let mut sorted = self.clone();
+        sorted.validators.sort_by_key(|v| v.public_key);
+        serde_json::to_vec(&sorted).expect("a genesis has only string keys and plain numbers")
+    }
+
+    /// The chain's identity: keccak256 of [`Genesis::canonical_bytes`].
+    pub fn hash(&self) -> B256 {
+        keccak256(self.canonical_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Frozen: a file as version 1 writes it must keep its hash.
+    const V1: &str = include_str!("../tests/frozen/genesis_v1.json");
+    const V1_HASH: &str = include_str!("../tests/frozen/genesis_v1.hash");
+
+    #[test]
+    fn the_frozen_example_keeps_its_hash() {
+        let genesis = Genesis::from_json(V1).unwrap();
+        assert_eq!(genesis.hash().to_string(), V1_HASH.trim());
+        let again = Genesis::from_json(&serde_json::to_string_pretty(&genesis).unwrap()).unwrap();
+        assert_eq!(again, genesis);
+    }
+
+    #[test]
+    fn order_of_validators_does_not_change_the_hash_but_power_does() {
+        let genesis = Genesis::from_json(V1).unwrap();
+        let mut turned = genesis.clone();
+        turned.validators.reverse();
+        assert_eq!(turned.hash(), genesis.hash());
+        turned.validators[0].power += 1;
+        assert_ne!(turned.hash(), genesis.hash());
+    }
+
+    #[test]
+    fn errors_name_field_reason_and_remedy() {
+        let genesis = Genesis::from_json(V1).unwrap();
+        let mut twice = genesis.clone();
+        twice.validators.push(twice.validators[0].clone());
+        assert!(twice.check().unwrap_err().to_string().contains("validators[4].public_key: is listed twice"));
+        let mut fast = genesis;
+        fast.block_time_ms = 1;
+        assert!(fast.check().unwrap_err().to_string().contains("block_time_ms: 1 is out of range; choose 50"));
+    }
+}

@@ -1,0 +1,234 @@
+//! A running node: opens what is on disk, starts its parts, stops them in order.
+//!
+//! Parts: the consensus thread, one sending task a peer, the accepting task, the JSON-RPC server.
+//! They share [`Shared`] and stop by one token; the consensus thread ends by an event. If
+//! consensus fails, the node ends with its error rather than serve an old state.
+
+use std::path::Path;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use alloy_eips::Encodable2718;
+use alloy_primitives::{B256, Bytes};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::NodeError;
+use crate::block::{Block, Tx};
+use crate::config::NodeConfig;
+use crate::consensus::driver::Driver;
+use crate::consensus::wire::Message;
+use crate::exec::{self, ChainRules};
+use crate::genesis::{GENESIS_FILE, Genesis};
+use crate::keys::{NodeId, NodeKey};
+use crate::mempool::{AdmitError, Mempool};
+use crate::net::tls::Identity;
+use crate::net::{Event, Net, Queues, listen, peer};
+use crate::rpc;
+use crate::store::Store;
+use crate::wal::Wal;
+
+/// Events that wait for the consensus thread; beyond, peers' messages are dropped.
+const EVENTS_MAX: usize = 4096;
+
+/// What the node knows about itself, for status requests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Status {
+    pub(crate) height: u64,
+    pub(crate) hash: B256,
+    pub(crate) time_ms: u64,
+    pub(crate) round: u32,
+    pub(crate) syncing: bool,
+    /// Validators that signed two different things for one step, counted since the start.
+    pub(crate) equivocations: u64,
+}
+
+/// What all parts share.
+pub(crate) struct Shared {
+    pub(crate) genesis: Genesis,
+    /// The chain's identity: block 0's hash.
+    pub(crate) chain: B256,
+    pub(crate) me: NodeId,
+    pub(crate) store: Store,
+    pub(crate) rules: ChainRules,
+    pub(crate) mempool: Mempool,
+    pub(crate) net: Net,
+    events: SyncSender<Event>,
+    status: Mutex<Status>,
+}
+
+impl Shared {
+    /// Hands an event to consensus, or drops it if it cannot keep up.
+    pub(crate) fn tell(&self, event: Event) {
+        if self.events.try_send(event).is_err() {
+            tracing::debug!("consensus is busy, a message is dropped");
+        }
+    }
+
+    /// The first message on a connection.
+    pub(crate) fn hello(&self) -> Message {
+        Message::Hello { chain: self.chain, height: self.status().height }
+    }
+
+    /// The status, locked for the moment.
+    pub(crate) fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().expect("no holder of the status lock panics")
+    }
+
+    /// Notes the newest stored block.
+    pub(crate) fn note_head(&self, block: &Block) {
+        let mut status = self.status();
+        status.height = block.number();
+        status.hash = block.hash();
+        status.time_ms = block.time_ms();
+    }
+
+    /// Admits a transaction to the pool.
+    ///
+    /// # Errors
+    /// The rule it breaks.
+    pub(crate) fn admit(&self, tx: Tx) -> Result<B256, AdmitError> {
+        let snapshot = self.store.snapshot().map_err(AdmitError::Node)?;
+        self.mempool.admit(tx, &snapshot, &self.rules)
+    }
+}
+
+/// Milliseconds since 1970 by this machine's clock.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A transaction in its network form.
+pub(crate) fn encode_tx(tx: &Tx) -> Bytes {
+    tx.encoded_2718().into()
+}
+
+/// Runs the node on `home` until `stop`.
+///
+/// # Errors
+/// It could not start (nothing was left running), or consensus could not go on safely.
+pub async fn run(home: &Path, stop: CancellationToken) -> Result<(), NodeError> {
+    let config = NodeConfig::load(home)?;
+    let genesis = Genesis::load(home)?;
+    let key = NodeKey::load(home)?;
+    let p2p = bind("p2p_listen", config.p2p_listen).await?;
+    let rpc_listener = bind("rpc_listen", config.rpc_listen).await?;
+    let (events, receiver) = std::sync::mpsc::sync_channel(EVENTS_MAX);
+    let (shared, queues, log) = open(home, &config, genesis, &key, events.clone())?;
+    let driver = Driver::new(Arc::clone(&shared), key.clone(), log, receiver)?;
+
+    let identity = Identity::new(&key)?;
+    let mut tasks = JoinSet::new();
+    start_net(&shared, &identity, p2p, queues, &stop, &mut tasks)?;
+    let server = rpc::start(Arc::clone(&shared), rpc_listener)?;
+    tracing::info!(
+        node = %shared.me, chain = config.chain, chain_id = shared.genesis.chain_id,
+        height = shared.status().height, p2p = %config.p2p_listen, rpc = %config.rpc_listen,
+        "node started"
+    );
+    let (ended, consensus_ended) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("consensus".to_owned())
+        .spawn(move || {
+            let result = driver.run();
+            // The receiver waits for exactly this, or is gone because the node stops anyway.
+            let _ = ended.send(());
+            result
+        })
+        .map_err(NodeError::io("cannot start the consensus thread for", home))?;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = consensus_ended => {}
+    }
+    stop.cancel();
+    // A full queue empties quickly; a consensus thread that has ended already needs no event.
+    let _ = tokio::task::spawn_blocking(move || events.send(Event::Stop).is_ok()).await;
+    let consensus = tokio::task::spawn_blocking(move || thread.join()).await;
+    let _ = server.stop();
+    server.stopped().await;
+    while tasks.join_next().await.is_some() {}
+    match consensus {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) | Err(_) => Err(NodeError::Task("the consensus thread")),
+    }
+}
+
+async fn bind(field: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(address).await.map_err(|source| NodeError::Listen { field, address, source })
+}
+
+type Opened = (Arc<Shared>, Queues, (Wal, crate::wal::Recovered));
+
+fn open(
+    home: &Path,
+    config: &NodeConfig,
+    genesis: Genesis,
+    key: &NodeKey,
+    events: SyncSender<Event>,
+) -> Result<Opened, NodeError> {
+    let data = home.join("data");
+    std::fs::create_dir_all(&data).map_err(NodeError::io("cannot create", &data))?;
+    let store = Store::open(&data.join("ledger.redb"))?;
+    let chain = open_chain(&store, &genesis)?;
+    let log = Wal::open(&data.join("consensus.wal"))?;
+    let me = key.node_id();
+    let (net, queues) = Net::new(config, me);
+    let proposers = genesis.validators.iter().map(|v| v.public_key.node_id().0).collect();
+    let rules = ChainRules { chain_id: genesis.chain_id, block_gas_limit: genesis.block_gas_limit, proposers };
+    let shared = Arc::new(Shared {
+        genesis,
+        chain,
+        me,
+        store,
+        rules,
+        mempool: Mempool::new(config.mempool.clone()),
+        net,
+        events,
+        status: Mutex::default(),
+    });
+    Ok((shared, queues, log))
+}
+
+/// Writes block 0 into a new store, or checks that the store is of this genesis; returns its hash.
+fn open_chain(store: &Store, genesis: &Genesis) -> Result<B256, NodeError> {
+    let (block, diff) = exec::genesis_block(genesis)?;
+    match store.snapshot()?.block(0)? {
+        None => store.commit(&block, &[], &[], &diff)?,
+        Some(stored) if stored.hash() == block.hash() => {}
+        Some(stored) => {
+            return Err(NodeError::invalid(
+                GENESIS_FILE,
+                "(all)",
+                format!(
+                    "it gives block 0 {}, but the data folder holds a chain that starts with {}",
+                    block.hash(),
+                    stored.hash()
+                ),
+                "put back the genesis that the data was made with, or move the data folder away",
+            ));
+        }
+    }
+    Ok(block.hash())
+}
+
+fn start_net(
+    shared: &Arc<Shared>,
+    identity: &Identity,
+    listener: TcpListener,
+    queues: Queues,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), NodeError> {
+    let allowed = shared.net.peers().map(|peer| peer.config.public_key).collect();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(identity.server(allowed)?));
+    for (to, queue) in queues {
+        let client = identity.client(to.config.public_key)?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        tasks.spawn(peer::run(Arc::clone(shared), to, queue, connector, stop.clone()));
+    }
+    tasks.spawn(listen::run(Arc::clone(shared), listener, acceptor, stop.clone()));
+    Ok(())
+}

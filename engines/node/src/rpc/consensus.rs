@@ -1,0 +1,98 @@
+//! `consensus_*`: what the control plane's driver and operators ask about the node itself.
+
+use jsonrpsee::types::Params;
+use serde_json::{Value, json};
+
+use super::types::{BlockRef, quantity};
+use super::{Handler, Reply, internal, refuse};
+use crate::consensus::wire::CertificateForm;
+use crate::keys::NodeId;
+use crate::node::Shared;
+
+/// Names and handlers.
+pub(super) const METHODS: &[(&str, Handler)] = &[
+    ("consensus_status", status),
+    ("consensus_validators", validators),
+    ("consensus_certificate", certificate),
+    ("consensus_peers", peers),
+];
+
+fn status(shared: &Shared, _: Params<'_>) -> Reply {
+    let status = shared.status().clone();
+    Ok(json!({
+        "node_id": shared.me,
+        "version": env!("CARGO_PKG_VERSION"),
+        "chain_id": shared.genesis.chain_id,
+        "genesis_hash": shared.genesis.hash(),
+        "height": status.height,
+        "round": status.round,
+        "peers": shared.net.connected(),
+        "syncing": status.syncing,
+        "latest_block_hash": status.hash,
+        "latest_block_time_ms": status.time_ms,
+        "equivocations": status.equivocations,
+    }))
+}
+
+fn validators(shared: &Shared, _: Params<'_>) -> Reply {
+    let mut all: Vec<_> = shared.genesis.validators.iter().collect();
+    all.sort_by_key(|v| v.public_key.node_id());
+    let list: Vec<_> = all
+        .into_iter()
+        .map(|v| {
+            json!({
+                "node_id": v.public_key.node_id(),
+                "public_key": v.public_key,
+                "power": v.power,
+            })
+        })
+        .collect();
+    Ok(json!(list))
+}
+
+/// `consensus_certificate(height)`: a JSON number, or a block as Ethereum names it.
+fn certificate(shared: &Shared, params: Params<'_>) -> Reply {
+    let which: Value = params.one()?;
+    let snapshot = shared.store.snapshot().map_err(internal)?;
+    let number = match which.as_u64() {
+        Some(number) => Some(number),
+        None => serde_json::from_value::<BlockRef>(which)
+            .map_err(|_| super::types::invalid("height"))?
+            .resolve(&snapshot)?,
+    };
+    let Some(number) = number else { return Ok(Value::Null) };
+    let bytes = snapshot.certificate(number).map_err(internal)?;
+    let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { return Ok(Value::Null) };
+    let form =
+        CertificateForm::read(&bytes).map_err(|reason| refuse(format!("certificate {number} is damaged: {reason}")))?;
+    let signatures: Vec<_> = form
+        .signatures
+        .iter()
+        .map(|(signer, signature)| json!({ "node_id": NodeId(*signer), "signature": signature }))
+        .collect();
+    Ok(json!({
+        "height": form.height,
+        "height_hex": quantity(form.height),
+        "round": form.round,
+        "block_hash": form.value,
+        "signatures": signatures,
+    }))
+}
+
+fn peers(shared: &Shared, _: Params<'_>) -> Reply {
+    let list: Vec<_> = shared
+        .net
+        .peers()
+        .map(|peer| {
+            json!({
+                "node_id": peer.config.node_id,
+                "address": peer.config.address,
+                "outbound": peer.is_outbound(),
+                "inbound": peer.is_inbound(),
+                "height": peer.height(),
+                "dropped_messages": peer.dropped(),
+            })
+        })
+        .collect();
+    Ok(json!(list))
+}

@@ -1,0 +1,129 @@
+//! Foundry's `cast` as an outside client.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::net::{CHAIN_ID, Net, Node, RICH, RICH_KEY};
+
+const COUNTER: &str = include_str!("../contracts/Counter.hex");
+const POOR: &str = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8";
+
+/// Runs `cast`; panics with what to do if it is not there.
+fn run(node: &Node, args: &[&str]) -> Result<String, String> {
+    let program = std::env::var("HANSE_CAST").unwrap_or_else(|_| "cast".to_owned());
+    let output = Command::new(&program)
+        .args(args)
+        .env("ETH_RPC_URL", node.url())
+        .env("FOUNDRY_DISABLE_NIGHTLY_WARNING", "1")
+        .output()
+        .unwrap_or_else(|e| {
+            panic!(
+                "cannot run `{program}` ({e}): install the npm package @foundry-rs/cast and put \
+                 it on PATH or name it in HANSE_CAST"
+            )
+        });
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+fn cast(node: &Node, args: &[&str]) -> String {
+    run(node, args).unwrap_or_else(|e| panic!("cast {args:?}: {e}\n{}", node.log()))
+}
+
+fn cast_json(node: &Node, args: &[&str]) -> Value {
+    serde_json::from_str(&cast(node, args)).unwrap()
+}
+
+#[test]
+fn cast_reads_blocks_sends_deploys_and_calls() {
+    let mut net = Net::prepare(4, 0);
+    net.start_all();
+    for node in &net.nodes {
+        node.wait_height(2);
+    }
+    let (near, far) = (&net.nodes[0], &net.nodes[2]);
+    assert_eq!(cast(near, &["chain-id"]), CHAIN_ID.to_string());
+    assert!(cast(near, &["client"]).starts_with("hanse-node/"));
+    assert_eq!(cast(near, &["balance", RICH]), "1000000000000000000000");
+
+    let sent = cast_json(near, &["send", "--json", "--private-key", RICH_KEY, POOR, "--value", "1ether"]);
+    assert_eq!(sent["status"], "0x1");
+    let hash = sent["transactionHash"].as_str().unwrap();
+    let number = u64::from_str_radix(&sent["blockNumber"].as_str().unwrap()[2..], 16).unwrap();
+    far.wait_height(number);
+    assert_eq!(cast(far, &["balance", POOR]), "1000000000000000000");
+    let receipt = cast_json(far, &["receipt", "--json", hash]);
+    assert_eq!(receipt["blockHash"], sent["blockHash"]);
+    let block = cast_json(far, &["block", "--json", &number.to_string()]);
+    assert_eq!(block["hash"], sent["blockHash"]);
+    assert_eq!(block["transactions"], json!([hash]));
+    let transaction = cast_json(far, &["tx", "--json", hash]);
+    assert_eq!(transaction["value"], "0xde0b6b3a7640000");
+    assert_eq!(cast(far, &["block-number"]).parse::<u64>().unwrap() >= number, true);
+
+    let counter = deploy(near);
+    call_counter(&net, &counter);
+    legacy_and_errors(near, &counter);
+}
+
+fn deploy(node: &Node) -> String {
+    let made = cast_json(node, &["send", "--json", "--private-key", RICH_KEY, "--create", COUNTER.trim()]);
+    assert_eq!(made["status"], "0x1");
+    made["contractAddress"].as_str().unwrap().to_owned()
+}
+
+fn call_counter(net: &Net, counter: &str) {
+    let (near, far) = (&net.nodes[0], &net.nodes[3]);
+    let added = cast_json(near, &["send", "--json", "--private-key", RICH_KEY, counter, "add(uint256)", "41"]);
+    assert_eq!(added["status"], "0x1");
+    let number = u64::from_str_radix(&added["blockNumber"].as_str().unwrap()[2..], 16).unwrap();
+    far.wait_height(number);
+    assert_eq!(cast(far, &["call", counter, "count()(uint256)"]), "41");
+    assert_eq!(cast(far, &["storage", counter, "0"]), format!("{:#066x}", 41));
+    assert!(cast(far, &["code", counter]).len() > 100);
+    let logs = cast_json(far, &["logs", "--json", "--from-block", "0", "--address", counter, "Added(address,uint256)"]);
+    assert_eq!(logs.as_array().unwrap().len(), 1, "{logs}");
+    assert_eq!(logs[0]["transactionHash"], added["transactionHash"]);
+    let block = far.result("eth_getBlockReceipts", json!([format!("{number:#x}")]));
+    assert_eq!(block[0]["gasUsed"], added["gasUsed"]);
+}
+
+fn legacy_and_errors(node: &Node, counter: &str) {
+    let legacy =
+        cast_json(node, &["send", "--json", "--legacy", "--private-key", RICH_KEY, counter, "add(uint256)", "1"]);
+    assert_eq!((&legacy["status"], &legacy["type"]), (&json!("0x1"), &json!("0x0")));
+    assert_eq!(cast(node, &["call", counter, "count()(uint256)"]), "42");
+
+    let reverted = run(node, &["call", counter, "add(uint256)", "0"]).unwrap_err();
+    assert!(reverted.contains("amount is zero"), "{reverted}");
+    let data = cast(node, &["calldata", "add(uint256)", "0"]);
+    let answer = node.call("eth_estimateGas", json!([{"to": counter, "data": data}])).unwrap();
+    assert_eq!(answer["error"]["code"], json!(3), "{answer}");
+
+    let old = run(node, &["balance", RICH, "--block", "1"]).unwrap_err();
+    assert!(old.contains("state of block 1 is not kept"), "{old}");
+    let other = cast(
+        node,
+        &[
+            "mktx",
+            "--private-key",
+            RICH_KEY,
+            "--chain",
+            "1",
+            "--nonce",
+            "99",
+            "--gas-limit",
+            "21000",
+            "--gas-price",
+            "0",
+            "--priority-gas-price",
+            "0",
+            POOR,
+        ],
+    );
+    let refused = node.call("eth_sendRawTransaction", json!([other])).unwrap();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("chain"), "{refused}");
+    let answer = node.call("eth_sendRawTransaction", json!(["0x1234"])).unwrap();
+    assert_eq!(answer["error"]["code"], json!(-32602));
+}
