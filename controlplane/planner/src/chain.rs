@@ -1,48 +1,26 @@
-//! What a chain as a whole still needs, and the contracts on it.
+//! Life of a chain beside its nodes: its genesis.
 
-use hanse_state::State;
-use hanse_state::contract::ContractState;
-use hanse_state::ids::{ChainKey, ContractKey};
+use hanse_state::chain::ChainState;
+use hanse_state::chain::query::nodes_of;
+use hanse_state::ids::ChainKey;
+use hanse_state::{Millis, State};
 
-use crate::Step;
+use crate::{Act, Observed, Step};
 
-/// What can be done about a chain as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChainAct {
-    /// Make the genesis from the identities of all nodes.
-    Genesis,
-}
-
-/// What can be done about a contract's deployment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ContractAct {
-    /// Hand the signed transaction to a node; handing over a known one is harmless.
-    Send,
-    /// Look whether its transaction is in a block.
-    Look,
-}
-
-/// Plans chain `key`; a chain that is not in the state is [`Step::Done`].
-pub fn plan_chain(state: &State, key: &ChainKey) -> Step<ChainAct> {
+/// Returns what to do next with a chain.
+pub fn plan_chain(state: &State, key: &ChainKey, _observed: &Observed, _now: Millis) -> Step {
     let Some(chain) = state.chains.get(key) else { return Step::Done };
-    if chain.genesis.is_some() {
-        return Step::Done;
+    if chain.genesis.is_none() {
+        let unprepared = nodes_of(state, key).filter(|node| node.identity.is_none()).count();
+        return match unprepared {
+            0 => Step::Do(Act::Genesis { chain: key.clone() }),
+            _ => Step::wait(format!("{unprepared} nodes are not prepared yet")),
+        };
     }
-    let nodes = state.nodes.iter().filter(|(node, _)| node.chain == *key);
-    let (total, known) = nodes.fold((0_usize, 0_usize), |(total, known), (_, node)| {
-        (total + 1, known + usize::from(node.identity.is_some()))
-    });
-    if total == 0 || known < total {
-        return Step::wait(format!("{known} of {total} nodes have made their keys"));
-    }
-    Step::Do(ChainAct::Genesis)
-}
-
-/// Plans the deployment of contract `key`.
-pub fn plan_contract(state: &State, key: &ContractKey) -> Step<ContractAct> {
-    match state.contracts.get(key).map(|contract| contract.state) {
-        Some(ContractState::Requested) => Step::Do(ContractAct::Send),
-        Some(ContractState::Sent) => Step::Do(ContractAct::Look),
-        Some(ContractState::Deployed | ContractState::Failed) | None => Step::Done,
+    match chain.state {
+        ChainState::Running => Step::Done,
+        ChainState::Requested | ChainState::Provisioning | ChainState::Degraded | ChainState::Failed => {
+            Step::wait(chain.state_reason.clone())
+        }
     }
 }

@@ -1,36 +1,194 @@
-//! What to do next, as pure functions.
+//! What to do next, as pure functions of the state, what was seen of the world, and the time.
 //!
-//! A planner takes the state and what was last seen of the world, and says one [`Step`]: wait (and for what), do
-//! something, or nothing. It is total: every input gives a step. It never acts and remembers nothing, so a new leader
-//! that looks again plans the same, and a step that was half done is planned again, by its key, until its fact is in
-//! the log.
+//! A reconciler on the leader asks for one thing at a time and gets a [`Step`]: wait and why, do one [`Act`], or done.
+//! Nothing is remembered between two questions, so a new leader that has seen nothing asks the same questions and, as
+//! every act looks before it makes, nothing is ever made twice.
+//!
+//! One file a lifecycle. What a planner never does: change anything, take an event as input, or fail.
 
+mod billing;
 mod chain;
+mod contract;
 mod node;
-mod seen;
-mod upkeep;
+mod proposal;
+mod repair;
 
-pub use chain::{ChainAct, ContractAct, plan_chain, plan_contract};
-pub use node::{NodeStep, RESTART_BACKOFF_MS, plan_node};
-pub use seen::{Ill, NodeSeen, RunSeen};
-pub use upkeep::{due_metering, due_proposals};
+use std::collections::BTreeMap;
 
-/// What to do next about one thing.
+use hanse_state::Millis;
+use hanse_state::chain::node::NodeFact;
+use hanse_state::ids::{ChainKey, ContractKey, NodeKey, ProposalKey};
+
+pub use billing::plan_metering;
+pub use chain::plan_chain;
+pub use contract::plan_contract;
+pub use node::{HEALTH_PERIOD_MS, HEALTH_SILENCE_MS, START_GRACE_MS, plan_node};
+pub use proposal::plan_proposals;
+pub use repair::{BACKOFF_MS_BASE, BACKOFF_MS_MAX, may_disturb, plan_repair, quorum};
+
+/// What the leader has seen of the world since it became leader; lives in its memory only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// By node; a node that was not looked at yet is not in it.
+    pub nodes: BTreeMap<NodeKey, NodeView>,
+}
+
+/// What was seen of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeView {
+    /// What the adapter said, `None` if it was not asked yet.
+    pub instance: Option<InstanceView>,
+    /// What the node itself last said; a view of an older generation must be dropped when the generation changes.
+    pub health: Option<HealthView>,
+}
+
+/// What the adapter said of a node's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step<A> {
-    /// Nothing can be done now.
-    Wait {
-        /// For what, in words an operator can act on.
+pub struct InstanceView {
+    /// Generation that was last ensured on the host; 0 if the host has nothing of it.
+    pub generation: u64,
+    /// Whether it runs.
+    pub run: Run,
+}
+
+/// Whether a process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// Files are there, nothing was ever started.
+    Prepared,
+    /// Alive.
+    Running,
+    /// Ended.
+    Exited {
+        /// Exit code, `None` for a signal.
+        code: Option<i32>,
+        /// In words.
         reason: String,
     },
-    /// Do this; it is safe to do it twice.
-    Do(A),
-    /// Wish and world agree.
+    /// The host has nothing of it.
+    Missing,
+    /// The host could not be asked.
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a node said of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthView {
+    /// Height of its last block.
+    pub height: u64,
+    /// Peers that it is connected to.
+    pub peers: u64,
+    /// Whether it is catching up.
+    pub syncing: bool,
+    /// When it said so, on the leader's clock.
+    pub at: Millis,
+}
+
+/// The answer of a planner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing can be done now.
+    Wait {
+        /// For what, in words that people see.
+        reason: String,
+    },
+    /// Do this, then ask again.
+    Do(Act),
+    /// As wished.
     Done,
 }
 
-impl<A> Step<A> {
+impl Step {
     pub(crate) fn wait(reason: impl Into<String>) -> Self {
         Self::Wait { reason: reason.into() }
     }
+}
+
+/// One thing to do. Acts on a host are: commit `RecordIntent`, ensure, commit the fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Make the node's home and keys on its host: intent `Prepare`, fact `Prepared`.
+    Prepare {
+        /// Which.
+        node: NodeKey,
+        /// Its generation.
+        generation: u64,
+    },
+    /// Make the genesis of all nodes' identities and commit `RecordGenesis`.
+    Genesis {
+        /// Of which chain.
+        chain: ChainKey,
+    },
+    /// Write genesis and configuration on the host: intent `Configure`, fact `Configured`.
+    Configure {
+        /// Which.
+        node: NodeKey,
+        /// Its generation.
+        generation: u64,
+    },
+    /// Make the process of this generation run: intent `Start`, fact `Started`. One of the generation that runs already
+    /// is adopted, one of an older is replaced.
+    Start {
+        /// Which.
+        node: NodeKey,
+        /// Its generation.
+        generation: u64,
+    },
+    /// Look at the process and ask the node how it is; only what the leader has seen changes.
+    CheckHealth {
+        /// Which.
+        node: NodeKey,
+        /// Its generation.
+        generation: u64,
+    },
+    /// Commit `RecordNodeFact` with a change of health.
+    RecordHealth {
+        /// Which.
+        node: NodeKey,
+        /// Its generation.
+        generation: u64,
+        /// `Healthy` or `Unhealthy`.
+        fact: NodeFact,
+    },
+    /// Commit `RestartNode`: the next generation is started from there.
+    Restart {
+        /// Which.
+        node: NodeKey,
+        /// The generation that is replaced.
+        generation: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Commit `RecordNodeFact` `Failed`: a person must act.
+    Block {
+        /// Which.
+        node: NodeKey,
+        /// Its generation.
+        generation: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Send the contract's transaction to a node of the chain and commit the fact `Sent`.
+    SendContract {
+        /// Which.
+        contract: ContractKey,
+    },
+    /// Look whether the transaction is in a block and commit `Deployed` or `Failed` if so.
+    LookContract {
+        /// Which.
+        contract: ContractKey,
+    },
+    /// Commit `CloseProposal`.
+    CloseProposal {
+        /// Which.
+        proposal: ProposalKey,
+    },
+    /// Commit `Meter`.
+    Meter {
+        /// Up to when.
+        until: Millis,
+    },
 }

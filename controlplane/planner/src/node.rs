@@ -1,113 +1,136 @@
-//! The life of one node: prepared, configured, started, watched, started again within its budget.
+//! Life of a node: prepare, configure, start, watch.
 
-use hanse_state::chain::node::{Health, Node, NodeAct, NodeFact, NodeState, RESTART_BUDGET};
+use hanse_state::chain::node::{Health, Node, NodeFact, NodeState};
 use hanse_state::host::HostState;
 use hanse_state::ids::NodeKey;
-use hanse_state::time::HOUR_MS;
 use hanse_state::{Millis, State};
 
-use crate::Step;
-use crate::seen::{NodeSeen, RunSeen};
+use crate::{Act, HealthView, InstanceView, NodeView, Observed, Run, Step, plan_repair};
 
-/// Least time after the n-th automatic restart within the hour before the next one: the first is at once, later ones
-/// leave the cause time to show itself.
-pub const RESTART_BACKOFF_MS: [u64; RESTART_BUDGET] = [2_000, 10_000, 30_000, 120_000, 300_000];
+/// How often a running node is looked at.
+pub const HEALTH_PERIOD_MS: u64 = 2_000;
+/// Silence after which a node that had answered is unhealthy.
+pub const HEALTH_SILENCE_MS: u64 = 15_000;
+/// Silence after its start that a node is granted.
+pub const START_GRACE_MS: u64 = 60_000;
 
-/// A node may be silent this long before it is called unhealthy: a block or two, and a slow host.
-const ILL_GRACE_MS: u64 = 10_000;
-
-/// Longest part of a process's last words that goes into a reason.
-const WORDS_MAX: usize = 300;
-
-/// What can be done about a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodeStep {
-    /// Touch the host, after the intent has committed.
-    Act(NodeAct),
-    /// Write down what was seen.
-    Report(NodeFact),
-    /// Wish a new generation, because the process of this one is gone.
-    Restart {
-        /// What was seen.
-        reason: String,
-    },
-}
-
-/// Plans node `key`; a node that is not in the state is [`Step::Done`].
-pub fn plan_node(state: &State, key: &NodeKey, seen: Option<&NodeSeen>, now: Millis) -> Step<NodeStep> {
+/// Returns what to do next with a node.
+pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis) -> Step {
     let Some(node) = state.nodes.get(key) else { return Step::Done };
-    let Some(host) = &node.host else { return Step::wait("waits for a free slot on a host") };
-    match state.hosts.get(host).map(|host| host.state) {
-        None => return Step::wait(format!("host {host} is not enrolled")),
-        Some(HostState::Distrusted) => {
-            return Step::wait(format!("host {host} is distrusted: its key changed; a person must compare and accept it"));
-        }
-        Some(HostState::Ready | HostState::Cordoned) => {}
+    if let Some(reason) = host_obstacle(state, node) {
+        return Step::wait(reason);
     }
+    let has_genesis = state.chains.get(&key.chain).is_some_and(|chain| chain.genesis.is_some());
+    let (node_key, generation) = (key.clone(), node.generation);
     match node.state {
-        NodeState::Blocked => Step::wait("blocked until a person restarts it"),
-        NodeState::Requested | NodeState::Preparing => Step::Do(NodeStep::Act(NodeAct::Prepare)),
-        NodeState::Prepared => configure(state, key),
-        NodeState::Configured | NodeState::Starting | NodeState::Restarting => start(node, seen, now),
-        NodeState::Running => watch(node, seen, now),
+        NodeState::Requested | NodeState::Preparing => Step::Do(Act::Prepare { node: node_key, generation }),
+        NodeState::Prepared if has_genesis => Step::Do(Act::Configure { node: node_key, generation }),
+        NodeState::Prepared => Step::wait("waits for the chain's genesis"),
+        NodeState::Configured => Step::Do(Act::Start { node: node_key, generation }),
+        NodeState::Starting | NodeState::Restarting => plan_start(state, node, observed, now),
+        NodeState::Running => plan_running(state, node, observed, now),
+        NodeState::Blocked => Step::wait(format!("blocked: {}", node.state_reason)),
     }
 }
 
-fn configure(state: &State, key: &NodeKey) -> Step<NodeStep> {
-    match state.chains.get(&key.chain) {
-        Some(chain) if chain.genesis.is_some() => Step::Do(NodeStep::Act(NodeAct::Configure)),
-        Some(_) | None => Step::wait("waits for the genesis, which needs every node's public key"),
-    }
-}
-
-/// The same generation is never started twice: a process of this generation that ended needs a new one.
-fn start(node: &Node, seen: Option<&NodeSeen>, now: Millis) -> Step<NodeStep> {
-    match seen {
-        Some(NodeSeen { generation, run: RunSeen::Exited { reason }, .. }) if *generation == node.generation => {
-            restart(node, &format!("its process ended right after the start: {}", cut(reason)), now)
+/// Why nothing can be done on the node's host.
+fn host_obstacle(state: &State, node: &Node) -> Option<String> {
+    let Some(id) = &node.host else {
+        return Some("waits for a slot on a host".into());
+    };
+    match state.hosts.get(id) {
+        Some(host) if host.state == HostState::Distrusted => {
+            Some(format!("hosts/{id} is distrusted: {}", host.state_reason))
         }
-        Some(_) | None => Step::Do(NodeStep::Act(NodeAct::Start)),
+        Some(_) => None,
+        None => Some(format!("hosts/{id} is gone")),
     }
 }
 
-fn watch(node: &Node, seen: Option<&NodeSeen>, now: Millis) -> Step<NodeStep> {
-    let Some(seen) = seen else { return Step::wait("has not been looked at by this leader yet") };
-    match &seen.run {
-        RunSeen::Absent => restart(node, "its process is not on the host", now),
-        RunSeen::Exited { reason } => restart(node, &format!("its process ended: {}", cut(reason)), now),
-        RunSeen::Unreachable { reason } => unwell(node, seen, &format!("its host cannot be reached: {}", cut(reason)), now),
-        RunSeen::Running if seen.generation < node.generation => Step::Do(NodeStep::Act(NodeAct::Start)),
-        RunSeen::Running => match &seen.ill {
-            Some(ill) => unwell(node, seen, &cut(&ill.reason), now),
-            None if node.health == Health::Healthy => Step::Done,
-            None => Step::Do(NodeStep::Report(NodeFact::Healthy)),
-        },
+fn plan_start(state: &State, node: &Node, observed: &Observed, now: Millis) -> Step {
+    let start = Step::Do(Act::Start { node: node.key.clone(), generation: node.generation });
+    let instance = observed.nodes.get(&node.key).and_then(|view| view.instance.as_ref());
+    match instance {
+        // This generation was started and has died: starting it again is a restart and costs budget.
+        Some(InstanceView { generation, run: Run::Exited { .. } }) if *generation == node.generation => {
+            plan_repair(state, &node.key, observed, now)
+        }
+        Some(InstanceView { run: Run::Unreachable { reason }, .. }) => {
+            Step::wait(format!("host unreachable: {reason}"))
+        }
+        Some(InstanceView { run: Run::Prepared | Run::Running | Run::Exited { .. } | Run::Missing, .. }) | None => {
+            start
+        }
     }
 }
 
-/// Silence is reported after a grace, and once; a process that lives is not killed for it.
-fn unwell(node: &Node, seen: &NodeSeen, reason: &str, now: Millis) -> Step<NodeStep> {
-    let silent_ms = seen.ill.as_ref().map_or(0, |ill| now.since(ill.since));
-    if node.health == Health::Unhealthy || silent_ms < ILL_GRACE_MS {
-        return Step::wait(reason.to_string());
+fn plan_running(state: &State, node: &Node, observed: &Observed, now: Millis) -> Step {
+    let look = Step::Do(Act::CheckHealth { node: node.key.clone(), generation: node.generation });
+    let Some(NodeView { instance: Some(instance), health }) = observed.nodes.get(&node.key) else {
+        // A new leader looks before it judges.
+        return look;
+    };
+    match &instance.run {
+        Run::Running if instance.generation == node.generation => {}
+        Run::Running | Run::Exited { .. } | Run::Missing | Run::Prepared => {
+            return plan_repair(state, &node.key, observed, now);
+        }
+        // The silence below is judged whether the host or the node is silent.
+        Run::Unreachable { .. } => {}
     }
-    Step::Do(NodeStep::Report(NodeFact::Unhealthy { reason: reason.to_string() }))
+    if let Some(fact) = health_change(state, node, instance, health.as_ref(), now) {
+        return Step::Do(Act::RecordHealth { node: node.key.clone(), generation: node.generation, fact });
+    }
+    let is_fresh = health.is_some_and(|health| now.since(health.at) < HEALTH_PERIOD_MS);
+    if is_fresh { Step::Done } else { look }
 }
 
-fn restart(node: &Node, reason: &str, now: Millis) -> Step<NodeStep> {
-    let recent: Vec<Millis> = node.restarts.iter().copied().filter(|at| now.since(*at) < HOUR_MS).collect();
-    if recent.len() >= RESTART_BUDGET {
-        let reason = format!("{reason}; {RESTART_BUDGET} restarts within the hour did not help");
-        return Step::Do(NodeStep::Report(NodeFact::Failed { reason }));
+/// The fact to record if the node's health is not what the state says.
+fn health_change(
+    state: &State,
+    node: &Node,
+    instance: &InstanceView,
+    health: Option<&HealthView>,
+    now: Millis,
+) -> Option<NodeFact> {
+    let trouble = trouble(state, node, instance, health, now)?;
+    match (trouble, node.health) {
+        (None, Health::Healthy) => None,
+        (None, Health::Unknown | Health::Unhealthy) => Some(NodeFact::Healthy),
+        // Words may change with every look (a height, a count); only the change to unhealthy is worth an entry.
+        (Some(_), Health::Unhealthy) => None,
+        (Some(reason), Health::Unknown | Health::Healthy) => Some(NodeFact::Unhealthy { reason }),
     }
-    if let (Some(last), Some(backoff)) = (recent.last(), recent.len().checked_sub(1).and_then(|n| RESTART_BACKOFF_MS.get(n)))
-        && now.since(*last) < *backoff
-    {
-        return Step::wait(format!("{reason}; is restarted after a pause of {} s", backoff / 1_000));
-    }
-    Step::Do(NodeStep::Restart { reason: reason.to_string() })
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(WORDS_MAX).collect()
+/// `None` if nothing can be said yet, `Some(None)` if it is well, else what is wrong.
+fn trouble(
+    state: &State,
+    node: &Node,
+    instance: &InstanceView,
+    health: Option<&HealthView>,
+    now: Millis,
+) -> Option<Option<String>> {
+    // What was heard before the process started is of another generation.
+    let health = health.filter(|health| health.at >= node.state_since);
+    let heard = health.map_or(node.state_since, |health| health.at);
+    let silence = now.since(heard);
+    let limit = if health.is_some() { HEALTH_SILENCE_MS } else { START_GRACE_MS };
+    if silence >= limit {
+        let cause = match &instance.run {
+            Run::Unreachable { reason } => format!(": host unreachable: {reason}"),
+            Run::Prepared | Run::Running | Run::Exited { .. } | Run::Missing => String::new(),
+        };
+        return Some(Some(format!("silent for {} seconds{cause}", silence / 1_000)));
+    }
+    let health = health?;
+    let is_alone = hanse_state::chain::query::nodes_of(state, &node.key.chain).count() == 1;
+    let is_starting = now.since(node.state_since) < START_GRACE_MS;
+    match (health.syncing, health.peers == 0 && !is_alone) {
+        (false, false) => Some(None),
+        // A young node is granted time to find its peers and to catch up.
+        (true, _) | (_, true) if is_starting && node.health == Health::Unknown => None,
+        (_, true) => Some(Some("it has no peers".into())),
+        (true, false) => Some(Some(format!("it is catching up, at height {}", health.height))),
+    }
 }

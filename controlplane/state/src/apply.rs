@@ -196,7 +196,7 @@ fn mix_digest(state: &mut State, outcome: &Result<Outcome, Rejection>, records: 
     let mut parts: Vec<&[u8]> = vec![state.digest.as_bytes(), &index, &outcome];
     parts.extend(records.iter().map(Vec::as_slice));
     let mut digest = Digest::of_parts(&parts);
-    if state.revision % WHOLE_STATE_EVERY == 0 {
+    if state.revision.is_multiple_of(WHOLE_STATE_EVERY) {
         digest = Digest::of_parts(&[digest.as_bytes(), &encode_state(state)]);
     }
     state.digest = digest;

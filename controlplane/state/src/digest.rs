@@ -94,6 +94,7 @@ fixed_bytes!(
     Signature, "signature", 64
 );
 
+#[allow(clippy::derivable_impls, reason = "the macro's other lengths have no default")]
 impl Default for Digest {
     fn default() -> Self {
         Self([0; 32])

@@ -1,0 +1,75 @@
+//! A process that should run and does not: start it again, not too often, and never at the cost of the quorum.
+
+use hanse_state::chain::node::{Health, Node, NodeState, RESTART_BUDGET};
+use hanse_state::chain::query::nodes_of;
+use hanse_state::ids::NodeKey;
+use hanse_state::time::HOUR_MS;
+use hanse_state::{Millis, State};
+
+use crate::{Act, InstanceView, Observed, Run, Step};
+
+/// Pause before the second restart within an hour; it doubles with each further one.
+pub const BACKOFF_MS_BASE: u64 = 1_000;
+/// Longest pause between two restarts.
+pub const BACKOFF_MS_MAX: u64 = 60_000;
+
+/// Returns what to do with a node whose process is not as it should be; `Done` if nothing is wrong with it.
+///
+/// A dead process is started again at once or after its pause: it is not part of the quorum any more. A live one of
+/// another generation is replaced only while the others are enough for the quorum.
+pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Millis) -> Step {
+    let Some(node) = state.nodes.get(key) else { return Step::Done };
+    let Some(instance) = observed.nodes.get(key).and_then(|view| view.instance.as_ref()) else {
+        return Step::wait("the host was not asked yet");
+    };
+    let Some((reason, is_dead)) = fault(node, instance) else { return Step::Done };
+    let recent: Vec<Millis> = node.restarts.iter().copied().filter(|at| now.since(*at) < HOUR_MS).collect();
+    if recent.len() >= RESTART_BUDGET {
+        let reason = format!("{reason}; it was restarted {RESTART_BUDGET} times within an hour");
+        return Step::Do(Act::Block { node: key.clone(), generation: node.generation, reason });
+    }
+    if let Some(last) = recent.last() {
+        let due = last.plus(backoff_ms(recent.len()));
+        if now < due {
+            return Step::wait(format!("{reason}; restart in {} ms", due.since(now)));
+        }
+    }
+    if !is_dead && !may_disturb(state, key) {
+        return Step::wait(format!("{reason}; restart would cost the chain its quorum"));
+    }
+    Step::Do(Act::Restart { node: key.clone(), generation: node.generation, reason })
+}
+
+/// Fewest of `nodes` equal nodes that a BFT chain needs: more than two thirds.
+pub const fn quorum(nodes: usize) -> usize {
+    nodes * 2 / 3 + 1
+}
+
+/// Returns whether the chain keeps its quorum while this node is down.
+pub fn may_disturb(state: &State, key: &NodeKey) -> bool {
+    let is_well = |node: &&Node| node.state == NodeState::Running && node.health == Health::Healthy;
+    let others = nodes_of(state, &key.chain).filter(|node| node.key != *key).filter(is_well).count();
+    others >= quorum(nodes_of(state, &key.chain).count())
+}
+
+/// What is wrong with the process, and whether it is dead.
+fn fault(node: &Node, instance: &InstanceView) -> Option<(String, bool)> {
+    match &instance.run {
+        Run::Exited { code, reason } => {
+            let code = code.map_or("a signal".into(), |code| format!("code {code}"));
+            let words = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            Some((format!("the process ended with {code}{words}"), true))
+        }
+        Run::Missing => Some(("the process is gone from its host".into(), true)),
+        Run::Prepared => Some(("the process was never started on its host".into(), true)),
+        Run::Running if instance.generation != node.generation => {
+            Some((format!("generation {} runs instead of {}", instance.generation, node.generation), false))
+        }
+        Run::Running | Run::Unreachable { .. } => None,
+    }
+}
+
+fn backoff_ms(restarts: usize) -> u64 {
+    let doublings = u32::try_from(restarts.saturating_sub(1)).unwrap_or(u32::MAX);
+    BACKOFF_MS_BASE.saturating_mul(2_u64.saturating_pow(doublings)).min(BACKOFF_MS_MAX)
+}
