@@ -1,0 +1,106 @@
+//! What the console wants from the world. `runtime` is the only place that carries these out.
+
+use super::model::data::Query;
+use super::model::dialog::Choice;
+
+/// An order to the runtime; its answer, if any, comes back as a `Msg`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Ask the API; answered by `Msg::Fetched` with the same ticket.
+    Fetch {
+        /// What.
+        query: Query,
+        /// Orders answers: a late one does not overwrite a newer.
+        ticket: u64,
+    },
+    /// Open the stream of changes after a revision; answered by `Msg::Changed` and, at its end, `Msg::WatchEnded`.
+    Watch {
+        /// Revision already seen.
+        after: u64,
+    },
+    /// Change something; answered by `Msg::Wrote`.
+    Write(Write),
+    /// Draw everything anew.
+    Redraw,
+    /// Leave the console.
+    Quit,
+}
+
+/// A change. The runtime mints its request id.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Write {
+    /// Open a session and keep its token.
+    Login {
+        /// Account.
+        account: String,
+        /// Password.
+        password: String,
+    },
+    /// Make the first administrator, then log in as it.
+    Bootstrap {
+        /// One-time code that the first replica printed.
+        code: String,
+        /// Account to make.
+        account: String,
+        /// Its password.
+        password: String,
+    },
+    /// Sign a ballot with the key in a file of this machine and cast it.
+    CastBallot {
+        /// Resource name of the proposal.
+        proposal: String,
+        /// Choice.
+        choice: Choice,
+        /// What the voter saw; anything else is not signed.
+        artifact: String,
+        /// Voting tenant.
+        tenant: String,
+        /// Id of the cluster the voter saw, part of the signed text.
+        cluster_id: String,
+        /// Path of the member key.
+        key_path: String,
+    },
+    /// Restart a node.
+    RestartNode {
+        /// Resource name.
+        node: String,
+    },
+    /// Place nothing more on a host.
+    CordonHost {
+        /// Resource name.
+        host: String,
+    },
+    /// Allow placing again.
+    UncordonHost {
+        /// Resource name.
+        host: String,
+    },
+}
+
+impl std::fmt::Debug for Effect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fetch { query, ticket } => write!(f, "Fetch({query:?}, {ticket})"),
+            Self::Watch { after } => write!(f, "Watch({after})"),
+            Self::Write(write) => write!(f, "Write({write:?})"),
+            Self::Redraw => f.write_str("Redraw"),
+            Self::Quit => f.write_str("Quit"),
+        }
+    }
+}
+
+// By hand, so that a password or a setup code never gets into a log or a test's output.
+impl std::fmt::Debug for Write {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Login { account, .. } => write!(f, "Login({account})"),
+            Self::Bootstrap { account, .. } => write!(f, "Bootstrap({account})"),
+            Self::CastBallot { proposal, choice, tenant, key_path, .. } => {
+                write!(f, "CastBallot({proposal}, {choice:?}, {tenant}, {key_path})")
+            }
+            Self::RestartNode { node } => write!(f, "RestartNode({node})"),
+            Self::CordonHost { host } => write!(f, "CordonHost({host})"),
+            Self::UncordonHost { host } => write!(f, "UncordonHost({host})"),
+        }
+    }
+}

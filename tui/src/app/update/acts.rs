@@ -1,0 +1,101 @@
+//! The keys that change something: each checks whether it may and opens a dialog; none acts by itself.
+
+use crate::app::effect::{Effect, Write};
+use crate::app::input::Input;
+use crate::app::model::Model;
+use crate::app::model::data::Query;
+use crate::app::model::dialog::{Dialog, Vote};
+use crate::app::view::body_size;
+use crate::i18n::T;
+use crate::keymap::Action;
+use crate::screens::{Screen, leaf, page, short};
+
+use super::keys::cursor;
+use super::{go, say};
+
+/// Opens the dialog of a changing action, or says why not.
+pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
+    let line = {
+        let page = page(model, body_size(model).0);
+        page.lines.get(cursor(model.view(), &page)).map(|l| l.id.clone()).unwrap_or_default()
+    };
+    // Reading the proposal is free; only the ballot is a change.
+    if action == Action::Vote && !matches!(model.view().screen, Screen::Proposal(_)) {
+        if !line.contains("/proposals/") {
+            return refuse(model, T::BlockNothing);
+        }
+        say(model, model.t(T::ReadFirst).to_owned());
+        return go(model, Screen::Proposal(line), String::new());
+    }
+    if let Some(block) = model.write_block() {
+        return refuse(model, block);
+    }
+    let dialog = match action {
+        Action::Vote => vote(model).map(Dialog::Vote),
+        Action::Restart => restart(model, &line),
+        Action::Cordon => cordon(model, &line),
+        _ => Err(T::BlockNothing),
+    };
+    match dialog {
+        Ok(dialog) => {
+            model.dialog = Some(dialog);
+            Vec::new()
+        }
+        Err(why) => refuse(model, why),
+    }
+}
+
+fn refuse(model: &mut Model, why: T) -> Vec<Effect> {
+    say(model, model.t(why).to_owned());
+    Vec::new()
+}
+
+fn vote(model: &Model) -> Result<Vote, T> {
+    let Screen::Proposal(name) = &model.view().screen else { return Err(T::BlockNothing) };
+    let list = model.proposals(&Query::Proposal(name.clone()));
+    let p = list.first().ok_or(T::BlockNothing)?;
+    if p.state != "OPEN" {
+        return Err(T::BlockClosed);
+    }
+    let tenant = model.session().map(|s| s.tenant.clone()).unwrap_or_default();
+    let mine = p.ballots.iter().find(|b| b.tenant == tenant).ok_or(T::BlockTenant)?;
+    if !mine.choice.is_empty() {
+        return Err(T::BlockVoted);
+    }
+    Ok(Vote {
+        proposal: name.clone(),
+        title: p.title.clone(),
+        artifact: p.artifact.clone(),
+        artifact_hash: p.artifact_hash.clone(),
+        weight: mine.weight,
+        tenant,
+        choice: None,
+        key_path: Input::of(&model.settings.key_path),
+        focus: 0,
+        error: None,
+        opened_at: model.now,
+    })
+}
+
+fn restart(model: &Model, line: &str) -> Result<Dialog, T> {
+    let node = model.nodes(&Query::Nodes).iter().find(|n| n.name == line).ok_or(T::BlockNothing)?;
+    Ok(Dialog::Confirm {
+        title: T::RestartTitle,
+        target: node.name.clone(),
+        plan: T::RestartPlan,
+        command: format!("hanse node restart {}", short(&node.name)),
+        write: Write::RestartNode { node: node.name.clone() },
+        opened_at: model.now,
+    })
+}
+
+fn cordon(model: &Model, line: &str) -> Result<Dialog, T> {
+    let host = model.hosts(&Query::Hosts).iter().find(|h| h.name == line).ok_or(T::BlockNothing)?;
+    let name = host.name.clone();
+    let (verb, title, plan, write) = match host.state.as_str() {
+        "CORDONED" => ("uncordon", T::UncordonTitle, T::UncordonPlan, Write::UncordonHost { host: name.clone() }),
+        _ => ("cordon", T::CordonTitle, T::CordonPlan, Write::CordonHost { host: name.clone() }),
+    };
+    let command = format!("hanse host {verb} {}", leaf(&name));
+    Ok(Dialog::Confirm { title, target: name, plan, command, write, opened_at: model.now })
+}

@@ -1,0 +1,187 @@
+//! What lies over a screen: dialogs, login and first run, the which-key popup.
+
+use ratatui::layout::{Position, Rect};
+
+use crate::app::input::Input;
+use crate::app::model::Model;
+use crate::app::model::data::Failure;
+use crate::app::model::dialog::{Choice, DEAF_MS, Dialog, Form, Vote};
+use crate::format::{fit, short_hash, width, wrap};
+use crate::i18n::{T, fill};
+use crate::keymap::PREFIX;
+use crate::screens::short;
+use crate::theme::Role;
+use crate::widgets::{Canvas, centered};
+
+/// Widest dialog.
+const WIDTH: u16 = 76;
+/// Columns of labels.
+const LABEL: usize = 16;
+
+/// Writes lines into a box, one below the other.
+struct Pen {
+    area: Rect,
+    y: u16,
+}
+
+impl Pen {
+    fn line(&mut self, canvas: &mut Canvas<'_>, text: &str, role: Role) {
+        if self.y < self.area.bottom() {
+            canvas.text(self.area.x + 1, self.y, self.area.width - 2, text, role);
+        }
+        self.y += 1;
+    }
+
+    fn wrapped(&mut self, canvas: &mut Canvas<'_>, text: &str, role: Role) {
+        for piece in wrap(text, usize::from(self.area.width) - 2) {
+            self.line(canvas, &piece, role);
+        }
+    }
+
+    /// Draws a labelled input; returns the place of its caret if it has the focus.
+    fn input(&mut self, canvas: &mut Canvas<'_>, label: &str, input: &Input, focus: bool) -> Option<Position> {
+        let label = format!("{} ", fit(label, LABEL, false));
+        let x =
+            canvas.text(self.area.x + 1, self.y, self.area.width, &label, if focus { Role::Strong } else { Role::Dim });
+        let room = self.area.right().saturating_sub(x + 1);
+        // A long text shows its end, where the caret mostly is.
+        let before = width(&input.before_caret());
+        let hidden = before.saturating_sub(usize::from(room) - 1);
+        let shown: String = input.shown().chars().skip(hidden).collect();
+        let style = canvas.theme.style(if focus { Role::Strong } else { Role::Text }, false);
+        canvas.put(x, self.y, room, &fit(&shown, usize::from(room), false), style.underlined());
+        let caret = Position { x: x + u16::try_from(before - hidden).unwrap_or(0), y: self.y };
+        self.y += 1;
+        focus.then_some(caret)
+    }
+}
+
+/// Draws a dialog; returns the place of the caret if it has an input.
+pub(super) fn dialog(model: &Model, canvas: &mut Canvas<'_>, body: Rect, dialog: &Dialog) -> Option<Position> {
+    match dialog {
+        Dialog::Confirm { title, target, plan, command, opened_at, .. } => {
+            let area = centered(body, WIDTH, 12);
+            let inside = canvas.panel(area, model.t(*title), Role::Danger);
+            let mut pen = Pen { area: inside, y: inside.y };
+            pen.line(canvas, target, Role::Strong);
+            pen.y += 1;
+            pen.wrapped(canvas, model.t(*plan), Role::Text);
+            pen.y += 1;
+            pen.line(canvas, model.t(T::Command), Role::Dim);
+            pen.line(canvas, &format!("  {command}"), Role::Dim);
+            buttons(model, canvas, inside, *opened_at, true);
+            None
+        }
+        Dialog::Vote(vote) => draw_vote(model, canvas, body, vote),
+        Dialog::Failure { failure, .. } => {
+            draw_failure(model, canvas, body, failure);
+            None
+        }
+    }
+}
+
+/// Draws the buttons: cancel has the focus, confirming takes `y` and is dim while the dialog is still deaf.
+fn buttons(model: &Model, canvas: &mut Canvas<'_>, inside: Rect, opened_at: i64, focus: bool) {
+    let y = inside.bottom().saturating_sub(1);
+    let deaf = model.now - opened_at < DEAF_MS;
+    let role = if focus { Role::Selected } else { Role::Text };
+    let x = canvas.text(inside.x + 2, y, inside.width, model.t(T::Cancel), role);
+    let confirm = if deaf || !focus { Role::Disabled } else { Role::Danger };
+    canvas.text(x + 4, y, inside.width, model.t(T::Confirm), confirm);
+}
+
+fn draw_vote(model: &Model, canvas: &mut Canvas<'_>, body: Rect, vote: &Vote) -> Option<Position> {
+    let area = centered(body, WIDTH, 14);
+    let title = fill(model.t(T::VoteTitle), &short(&vote.proposal));
+    let inside = canvas.panel(area, &title, Role::Danger);
+    let mut pen = Pen { area: inside, y: inside.y };
+    pen.line(canvas, &vote.title, Role::Strong);
+    pen.line(canvas, &format!("{} {}", fill(model.t(T::VoteAs), &vote.tenant), vote.weight), Role::Text);
+    let hash = format!("{} sha256 {}", model.t(T::Hash), short_hash(&vote.artifact_hash));
+    pen.line(canvas, &hash, Role::Dim);
+    pen.y += 1;
+    let mut x = inside.x + 1;
+    let label = format!("{} ", fit(model.t(T::VoteChoice), LABEL, false));
+    x = canvas.text(x, pen.y, inside.width, &label, if vote.focus == 0 { Role::Strong } else { Role::Dim });
+    for choice in Choice::ALL {
+        let text = match choice {
+            Choice::Yes => T::Yes,
+            Choice::No => T::No,
+            Choice::Abstain => T::Abstain,
+        };
+        let chosen = vote.choice == Some(choice);
+        let mark = if chosen { "(*)" } else { "( )" };
+        let role = if chosen { Role::Selected } else { Role::Text };
+        x = canvas.text(x, pen.y, inside.width, &format!("{mark} {}", model.t(text)), role) + 3;
+    }
+    pen.y += 1;
+    let caret = pen.input(canvas, model.t(T::VoteKey), &vote.key_path, vote.focus == 1);
+    pen.y += 1;
+    pen.wrapped(canvas, model.t(T::VoteHelp), Role::Dim);
+    if let Some(error) = vote.error {
+        pen.wrapped(canvas, model.t(error), Role::Danger);
+    }
+    buttons(model, canvas, inside, vote.opened_at, vote.focus == 2);
+    caret
+}
+
+fn draw_failure(model: &Model, canvas: &mut Canvas<'_>, body: Rect, failure: &Failure) {
+    let inside = canvas.panel(centered(body, WIDTH, 14), model.t(T::FailureTitle), Role::Danger);
+    let mut pen = Pen { area: inside, y: inside.y };
+    pen.wrapped(canvas, &failure.message, Role::Strong);
+    pen.y += 1;
+    let parts = [
+        (T::Why, failure.reason.as_str()),
+        (T::Field, &*failure.field),
+        (T::Next, &*failure.advice),
+        (T::RequestId, &*failure.request_id),
+    ];
+    for (label, text) in parts.iter().filter(|(_, text)| !text.is_empty()) {
+        let room = usize::from(inside.width).saturating_sub(LABEL + 2);
+        for (i, piece) in wrap(text, room).into_iter().enumerate() {
+            let label = if i == 0 { model.t(*label) } else { "" };
+            pen.line(canvas, &format!("{}{piece}", fit(label, LABEL, false)), Role::Text);
+        }
+    }
+    canvas.text(inside.x + 2, inside.bottom() - 1, inside.width, model.t(T::CloseHint), Role::Selected);
+}
+
+/// Draws login or first run; returns the place of the caret.
+pub(super) fn form(model: &Model, canvas: &mut Canvas<'_>, body: Rect, form: &Form) -> Option<Position> {
+    let fields = u16::try_from(form.fields.len()).unwrap_or(0);
+    let area = centered(body, WIDTH, fields + 10);
+    let (title, hint) = if form.setup { (T::SetupTitle, T::SetupHint) } else { (T::LoginTitle, T::LoginHint) };
+    let inside = canvas.panel(area, model.t(title), Role::Strong);
+    let mut pen = Pen { area: inside, y: inside.y };
+    let status = model.status().map(|s| format!("{}  {}", s.cluster, s.cluster_id)).unwrap_or_default();
+    pen.line(canvas, &status, Role::Dim);
+    pen.y += 1;
+    let mut caret = None;
+    for (i, (label, input)) in form.fields.iter().enumerate() {
+        caret = pen.input(canvas, model.t(*label), input, i == form.focus && !form.busy).or(caret);
+    }
+    pen.y += 1;
+    match &form.error {
+        _ if form.busy => pen.line(canvas, model.t(T::Working), Role::Working),
+        Some(error) => pen.wrapped(canvas, error, Role::Danger),
+        None => {}
+    }
+    pen.y = inside.bottom().saturating_sub(2);
+    pen.wrapped(canvas, model.t(hint), Role::Dim);
+    caret
+}
+
+/// Draws where `g` can go.
+pub(super) fn which_key(model: &Model, canvas: &mut Canvas<'_>, body: Rect) {
+    let columns = 3;
+    let rows = u16::try_from(PREFIX.len().div_ceil(columns)).unwrap_or(0);
+    let height = (rows + 2).min(body.height);
+    let area = Rect { y: body.bottom() - height, height, ..body };
+    let inside = canvas.panel(area, model.t(T::GoTo), Role::Strong);
+    let width = inside.width / 3;
+    for (i, (key, _, text)) in (0..).zip(PREFIX) {
+        let (x, y) = (inside.x + 1 + (i / rows) * width, inside.y + i % rows);
+        let next = canvas.text(x, y, width, &format!("g {key}  "), Role::Strong);
+        canvas.text(next, y, width.saturating_sub(6), model.t(*text), Role::Text);
+    }
+}

@@ -1,0 +1,307 @@
+//! The table of texts. Long because it is the whole of what the console says.
+
+use super::Lang;
+
+macro_rules! texts {
+    ($($name:ident: $en:literal, $zh:literal;)*) => {
+        /// A text of the console.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs)] // the text itself says what it is
+        pub enum T {
+            $($name,)*
+        }
+
+        impl T {
+            /// Every text.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Returns the text in a language.
+            pub fn of(self, lang: Lang) -> &'static str {
+                match (self, lang) {
+                    $((Self::$name, Lang::En) => $en, (Self::$name, Lang::Zh) => $zh,)*
+                }
+            }
+        }
+    };
+}
+
+texts! {
+    // Screens.
+    Overview: "Overview", "总览";
+    Replicas: "Control plane", "控制平面";
+    Tenants: "Tenants", "租户";
+    Consortiums: "Consortiums", "联盟";
+    Proposals: "Proposals", "提案";
+    Chains: "Chains", "链";
+    Nodes: "Nodes", "节点";
+    Hosts: "Hosts", "主机";
+    Operations: "Operations", "作业";
+    Explorer: "Explorer", "区块浏览";
+    Audit: "Audit", "审计";
+    Billing: "Billing", "账单";
+    Messages: "Messages", "消息";
+    Help: "Help", "帮助";
+    Facts: "Facts", "详情";
+    AsJson: "JSON", "JSON";
+
+    // Header and frame.
+    Leader: "leader", "主副本";
+    NoLeader: "no leader", "没有主副本";
+    Term: "term", "任期";
+    Revision: "rev", "版本";
+    Lag: "lag", "落后";
+    Connecting: "connecting...", "连接中...";
+    NotLoggedIn: "not logged in", "未登录";
+    RoleWord: "role", "角色";
+    ReadOnly: "[RO]", "[只读]";
+    DataAge: "data {} ago", "数据 {} 前";
+    Live: "LIVE", "实时";
+    Stale: "STALE", "过时";
+    Busy: "busy", "忙";
+    FilterWord: "filter:", "过滤:";
+    TooSmall: "terminal too small (need 80x20)", "终端太小 (需要 80x20)";
+    LostLine: "No leader answers; showing data of revision {}.", "没有主副本应答; 显示的是版本 {} 的数据。";
+    Retrying: "Retrying in {} (attempt", "将在 {} 后重试 (第";
+    RetryEnd: ")", "次)";
+    WritesOff: "writes disabled", "禁止修改";
+    GoTo: "go to", "前往";
+
+    // Why nothing can be changed.
+    BlockReadOnly: "read-only console: changes are off", "只读控制台: 不能修改";
+    BlockNoLeader: "no leader: changes are off until one answers", "没有主副本: 恢复前不能修改";
+    BlockBusy: "another change is under way", "另一个修改正在进行";
+    BlockNoSession: "not logged in", "未登录";
+    BlockRole: "your role may only look", "您的角色只能查看";
+    BlockTenant: "only an account of a voting member can vote", "只有有投票权的成员账户可以投票";
+    BlockClosed: "this proposal is decided", "该提案已有结果";
+    BlockVoted: "your tenant has voted", "您的租户已经投票";
+    BlockNothing: "nothing selected that this applies to", "没有选中适用的对象";
+    ReadFirst: "Read what is voted on, then press A.", "请先阅读提案内容, 再按 A。";
+
+    // List states.
+    Loading: "Loading... ({})", "加载中... ({})";
+    NoMatch: "No match for /{}", "没有匹配 /{} 的行";
+    Hidden: "({} hidden). Esc clears the filter.", "(隐藏 {} 行)。按 Esc 清除过滤。";
+    DeniedLine: "You may not see this: {}", "您无权查看: {}";
+    FailedLine: "Could not load: {}", "无法加载: {}";
+    FailedNext: "Ctrl-R tries again.", "按 Ctrl-R 重试。";
+    EmptyReplicas: "No replica is known yet.", "还没有已知的副本。";
+    EmptyTenants: "No tenants yet. Create one: hanse tenant create", "还没有租户。创建: hanse tenant create";
+    EmptyConsortiums: "No consortiums yet. Found one: hanse consortium create", "还没有联盟。创建: hanse consortium create";
+    EmptyProposals: "No proposals yet. Open one: hanse proposal open", "还没有提案。发起: hanse proposal open";
+    EmptyChains: "No chains yet. A passed proposal creates one: hanse proposal open", "还没有链。提案通过后创建: hanse proposal open";
+    EmptyNodes: "No nodes yet.", "还没有节点。";
+    EmptyHosts: "No hosts yet. Enrol one: hanse host enrol", "还没有主机。登记: hanse host enrol";
+    EmptyOperations: "No operations yet.", "还没有作业。";
+    EmptyAudit: "No audit entries yet.", "还没有审计记录。";
+    EmptyBlocks: "No blocks yet.", "还没有区块。";
+    EmptyTransactions: "No transactions in this block.", "该区块没有交易。";
+    EmptyInvoice: "No usage in this month.", "该月没有用量。";
+    EmptyMessages: "No messages in this session.", "本次会话没有消息。";
+    EmptyNeeds: "Nothing needs you.", "没有需要您处理的事项。";
+    EmptyGone: "It does not exist (any more). Esc goes back.", "它不存在 (或已被删除)。按 Esc 返回。";
+
+    // Columns.
+    ColReplica: "REPLICA", "副本";
+    ColRole: "ROLE", "角色";
+    ColApplied: "APPLIED", "已应用";
+    ColLag: "LAG", "落后";
+    ColAddress: "ADDRESS", "地址";
+    ColVersion: "VERSION", "程序版本";
+    ColDigest: "DIGEST", "摘要";
+    ColTenant: "TENANT", "租户";
+    ColDisplayName: "DISPLAY NAME", "显示名称";
+    ColState: "STATE", "状态";
+    ColAge: "AGE", "时长";
+    ColConsortium: "CONSORTIUM", "联盟";
+    ColMembers: "MEMBERS", "成员";
+    ColProposal: "PROPOSAL", "提案";
+    ColTitle: "TITLE", "标题";
+    ColYes: "YES", "赞成";
+    ColNeeded: "NEED", "需要";
+    ColCloses: "CLOSES", "截止";
+    ColBy: "BY", "发起人";
+    ColChain: "CHAIN", "链";
+    ColTemplate: "TEMPLATE", "模板";
+    ColNodes: "NODES", "节点";
+    ColHeight: "HEIGHT", "高度";
+    ColReason: "REASON", "原因";
+    ColNode: "NODE", "节点";
+    ColHealth: "HEALTH", "健康";
+    ColPeers: "PEERS", "对等";
+    ColHost: "HOST", "主机";
+    ColOwner: "OWNER", "所有者";
+    ColGeneration: "GEN", "代次";
+    ColRestarts: "RESTARTS", "重启";
+    ColSlots: "SLOTS", "槽位";
+    ColReach: "REACH", "连接方式";
+    ColCapacity: "CAPACITY", "容量";
+    ColSeen: "SEEN", "检查于";
+    ColOperation: "OPERATION", "作业";
+    ColKind: "KIND", "类型";
+    ColTarget: "TARGET", "对象";
+    ColSteps: "STEPS", "步骤";
+    ColTook: "TOOK", "用时";
+    ColCause: "CAUSE", "原因";
+    ColRequest: "REQUEST", "请求号";
+    ColSeq: "SEQ", "序号";
+    ColTime: "TIME (UTC)", "时间 (UTC)";
+    ColActor: "ACTOR", "操作者";
+    ColAction: "ACTION", "动作";
+    ColResource: "RESOURCE", "资源";
+    ColOutcome: "OUTCOME", "结果";
+    ColSource: "SOURCE", "来源";
+    ColWeight: "WEIGHT", "权重";
+    ColKey: "MEMBER KEY", "成员公钥";
+    ColChoice: "CHOICE", "选择";
+    ColHash: "HASH", "哈希";
+    ColTransactions: "TXS", "交易";
+    ColGas: "GAS", "Gas";
+    ColProposer: "PROPOSER", "出块者";
+    ColHours: "HOURS", "小时";
+    ColRate: "PER HOUR", "每小时价格";
+    ColAmount: "AMOUNT", "金额";
+
+    // Details.
+    Founder: "FOUNDER", "创建者";
+    Created: "CREATED", "创建于";
+    VotingPeriod: "VOTING PERIOD", "投票期";
+    CharterRule: "CHARTER", "章程";
+    Members: "Members", "成员";
+    Closes: "closes in", "距截止";
+    Decided: "decided", "决定于";
+    Overdue: "overdue", "已到期";
+    Needed: "need", "需要";
+    Yes: "yes", "赞成";
+    No: "no", "反对";
+    Abstain: "abstain", "弃权";
+    NotVoted: "not voted", "未投票";
+    You: "you", "本方";
+    Ballots: "Ballots", "投票";
+    Artifact: "What is voted on", "表决内容";
+    Parameter: "PARAMETER", "参数";
+    Genesis: "GENESIS", "创世";
+    OpenBlocks: "Enter shows the blocks", "按 Enter 查看区块";
+    Steps: "Steps", "步骤";
+    ClosingStopsNothing: "Closing this view does not stop the operation.", "关闭此画面不会停止作业。";
+    InvoiceDraft: "Draft invoice", "账单草稿";
+    Month: "MONTH (UTC)", "月份 (UTC)";
+    Total: "TOTAL", "合计";
+    Recomputed: "RECOMPUTED", "重新计算";
+    InvoiceEqual: "equal to the sum over every usage record", "与全部用量记录之和相等";
+    InvoiceDiffers: "DIFFERS from the sum over the usage records", "与用量记录之和不一致";
+    MeteredUntil: "METERED UNTIL", "计量至";
+    Unpriced: "WITHOUT PRICE", "无价格";
+    Note: "NOTE", "说明";
+
+    // Explorer.
+    Block: "Block", "区块";
+    Parent: "PARENT", "父区块";
+    StateRoot: "STATE ROOT", "状态根";
+    Transaction: "Transaction", "交易";
+    Transactions: "Transactions", "交易";
+    From: "FROM", "发送方";
+    To: "TO", "接收方";
+    Value: "VALUE", "金额";
+    Contract: "Contract", "合约";
+    InputData: "Input data", "输入数据";
+    Account: "Account", "账户";
+    Balance: "BALANCE", "余额";
+    Nonce: "NONCE", "交易计数";
+    CodeBytes: "CODE BYTES", "代码字节";
+    SearchPrompt: "search (height, hash, address): ", "搜索 (高度, 哈希, 地址): ";
+
+    // Overview.
+    NeedsYou: "Needs you", "待您处理";
+    Recent: "Recent changes", "最近变更";
+    TileOk: "ok", "正常";
+    TileWarn: "open", "进行";
+    TileBad: "bad", "异常";
+    NeedOperation: "OPERATION", "作业";
+    NeedChain: "CHAIN", "链";
+    NeedNode: "NODE", "节点";
+    NeedHost: "HOST", "主机";
+    NeedVote: "VOTE", "投票";
+
+    // Actions.
+    ActOpen: "open", "打开";
+    ActBack: "back", "返回";
+    ActHistoryBack: "back in history", "历史后退";
+    ActHistoryForward: "forward in history", "历史前进";
+    ActUp: "up", "上移";
+    ActDown: "down", "下移";
+    ActPageUp: "page up", "上一页";
+    ActPageDown: "page down", "下一页";
+    ActHalfUp: "half a page up", "上半页";
+    ActHalfDown: "half a page down", "下半页";
+    ActFirst: "first line", "首行";
+    ActLast: "last line", "末行";
+    ActDescribe: "describe", "详情";
+    ActJson: "JSON", "JSON";
+    ActCommand: "command", "命令";
+    ActFilter: "filter", "过滤";
+    ActSearch: "search", "搜索";
+    ActPrefix: "go to...", "前往...";
+    ActHelp: "help", "帮助";
+    ActMessages: "messages", "消息";
+    ActRefetch: "refetch", "重新获取";
+    ActRedraw: "redraw", "重绘";
+    ActInterrupt: "cancel; twice quits", "取消; 按两次退出";
+    ActQuit: "quit", "退出";
+    ActVote: "vote...", "投票...";
+    ActRestart: "restart...", "重启...";
+    ActCordon: "cordon...", "停止/恢复调度...";
+    HelpRule: "Lower case looks, UPPER CASE changes (always with a dialog).", "小写只看, 大写才改 (总有确认对话框)。";
+    HelpPrefix: "After g", "g 之后";
+    HelpCommands: "Commands", "命令";
+
+    // Prompt and messages.
+    UnknownCommand: "unknown command; F1 lists them", "未知命令; 按 F1 查看";
+    WhatToFind: "say what to find: :tx <chain> <hash>", "请写明要查什么: :tx <链> <哈希>";
+    WhichChain: "which chain? :blocks <consortium>/<chain>", "哪条链? :blocks <联盟>/<链>";
+    WhichTenant: "which tenant? :billing <tenant>", "哪个租户? :billing <租户>";
+    AgainToQuit: "Ctrl-C again quits.", "再按一次 Ctrl-C 退出。";
+    Working: "Working...", "处理中...";
+    Done: "Done: {}", "完成: {}";
+    FailedWrite: "Refused: {}", "被拒绝: {}";
+    UnknownOutcome: "Outcome unknown: {}", "结果未知: {}";
+    LoggedIn: "Logged in as {}", "已登录: {}";
+    SessionEnded: "The session ended; log in again. Your view is kept.", "会话已结束; 请重新登录。画面会保留。";
+    LinkLost: "No leader answers: {}", "没有主副本应答: {}";
+    LinkBack: "A leader answers again.", "主副本已恢复应答。";
+    MoreEnter: "Enter: details", "Enter: 详细信息";
+
+    // Dialogs and forms.
+    VoteTitle: "Vote on {}", "对 {} 投票";
+    VoteAs: "as {}, weight", "代表 {}, 权重";
+    VoteChoice: "Choice", "选择";
+    VoteKey: "File of the member key", "成员私钥文件";
+    VoteHelp: "Left/Right or 1 2 3 choose, Tab goes on. The key stays on this machine.", "左右键或 1 2 3 选择, Tab 下一项。私钥不会离开本机。";
+    VoteNoChoice: "choose yes, no or abstain first", "请先选择赞成, 反对或弃权";
+    VoteNoKey: "name the file of the member key first", "请先填写成员私钥文件";
+    Hash: "Artifact", "内容哈希";
+    RestartTitle: "Restart node", "重启节点";
+    RestartPlan: "The node stops and is started anew with the next generation. The chain goes on while enough other nodes run.", "节点将停止并以新的代次启动。只要其他节点足够, 链会继续出块。";
+    CordonTitle: "Cordon host", "停止主机调度";
+    CordonPlan: "Nothing new is placed on this host. Its nodes go on.", "不再向该主机放置新节点。已有节点继续运行。";
+    UncordonTitle: "Uncordon host", "恢复主机调度";
+    UncordonPlan: "Nodes may be placed on this host again.", "可以再次向该主机放置节点。";
+    Command: "Same on the command line:", "等价命令:";
+    Cancel: "[ Cancel ]  Esc", "[ 取消 ]  Esc";
+    Confirm: "( Confirm )  y", "( 确认 )  y";
+    FailureTitle: "What went wrong", "错误";
+    Why: "Why", "原因";
+    Next: "What to do", "如何处理";
+    Field: "Field", "字段";
+    RequestId: "Request", "请求号";
+    CloseHint: "Esc closes", "按 Esc 关闭";
+    LoginTitle: "Log in", "登录";
+    LoginHint: "Tab next field, Enter logs in, Ctrl-C twice quits", "Tab 下一项, Enter 登录, 按两次 Ctrl-C 退出";
+    SetupTitle: "First run: make the administrator", "首次运行: 创建管理员";
+    SetupHint: "The first replica printed the setup code. Tab next field, Enter makes the account.", "设置码由首个副本打印。Tab 下一项, Enter 创建账户。";
+    SetupCode: "Setup code", "设置码";
+    Password: "Password", "密码";
+    PasswordAgain: "Password again", "再次输入密码";
+    PasswordsDiffer: "the two passwords differ", "两次输入的密码不一致";
+    FieldMissing: "fill in: {}", "请填写: {}";
+}

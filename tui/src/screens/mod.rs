@@ -1,0 +1,261 @@
+//! The screens: what each asks the API and what it says, as pure functions of the model.
+
+use crate::app::model::data::{FailureKind, Query};
+use crate::app::model::{Model, Slot};
+use crate::i18n::T;
+
+use page::{Page, State};
+
+pub mod command;
+mod details;
+mod explorer;
+mod facts;
+mod frame_pages;
+mod lists;
+mod overview;
+pub mod page;
+
+pub use overview::{Tile, needs, recent, tiles};
+
+/// A screen with what it is about. Resource names are full names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Screen {
+    /// Tiles, what needs a person, replicas, last changes.
+    Overview,
+    /// The control plane's replicas.
+    Replicas,
+    /// Tenants.
+    Tenants,
+    /// Consortiums.
+    Consortiums,
+    /// One consortium: members, charter, proposals.
+    Consortium(String),
+    /// Proposals of a consortium, or of all.
+    Proposals(Option<String>),
+    /// One proposal: tally, ballots, artifact.
+    Proposal(String),
+    /// Chains.
+    Chains,
+    /// One chain: nodes, heights.
+    Chain(String),
+    /// Nodes.
+    Nodes,
+    /// Hosts.
+    Hosts,
+    /// Operations.
+    Operations,
+    /// One operation: steps.
+    Operation(String),
+    /// Blocks of a chain.
+    Explorer(String),
+    /// What a search in a chain found.
+    Found(String, String),
+    /// Audit entries.
+    Audit,
+    /// Draft invoice of (tenant id, month).
+    Invoice(String, String),
+    /// Messages of this session.
+    Messages,
+    /// Keys.
+    Help,
+    /// Everything about one resource of a query, as text or as JSON.
+    Facts {
+        /// Where it is.
+        query: Query,
+        /// Its resource name.
+        id: String,
+        /// As JSON.
+        json: bool,
+    },
+}
+
+/// A screen without what it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the same names as `Screen`
+pub enum Kind {
+    Overview,
+    Replicas,
+    Tenants,
+    Consortiums,
+    Consortium,
+    Proposals,
+    Proposal,
+    Chains,
+    Chain,
+    Nodes,
+    Hosts,
+    Operations,
+    Operation,
+    Explorer,
+    Found,
+    Audit,
+    Invoice,
+    Messages,
+    Help,
+    Facts,
+}
+
+impl Screen {
+    /// Returns which screen this is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Overview => Kind::Overview,
+            Self::Replicas => Kind::Replicas,
+            Self::Tenants => Kind::Tenants,
+            Self::Consortiums => Kind::Consortiums,
+            Self::Consortium(_) => Kind::Consortium,
+            Self::Proposals(_) => Kind::Proposals,
+            Self::Proposal(_) => Kind::Proposal,
+            Self::Chains => Kind::Chains,
+            Self::Chain(_) => Kind::Chain,
+            Self::Nodes => Kind::Nodes,
+            Self::Hosts => Kind::Hosts,
+            Self::Operations => Kind::Operations,
+            Self::Operation(_) => Kind::Operation,
+            Self::Explorer(_) => Kind::Explorer,
+            Self::Found(..) => Kind::Found,
+            Self::Audit => Kind::Audit,
+            Self::Invoice(..) => Kind::Invoice,
+            Self::Messages => Kind::Messages,
+            Self::Help => Kind::Help,
+            Self::Facts { .. } => Kind::Facts,
+        }
+    }
+
+    /// Returns what this screen asks the API; the first is what its list state is about.
+    pub fn queries(&self, _model: &Model) -> Vec<Query> {
+        match self {
+            Self::Overview => vec![
+                Query::Chains,
+                Query::Nodes,
+                Query::Hosts,
+                Query::Operations,
+                Query::Tenants,
+                Query::Consortiums,
+                Query::Proposals(None),
+                Query::Audit,
+            ],
+            Self::Replicas => vec![Query::Status],
+            Self::Tenants => vec![Query::Tenants],
+            Self::Consortiums => vec![Query::Consortiums],
+            Self::Consortium(name) => vec![Query::Consortiums, Query::Proposals(Some(name.clone()))],
+            Self::Proposals(scope) => vec![Query::Proposals(scope.clone())],
+            Self::Proposal(name) => vec![Query::Proposal(name.clone())],
+            Self::Chains => vec![Query::Chains],
+            Self::Chain(_) => vec![Query::Chains, Query::Nodes],
+            Self::Nodes => vec![Query::Nodes],
+            Self::Hosts => vec![Query::Hosts],
+            Self::Operations => vec![Query::Operations],
+            Self::Operation(name) => vec![Query::Operation(name.clone())],
+            Self::Explorer(chain) => vec![Query::Blocks(chain.clone())],
+            Self::Found(chain, text) => vec![Query::Find(chain.clone(), text.clone())],
+            Self::Audit => vec![Query::Audit],
+            Self::Invoice(tenant, month) => vec![Query::Invoice(tenant.clone(), month.clone())],
+            Self::Messages | Self::Help => Vec::new(),
+            Self::Facts { query, .. } => vec![query.clone()],
+        }
+    }
+
+    /// Returns the steps of the breadcrumb.
+    pub fn crumbs(&self, model: &Model) -> Vec<String> {
+        let t = |text: T| model.t(text).to_owned();
+        match self {
+            Self::Overview => vec![t(T::Overview)],
+            Self::Replicas => vec![t(T::Replicas)],
+            Self::Tenants => vec![t(T::Tenants)],
+            Self::Consortiums => vec![t(T::Consortiums)],
+            Self::Consortium(name) => vec![t(T::Consortiums), short(name)],
+            Self::Proposals(None) => vec![t(T::Proposals)],
+            Self::Proposals(Some(of)) => vec![t(T::Consortiums), short(of), t(T::Proposals)],
+            Self::Proposal(name) => vec![t(T::Proposals), short(name)],
+            Self::Chains => vec![t(T::Chains)],
+            Self::Chain(name) => vec![t(T::Chains), short(name)],
+            Self::Nodes => vec![t(T::Nodes)],
+            Self::Hosts => vec![t(T::Hosts)],
+            Self::Operations => vec![t(T::Operations)],
+            Self::Operation(name) => vec![t(T::Operations), short(name)],
+            Self::Explorer(chain) => vec![t(T::Chains), short(chain), t(T::Explorer)],
+            Self::Found(chain, text) => {
+                vec![t(T::Chains), short(chain), t(T::Explorer), crate::format::short_hash(text)]
+            }
+            Self::Audit => vec![t(T::Audit)],
+            Self::Invoice(tenant, month) => vec![t(T::Billing), tenant.clone(), month.clone()],
+            Self::Messages => vec![t(T::Messages)],
+            Self::Help => vec![t(T::Help)],
+            Self::Facts { id, json, .. } => vec![id.clone(), t(if *json { T::AsJson } else { T::Facts })],
+        }
+    }
+
+    /// Returns the chain this screen is about, if it is about one.
+    pub fn chain(&self) -> Option<&str> {
+        match self {
+            Self::Chain(name) | Self::Explorer(name) | Self::Found(name, _) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the rows are drawn in panels instead of from the top.
+    pub fn paneled(&self) -> bool {
+        matches!(self, Self::Overview)
+    }
+}
+
+/// Returns what the shown screen says in `columns` display columns, filtered.
+pub fn page(model: &Model, columns: usize) -> Page {
+    let view = model.view();
+    let queries = view.screen.queries(model);
+    if let Some(state) = queries.first().and_then(|q| waiting(model, q)) {
+        return Page::bare(state);
+    }
+    let mut page = content(model, columns);
+    page.filter(&view.filter);
+    page
+}
+
+fn content(model: &Model, columns: usize) -> Page {
+    match &model.view().screen {
+        Screen::Overview => Page::of(overview::needs(model)),
+        Screen::Replicas => lists::replicas(model, columns),
+        Screen::Tenants => lists::tenants(model, columns),
+        Screen::Consortiums => lists::consortiums(model, columns),
+        Screen::Consortium(name) => details::consortium(model, name, columns),
+        Screen::Proposals(scope) => lists::proposals(model, scope.as_deref(), columns),
+        Screen::Proposal(name) => details::proposal(model, name, columns),
+        Screen::Chains => lists::chains(model, columns),
+        Screen::Chain(name) => details::chain(model, name, columns),
+        Screen::Nodes => lists::nodes(model, columns),
+        Screen::Hosts => lists::hosts(model, columns),
+        Screen::Operations => lists::operations(model, columns),
+        Screen::Operation(name) => details::operation(model, name, columns),
+        Screen::Explorer(chain) => explorer::blocks(model, chain, columns),
+        Screen::Found(chain, text) => explorer::found(model, chain, text, columns),
+        Screen::Audit => lists::audit(model, columns),
+        Screen::Invoice(tenant, month) => details::invoice(model, tenant, month, columns),
+        Screen::Messages => frame_pages::messages(model, columns),
+        Screen::Help => frame_pages::help(model),
+        Screen::Facts { query, id, json } => facts::page(model, query, id, *json, columns),
+    }
+}
+
+/// Returns why a query has no data to show, none if it has some. Old data stays on the screen while the newest try
+/// fails, except where the account may no longer see it.
+fn waiting(model: &Model, query: &Query) -> Option<State> {
+    let empty = Slot::default();
+    let slot = model.slots.get(query).unwrap_or(&empty);
+    match (&slot.failure, &slot.loaded) {
+        (Some(f), _) if f.kind == FailureKind::Denied => Some(State::Denied(f.clone())),
+        (_, Some(_)) => None,
+        (Some(f), None) => Some(State::Failed(f.clone())),
+        (None, None) => Some(State::Loading(slot.asked_at)),
+    }
+}
+
+/// Returns the name that people read: the ids of a resource name without the collections between them.
+pub fn short(name: &str) -> String {
+    name.split('/').skip(1).step_by(2).collect::<Vec<_>>().join("/")
+}
+
+/// Returns the last id of a resource name.
+pub fn leaf(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
