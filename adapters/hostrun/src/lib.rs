@@ -119,7 +119,12 @@ pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
         (_, Err(reason)) => refuse(&reason),
     };
     let mut out = std::io::stdout().lock();
-    let written = serde_json::to_writer(&mut out, &response).map_err(std::io::Error::from).and_then(|()| out.flush());
+    // On a line of its own: what the account's shell printed at its start stays apart from it.
+    let written = out
+        .write_all(b"\n")
+        .and_then(|()| serde_json::to_writer(&mut out, &response).map_err(std::io::Error::from))
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush());
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

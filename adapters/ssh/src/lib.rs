@@ -1,1 +1,241 @@
-//! The adapter for hosts reached by SSH.
+//! The adapter for hosts reached over SSH.
+//!
+//! One connection per host is kept and shared by all calls; each call is one `exec` of the uploaded program's
+//! `host-run`, with the request as JSON on its standard input (see [`hanse_hostrun`]). The host's key is pinned: a
+//! server that shows another one is refused before any credential is sent. On first contact the program is uploaded by
+//! SFTP, checked by its hash on the host and only then put in its place.
+//!
+//! What is sent as a command line is made of constants, the root folder (checked when the target is made) and
+//! lower-case hex; nothing else ever reaches a shell. It never trusts a key on first use, never sends a credential
+//! twice in one connection, and never does a changing call again after it was sent: that is [`AdapterError::Unknown`].
+
+mod connection;
+mod target;
+mod upload;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use hanse_adapters_core::{
+    Adapter, AdapterError, Artifact, FileSpec, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, Result, RunOutput,
+    RunSpec, Stream,
+};
+use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile, valid_sha256};
+use tokio::sync::Mutex;
+
+pub use connection::scan_host_key;
+pub use target::{Identity, SshTarget};
+
+use connection::{Connection, Ran};
+use target::Checked;
+
+/// How long a host may take to answer, besides what the act itself was given.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// Times that a call connects or uploads anew before anything was done for it.
+const FRESH_TRIES: u32 = 2;
+/// How long a host may take to hash a program.
+const HASH_LIMIT: Duration = Duration::from_secs(60);
+
+/// One host reached over SSH.
+#[derive(Debug)]
+pub struct SshAdapter {
+    target: Checked,
+    /// The program that serves `host-run` on the host: our own binary.
+    runner: Artifact,
+    slot: Mutex<Slot>,
+    /// One upload at a time; callers who waited find the artifact in place.
+    uploads: Mutex<()>,
+}
+
+/// The kept connection, or how the last attempt failed: callers that waited for it share its outcome.
+#[derive(Debug, Default)]
+struct Slot {
+    connection: Option<Arc<Connection>>,
+    failed: Option<(Instant, WireError)>,
+}
+
+impl SshAdapter {
+    /// Returns the host at `target`, on which `runner` (this very program, by content) serves the requests. Nothing is
+    /// connected yet.
+    ///
+    /// # Errors
+    /// `Invalid` names the part of the target that is wrong, or says why the identity cannot be read.
+    pub fn new(target: SshTarget, runner: Artifact) -> Result<Self> {
+        if !valid_sha256(&runner.sha256) {
+            return Err(invalid("runner", "its hash is not a SHA-256 in lower-case hex"));
+        }
+        let target = target.check()?;
+        Ok(Self { target, runner, slot: Mutex::default(), uploads: Mutex::default() })
+    }
+
+    /// Returns the live connection, made now if there is none.
+    async fn connection(&self) -> Result<Arc<Connection>> {
+        let asked = Instant::now();
+        let mut slot = self.slot.lock().await;
+        if let Some(live) = slot.connection.as_ref().filter(|c| !c.is_closed()) {
+            return Ok(Arc::clone(live));
+        }
+        slot.connection = None;
+        if let Some((_, error)) = slot.failed.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(error.clone().into());
+        }
+        match Connection::open(&self.target).await {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                slot.connection = Some(Arc::clone(&connection));
+                slot.failed = None;
+                Ok(connection)
+            }
+            Err(error) => {
+                let error = WireError::from(error);
+                slot.failed = Some((Instant::now(), error.clone()));
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Makes the next call connect anew.
+    async fn forget(&self, broken: &Arc<Connection>) {
+        let mut slot = self.slot.lock().await;
+        if slot.connection.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, broken)) {
+            slot.connection = None;
+        }
+    }
+
+    /// Does `act` on the host, connecting and installing our program first where needed.
+    async fn act(&self, act: Act) -> Result<Reply> {
+        let (limit, changes) = (limit(&act), changes(&act));
+        let request = self.encode(act)?;
+        let command = self.target.host_run(&self.runner.sha256, "hanse");
+        for _ in 0..FRESH_TRIES {
+            let connection = self.connection().await?;
+            self.place(&connection, &self.runner).await?;
+            match connection.exec(&command, &request, limit).await {
+                Ran::Answered(stdout) => return self.decode(&stdout),
+                // The program was deleted from the host since it was seen there: upload it again.
+                Ran::NoProgram(said) => {
+                    tracing::warn!(host = %self.target.name, %said, "the program on the host is gone");
+                    connection.forget_artifacts();
+                }
+                Ran::NotSent(reason) => {
+                    tracing::debug!(host = %self.target.name, %reason, "connecting anew");
+                    self.forget(&connection).await;
+                }
+                Ran::NoAnswer(reason) => {
+                    if connection.is_closed() {
+                        self.forget(&connection).await;
+                    }
+                    let subject = self.target.name.clone();
+                    return Err(if changes {
+                        AdapterError::Unknown { subject, reason }
+                    } else {
+                        AdapterError::Transient { subject, reason }
+                    });
+                }
+            }
+        }
+        Err(self.transient("the connection broke again before the request was sent"))
+    }
+
+    fn encode(&self, act: Act) -> Result<Vec<u8>> {
+        let bytes = serde_json::to_vec(&Request::new(act)).map_err(|e| invalid(&self.target.name, e.to_string()))?;
+        if bytes.len() as u64 > hanse_hostrun::REQUEST_BYTES_MAX {
+            return Err(invalid(&self.target.name, "the request is too large: send fewer or smaller files"));
+        }
+        Ok(bytes)
+    }
+
+    /// The answer is the last line; whatever the account's shell prints at its start comes before.
+    fn decode(&self, stdout: &[u8]) -> Result<Reply> {
+        let line = stdout.split(|b| *b == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();
+        let response: Response = serde_json::from_slice(line).map_err(|e| {
+            invalid(&self.target.name, format!("the answer of our program on the host cannot be read: {e}"))
+        })?;
+        response.into_result()
+    }
+
+    fn transient(&self, reason: &str) -> AdapterError {
+        AdapterError::Transient { subject: self.target.name.clone(), reason: reason.into() }
+    }
+}
+
+fn invalid(subject: &str, reason: impl Into<String>) -> AdapterError {
+    AdapterError::Invalid { subject: subject.into(), reason: reason.into() }
+}
+
+/// How long the host may work on `act`.
+fn limit(act: &Act) -> Duration {
+    let own = match act {
+        Act::Run { spec, .. } => spec.timeout,
+        Act::Stop { grace, .. } => *grace,
+        _ => Duration::ZERO,
+    };
+    own.saturating_add(ANSWER_LIMIT)
+}
+
+/// Whether `act` may have changed something when its answer is lost.
+fn changes(act: &Act) -> bool {
+    match act {
+        Act::PutFiles { .. } | Act::Run { .. } | Act::Ensure { .. } | Act::Stop { .. } | Act::Remove { .. } => true,
+        Act::HashSelf | Act::HasArtifact { .. } | Act::Adopt { .. } | Act::Inspect => false,
+        Act::Look { .. } | Act::List { .. } | Act::Tail { .. } => false,
+    }
+}
+
+#[async_trait]
+impl Adapter for SshAdapter {
+    async fn inspect(&self) -> Result<HostFacts> {
+        self.act(Act::Inspect).await?.facts()
+    }
+
+    async fn put_artifact(&self, artifact: &Artifact) -> Result<()> {
+        let connection = self.connection().await?;
+        self.place(&connection, &self.runner).await?;
+        self.place(&connection, artifact).await
+    }
+
+    async fn put_files(&self, key: &InstanceKey, files: &[FileSpec]) -> Result<()> {
+        let files = files.iter().map(WireFile::from).collect();
+        self.act(Act::PutFiles { key: key.clone(), files }).await?.done()
+    }
+
+    async fn run(&self, key: &InstanceKey, spec: &RunSpec) -> Result<RunOutput> {
+        self.act(Act::Run { key: key.clone(), spec: spec.clone() }).await?.output()
+    }
+
+    async fn ensure(&self, spec: &InstanceSpec) -> Result<InstanceStatus> {
+        self.act(Act::Ensure { spec: spec.clone() }).await?.status()
+    }
+
+    async fn look(&self, key: &InstanceKey) -> Result<Option<InstanceStatus>> {
+        self.act(Act::Look { key: key.clone() }).await?.maybe_status()
+    }
+
+    async fn stop(&self, key: &InstanceKey, grace: Duration) -> Result<()> {
+        self.act(Act::Stop { key: key.clone(), grace }).await?.done()
+    }
+
+    async fn remove(&self, key: &InstanceKey) -> Result<()> {
+        self.act(Act::Remove { key: key.clone() }).await?.done()
+    }
+
+    async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {
+        self.act(Act::List { cluster: cluster.into() }).await?.statuses()
+    }
+
+    async fn tail(&self, key: &InstanceKey, lines: u32) -> Result<String> {
+        self.act(Act::Tail { key: key.clone(), lines }).await?.text()
+    }
+
+    async fn dial(&self, port: u16) -> Result<Box<dyn Stream>> {
+        for _ in 0..FRESH_TRIES {
+            let connection = self.connection().await?;
+            match connection.dial(port).await? {
+                Some(stream) => return Ok(stream),
+                None => self.forget(&connection).await,
+            }
+        }
+        Err(self.transient("the connection broke again before the port was reached"))
+    }
+}

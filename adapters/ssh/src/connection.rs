@@ -1,0 +1,289 @@
+//! The one module that names russh: a pinned, authenticated connection and what is done through it.
+//!
+//! Every wait has a limit. Keepalives find a dead peer within [`KEEPALIVE`] times [`KEEPALIVE_MAX`]; sshd allows ten
+//! sessions per connection by default (`MaxSessions`), so callers queue for [`SESSIONS_MAX`]. It never retries.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hanse_adapters_core::{AdapterError, Result, Stream};
+use russh::client::{self, AuthResult, Handle, Msg};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, Preferred};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use crate::target::Checked;
+
+/// TCP connection and key exchange; authentication may take as long again.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// Opening a channel.
+const OPEN_LIMIT: Duration = Duration::from_secs(15);
+/// A silent peer is asked whether it is there after this.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// So many unanswered questions end the connection.
+const KEEPALIVE_MAX: usize = 3;
+/// Sessions at once on one connection, below sshd's default of ten.
+const SESSIONS_MAX: usize = 8;
+/// Messages kept for one channel: a dialled stream that is read slowly stalls the whole connection only beyond.
+const CHANNEL_MESSAGES: usize = 512;
+/// Most of an answer that is read.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most of standard error that is kept, for messages.
+const STDERR_BYTES_MAX: usize = 4 * 1024;
+
+/// Host keys that are asked for, best first; RSA is left out with its crate.
+const HOST_KEYS: &[Algorithm] = &[
+    Algorithm::Ed25519,
+    Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+    Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+    Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+];
+
+/// An authenticated connection.
+pub(crate) struct Connection {
+    handle: Handle<Pin>,
+    name: String,
+    sessions: Semaphore,
+    /// Hashes seen in place over this connection; bounded by the artifacts in use.
+    artifacts: Mutex<BTreeSet<String>>,
+}
+
+/// What became of an `exec`.
+#[derive(Debug)]
+pub(crate) enum Ran {
+    /// It exited 0; its standard output.
+    Answered(Vec<u8>),
+    /// The host could not execute the program; what its shell said. Nothing was done.
+    NoProgram(String),
+    /// The connection broke before the request was sent. Nothing was done.
+    NotSent(String),
+    /// It was sent and no answer came.
+    NoAnswer(String),
+}
+
+/// Accepts the pinned key only and remembers what it was shown.
+struct Pin {
+    wanted: Option<String>,
+    shown: Arc<Mutex<Option<String>>>,
+}
+
+impl client::Handler for Pin {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> std::result::Result<bool, Self::Error> {
+        let fingerprint = match key {
+            PublicKeyOrCertificate::PublicKey { key, .. } => key.fingerprint(HashAlg::Sha256).to_string(),
+            // Never asked for.
+            PublicKeyOrCertificate::Certificate(_) => return Ok(false),
+        };
+        let fits = self.wanted.as_deref() == Some(fingerprint.as_str());
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);
+        Ok(fits)
+    }
+}
+
+/// Returns the fingerprint (`SHA256:...`) of the key that the server at `address` shows, for a person to compare and
+/// pin. No credential is sent; whoever answers may be anyone.
+///
+/// # Errors
+/// `Transient` if nobody answers or it is not an SSH server.
+pub async fn scan_host_key(address: &str, port: u16) -> Result<String> {
+    let name = format!("{address}:{port}");
+    let shown = Arc::new(Mutex::new(None));
+    let pin = Pin { wanted: None, shown: Arc::clone(&shown) };
+    let failure = match handshake(address, port, &name, pin).await {
+        Ok(_) => "a key was accepted though none was asked for".to_owned(),
+        Err(reason) => reason,
+    };
+    let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
+    shown.ok_or(AdapterError::Transient { subject: name, reason: failure })
+}
+
+async fn handshake(address: &str, port: u16, name: &str, pin: Pin) -> std::result::Result<Handle<Pin>, String> {
+    let config = client::Config {
+        keepalive_interval: Some(KEEPALIVE),
+        keepalive_max: KEEPALIVE_MAX,
+        channel_buffer_size: CHANNEL_MESSAGES,
+        nodelay: true,
+        preferred: Preferred {
+            key: Cow::Borrowed(HOST_KEYS),
+            compression: Cow::Borrowed(&[russh::compression::NONE]),
+            ..Preferred::DEFAULT
+        },
+        ..client::Config::default()
+    };
+    let connect = async {
+        let stream = TcpStream::connect((address, port)).await.map_err(|e| format!("cannot connect: {e}"))?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        client::connect_stream(Arc::new(config), stream, pin).await.map_err(|e| format!("SSH handshake: {e}"))
+    };
+    match timeout(CONNECT_LIMIT, connect).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("{name} did not finish the SSH handshake within {} s", CONNECT_LIMIT.as_secs())),
+    }
+}
+
+impl Connection {
+    /// Connects, checks the host's key, then logs in.
+    ///
+    /// # Errors
+    /// `Denied` if the key differs from the pinned one (no credential was sent then) or the login is refused;
+    /// `Transient` if the host is out of reach.
+    pub(crate) async fn open(target: &Checked) -> Result<Self> {
+        let subject = || target.name.clone();
+        let shown = Arc::new(Mutex::new(None));
+        let pin = Pin { wanted: Some(target.fingerprint.clone()), shown: Arc::clone(&shown) };
+        let mut handle = match handshake(&target.address, target.port, &target.name, pin).await {
+            Ok(handle) => handle,
+            Err(reason) => {
+                let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return Err(match shown.filter(|shown| *shown != target.fingerprint) {
+                    Some(shown) => changed_key(target, &shown),
+                    None => AdapterError::Transient { subject: subject(), reason },
+                });
+            }
+        };
+        let key = PrivateKeyWithHashAlg::new(Arc::clone(&target.key), None);
+        match timeout(CONNECT_LIMIT, handle.authenticate_publickey(&target.user, key)).await {
+            Ok(Ok(AuthResult::Success)) => Ok(Self {
+                handle,
+                name: target.name.clone(),
+                sessions: Semaphore::new(SESSIONS_MAX),
+                artifacts: Mutex::default(),
+            }),
+            // russh tells a connection that ended as a refusal that leaves no method.
+            Ok(Ok(AuthResult::Failure { remaining_methods, .. }))
+                if remaining_methods.is_empty() && handle.is_closed() =>
+            {
+                Err(AdapterError::Transient { subject: subject(), reason: "the connection ended during login".into() })
+            }
+            Ok(Ok(AuthResult::Failure { .. })) => Err(AdapterError::Denied {
+                subject: subject(),
+                reason: format!(
+                    "the host refuses our key {}: add its public half to authorized_keys of {}",
+                    target.key_fingerprint, target.user
+                ),
+            }),
+            Ok(Err(e)) => Err(AdapterError::Transient { subject: subject(), reason: format!("login: {e}") }),
+            Err(_) => Err(AdapterError::Transient { subject: subject(), reason: "the login took too long".into() }),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.handle.is_closed()
+    }
+
+    pub(crate) fn has_artifact(&self, sha256: &str) -> bool {
+        self.artifacts.lock().unwrap_or_else(PoisonError::into_inner).contains(sha256)
+    }
+
+    pub(crate) fn remember_artifact(&self, sha256: &str) {
+        self.artifacts.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256.to_owned());
+    }
+
+    pub(crate) fn forget_artifacts(&self) {
+        self.artifacts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Opens a session channel, for one command or one subsystem; the permit is held as long as the channel.
+    pub(crate) async fn session(&self) -> std::result::Result<(Channel<Msg>, SemaphorePermit<'_>), String> {
+        let permit = self.sessions.acquire().await.map_err(|e| e.to_string())?;
+        match timeout(OPEN_LIMIT, self.handle.channel_open_session()).await {
+            Ok(Ok(channel)) => Ok((channel, permit)),
+            Ok(Err(e)) => Err(format!("opening a session: {e}")),
+            Err(_) => Err("opening a session took too long".into()),
+        }
+    }
+
+    /// Executes `command` with `input` as its standard input and waits for its end.
+    pub(crate) async fn exec(&self, command: &str, input: &[u8], limit: Duration) -> Ran {
+        let (mut channel, _permit) = match self.session().await {
+            Ok(opened) => opened,
+            Err(reason) => return Ran::NotSent(reason),
+        };
+        if let Err(e) = channel.exec(true, command).await {
+            return Ran::NotSent(e.to_string());
+        }
+        let ran = match timeout(limit, converse(&mut channel, input)).await {
+            Ok(ran) => ran,
+            Err(_) => Ran::NoAnswer(format!("no answer within {} s", limit.as_secs())),
+        };
+        // The channel may be closed already; a broken connection shows itself at the next call.
+        let _ = channel.close().await;
+        ran
+    }
+
+    /// Opens a stream to `port` on the host's loopback; `None` if the connection is broken.
+    pub(crate) async fn dial(&self, port: u16) -> Result<Option<Box<dyn Stream>>> {
+        let subject = format!("{} port {port}", self.name);
+        let opened = self.handle.channel_open_direct_tcpip("127.0.0.1", u32::from(port), "127.0.0.1", 0);
+        match timeout(OPEN_LIMIT, opened).await {
+            Ok(Ok(channel)) => Ok(Some(Box::new(channel.into_stream()))),
+            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited))) => {
+                let reason = "the host's sshd forbids it: set AllowTcpForwarding to local for this account".into();
+                Err(AdapterError::Denied { subject, reason })
+            }
+            Ok(Err(russh::Error::ChannelOpenFailure(failure))) => {
+                Err(AdapterError::Transient { subject, reason: format!("nothing answers there: {failure:?}") })
+            }
+            Ok(Err(_)) => Ok(None),
+            Err(_) => Err(AdapterError::Transient { subject, reason: "opening a stream took too long".into() }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("name", &self.name)
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+fn changed_key(target: &Checked, shown: &str) -> AdapterError {
+    AdapterError::Denied {
+        subject: target.name.clone(),
+        reason: format!(
+            "the host key changed: pinned {}, shown {shown}; no credential was sent. Compare with `ssh-keygen -lf \
+             /etc/ssh/ssh_host_ed25519_key.pub` on the host's own console, and pin the new key only if it is the host's",
+            target.fingerprint
+        ),
+    }
+}
+
+/// Sends the input once the command is accepted and gathers what comes until the channel closes.
+async fn converse(channel: &mut Channel<Msg>, input: &[u8]) -> Ran {
+    let (mut stdout, mut stderr, mut code) = (Vec::new(), Vec::new(), None);
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::Success => {
+                // A command that ended early (not found) closes its input; its exit status tells.
+                let _ = channel.data(input).await;
+                let _ = channel.eof().await;
+            }
+            ChannelMsg::Failure => return Ran::NoProgram("the host refuses to execute commands".into()),
+            ChannelMsg::Data { data } if stdout.len() + data.len() <= ANSWER_BYTES_MAX => {
+                stdout.extend_from_slice(&data)
+            }
+            ChannelMsg::Data { .. } => return Ran::NoAnswer(format!("the answer exceeds {ANSWER_BYTES_MAX} bytes")),
+            ChannelMsg::ExtendedData { data, .. } => {
+                stderr.extend_from_slice(&data[..data.len().min(STDERR_BYTES_MAX - stderr.len())]);
+            }
+            ChannelMsg::ExitStatus { exit_status } => code = Some(exit_status),
+            _ => {}
+        }
+    }
+    let said = String::from_utf8_lossy(&stderr).trim().to_owned();
+    match code {
+        Some(0) => Ran::Answered(stdout),
+        // What sh(1) answers for a program that is not there or cannot be executed.
+        Some(126 | 127) => Ran::NoProgram(said),
+        Some(code) => Ran::NoAnswer(format!("our program on the host ended with {code}: {said}")),
+        None => Ran::NoAnswer("the connection ended before the answer".into()),
+    }
+}

@@ -1,0 +1,163 @@
+//! What must be known of a host to reach it, and the check that it can be used as it is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hanse_adapters_core::Result;
+use russh::keys::{HashAlg, PrivateKey, decode_secret_key};
+
+use crate::invalid;
+
+/// Root folder below the account's home, unless configured.
+const DEFAULT_ROOT: &str = ".hanse";
+/// Longest address, user or root folder.
+const TEXT_MAX: usize = 255;
+
+/// The private key that the host lets in.
+#[derive(Clone)]
+pub enum Identity {
+    /// A file with an OpenSSH private key without passphrase.
+    File(PathBuf),
+    /// The text of such a file.
+    Key(String),
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "Identity::File({})", path.display()),
+            Self::Key(_) => f.write_str("Identity::Key(hidden)"),
+        }
+    }
+}
+
+/// How a host is reached.
+#[derive(Clone, Debug)]
+pub struct SshTarget {
+    /// Host name or IP address.
+    pub address: String,
+    /// TCP port of its sshd.
+    pub port: u16,
+    /// Account on the host.
+    pub user: String,
+    /// The pinned host key as `ssh-keygen -l` prints it: `SHA256:` and base64. [`crate::scan_host_key`] returns the one
+    /// that will be asked for.
+    pub host_key_fingerprint: String,
+    /// Folder for everything of ours, absolute or below the account's home; `.hanse` if `None`. Letters, digits, `.`,
+    /// `_`, `-` and `/` only.
+    pub root: Option<String>,
+    /// The key to log in with.
+    pub identity: Identity,
+}
+
+/// A target whose parts were checked, with the key read.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    pub(crate) fingerprint: String,
+    pub(crate) root: String,
+    pub(crate) key: Arc<PrivateKey>,
+    /// Fingerprint of the public half, for messages.
+    pub(crate) key_fingerprint: String,
+    /// `user@address:port`, for messages.
+    pub(crate) name: String,
+}
+
+impl SshTarget {
+    pub(crate) fn check(self) -> Result<Checked> {
+        let plain = |s: &str| !s.is_empty() && s.len() <= TEXT_MAX && !s.bytes().any(|b| b <= b' ' || b == 0x7f);
+        if !plain(&self.address) || self.port == 0 {
+            return Err(invalid("host address", "must be a host name or IP address and a port above 0"));
+        }
+        if !plain(&self.user) {
+            return Err(invalid("host user", "must be the name of an account on the host"));
+        }
+        let digest = self.host_key_fingerprint.strip_prefix("SHA256:").unwrap_or_default();
+        if digest.len() != 43 || !digest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/') {
+            return Err(invalid(
+                "host key fingerprint",
+                "must be SHA256: and 43 characters, as `ssh-keygen -l` prints it",
+            ));
+        }
+        let root = self.root.unwrap_or_else(|| DEFAULT_ROOT.into());
+        check_root(&root)?;
+        let key = read_key(&self.identity)?;
+        let key_fingerprint = key.public_key().fingerprint(HashAlg::Sha256).to_string();
+        let name = format!("{}@{}:{}", self.user, self.address, self.port);
+        Ok(Checked {
+            address: self.address,
+            port: self.port,
+            user: self.user,
+            fingerprint: self.host_key_fingerprint,
+            root: root.trim_end_matches('/').into(),
+            key: Arc::new(key),
+            key_fingerprint,
+            name,
+        })
+    }
+}
+
+impl Checked {
+    /// Folder of an artifact on the host; `sha256` was validated by the caller.
+    pub(crate) fn artifact_dir(&self, sha256: &str) -> String {
+        format!("{}/artifacts/{sha256}", self.root)
+    }
+
+    /// The one command line that is ever sent: all of its parts are constants, the checked root and hex.
+    pub(crate) fn host_run(&self, sha256: &str, file: &str) -> String {
+        format!("{}/{file} host-run", self.artifact_dir(sha256))
+    }
+}
+
+/// The root is the only configured text in a command line, so it holds nothing that any shell reads otherwise.
+fn check_root(root: &str) -> Result<()> {
+    let allowed = root.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/'));
+    let parts_fine = root.split('/').all(|part| part != ".." && !part.starts_with('-'));
+    let named = root.bytes().any(|b| b.is_ascii_alphanumeric());
+    if allowed && parts_fine && named && root.len() <= TEXT_MAX {
+        return Ok(());
+    }
+    Err(invalid(
+        "host root folder",
+        "may hold only letters, digits, `.`, `_`, `-` and `/`, and no `..` or leading dash",
+    ))
+}
+
+fn read_key(identity: &Identity) -> Result<PrivateKey> {
+    let text = match identity {
+        Identity::Key(text) => text.clone(),
+        Identity::File(path) => {
+            std::fs::read_to_string(path).map_err(|e| invalid("identity", format!("{}: {e}", path.display())))?
+        }
+    };
+    let key = decode_secret_key(&text, None)
+        .map_err(|e| invalid("identity", format!("{e}: give an OpenSSH private key without passphrase")))?;
+    if key.algorithm().is_rsa() {
+        return Err(invalid("identity", "RSA keys are not supported: make one with `ssh-keygen -t ed25519`"));
+    }
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_cannot_say_anything_to_a_shell() {
+        for good in [".hanse", "/var/lib/hanse", "a/b-c_d.e", "/srv/h/"] {
+            assert!(check_root(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "/", "-x", "a/-x", "..", "a/../b", "a b", "a;b", "$HOME", "~", "a\nb", "`id`", "a'b", "é", "a\\b"]
+        {
+            assert!(check_root(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert!(!format!("{:?}", Identity::Key("very secret".into())).contains("secret"));
+    }
+}

@@ -1,0 +1,218 @@
+//! The ssh adapter against real sshd instances on the loopback.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hanse_adapters_core::{
+    Adapter, AdapterError, Artifact, FileSpec, InstanceKey, InstanceSpec, RunSpec, RunState, conformance,
+};
+use hanse_adapters_ssh::{Identity, SshAdapter, SshTarget, scan_host_key};
+use hanse_fixtures::sshd::Sshd;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn artifact() -> Artifact {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_hanse-host-test-ssh"));
+    Artifact { sha256: hanse_hostrun::file_sha256(&path).unwrap(), path }
+}
+
+fn target(sshd: &Sshd) -> SshTarget {
+    SshTarget {
+        address: "127.0.0.1".into(),
+        port: sshd.port,
+        user: sshd.user.clone(),
+        host_key_fingerprint: sshd.fingerprint.clone(),
+        root: Some(sshd.root.to_str().unwrap().into()),
+        identity: Identity::File(sshd.identity_path.clone()),
+    }
+}
+
+fn adapter(sshd: &Sshd) -> SshAdapter {
+    SshAdapter::new(target(sshd), artifact()).unwrap()
+}
+
+fn key() -> InstanceKey {
+    InstanceKey::new("c", "x.y.node").unwrap()
+}
+
+fn spec(generation: u64) -> InstanceSpec {
+    let (key, args, env) = (key(), vec!["sleep".into()], [].into());
+    InstanceSpec { key, generation, artifact_sha256: artifact().sha256, args, env }
+}
+
+async fn running(host: &SshAdapter, generation: u64) -> u32 {
+    match host.ensure(&spec(generation)).await.unwrap().run {
+        RunState::Running { pid, .. } => pid,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn sshd(dir: &tempfile::TempDir) -> Sshd {
+    Sshd::spawn(&dir.path().join("host")).unwrap()
+}
+
+/// The same list as the local adapter's, on several hosts at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn conformance_list_on_three_hosts_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let hosts: Vec<Sshd> = (0..3).map(|n| Sshd::spawn(&dir.path().join(format!("host{n}"))).unwrap()).collect();
+    let mut runs = tokio::task::JoinSet::new();
+    for (n, host) in hosts.iter().enumerate() {
+        let target = target(host);
+        let make = move || Arc::new(SshAdapter::new(target.clone(), artifact()).unwrap()) as Arc<dyn Adapter>;
+        runs.spawn(async move { (n, conformance::run(&make, &artifact(), &format!("ssh{n}")).await) });
+    }
+    for (n, outcome) in runs.join_all().await {
+        outcome.unwrap_or_else(|failed| panic!("host {n}: {failed}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_host_key_is_refused_before_any_credential() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sshd = sshd(&dir);
+    assert_eq!(scan_host_key("127.0.0.1", sshd.port).await.unwrap(), sshd.fingerprint);
+    let host = adapter(&sshd);
+    assert!(!sshd.log().contains("userauth"), "enrolment sends no credential: {}", sshd.log());
+    host.inspect().await.unwrap();
+    // The log would show an attempt: it shows this one.
+    until("the login is logged", || sshd.log().contains("userauth-request for user")).await;
+
+    let changed = sshd.change_host_key().unwrap();
+    std::fs::write(&sshd.log_path, "").unwrap();
+    let error = host.inspect().await.unwrap_err();
+    let AdapterError::Denied { reason, .. } = &error else { panic!("{error:?}") };
+    assert!(reason.contains(&sshd.fingerprint) && reason.contains(&changed), "{reason}");
+    until("the refused connection ends", || {
+        sshd.log().contains("Connection closed by")
+            || sshd.log().contains("Connection reset by")
+            || sshd.log().contains("disconnected")
+    })
+    .await;
+    let log = sshd.log();
+    assert!(log.contains("Connection from 127.0.0.1"), "{log}");
+    assert!(!log.contains("userauth") && !log.contains("Accepted") && !log.contains("Failed publickey"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_client_key_is_denied() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sshd, other) = (sshd(&dir), Sshd::spawn(&dir.path().join("other")).unwrap());
+    let identity = Identity::Key(std::fs::read_to_string(&other.identity_path).unwrap());
+    let host = SshAdapter::new(SshTarget { identity, ..target(&sshd) }, artifact()).unwrap();
+    let error = host.inspect().await.unwrap_err();
+    assert!(matches!(&error, AdapterError::Denied { reason, .. } if reason.contains("SHA256:")), "{error:?}");
+    assert!(!sshd.root.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_cannot_work_is_invalid() {
+    let dir = tempfile::tempdir().unwrap();
+    let sshd = sshd(&dir);
+    let bad = [
+        SshTarget { root: Some("a b".into()), ..target(&sshd) },
+        SshTarget { root: Some("../x".into()), ..target(&sshd) },
+        SshTarget { host_key_fingerprint: "MD5:aa".into(), ..target(&sshd) },
+        SshTarget { address: String::new(), ..target(&sshd) },
+        SshTarget { user: "a b".into(), ..target(&sshd) },
+        SshTarget { identity: Identity::Key("no key".into()), ..target(&sshd) },
+        SshTarget { identity: Identity::File("/nowhere".into()), ..target(&sshd) },
+    ];
+    for target in bad {
+        let shown = format!("{target:?}");
+        assert!(matches!(SshAdapter::new(target, artifact()), Err(AdapterError::Invalid { .. })), "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_sshd_that_dies_in_mid_call_leaves_the_outcome_unknown() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sshd = sshd(&dir);
+    let host = Arc::new(adapter(&sshd));
+    host.put_artifact(&artifact()).await.unwrap();
+    let call = {
+        let (host, marker) = (Arc::clone(&host), sshd.root.join("instances/c/busy/home"));
+        let busy = InstanceKey::new("c", "busy").unwrap();
+        let spec =
+            RunSpec { artifact_sha256: artifact().sha256, args: vec!["sleep".into()], timeout: Duration::from_secs(5) };
+        let call = tokio::spawn(async move { host.run(&busy, &spec).await });
+        until("the run has begun on the host", || marker.exists()).await;
+        call
+    };
+    sshd.kill();
+    let error = tokio::time::timeout(LIMIT, call).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, AdapterError::Unknown { .. }), "{error:?}");
+    let error = host.look(&key()).await.unwrap_err();
+    assert!(matches!(error, AdapterError::Transient { .. }), "{error:?}");
+    sshd.start().unwrap();
+    assert!(host.look(&key()).await.unwrap().is_none());
+    // Waits for the run that is still under way on the host, and leaves nothing.
+    host.remove(&InstanceKey::new("c", "busy").unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_survives_its_sshd_and_every_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sshd = sshd(&dir);
+    let host = adapter(&sshd);
+    host.put_artifact(&artifact()).await.unwrap();
+    let pid = running(&host, 1).await;
+    sshd.kill();
+    drop(host);
+    assert!(Path::new(&format!("/proc/{pid}")).exists());
+    sshd.start().unwrap();
+    let host = adapter(&sshd);
+    assert_eq!(running(&host, 1).await, pid);
+    host.remove(&key()).await.unwrap();
+    until("it ends", || !Path::new(&format!("/proc/{pid}/exe")).exists()).await;
+}
+
+/// A truncated or foreign file in the program's place is never used; a deleted program comes back by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_program_on_the_host_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let sshd = sshd(&dir);
+    let folder = sshd.root.join("artifacts").join(artifact().sha256);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(".upload-0123"), "left by a connection that broke").unwrap();
+    std::fs::write(folder.join("hanse"), "#!/bin/sh\necho half a program\n").unwrap();
+    std::os::unix::fs::chown(folder.join("hanse"), None, None).unwrap();
+    let host = adapter(&sshd);
+    host.inspect().await.unwrap();
+    assert_eq!(hanse_hostrun::file_sha256(&folder.join("hanse")).unwrap(), artifact().sha256);
+    std::fs::remove_file(folder.join("hanse")).unwrap();
+    host.inspect().await.unwrap();
+    assert_eq!(hanse_hostrun::file_sha256(&folder.join("hanse")).unwrap(), artifact().sha256);
+}
+
+/// sshd grants ten sessions per connection: more callers than that wait for each other instead of failing.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_calls_share_one_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let sshd = sshd(&dir);
+    let host = Arc::new(adapter(&sshd));
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..24 {
+        let host = Arc::clone(&host);
+        calls.spawn(async move {
+            let key = InstanceKey::new("many", &format!("n{n}")).unwrap();
+            let file = FileSpec { path: "big".into(), mode: 0o600, content: vec![n; 300_000] };
+            host.put_files(&key, &[file]).await
+        });
+    }
+    for outcome in calls.join_all().await {
+        outcome.unwrap();
+    }
+    assert_eq!(host.list("many").await.unwrap().len(), 24);
+    assert_eq!(sshd.log().matches("Connection from 127.0.0.1").count(), 2, "one of the harness, one of ours");
+}
