@@ -1,1 +1,45 @@
-//! The thin shell of consensus and storage.
+//! The thin shell of consensus and storage: openraft orders requests, sled keeps them, `hanse_state` decides.
+//!
+//! How it works. [`Replica::start`] opens the durable store (`durable`: sled behind fsync, checksums and a high-water
+//! mark), loads the newest snapshot, replays the log and joins its peers over mutual TLS (`network`, `peer`). A request
+//! given to [`Replica::propose`] on the leader is encoded into one entry (`codec`), durable on a majority before it
+//! commits, and applied by every replica (`machine`). [`Replica::read`] gives the state after a majority has confirmed
+//! the lead (ReadIndex).
+//!
+//! What it never does. It never looks into a request, acknowledges what is not durable, reads by a lease of the clock,
+//! repairs or shortens a damaged store, or goes on after an unknown request, a divergence or a failed write: then the
+//! replica stops with a cause ([`Replica::stopped`]). Only this crate names openraft or sled.
+
+mod codec;
+mod durable;
+mod error;
+mod history;
+mod log_store;
+mod machine;
+mod mark;
+mod network;
+mod peer;
+mod replica;
+mod snapshot;
+mod status;
+mod stop;
+mod tls;
+mod types;
+
+/// Inside views for this crate's own tests; no part of the interface.
+#[doc(hidden)]
+pub mod inside;
+
+/// Generated from `proto/peer.proto`.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+mod pb {
+    tonic::include_proto!("hanse.peer.v1");
+}
+
+pub use codec::CodecError;
+pub use error::{Leader, ProposeError, RaftError, ReadError, StoreError};
+pub use machine::Notice;
+pub use replica::{ENTRY_BYTES_MAX, Replica, ReplicaConfig, Timings};
+pub use status::{Role, Status};
+pub use tls::{PeerTls, peer_name};
+pub use types::{Member, ReplicaId};

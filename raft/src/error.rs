@@ -1,0 +1,196 @@
+//! What can go wrong in a replica, and whether it had effect.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::codec::CodecError;
+use crate::types::{Member, ReplicaId};
+
+/// Failure of what lies on this replica's disk.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What is on disk is less than, or other than, what this replica once acknowledged. It must never serve again: a
+    /// replica that forgets a vote or an entry can undo what the cluster has promised.
+    #[error("the store of this replica is lost: {what}: {why}")]
+    Lost {
+        /// Which part.
+        what: String,
+        /// What was found.
+        why: String,
+    },
+    /// Another process has the store open. Nothing changed.
+    #[error("the store {} is in use by another process", dir.display())]
+    Busy {
+        /// Its folder.
+        dir: PathBuf,
+    },
+    /// The operating system refused. After a failed write or fsync nothing further is acknowledged.
+    #[error("cannot {what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The answer of the system.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// An earlier write failed; the replica has stopped acknowledging.
+    #[error("the store has failed before: {0}")]
+    Failed(String),
+    /// The store was closed by the end of the replica.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Builds [`StoreError::Lost`].
+    pub(crate) fn lost(what: impl Into<String>, why: impl ToString) -> Self {
+        Self::Lost { what: what.into(), why: why.to_string() }
+    }
+
+    /// Builds [`StoreError::Io`].
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { what: what.into(), source: Arc::new(source) }
+    }
+
+    /// Gives a closure that turns a codec error of `what` into [`StoreError::Lost`].
+    pub(crate) fn unreadable(what: impl Into<String>) -> impl FnOnce(CodecError) -> Self {
+        move |error| Self::lost(what, error)
+    }
+
+    /// Says whether this replica must be replaced by a new one; the program then exits with 78.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost { .. })
+    }
+
+    /// Says what a person should do.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Lost { .. } => {
+                "keep the data folder for inspection and do not start it again; the other replicas go on while they are a \
+                 majority. Remove this replica and let a new one, with a new id and an empty folder, take its place"
+            }
+            Self::Busy { .. } => "stop the other process that runs with this data folder",
+            Self::Io { .. } | Self::Failed(_) => "check the disk (space, rights, health) and start the replica again",
+            Self::Closed => "start the replica again",
+        }
+    }
+}
+
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
+        Self::other(error)
+    }
+}
+
+/// Failure of a replica to start or to go on.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RaftError {
+    /// Its disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its configuration contradicts itself. Nothing changed.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// It cannot listen for its peers. Nothing changed.
+    #[error("cannot listen for peers on {address}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The answer of the system.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Its certificates cannot be used. Nothing changed.
+    #[error("peer TLS: {0}")]
+    Tls(String),
+    /// The first membership could not be written.
+    #[error("cannot make the first membership: {0}")]
+    Bootstrap(String),
+    /// An entry holds a request this program does not know; it may be older than the leader.
+    #[error("entry {index} holds a request this program cannot read: {why}")]
+    UnknownRequest {
+        /// Index of the entry.
+        index: u64,
+        /// Why.
+        why: String,
+    },
+    /// This replica computed another state than the leader; it must not serve.
+    #[error("this replica has diverged at entry {index}: {why}")]
+    Diverged {
+        /// Index of the entry.
+        index: u64,
+        /// What differs.
+        why: String,
+    },
+    /// openraft stopped by itself.
+    #[error("consensus stopped: {0}")]
+    Fatal(String),
+    /// It was shut down.
+    #[error("the replica was shut down")]
+    Stopped,
+}
+
+impl RaftError {
+    /// Says whether this replica must be replaced by a new one; the program then exits with 78.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Store(e) if e.is_lost()) || matches!(self, Self::Diverged { .. })
+    }
+}
+
+/// The leader, as far as this replica knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Its id.
+    pub id: ReplicaId,
+    /// Where it is reached.
+    pub member: Member,
+}
+
+/// Why a proposal gave no answer, and whether it had effect.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// This replica does not lead. No effect.
+    #[error("this replica is not the leader")]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<Leader>,
+    },
+    /// The replica cannot take it now. No effect.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The request is longer than an entry may be. No effect.
+    #[error("the request has {bytes} bytes, at most {limit} fit in an entry")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The most an entry may have.
+        limit: usize,
+    },
+    /// It was handed over and no answer came: it may or may not take effect. Ask again with the same request id.
+    #[error("the outcome is unknown: {0}")]
+    OutcomeUnknown(String),
+    /// The replica has stopped. No effect.
+    #[error("the replica has stopped")]
+    Stopped,
+}
+
+/// Why a linearizable read gave no state.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// This replica does not lead.
+    #[error("this replica is not the leader")]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<Leader>,
+    },
+    /// No majority confirmed the lead in time.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// The replica has stopped.
+    #[error("the replica has stopped")]
+    Stopped,
+}

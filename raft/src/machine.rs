@@ -1,0 +1,425 @@
+//! The state machine: requests in log order through `hanse_state::apply`, state in memory, history on disk.
+//!
+//! A chunk of entries is applied to a cheap clone; their history is written in one batch that carries the applied index;
+//! then the clone is published for readers, callers are answered and events go out. The state itself is not written:
+//! after a restart it is the newest snapshot plus the log after it, and history already on disk must then come out the
+//! same.
+//!
+//! It never guesses: a request it cannot read, a digest that differs, or history that comes out different stops the
+//! replica.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures::{Stream, StreamExt};
+use hanse_state::{Event, Record, State};
+use openraft::RaftSnapshotBuilder;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use tokio::sync::broadcast;
+
+use crate::codec;
+use crate::durable::{Durable, Op, put};
+use crate::error::{RaftError, StoreError};
+use crate::history;
+use crate::snapshot::{self, Heads, Snapshot, SnapshotDir, SnapshotFiles};
+use crate::stop::Stop;
+use crate::types::{Entry, EntryAnswer, LogId, Payload, SnapshotMeta, StoredMembership, Types};
+
+const APPLIED: &[u8] = b"m/applied";
+/// Entries applied before readers and callers see them.
+const CHUNK: usize = 64;
+/// Records of incoming history written at once.
+const HISTORY_CHUNK: usize = 256;
+/// Events a watcher may fall behind before it is told that it lags.
+const EVENTS_MAX: usize = 4_096;
+
+/// What watchers are told.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// These resources changed with this revision.
+    Events {
+        /// Index of the entry.
+        revision: u64,
+        /// What changed; never empty.
+        events: Arc<[Event]>,
+    },
+    /// The state was replaced by a snapshot: read it anew.
+    Reset {
+        /// The revision it now has.
+        revision: u64,
+    },
+}
+
+/// The state after one entry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    pub(crate) state: State,
+    pub(crate) applied: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+    pub(crate) heads: Heads,
+}
+
+/// What the machine and its readers share.
+pub(crate) struct Core {
+    pub(crate) store: Durable,
+    pub(crate) snapshots: SnapshotDir,
+    view: RwLock<View>,
+    latest: RwLock<Option<(SnapshotMeta, PathBuf)>>,
+    pub(crate) events: broadcast::Sender<Notice>,
+    stop: Stop,
+}
+
+impl Core {
+    /// Gives the current view; a cheap copy.
+    pub(crate) fn view(&self) -> View {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives the newest snapshot's description and file.
+    pub(crate) fn latest(&self) -> Option<(SnapshotMeta, PathBuf)> {
+        self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish(&self, view: View) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+    }
+
+    fn set_latest(&self, meta: SnapshotMeta, path: PathBuf) {
+        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Some((meta, path));
+    }
+
+    /// Records why the replica stops and gives the error openraft stops with.
+    fn halt(&self, error: RaftError) -> io::Error {
+        self.stop.set(error.clone());
+        io::Error::other(error)
+    }
+
+    fn tell(&self, notice: Notice) {
+        // No watcher is no error.
+        let _ = self.events.send(notice);
+    }
+
+    /// Writes what came with a snapshot, then the snapshot itself; durable when this returns.
+    async fn install(self: &Arc<Self>, meta: &SnapshotMeta, files: SnapshotFiles) -> Result<(), StoreError> {
+        let bytes = blocking(move || {
+            let bytes = std::fs::read(&files.state).map_err(|e| StoreError::io("read an incoming snapshot", e))?;
+            Ok((bytes, files))
+        });
+        let (bytes, files) = bytes.await?;
+        let found = snapshot::decode(&bytes).map_err(StoreError::unreadable("incoming snapshot"))?;
+        if found.meta != *meta {
+            return Err(StoreError::lost("incoming snapshot", "it covers another entry than announced"));
+        }
+        let state =
+            hanse_state::codec::decode_state(&found.state).map_err(|e| StoreError::lost("incoming snapshot", e))?;
+        if let Some(path) = &files.history {
+            let mut items = history::Items::open(path)?;
+            loop {
+                let (ops, rest) = blocking(move || items.chunk(HISTORY_CHUNK).map(|ops| (ops, items))).await?;
+                items = rest;
+                if ops.is_empty() {
+                    break;
+                }
+                self.store.write(ops, None, None).await?;
+            }
+        }
+        self.check_history(&found).await?;
+        let index = meta.last_log_id.map_or(0, |id| id.index);
+        self.store.write_durably(vec![put(APPLIED.to_vec(), &codec::encode(&index))], None).await?;
+        let core = self.clone();
+        let save_meta = meta.clone();
+        let path = blocking(move || core.snapshots.save(&save_meta, &bytes)).await?;
+        if let Some(history) = files.history {
+            remove(&history);
+            remove(&files.state);
+        }
+        self.set_latest(meta.clone(), path);
+        self.publish(View {
+            state,
+            applied: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+            heads: found.heads,
+        });
+        self.tell(Notice::Reset { revision: index });
+        Ok(())
+    }
+
+    /// Checks that the store reaches the history a snapshot speaks of.
+    async fn check_history(self: &Arc<Self>, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let (core, wanted) = (self.clone(), snapshot.heads.clone());
+        blocking(move || check_heads(&core.store, &wanted)).await
+    }
+}
+
+/// Runs a blocking step of the store aside.
+pub(crate) async fn blocking<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(step).await.map_err(|e| StoreError::Failed(e.to_string()))?
+}
+
+/// Removes a file that has served; a leftover goes at the next start.
+fn remove(path: &std::path::Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(%error, path = %path.display(), "cannot remove an incoming file");
+    }
+}
+
+fn check_heads(store: &Durable, wanted: &Heads) -> Result<(), StoreError> {
+    let found = history::heads(store)?;
+    for (kind, last) in wanted {
+        if found.get(kind).is_none_or(|have| have < last) {
+            let why = format!("records of {kind} up to {last} belong to it, the store ends at {:?}", found.get(kind));
+            return Err(StoreError::lost("history", why));
+        }
+    }
+    Ok(())
+}
+
+/// Gives the newest usable snapshot: readable, and not behind the purged log.
+fn newest(snapshots: &SnapshotDir, purged: Option<u64>) -> Result<Option<(Snapshot, PathBuf)>, StoreError> {
+    let mut damage = None;
+    for path in snapshots.list()? {
+        match SnapshotDir::load(&path) {
+            Ok(found) if purged.is_none_or(|p| found.meta.last_log_id.is_some_and(|id| id.index >= p)) => {
+                if let Some(error) = damage {
+                    tracing::warn!(%error, "the newest snapshot is damaged; the one before it and the log suffice");
+                }
+                return Ok(Some((found, path)));
+            }
+            Ok(_) => break,
+            Err(error) => damage = Some(error),
+        }
+    }
+    match (damage, purged) {
+        (Some(error), _) => Err(error),
+        (None, Some(purged)) => {
+            Err(StoreError::lost("snapshot", format!("the log is purged up to {purged}, and no snapshot reaches it")))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// openraft's state machine; a clone is another handle.
+#[derive(Clone)]
+pub struct Machine {
+    core: Arc<Core>,
+    /// Index up to which history was in the store at open: a replay of these entries only compares.
+    written: Option<u64>,
+}
+
+impl Machine {
+    /// Loads the newest snapshot and checks it against the store. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Lost`] if no snapshot meets the log or history is missing.
+    pub(crate) fn open(
+        store: Durable,
+        snapshots: SnapshotDir,
+        purged: Option<u64>,
+        stop: Stop,
+    ) -> Result<Self, StoreError> {
+        let mut view = View::default();
+        let mut latest = None;
+        let written = store.get(APPLIED)?;
+        let written =
+            written.map(|b| codec::decode(&b).map_err(StoreError::unreadable("applied index"))).transpose()?;
+        if let Some((found, path)) = newest(&snapshots, purged)? {
+            let state = hanse_state::codec::decode_state(&found.state).map_err(|e| StoreError::lost("snapshot", e))?;
+            check_heads(&store, &found.heads)?;
+            let meta = found.meta;
+            view =
+                View { state, applied: meta.last_log_id, membership: meta.last_membership.clone(), heads: found.heads };
+            latest = Some((meta, path));
+        }
+        let events = broadcast::Sender::new(EVENTS_MAX);
+        let core = Core { store, snapshots, view: RwLock::new(view), latest: RwLock::new(latest), events, stop };
+        Ok(Self { core: Arc::new(core), written })
+    }
+
+    pub(crate) fn core(&self) -> Arc<Core> {
+        self.core.clone()
+    }
+
+    /// Applies one chunk and publishes it.
+    async fn apply_chunk(&self, chunk: Vec<EntryResponder<Types>>) -> Result<(), io::Error> {
+        let mut work = Work {
+            view: self.core.view(),
+            fresh: Vec::new(),
+            replayed: Vec::new(),
+            answers: Vec::new(),
+            notices: Vec::new(),
+        };
+        for (entry, responder) in chunk {
+            let replay = self.written.is_some_and(|index| entry.log_id.index <= index);
+            work.apply(entry, responder, replay).map_err(|e| self.core.halt(e))?;
+        }
+        let Work { view, mut fresh, replayed, answers, notices } = work;
+        self.check_replayed(replayed).await?;
+        let index = view.applied.map_or(0, |id| id.index);
+        if self.written.is_none_or(|w| index > w) {
+            fresh.push(put(APPLIED.to_vec(), &codec::encode(&index)));
+            self.core.store.write(fresh, None, None).await?;
+        }
+        self.core.publish(view);
+        for (responder, answer) in answers {
+            responder.send(answer);
+        }
+        for notice in notices {
+            self.core.tell(notice);
+        }
+        Ok(())
+    }
+
+    /// Compares history that comes out of a replay with what is on disk.
+    async fn check_replayed(&self, records: Vec<(u64, Vec<u8>, Vec<u8>)>) -> Result<(), io::Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let core = self.core.clone();
+        let check = move || {
+            for (index, key, body) in records {
+                if core.store.get(&key)?.as_deref() != Some(body.as_slice()) {
+                    return Ok(Some(index));
+                }
+            }
+            Ok(None)
+        };
+        match blocking(check).await? {
+            None => Ok(()),
+            Some(index) => {
+                let why = "replaying it gives other history than is on disk".to_owned();
+                Err(self.core.halt(RaftError::Diverged { index, why }))
+            }
+        }
+    }
+}
+
+/// One chunk while it is applied.
+struct Work {
+    view: View,
+    fresh: Vec<Op>,
+    replayed: Vec<(u64, Vec<u8>, Vec<u8>)>,
+    answers: Vec<(ApplyResponder<Types>, EntryAnswer)>,
+    notices: Vec<Notice>,
+}
+
+impl Work {
+    fn apply(&mut self, entry: Entry, responder: Option<ApplyResponder<Types>>, replay: bool) -> Result<(), RaftError> {
+        let index = entry.log_id.index;
+        let mut answer = None;
+        match entry.payload {
+            Payload::Blank => {}
+            Payload::Membership(membership) => {
+                self.view.membership = StoredMembership::new(Some(entry.log_id), membership);
+            }
+            Payload::Normal(bytes) => {
+                let request = hanse_state::codec::decode_request(&bytes.0)
+                    .map_err(|e| RaftError::UnknownRequest { index, why: e.to_string() })?;
+                let mut applied = hanse_state::apply(&mut self.view.state, index, &request);
+                if let Some(divergence) = applied.diverged.take() {
+                    return Err(RaftError::Diverged { index, why: format!("{divergence:?}") });
+                }
+                for record in &applied.records {
+                    self.keep(index, record, replay)?;
+                }
+                if !applied.events.is_empty() {
+                    self.notices.push(Notice::Events { revision: index, events: applied.events.clone().into() });
+                }
+                answer = Some(Box::new(applied));
+            }
+        }
+        self.view.applied = Some(entry.log_id);
+        if let Some(responder) = responder {
+            self.answers.push((responder, answer));
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, index: u64, record: &Record, replay: bool) -> Result<(), RaftError> {
+        let (kind, seq) = (record.kind(), record.seq());
+        let head = self.view.heads.entry(kind.to_owned()).or_insert(0);
+        if seq != *head + 1 {
+            let why = format!("it makes record {seq} of {kind} after record {head}");
+            return Err(RaftError::Diverged { index, why });
+        }
+        *head = seq;
+        let (key, body) = (history::key(kind, seq), hanse_state::codec::encode_record(record));
+        if replay {
+            self.replayed.push((index, key, body));
+        } else {
+            self.fresh.push(put(key, &body));
+        }
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotFiles;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let view = self.core.view();
+        Ok((view.applied, view.membership))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + Send,
+    {
+        let mut chunk = Vec::new();
+        while let Some(item) = entries.next().await {
+            chunk.push(item?);
+            if chunk.len() == CHUNK {
+                self.apply_chunk(std::mem::take(&mut chunk)).await?;
+            }
+        }
+        if !chunk.is_empty() {
+            self.apply_chunk(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        Builder { core: self.core.clone(), view: self.core.view() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFiles) -> Result<(), io::Error> {
+        self.core.install(meta, snapshot).await.map_err(|e| self.core.halt(e.into()))
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<openraft::type_config::alias::SnapshotOf<Types, SnapshotFiles>>, io::Error> {
+        let latest = self.core.latest();
+        Ok(latest.map(|(meta, state)| openraft::Snapshot { meta, snapshot: SnapshotFiles { state, history: None } }))
+    }
+}
+
+/// Makes a snapshot of one view in the background.
+pub struct Builder {
+    core: Arc<Core>,
+    view: View,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = SnapshotFiles;
+
+    async fn build_snapshot(
+        &mut self,
+    ) -> Result<openraft::type_config::alias::SnapshotOf<Types, SnapshotFiles>, io::Error> {
+        // History up to the snapshot must be durable before the log that could make it again may go.
+        self.core.store.write_durably(Vec::new(), None).await?;
+        let meta = SnapshotMeta { last_log_id: self.view.applied, last_membership: self.view.membership.clone() };
+        let (core, view, save_meta) = (self.core.clone(), self.view.clone(), meta.clone());
+        let save = move || {
+            let bytes = snapshot::encode(&save_meta, &view.heads, &hanse_state::codec::encode_state(&view.state));
+            core.snapshots.save(&save_meta, &bytes)
+        };
+        let path = blocking(save).await?;
+        self.core.set_latest(meta.clone(), path.clone());
+        tracing::info!(index = meta.last_log_id.map_or(0, |id| id.index), "snapshot written");
+        Ok(openraft::Snapshot { meta, snapshot: SnapshotFiles { state: path, history: None } })
+    }
+}

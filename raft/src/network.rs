@@ -1,0 +1,316 @@
+//! The calling side of the peer service: openraft's network over gRPC with mutual TLS.
+//!
+//! One lazy channel for each target and purpose, so that a large append or a snapshot never stands before a heartbeat.
+//! Every call has the deadline openraft gives it; a connection that stays silent is found by HTTP/2 pings within an
+//! election timeout, so that a healed partition does not wait for a dead socket.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
+};
+use openraft::{RPCTypes, RaftNetworkV2};
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::codec::{
+    self, AppendAnswerV1, AppendV1, HeadsV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1, VoteCallV1,
+    VoteV1,
+};
+use crate::error::StoreError;
+use crate::history;
+use crate::machine::{Core, blocking};
+use crate::pb::peer_client::PeerClient;
+use crate::pb::snapshot_part::Part;
+use crate::pb::{Answer, Call, HistoryItem, HistoryPart, SnapshotEnd, SnapshotPart};
+use crate::replica::Timings;
+use crate::snapshot::{SnapshotDir, SnapshotFiles};
+use crate::tls::{PeerTls, peer_name};
+use crate::types::{Member, ReplicaId, SnapshotMeta, Types, Vote};
+
+/// Longest message either side takes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Length of one part of a snapshot.
+const PART_BYTES: usize = 512 * 1024;
+/// History records in one part at most.
+const PART_RECORDS: usize = 128;
+/// Parts that wait for the wire.
+const PARTS_WAITING: usize = 4;
+/// Longest a whole snapshot may take; a dead peer is found long before by the pings.
+const SNAPSHOT_TRANSFER: Duration = Duration::from_secs(600);
+
+type Openraft<T> = openraft::type_config::alias::SnapshotOf<Types, T>;
+
+/// What every connection needs.
+#[derive(Clone)]
+pub(crate) struct Network {
+    pub(crate) cluster: String,
+    pub(crate) id: ReplicaId,
+    /// Addresses of the configuration; they stand above those of the log, so that a machine can move.
+    pub(crate) members: Arc<BTreeMap<ReplicaId, Member>>,
+    pub(crate) tls: PeerTls,
+    pub(crate) timings: Timings,
+    pub(crate) core: Arc<Core>,
+}
+
+impl Network {
+    fn channel(&self, target: ReplicaId, member: &Member) -> Result<Channel, tonic::transport::Error> {
+        let address = self.members.get(&target).unwrap_or(member).peer_address.clone();
+        let half = Duration::from_millis((self.timings.election_min_ms / 2).max(1));
+        let endpoint = Endpoint::from_shared(format!("https://{address}"))?
+            .tls_config(self.tls.client(peer_name(&self.cluster, target)))?
+            .connect_timeout(Duration::from_millis(self.timings.election_min_ms))
+            .http2_keep_alive_interval(half)
+            .keep_alive_timeout(half)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true);
+        Ok(endpoint.connect_lazy())
+    }
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: ReplicaId, node: &Member) -> Connection {
+        let client = self.channel(target, node).map(|channel| {
+            PeerClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        });
+        if let Err(error) = &client {
+            tracing::error!(%target, %error, "the peer's address or our certificates cannot be used");
+        }
+        Connection { network: self.clone(), target, client: client.ok() }
+    }
+}
+
+/// A channel to one replica.
+pub(crate) struct Connection {
+    network: Network,
+    target: ReplicaId,
+    client: Option<PeerClient<Channel>>,
+}
+
+/// Why a call gave nothing.
+enum CallError {
+    Late(Duration),
+    Refused(String),
+    Broken(String),
+}
+
+impl CallError {
+    fn into_rpc(self, action: RPCTypes, id: ReplicaId, target: ReplicaId) -> RPCError<Types> {
+        match self {
+            Self::Late(timeout) => RPCError::Timeout(Timeout { action, id, target, timeout }),
+            Self::Refused(why) => RPCError::Unreachable(Unreachable::from_string(why)),
+            Self::Broken(why) => RPCError::Network(NetworkError::from_string(why)),
+        }
+    }
+}
+
+fn refused(status: &tonic::Status) -> CallError {
+    let cause = std::error::Error::source(status).map(|e| format!(": {e}")).unwrap_or_default();
+    CallError::Refused(format!("{}: {}{cause}", status.code(), status.message()))
+}
+
+impl Connection {
+    fn call(&self, body: Vec<u8>) -> Call {
+        Call { cluster: self.network.cluster.clone(), sender: self.network.id.0, target: self.target.0, body }
+    }
+
+    fn client(&self) -> Result<PeerClient<Channel>, CallError> {
+        self.client.clone().ok_or_else(|| CallError::Refused("no usable address or certificate".into()))
+    }
+
+    /// Makes one call within its deadline and checks who answered.
+    async fn ask<T, F>(
+        &self,
+        limit: Duration,
+        body: Vec<u8>,
+        rpc: impl FnOnce(PeerClient<Channel>, tonic::Request<Call>) -> F,
+    ) -> Result<T, CallError>
+    where
+        T: serde::de::DeserializeOwned,
+        F: Future<Output = Result<tonic::Response<Answer>, tonic::Status>>,
+    {
+        let mut request = tonic::Request::new(self.call(body));
+        request.set_timeout(limit);
+        let answer = tokio::time::timeout(limit, rpc(self.client()?, request)).await;
+        let answer = answer.map_err(|_| CallError::Late(limit))?;
+        self.open(answer.map_err(|status| refused(&status))?.into_inner())
+    }
+
+    fn open<T: serde::de::DeserializeOwned>(&self, answer: Answer) -> Result<T, CallError> {
+        if answer.replica != self.target.0 {
+            return Err(CallError::Refused(format!("replica {} answered for {}", answer.replica, self.target)));
+        }
+        codec::decode(&answer.body).map_err(|e| CallError::Broken(e.to_string()))
+    }
+
+    /// Streams a snapshot and the history the target lacks.
+    async fn send_snapshot(&self, vote: Vote, meta: SnapshotMeta, files: SnapshotFiles) -> Result<VoteV1, CallError> {
+        let limit = Duration::from_millis(self.network.timings.election_max_ms);
+        let theirs: HeadsV1 = self.ask(limit, codec::encode(&()), |mut c, r| async move { c.heads(r).await }).await?;
+        let head = codec::encode(&SnapshotHeadV1 { vote: vote.into(), meta: (&meta).into() });
+        let (parts, receiver) = mpsc::channel(PARTS_WAITING);
+        let produce = Producer { parts, core: self.network.core.clone() }.run(self.call(head), files, theirs);
+        let mut client = self.client()?;
+        let send = client.snapshot(ReceiverStream::new(receiver));
+        let both = async {
+            // The call ends when the producer drops its sender; its error says more than the broken stream it leaves.
+            let (produced, answer) = tokio::join!(produce, send);
+            match (produced, answer) {
+                (_, Ok(answer)) => self.open(answer.into_inner()),
+                (Err(e), Err(_)) => Err(CallError::Broken(e.to_string())),
+                (Ok(()), Err(status)) => Err(refused(&status)),
+            }
+        };
+        tokio::time::timeout(SNAPSHOT_TRANSFER, both).await.map_err(|_| CallError::Late(SNAPSHOT_TRANSFER))?
+    }
+}
+
+/// Reads a snapshot and history from disk into parts.
+struct Producer {
+    parts: mpsc::Sender<SnapshotPart>,
+    core: Arc<Core>,
+}
+
+impl Producer {
+    async fn send(&self, part: Part) -> Result<(), StoreError> {
+        // The receiver is gone when the call has ended; its status says why.
+        self.parts.send(SnapshotPart { part: Some(part) }).await.map_err(|_| StoreError::Closed)
+    }
+
+    async fn run(self, head: Call, files: SnapshotFiles, theirs: HeadsV1) -> Result<(), StoreError> {
+        let path = files.state.clone();
+        let found = blocking(move || SnapshotDir::load(&path)).await?;
+        self.send(Part::Head(head)).await?;
+        let mut file = tokio::fs::File::open(&files.state).await.map_err(|e| StoreError::io("read a snapshot", e))?;
+        let (mut state_bytes, mut crc) = (0, crc32fast::Hasher::new());
+        loop {
+            let mut chunk = vec![0; PART_BYTES];
+            let read = file.read(&mut chunk).await.map_err(|e| StoreError::io("read a snapshot", e))?;
+            if read == 0 {
+                break;
+            }
+            chunk.truncate(read);
+            crc.update(&chunk);
+            state_bytes += read as u64;
+            self.send(Part::State(chunk)).await?;
+        }
+        let mut history_records = 0;
+        for (kind, last) in &found.heads {
+            history_records += self.history(kind, theirs.last.get(kind).copied(), *last).await?;
+        }
+        let end = SnapshotEnd { state_bytes, state_crc: crc.finalize(), history_records };
+        self.send(Part::End(end)).await
+    }
+
+    /// Sends the records of one kind after `after`, up to `last`; gives how many.
+    async fn history(&self, kind: &str, mut after: Option<u64>, last: u64) -> Result<u64, StoreError> {
+        let mut sent = 0;
+        loop {
+            let (core, kind_name) = (self.core.clone(), kind.to_owned());
+            let rows = blocking(move || history::read(&core.store, &kind_name, after, last, PART_RECORDS)).await?;
+            let Some((newest, _)) = rows.last() else { return Ok(sent) };
+            after = Some(*newest);
+            let mut part = HistoryPart::default();
+            let mut bytes = 0;
+            for (seq, body) in rows {
+                let key = history::key(kind, seq);
+                let value = codec::seal(&key, &body);
+                bytes += value.len();
+                part.items.push(HistoryItem { key, value });
+                sent += 1;
+                if bytes > PART_BYTES {
+                    self.send(Part::History(std::mem::take(&mut part))).await?;
+                    bytes = 0;
+                }
+            }
+            if !part.items.is_empty() {
+                self.send(Part::History(part)).await?;
+            }
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for Connection {
+    type SnapshotData = SnapshotFiles;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        // openraft gives one heartbeat. That is right for a heartbeat; entries wait for the target's fsync, and for a
+        // stream of appends the option bounds silence, not the whole (RPCOption), so they may take an election timeout.
+        let limit = match rpc.entries.is_empty() {
+            true => option.soft_ttl(),
+            false => option.soft_ttl().max(Duration::from_millis(self.network.timings.election_min_ms)),
+        };
+        let body = codec::encode(&AppendV1::from(&rpc));
+        let answer: Result<AppendAnswerV1, _> =
+            self.ask(limit, body, |mut c, r| async move { c.append(r).await }).await;
+        answer.map(Into::into).map_err(|e| e.into_rpc(RPCTypes::AppendEntries, self.network.id, self.target))
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let body = codec::encode(&VoteCallV1::from(&rpc));
+        let answer: Result<VoteAnswerV1, _> =
+            self.ask(option.soft_ttl(), body, |mut c, r| async move { c.vote(r).await }).await;
+        answer.map(Into::into).map_err(|e| e.into_rpc(RPCTypes::Vote, self.network.id, self.target))
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let body = codec::encode(&VoteCallV1::from(&rpc));
+        let answer: Result<VoteAnswerV1, _> =
+            self.ask(option.soft_ttl(), body, |mut c, r| async move { c.pre_vote(r).await }).await;
+        answer.map(Into::into).map_err(|e| e.into_rpc(RPCTypes::Vote, self.network.id, self.target))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Openraft<SnapshotFiles>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(vote, snapshot.meta, snapshot.snapshot) => match sent {
+                Ok(vote) => Ok(SnapshotResponse::new(vote.into())),
+                Err(e) => Err(e.into_rpc(RPCTypes::InstallSnapshot, self.network.id, self.target).into()),
+            },
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<openraft::raft::TransferLeaderResponse<Types>, RPCError<Types>> {
+        let body = codec::encode(&TransferV1 {
+            from: (*req.from_leader()).into(),
+            to: req.to_node_id().0,
+            last: req.last_log_id().copied().map(Into::into),
+        });
+        let answer: Result<TransferAnswerV1, _> =
+            self.ask(option.soft_ttl(), body, |mut c, r| async move { c.transfer_leader(r).await }).await;
+        answer.map(Into::into).map_err(|e| e.into_rpc(RPCTypes::TransferLeader, self.network.id, self.target))
+    }
+}

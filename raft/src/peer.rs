@@ -1,0 +1,238 @@
+//! The called side of the peer service.
+//!
+//! Each call must be of this cluster, for this replica, and from the replica its certificate names; anything else is
+//! refused before Raft sees it. A snapshot is taken to disk part by part, checked whole (lengths, checksums, keys), and
+//! only then handed over.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::Raft;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::codec::{
+    self, AppendAnswerV1, AppendV1, HeadsV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1, VoteCallV1,
+    VoteV1,
+};
+use crate::history;
+use crate::machine::{Core, Machine, blocking};
+use crate::pb::peer_server::Peer;
+use crate::pb::snapshot_part::Part;
+use crate::pb::{Answer, Call, SnapshotEnd, SnapshotPart};
+use crate::snapshot::{SnapshotDir, SnapshotFiles};
+use crate::tls::{names, peer_name};
+use crate::types::{ReplicaId, SnapshotMeta, Types};
+
+/// Longest wait for the next part of a snapshot.
+const PART_WAIT: Duration = Duration::from_secs(30);
+/// Longest snapshot file taken.
+const STATE_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Snapshots taken at once: there is one leader.
+const SNAPSHOTS_AT_ONCE: usize = 1;
+
+/// Answers peers.
+pub(crate) struct PeerService {
+    cluster: String,
+    id: ReplicaId,
+    raft: Raft<Types, Machine>,
+    core: Arc<Core>,
+    receiving: Semaphore,
+}
+
+impl PeerService {
+    pub(crate) fn new(cluster: String, id: ReplicaId, raft: Raft<Types, Machine>, core: Arc<Core>) -> Self {
+        Self { cluster, id, raft, core, receiving: Semaphore::new(SNAPSHOTS_AT_ONCE) }
+    }
+
+    /// Checks who calls whom; gives the decoded body.
+    fn open<T: serde::de::DeserializeOwned>(&self, call: &Call, certificates: &Certificates) -> Result<T, Status> {
+        if call.cluster != self.cluster {
+            let why = format!("this is cluster {:?}, not {:?}", self.cluster, call.cluster);
+            return Err(Status::failed_precondition(why));
+        }
+        if call.target != self.id.0 {
+            let why = format!("this is replica {}, not {}", self.id, call.target);
+            return Err(Status::failed_precondition(why));
+        }
+        let sender = peer_name(&self.cluster, ReplicaId(call.sender));
+        let named = certificates.as_ref().is_some_and(|c| c.first().is_some_and(|der| names(der, &sender)));
+        if !named {
+            return Err(Status::permission_denied(format!("the caller's certificate does not name {sender}")));
+        }
+        codec::decode(&call.body).map_err(|e| Status::invalid_argument(e.to_string()))
+    }
+
+    fn answer<T: serde::Serialize>(&self, body: &T) -> Response<Answer> {
+        Response::new(Answer { replica: self.id.0, body: codec::encode(body) })
+    }
+}
+
+/// The caller's certificate chain, as DER.
+type Certificates = Option<Arc<Vec<tonic::transport::CertificateDer<'static>>>>;
+
+/// A replica whose core has stopped does not answer its peers.
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+fn disk(error: impl std::fmt::Display) -> Status {
+    Status::internal(error.to_string())
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn append(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {
+        let certificates = request.peer_certs();
+        let body: AppendV1 = self.open(&request.into_inner(), &certificates)?;
+        let rpc: AppendEntriesRequest<Types> =
+            body.try_into().map_err(|e: codec::CodecError| Status::invalid_argument(e.to_string()))?;
+        let answer = self.raft.append_entries(rpc).await.map_err(stopped)?;
+        Ok(self.answer(&AppendAnswerV1::from(answer)))
+    }
+
+    async fn vote(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {
+        let certificates = request.peer_certs();
+        let body: VoteCallV1 = self.open(&request.into_inner(), &certificates)?;
+        let answer = self.raft.vote(body.into()).await.map_err(stopped)?;
+        Ok(self.answer(&VoteAnswerV1::from(answer)))
+    }
+
+    async fn pre_vote(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {
+        let certificates = request.peer_certs();
+        let body: VoteCallV1 = self.open(&request.into_inner(), &certificates)?;
+        let answer = self.raft.pre_vote(body.into()).await.map_err(stopped)?;
+        Ok(self.answer(&VoteAnswerV1::from(answer)))
+    }
+
+    async fn transfer_leader(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {
+        let certificates = request.peer_certs();
+        let body: TransferV1 = self.open(&request.into_inner(), &certificates)?;
+        let rpc = TransferLeaderRequest::new(body.from.into(), ReplicaId(body.to), body.last.map(Into::into));
+        let answer = self.raft.handle_transfer_leader(rpc).await.map_err(stopped)?;
+        Ok(self.answer(&TransferAnswerV1::from(answer)))
+    }
+
+    async fn heads(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {
+        let certificates = request.peer_certs();
+        let () = self.open(&request.into_inner(), &certificates)?;
+        let core = self.core.clone();
+        let last = blocking(move || history::heads(&core.store)).await.map_err(disk)?;
+        Ok(self.answer(&HeadsV1 { last }))
+    }
+
+    async fn snapshot(&self, request: Request<Streaming<SnapshotPart>>) -> Result<Response<Answer>, Status> {
+        let certificates = request.peer_certs();
+        let mut parts = request.into_inner();
+        let Some(Part::Head(call)) = next(&mut parts).await? else {
+            return Err(Status::invalid_argument("a snapshot begins with its head"));
+        };
+        let head: SnapshotHeadV1 = self.open(&call, &certificates)?;
+        let meta: SnapshotMeta =
+            head.meta.try_into().map_err(|e: codec::CodecError| Status::invalid_argument(e.to_string()))?;
+        let _turn =
+            self.receiving.try_acquire().map_err(|_| Status::resource_exhausted("another snapshot is coming"))?;
+        let mut incoming = Incoming::create(&self.core).await.map_err(disk)?;
+        let received = incoming.receive(&mut parts, &meta).await;
+        if let Err(status) = received {
+            incoming.discard().await;
+            return Err(status);
+        }
+        let files = SnapshotFiles { state: incoming.state_path, history: Some(incoming.history_path) };
+        let snapshot = openraft::Snapshot { meta, snapshot: files };
+        let answer = self.raft.install_full_snapshot(head.vote.into(), snapshot).await.map_err(stopped)?;
+        Ok(self.answer(&VoteV1::from(answer.vote)))
+    }
+}
+
+/// Gives the next part; `None` at the end.
+async fn next(parts: &mut Streaming<SnapshotPart>) -> Result<Option<Part>, Status> {
+    let part = tokio::time::timeout(PART_WAIT, parts.message()).await;
+    let part = part.map_err(|_| Status::deadline_exceeded("the snapshot stopped coming"))??;
+    match part {
+        None => Ok(None),
+        Some(SnapshotPart { part: Some(part) }) => Ok(Some(part)),
+        Some(SnapshotPart { part: None }) => Err(Status::invalid_argument("an empty part")),
+    }
+}
+
+/// A snapshot on its way in.
+struct Incoming {
+    state_path: PathBuf,
+    history_path: PathBuf,
+    state: File,
+    history: File,
+    state_bytes: u64,
+    state_crc: crc32fast::Hasher,
+    history_records: u64,
+}
+
+impl Incoming {
+    async fn create(core: &Core) -> io::Result<Self> {
+        let state_path = core.snapshots.incoming_path("state");
+        let history_path = core.snapshots.incoming_path("history");
+        let (state, history) = (File::create(&state_path).await?, File::create(&history_path).await?);
+        let state_crc = crc32fast::Hasher::new();
+        Ok(Self { state_path, history_path, state, history, state_bytes: 0, state_crc, history_records: 0 })
+    }
+
+    async fn receive(&mut self, parts: &mut Streaming<SnapshotPart>, meta: &SnapshotMeta) -> Result<(), Status> {
+        loop {
+            match next(parts).await? {
+                Some(Part::State(bytes)) => {
+                    self.state_bytes += bytes.len() as u64;
+                    if self.state_bytes > STATE_BYTES_MAX {
+                        return Err(Status::resource_exhausted("a snapshot longer than any"));
+                    }
+                    self.state_crc.update(&bytes);
+                    self.state.write_all(&bytes).await.map_err(disk)?;
+                }
+                Some(Part::History(part)) => {
+                    let mut framed = Vec::new();
+                    for item in part.items {
+                        let sound = history::parse_key(&item.key).is_some();
+                        codec::unseal(&item.key, &item.value).map_err(|e| Status::data_loss(e.to_string()))?;
+                        if !sound {
+                            return Err(Status::invalid_argument("a record that is not history"));
+                        }
+                        history::write_item(&mut framed, &item.key, &item.value).map_err(disk)?;
+                        self.history_records += 1;
+                    }
+                    self.history.write_all(&framed).await.map_err(disk)?;
+                }
+                Some(Part::End(end)) => return self.finish(end, meta).await,
+                Some(Part::Head(_)) => return Err(Status::invalid_argument("a second head")),
+                None => return Err(Status::data_loss("the snapshot ended early")),
+            }
+        }
+    }
+
+    /// Checks the whole before Raft sees it: a bad transfer must not stop this replica.
+    async fn finish(&mut self, end: SnapshotEnd, meta: &SnapshotMeta) -> Result<(), Status> {
+        let crc = self.state_crc.clone().finalize();
+        if (end.state_bytes, end.state_crc, end.history_records) != (self.state_bytes, crc, self.history_records) {
+            return Err(Status::data_loss("the snapshot did not arrive whole"));
+        }
+        self.state.flush().await.map_err(disk)?;
+        self.history.flush().await.map_err(disk)?;
+        let path = self.state_path.clone();
+        let found = blocking(move || SnapshotDir::load(&path)).await.map_err(|e| Status::data_loss(e.to_string()))?;
+        if found.meta != *meta {
+            return Err(Status::data_loss("the snapshot covers another entry than announced"));
+        }
+        Ok(())
+    }
+
+    async fn discard(self) {
+        for path in [self.state_path, self.history_path] {
+            if let Err(error) = tokio::fs::remove_file(&path).await {
+                tracing::warn!(%error, path = %path.display(), "cannot remove an incoming file");
+            }
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! One replica: everything put together, and the calls the server makes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hanse_state::{Applied, Record, Request, State};
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{
+    ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError as CoreError,
+};
+use openraft::{Config, Instant, LinearizerOption, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::error::{Leader, ProposeError, RaftError, ReadError, StoreError};
+use crate::history;
+use crate::inside::Parts;
+use crate::machine::{Core, Machine, Notice, blocking};
+use crate::network::{MESSAGE_BYTES_MAX, Network};
+use crate::pb::peer_server::PeerServer;
+use crate::peer::PeerService;
+use crate::status::{self, Status};
+use crate::stop::Stop;
+use crate::tls::{PeerTls, peer_name};
+use crate::types::{EntryBytes, Member, ReplicaId, Types};
+
+/// Longest encoded request; one entry must fit a message between replicas many times over.
+pub const ENTRY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Requests and reads that may wait for consensus at once; more are turned away.
+const WAITING_MAX: usize = 1_024;
+/// How long a request may wait for its answer.
+const PROPOSE_LIMIT: Duration = Duration::from_secs(10);
+/// Streams a peer may have open on one connection (tonic's default is no limit).
+const STREAMS_MAX: u32 = 128;
+/// How long the peer service may take to let its callers go.
+const SERVER_END: Duration = Duration::from_secs(2);
+/// History records given by one read at most.
+const HISTORY_LIMIT: usize = 10_000;
+
+/// How fast the replicas notice each other's end. Election times are the same on all and well above the heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// Between two heartbeats of the leader, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Shortest silence after which a follower asks for votes.
+    pub election_min_ms: u64,
+    /// Longest such silence.
+    pub election_max_ms: u64,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self { heartbeat_ms: 150, election_min_ms: 1_000, election_max_ms: 2_000 }
+    }
+}
+
+/// What a replica is started with.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// Its id; one of `members`.
+    pub id: ReplicaId,
+    /// Name of the cluster; part of every certificate's name.
+    pub cluster_name: String,
+    /// Its folder; of this replica alone.
+    pub data_dir: PathBuf,
+    /// Where it listens for peers.
+    pub peer_listen: SocketAddr,
+    /// All replicas.
+    pub members: BTreeMap<ReplicaId, Member>,
+    /// Its certificates.
+    pub tls: PeerTls,
+    /// How fast.
+    pub timings: Timings,
+    /// Entries between two snapshots.
+    pub snapshot_every: u64,
+    /// Whether the cluster is new: then the member with the lowest id, if its store is empty, makes the membership.
+    pub bootstrap: bool,
+}
+
+/// A running replica; a clone is another handle.
+#[derive(Clone)]
+pub struct Replica {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    id: ReplicaId,
+    members: Arc<BTreeMap<ReplicaId, Member>>,
+    raft: Raft<Types, Machine>,
+    core: Arc<Core>,
+    stop: Stop,
+    timings: Timings,
+    waiting: Semaphore,
+    leader: watch::Receiver<Option<ReplicaId>>,
+    leading: watch::Receiver<Option<u64>>,
+    end: CancellationToken,
+    ended: watch::Receiver<bool>,
+}
+
+impl Replica {
+    /// Opens the store, replays the log and joins the peers. Returns once this replica's own state is as far as it
+    /// knew before it stopped; it may still be behind the leader.
+    ///
+    /// # Errors
+    /// [`RaftError::Store`] if the disk fails, is in use or is lost ([`RaftError::is_lost`]: exit with 78 and say
+    /// [`StoreError::advice`]); [`RaftError::Config`], [`RaftError::Tls`], [`RaftError::Listen`] for what they say.
+    pub async fn start(config: ReplicaConfig, shutdown: CancellationToken) -> Result<Self, RaftError> {
+        check(&config)?;
+        let listen_failed =
+            |e: std::io::Error| RaftError::Listen { address: config.peer_listen.to_string(), source: Arc::new(e) };
+        let listener = TcpListener::bind(config.peer_listen).await.map_err(listen_failed)?;
+        let stop = Stop::default();
+        let (data_dir, parts_stop) = (config.data_dir.clone(), stop.clone());
+        let parts = blocking(move || Parts::open(&data_dir, parts_stop)).await?;
+        let store = parts.store.clone();
+        match Self::join(config, listener, parts, stop, &shutdown).await {
+            Ok(replica) => Ok(replica),
+            Err(error) => {
+                close(store).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn join(
+        config: ReplicaConfig,
+        listener: TcpListener,
+        parts: Parts,
+        stop: Stop,
+        shutdown: &CancellationToken,
+    ) -> Result<Self, RaftError> {
+        let core = parts.machine.core();
+        let members = Arc::new(config.members.clone());
+        let network = Network {
+            cluster: config.cluster_name.clone(),
+            id: config.id,
+            members: members.clone(),
+            tls: config.tls.clone(),
+            timings: config.timings,
+            core: core.clone(),
+        };
+        let core_config = Arc::new(core_config(&config)?);
+        let raft = Raft::new(config.id, core_config, network, parts.log, parts.machine).await;
+        // A cause found while replaying says more than openraft's.
+        let raft = raft.map_err(|e| stop.get().unwrap_or_else(|| RaftError::Fatal(e.to_string())))?;
+        let service = PeerService::new(config.cluster_name.clone(), config.id, raft.clone(), core.clone());
+        let end = shutdown.child_token();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(config.tls.clone(), listener, service, end.clone())?);
+        let (leader_sender, leader) = watch::channel(None);
+        let (leading_sender, leading) = watch::channel(None);
+        tasks.spawn(observe(raft.clone(), config.timings, stop.clone(), leader_sender, leading_sender));
+        let (ended_sender, ended) = watch::channel(false);
+        tokio::spawn(finish(end.clone(), raft.clone(), core.clone(), stop.clone(), tasks, ended_sender));
+        let shared = Shared {
+            id: config.id,
+            members,
+            raft,
+            core,
+            stop,
+            timings: config.timings,
+            waiting: Semaphore::new(WAITING_MAX),
+            leader,
+            leading,
+            end,
+            ended,
+        };
+        let replica = Self { shared: Arc::new(shared) };
+        if config.bootstrap && config.members.keys().next() == Some(&config.id) {
+            replica.make_membership(config.members).await?;
+        }
+        Ok(replica)
+    }
+
+    /// Writes the first membership, unless there is one.
+    async fn make_membership(&self, members: BTreeMap<ReplicaId, Member>) -> Result<(), RaftError> {
+        match self.shared.raft.initialize(members).await {
+            Ok(()) | Err(CoreError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => {
+                self.shutdown().await;
+                Err(RaftError::Bootstrap(error.to_string()))
+            }
+        }
+    }
+
+    /// Proposes a request and waits until this replica, the leader, has applied it. Returns what applying it did; a
+    /// business "no" is in its outcome.
+    ///
+    /// # Errors
+    /// [`ProposeError`] says whether it had effect; only [`ProposeError::OutcomeUnknown`] may have.
+    pub async fn propose(&self, request: Request) -> Result<Applied, ProposeError> {
+        if self.shared.stop.get().is_some() {
+            return Err(ProposeError::Stopped);
+        }
+        let bytes = hanse_state::codec::encode_request(&request);
+        if bytes.len() > ENTRY_BYTES_MAX {
+            return Err(ProposeError::TooLarge { bytes: bytes.len(), limit: ENTRY_BYTES_MAX });
+        }
+        self.propose_bytes(bytes).await
+    }
+
+    pub(crate) async fn propose_bytes(&self, bytes: Vec<u8>) -> Result<Applied, ProposeError> {
+        let busy = |_| ProposeError::Unavailable(format!("{WAITING_MAX} requests are waiting"));
+        let _turn = self.shared.waiting.try_acquire().map_err(busy)?;
+        let write = self.shared.raft.client_write(EntryBytes(bytes));
+        match tokio::time::timeout(PROPOSE_LIMIT, write).await {
+            Err(_) => Err(ProposeError::OutcomeUnknown(format!("no answer within {PROPOSE_LIMIT:?}"))),
+            Ok(Ok(answer)) => {
+                let lost = || ProposeError::OutcomeUnknown("the entry gave no answer".into());
+                answer.data.map(|applied| *applied).ok_or_else(lost)
+            }
+            Ok(Err(CoreError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
+                Err(ProposeError::NotLeader { leader: self.leader_of(&forward) })
+            }
+            // Discarded by a new leader here, but another replica may have it.
+            Ok(Err(error)) => Err(ProposeError::OutcomeUnknown(error.to_string())),
+        }
+    }
+
+    fn leader_of(&self, forward: &ForwardToLeader<Types>) -> Option<Leader> {
+        let id = forward.leader_id.filter(|id| *id != self.shared.id)?;
+        let member = self.shared.members.get(&id).cloned().or_else(|| forward.leader_node.clone())?;
+        Some(Leader { id, member })
+    }
+
+    /// Gives a state that holds every request answered before this call: the leader confirms its lead with a majority
+    /// (ReadIndex), then waits until it has applied what was committed.
+    ///
+    /// # Errors
+    /// [`ReadError`]; a leader cut off from the majority gives [`ReadError::Unavailable`].
+    pub async fn read(&self) -> Result<State, ReadError> {
+        if self.shared.stop.get().is_some() {
+            return Err(ReadError::Stopped);
+        }
+        let busy = |_| ReadError::Unavailable(format!("{WAITING_MAX} requests are waiting"));
+        let _turn = self.shared.waiting.try_acquire().map_err(busy)?;
+        let limit = Duration::from_millis(self.shared.timings.election_max_ms);
+        let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(limit);
+        let late = || ReadError::Unavailable(format!("no majority confirmed the lead within {limit:?}"));
+        let confirmed = tokio::time::timeout(limit * 2, self.shared.raft.get_read_linearizer(option)).await;
+        let linearizer = match confirmed.map_err(|_| late())? {
+            Ok(linearizer) => linearizer,
+            Err(CoreError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                return Err(ReadError::NotLeader { leader: self.leader_of(&forward) });
+            }
+            Err(CoreError::APIError(LinearizableReadError::QuorumNotEnough(_))) => return Err(late()),
+            Err(CoreError::Fatal(_)) => return Err(ReadError::Stopped),
+        };
+        match linearizer.try_await_ready(&self.shared.raft, Some(limit)).await {
+            Ok(Ok(_)) => Ok(self.local()),
+            Ok(Err(_)) => Err(ReadError::Unavailable("the leader has not yet applied what is committed".into())),
+            Err(_) => Err(ReadError::Stopped),
+        }
+    }
+
+    /// Gives this replica's own state, possibly behind; a cheap copy.
+    #[must_use]
+    pub fn local(&self) -> State {
+        self.shared.core.view().state
+    }
+
+    /// Gives up to `limit` history records of a kind after `after_seq` (0: from the first), as of [`Replica::local`].
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Lost`] if a record is damaged or missing.
+    pub async fn history(&self, kind: &str, after_seq: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let core = self.shared.core.clone();
+        let last = core.view().heads.get(kind).copied().unwrap_or(0);
+        let kind = kind.to_owned();
+        let read = move || history::read(&core.store, &kind, Some(after_seq), last, limit.min(HISTORY_LIMIT));
+        let mut records = Vec::new();
+        for (place, (seq, body)) in blocking(read).await?.into_iter().enumerate() {
+            if seq != after_seq + 1 + place as u64 {
+                return Err(StoreError::lost("history", format!("record {} is missing", after_seq + 1 + place as u64)));
+            }
+            let record = hanse_state::codec::decode_record(&body);
+            records.push(record.map_err(|e| StoreError::lost(format!("history record {seq}"), e))?);
+        }
+        Ok(records)
+    }
+
+    /// Follows changes from now on. A watcher that falls behind gets `Lagged` and reads the state anew.
+    #[must_use]
+    pub fn watch_events(&self) -> broadcast::Receiver<Notice> {
+        self.shared.core.events.subscribe()
+    }
+
+    /// Gives this replica's own view of itself and, on the leader, of the others.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let snapshot = self.shared.core.latest().and_then(|(meta, _)| meta.last_log_id).map(|id| id.index);
+        let metrics = self.shared.raft.metrics().borrow_watched().clone();
+        status::status(&metrics, &self.shared.core.view(), snapshot)
+    }
+
+    /// Follows who leads, as far as this replica knows.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Option<ReplicaId>> {
+        self.shared.leader.clone()
+    }
+
+    /// Follows the term this replica leads in; `None` while it does not, or no longer hears a majority.
+    #[must_use]
+    pub fn leading(&self) -> watch::Receiver<Option<u64>> {
+        self.shared.leading.clone()
+    }
+
+    /// Gives the term this replica leads in, if it does. Only a committed entry proves it: this is a hint.
+    #[must_use]
+    pub fn is_leader(&self) -> Option<u64> {
+        *self.shared.leading.borrow()
+    }
+
+    /// Gives the leader and where it is reached, as far as known; `None` on the leader itself too.
+    #[must_use]
+    pub fn known_leader(&self) -> Option<Leader> {
+        let id = (*self.shared.leader.borrow()).filter(|id| *id != self.shared.id)?;
+        Some(Leader { id, member: self.shared.members.get(&id)?.clone() })
+    }
+
+    /// Gives this replica's id.
+    #[must_use]
+    pub fn id(&self) -> ReplicaId {
+        self.shared.id
+    }
+
+    /// Asks `to` to take the lead; returns when the order is given, not when it is done. Nothing happens on a follower.
+    ///
+    /// # Errors
+    /// [`RaftError::Fatal`] if the replica has stopped.
+    pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), RaftError> {
+        self.shared.raft.trigger().transfer_leader(to).await.map_err(|e| RaftError::Fatal(e.to_string()))
+    }
+
+    /// Waits until the replica has stopped by itself or was shut down; gives the cause. The program must then end.
+    pub async fn stopped(&self) -> RaftError {
+        self.shared.stop.wait().await
+    }
+
+    /// Ends the replica and lets its folder and port go. Returns when that is done.
+    pub async fn shutdown(&self) {
+        self.shared.end.cancel();
+        let mut ended = self.shared.ended.clone();
+        // The sender is dropped only after it has said so, or with the runtime.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+/// Checks what can be checked before anything is touched.
+fn check(config: &ReplicaConfig) -> Result<(), RaftError> {
+    let Timings { heartbeat_ms, election_min_ms, election_max_ms } = config.timings;
+    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let name = &config.cluster_name;
+    if name.is_empty() || name.len() > 63 || !name.chars().all(label) {
+        return Err(RaftError::Config(format!("cluster name {name:?} must be 1 to 63 of a-z, 0-9 and '-'")));
+    }
+    if !config.members.contains_key(&config.id) {
+        return Err(RaftError::Config(format!("replica {} is not among the members", config.id)));
+    }
+    if heartbeat_ms == 0 || election_min_ms < heartbeat_ms * 2 || election_max_ms <= election_min_ms {
+        return Err(RaftError::Config(
+            "timings must be heartbeat > 0, election_min >= 2 heartbeats, election_max > election_min".into(),
+        ));
+    }
+    if config.snapshot_every == 0 {
+        return Err(RaftError::Config("snapshot_every must be at least 1".into()));
+    }
+    config.tls.check(&peer_name(name, config.id))
+}
+
+/// Gives openraft's configuration, every choice of ours said.
+fn core_config(config: &ReplicaConfig) -> Result<Config, RaftError> {
+    let keep = (config.snapshot_every / 10).min(1_000);
+    let core = Config {
+        cluster_name: config.cluster_name.clone(),
+        heartbeat_interval: config.timings.heartbeat_ms,
+        election_timeout_min: config.timings.election_min_ms,
+        election_timeout_max: config.timings.election_max_ms,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_every),
+        max_in_snapshot_log_to_keep: keep,
+        replication_lag_threshold: config.snapshot_every.saturating_mul(2).saturating_add(keep),
+        install_snapshot_timeout: 60_000,
+        // A replica that comes back does not disturb a leader that works.
+        enable_pre_vote: Some(true),
+        // A leader that restarts is elected again, so that its state is restored before it serves (openraft 1511).
+        enable_leader_restore: Some(false),
+        // A follower whose log went back has lost data: never hide it.
+        allow_log_reversion: Some(false),
+        ..Config::default()
+    };
+    core.validate().map_err(|e| RaftError::Config(e.to_string()))
+}
+
+/// Gives the task that answers peers until the end.
+fn serve(
+    tls: PeerTls,
+    listener: TcpListener,
+    service: PeerService,
+    end: CancellationToken,
+) -> Result<impl Future<Output = ()> + Send, RaftError> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let service = PeerServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let router = Server::builder()
+        .tls_config(tls.server())
+        .map_err(|e| RaftError::Tls(chain(&e)))?
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .add_service(service);
+    Ok(async move {
+        let graceful = end.clone();
+        let serving = router.serve_with_incoming_shutdown(incoming, async move { graceful.cancelled().await });
+        let limit = async {
+            end.cancelled().await;
+            tokio::time::sleep(SERVER_END).await;
+        };
+        tokio::select! {
+            served = serving => if let Err(error) = served {
+                tracing::error!(error = chain(&error), "the peer service ended");
+            },
+            () = limit => {}
+        }
+    })
+}
+
+/// Gives an error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |e| e.source()).fold(error.to_string(), |text, e| format!("{text}: {e}"))
+}
+
+/// Follows openraft's metrics: who leads, whether we do, whether the core still runs.
+async fn observe(
+    raft: Raft<Types, Machine>,
+    timings: Timings,
+    stop: Stop,
+    leader: watch::Sender<Option<ReplicaId>>,
+    leading: watch::Sender<Option<u64>>,
+) {
+    let mut metrics = raft.metrics();
+    let mut tick = tokio::time::interval(Duration::from_millis(timings.heartbeat_ms));
+    loop {
+        let now = metrics.borrow_watched().clone();
+        if let Err(fatal) = &now.running_state {
+            leader.send_replace(None);
+            leading.send_replace(None);
+            stop.set(RaftError::Fatal(fatal.to_string()));
+            return;
+        }
+        // A leader that no longer hears a majority is none: another may already be elected.
+        let heard = now
+            .last_quorum_acked
+            .as_ref()
+            .is_some_and(|at| at.elapsed() < Duration::from_millis(timings.election_max_ms));
+        let leads = now.state == ServerState::Leader && heard;
+        set(&leading, leads.then_some(now.current_term));
+        set(&leader, now.current_leader.filter(|id| *id != now.id || leads));
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() {
+                stop.set(RaftError::Stopped);
+                return;
+            },
+            _ = tick.tick() => {}
+        }
+    }
+}
+
+fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
+    sender.send_if_modified(|old| {
+        let differs = *old != value;
+        if differs {
+            *old = value;
+        }
+        differs
+    });
+}
+
+/// Waits for the end and then lets everything go, in order: peers, Raft, store.
+async fn finish(
+    end: CancellationToken,
+    raft: Raft<Types, Machine>,
+    core: Arc<Core>,
+    stop: Stop,
+    mut tasks: JoinSet<()>,
+    ended: watch::Sender<bool>,
+) {
+    end.cancelled().await;
+    if let Err(error) = raft.shutdown().await {
+        tracing::warn!(%error, "consensus did not end cleanly");
+    }
+    stop.set(RaftError::Stopped);
+    while let Some(task) = tasks.join_next().await {
+        if let Err(error) = task {
+            tracing::error!(%error, "a task of the replica panicked");
+        }
+    }
+    close(core.store.clone()).await;
+    ended.send_replace(true);
+}
+
+async fn close(store: crate::durable::Durable) {
+    let closed = blocking(move || {
+        store.close();
+        Ok(())
+    });
+    if let Err(error) = closed.await {
+        tracing::error!(%error, "the store did not close");
+    }
+}

@@ -1,0 +1,81 @@
+//! What a replica says of itself.
+
+use std::collections::BTreeMap;
+
+use openraft::{RaftMetrics, ServerState};
+
+use crate::machine::View;
+use crate::types::{Member, ReplicaId, Types};
+
+/// What a replica does in Raft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Orders requests.
+    Leader,
+    /// Follows the leader and may vote.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Follows without a vote.
+    Learner,
+    /// Has stopped.
+    Stopped,
+}
+
+/// A replica's own view; local, possibly behind.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Its id.
+    pub id: ReplicaId,
+    /// What it does.
+    pub role: Role,
+    /// Its term.
+    pub term: u64,
+    /// Who leads, if known.
+    pub leader: Option<ReplicaId>,
+    /// Last entry in its log.
+    pub last_log_index: Option<u64>,
+    /// Last entry it knows a majority has.
+    pub committed: Option<u64>,
+    /// Last entry it applied.
+    pub applied: Option<u64>,
+    /// Last entry its newest snapshot covers.
+    pub snapshot: Option<u64>,
+    /// Last entry gone from its log.
+    pub purged: Option<u64>,
+    /// Digest of its state, hex.
+    pub digest: String,
+    /// Revision of that digest: index of the last request applied.
+    pub digest_revision: u64,
+    /// The members by id.
+    pub members: BTreeMap<ReplicaId, Member>,
+    /// On the leader: the last entry each member is known to have.
+    pub matched: BTreeMap<ReplicaId, Option<u64>>,
+}
+
+/// Puts openraft's metrics and the view together.
+pub(crate) fn status(metrics: &RaftMetrics<Types>, view: &View, snapshot: Option<u64>) -> Status {
+    let role = match (&metrics.running_state, metrics.state) {
+        (Err(_), _) | (_, ServerState::Shutdown) => Role::Stopped,
+        (Ok(()), ServerState::Leader) => Role::Leader,
+        (Ok(()), ServerState::Follower) => Role::Follower,
+        (Ok(()), ServerState::Candidate) => Role::Candidate,
+        (Ok(()), ServerState::Learner) => Role::Learner,
+    };
+    let matched = metrics.replication.iter().flatten().map(|(id, at)| (*id, at.as_ref().map(|l| l.index))).collect();
+    Status {
+        id: metrics.id,
+        role,
+        term: metrics.current_term,
+        leader: metrics.current_leader,
+        last_log_index: metrics.last_log_index,
+        committed: metrics.local_committed.map(|id| id.index),
+        applied: view.applied.map(|id| id.index),
+        snapshot,
+        purged: metrics.purged.map(|id| id.index),
+        digest: view.state.digest().to_string(),
+        digest_revision: view.state.revision,
+        members: metrics.membership_config.nodes().map(|(id, m)| (*id, m.clone())).collect(),
+        matched,
+    }
+}

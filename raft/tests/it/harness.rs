@@ -1,0 +1,176 @@
+//! Replicas in this process, over real sockets and mutual TLS, each with its own folder.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hanse_raft::{Member, PeerTls, ProposeError, RaftError, Replica, ReplicaConfig, ReplicaId, Timings, peer_name};
+use hanse_state::cluster::InitCluster;
+use hanse_state::ids::{ClusterId, RequestId};
+use hanse_state::{Applied, Command, Digest, Millis, Request};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const CLUSTER: &str = "test";
+/// Generous: the machine may be busy with other builds.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// A certificate authority of peers.
+pub(crate) struct Ca {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Ca {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// Issues a certificate for a name.
+    pub(crate) fn issue(&self, name: &str) -> PeerTls {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        PeerTls { ca_pem: self.pem(), cert_pem: certificate.pem(), key_pem: key.serialize_pem() }
+    }
+}
+
+/// Waits until `probe` gives something.
+pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = Instant::now() + LIMIT;
+    loop {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        assert!(Instant::now() < until, "not within {LIMIT:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A request of the system; only the first is accepted, every one is recorded.
+pub(crate) fn request(name: &str) -> Request {
+    let cluster = ClusterId::new(uuid::Uuid::now_v7()).unwrap();
+    let command =
+        Command::InitCluster(InitCluster { cluster, name: name.to_owned(), setup_code_hash: Digest::of(b"code") });
+    Request::system(RequestId::new(uuid::Uuid::now_v7()).unwrap(), Millis(1_790_000_000_000), command)
+}
+
+/// Gives listeners below the ports that the system hands out, so that a replica that is away keeps its port.
+fn free_ports(count: usize) -> Vec<TcpListener> {
+    let start = 12_000 + u16::try_from(uuid::Uuid::new_v4().as_u128() % 18_000).unwrap();
+    let ports = (start..30_000).chain(12_000..start);
+    ports.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).take(count).collect()
+}
+
+/// Three replicas.
+pub(crate) struct Trio {
+    pub(crate) ca: Ca,
+    pub(crate) members: BTreeMap<ReplicaId, Member>,
+    pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
+    folder: TempDir,
+    snapshot_every: u64,
+}
+
+impl Trio {
+    /// Lays out three replicas; none runs yet.
+    pub(crate) fn new(snapshot_every: u64) -> Self {
+        let listeners = free_ports(3);
+        let members = (1..).zip(&listeners).map(|(id, listener)| {
+            let peer_address = listener.local_addr().unwrap().to_string();
+            (ReplicaId(id), Member { peer_address, api_address: format!("127.0.0.1:{id}") })
+        });
+        let members = members.collect();
+        Self { ca: Ca::new(), members, replicas: BTreeMap::new(), folder: tempfile::tempdir().unwrap(), snapshot_every }
+    }
+
+    pub(crate) fn data_dir(&self, id: u64) -> PathBuf {
+        self.folder.path().join(id.to_string())
+    }
+
+    pub(crate) fn config(&self, id: u64) -> ReplicaConfig {
+        let id = ReplicaId(id);
+        ReplicaConfig {
+            id,
+            cluster_name: CLUSTER.into(),
+            data_dir: self.data_dir(id.0),
+            peer_listen: self.members[&id].peer_address.parse().unwrap(),
+            members: self.members.clone(),
+            tls: self.ca.issue(&peer_name(CLUSTER, id)),
+            timings: Timings { heartbeat_ms: 150, election_min_ms: 1_000, election_max_ms: 2_000 },
+            snapshot_every: self.snapshot_every,
+            bootstrap: true,
+        }
+    }
+
+    pub(crate) async fn try_start(&mut self, id: u64) -> Result<(), RaftError> {
+        let replica = Replica::start(self.config(id), CancellationToken::new()).await?;
+        self.replicas.insert(ReplicaId(id), replica);
+        Ok(())
+    }
+
+    pub(crate) async fn start(&mut self, id: u64) {
+        self.try_start(id).await.unwrap();
+    }
+
+    pub(crate) async fn start_all(snapshot_every: u64) -> Self {
+        let mut trio = Self::new(snapshot_every);
+        for id in 1..=3 {
+            trio.start(id).await;
+        }
+        trio
+    }
+
+    pub(crate) async fn stop(&mut self, id: ReplicaId) {
+        self.replicas.remove(&id).unwrap().shutdown().await;
+    }
+
+    pub(crate) async fn stop_all(&mut self) {
+        for (_, replica) in std::mem::take(&mut self.replicas) {
+            replica.shutdown().await;
+        }
+    }
+
+    /// Waits for a leader that serves reads.
+    pub(crate) async fn leader(&self) -> Replica {
+        eventually("a leader", async || {
+            for replica in self.replicas.values() {
+                if replica.is_leader().is_some() && replica.read().await.is_ok() {
+                    return Some(replica.clone());
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// Proposes one request through whoever leads, asking again while there is no leader.
+    pub(crate) async fn propose(&self, name: &str) -> Applied {
+        let wanted = request(name);
+        eventually("the request is applied", async || match self.leader().await.propose(wanted.clone()).await {
+            Ok(applied) => Some(applied),
+            Err(ProposeError::NotLeader { .. } | ProposeError::Unavailable(_)) => None,
+            Err(error) => panic!("{error}"),
+        })
+        .await
+    }
+
+    /// Waits until every running replica has applied `index`, and compares their digests.
+    pub(crate) async fn agree(&self, index: u64) {
+        for replica in self.replicas.values() {
+            eventually("the replica has caught up", async || {
+                assert!(replica.status().applied.is_none() || replica.status().members.len() <= 3);
+                (replica.local().revision >= index).then_some(())
+            })
+            .await;
+        }
+        let digests: Vec<_> = self.replicas.values().map(|r| (r.status().digest_revision, r.status().digest)).collect();
+        assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "replicas differ: {digests:?}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Tests of the replica: its disk, its network, and three of them together.
+#![allow(clippy::unwrap_used)]
+
+mod cluster;
+mod disk;
+mod frozen;
+mod harness;
+mod refused;
+mod suite;
