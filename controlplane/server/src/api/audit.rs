@@ -1,0 +1,149 @@
+//! AuditService: the trail, read from history on disk.
+
+use hanse_proto::v1 as pb;
+use hanse_proto::v1::audit_service_server::AuditService;
+use hanse_state::account::TenantRole;
+use hanse_state::audit::AuditRecord;
+use hanse_state::ids::TenantId;
+use hanse_state::{Record, name};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::page::{PAGE_DEFAULT, Page, write_token};
+use super::{Call, convert, matches};
+use crate::context::Context;
+use crate::error::ApiError;
+
+/// Records read from disk at once.
+const CHUNK: u64 = 500;
+
+/// Records looked through for one page of a filtered list; the page may then be short, and its token goes on.
+const LOOKED_AT_MAX: u64 = 20_000;
+
+/// Messages of an export that may wait for a slow reader.
+const EXPORT_WAITING: usize = 4;
+
+/// Reads the trail.
+pub struct Audit(Context);
+
+impl Audit {
+    /// The service of this replica.
+    pub fn new(context: Context) -> Self {
+        Self(context)
+    }
+}
+
+/// Reads records `first..=last`, ascending.
+async fn read(context: &Context, first: u64, last: u64) -> Result<Vec<AuditRecord>, ApiError> {
+    let limit = usize::try_from(last.saturating_sub(first) + 1).unwrap_or(usize::MAX);
+    let records = context.replica().history("audit", first.saturating_sub(1), limit).await;
+    let records = records.map_err(|error| ApiError::internal("audit history", &error))?;
+    let audit = records.into_iter().filter_map(|record| match record {
+        Record::Audit(it) => Some(it),
+        Record::Usage(_) | Record::OperationLog(_) => None,
+    });
+    Ok(audit.collect())
+}
+
+/// Whose records the caller reads: all, or those of its tenant.
+fn whose(call: &Call) -> Result<Option<TenantId>, ApiError> {
+    if call.caller.is_platform() {
+        return Ok(None);
+    }
+    match (call.caller.tenant_role(), call.caller.tenant()) {
+        (Some(TenantRole::Owner | TenantRole::Auditor), Some(tenant)) => Ok(Some(tenant.clone())),
+        _ => Err(ApiError::denied("this role does not read the audit trail", "ask the tenant's owner or auditor")),
+    }
+}
+
+/// Whether a record is about the tenant: done by one of its accounts, or done to it or one of them.
+fn concerns(record: &AuditRecord, tenant: &TenantId) -> bool {
+    let own = |resource: &str| {
+        resource
+            .strip_prefix("accounts/")
+            .is_some_and(|id| id.split_once('@').is_some_and(|(_, of)| of == tenant.as_str()))
+    };
+    own(&record.actor) || own(&record.resource) || record.resource == name::tenant(tenant)
+}
+
+#[tonic::async_trait]
+impl AuditService for Audit {
+    async fn list_audit(
+        &self,
+        request: Request<pb::ListAuditRequest>,
+    ) -> Result<Response<pb::ListAuditResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let of = whose(&call)?;
+        let page = Page::<u64>::parse(it.page_size, &it.page_token, PAGE_DEFAULT)?;
+        let newest =
+            page.after.map_or(call.state.audit.count, |after| after.saturating_sub(1).min(call.state.audit.count));
+        let (mut last, mut looked_at, mut records) = (newest, 0, Vec::new());
+        while last > 0 && records.len() < page.size && looked_at < LOOKED_AT_MAX {
+            let first = last.saturating_sub(CHUNK - 1).max(1);
+            let chunk = read(&self.0, first, last).await?;
+            if chunk.last().map(|record| record.seq) != Some(last) {
+                return Err(ApiError::internal("audit history", format!("record {last} is missing")).into());
+            }
+            for record in chunk.into_iter().rev() {
+                let texts = [&record.actor, &record.action, &record.resource, &record.outcome].map(String::as_str);
+                let kept = of.as_ref().is_none_or(|tenant| concerns(&record, tenant)) && matches(&it.filter, &texts);
+                (last, looked_at) = (record.seq - 1, looked_at + 1);
+                if kept {
+                    records.push(convert::audit::record(&record));
+                }
+                if records.len() == page.size {
+                    break;
+                }
+            }
+        }
+        let next_page_token = if last > 0 { write_token(&(last + 1)) } else { String::new() };
+        Ok(Response::new(pb::ListAuditResponse { header: call.read_header(), records, next_page_token }))
+    }
+
+    async fn get_audit_head(
+        &self,
+        request: Request<pb::GetAuditHeadRequest>,
+    ) -> Result<Response<pb::GetAuditHeadResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        whose(&call)?;
+        let (count, head_hash) = (call.state.audit.count, call.state.audit.head.to_string());
+        Ok(Response::new(pb::GetAuditHeadResponse { header: call.read_header(), count, head_hash }))
+    }
+
+    type ExportAuditStream = ReceiverStream<Result<pb::ExportAuditResponse, Status>>;
+
+    async fn export_audit(
+        &self,
+        request: Request<pb::ExportAuditRequest>,
+    ) -> Result<Response<Self::ExportAuditStream>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let of = whose(&call)?;
+        let after = request.get_ref().after_seq;
+        let (sender, receiver) = mpsc::channel(EXPORT_WAITING);
+        let (context, header, last) = (self.0.clone(), call.read_header(), call.state.audit.count);
+        tokio::spawn(async move {
+            let mut after = after;
+            while after < last && !context.shutdown().is_cancelled() {
+                let until = (after + CHUNK).min(last);
+                let chunk = export(&context, after + 1, until, of.as_ref()).await;
+                let failed = chunk.is_err();
+                let message = chunk.map(|lines| pb::ExportAuditResponse { header: header.clone(), lines });
+                // A closed channel is a reader that went away.
+                if sender.send(message.map_err(Status::from)).await.is_err() || failed {
+                    return;
+                }
+                after = until;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// The lines of records `first..=last` that concern `of` (everything if `None`).
+async fn export(context: &Context, first: u64, last: u64, of: Option<&TenantId>) -> Result<Vec<String>, ApiError> {
+    let records = read(context, first, last).await?;
+    let kept = records.iter().filter(|record| of.is_none_or(|tenant| concerns(record, tenant)));
+    kept.map(convert::audit::line).collect()
+}

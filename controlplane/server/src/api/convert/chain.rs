@@ -1,0 +1,146 @@
+//! Chains, nodes, contracts: what the state records, with what the leader last saw beside it.
+
+use hanse_proto::v1 as pb;
+use hanse_state::State;
+use hanse_state::chain::node::{Health, Node, NodeState};
+use hanse_state::chain::{Chain, ChainState};
+use hanse_state::contract::{Contract, ContractState};
+use hanse_state::host::Reach;
+use hanse_state::ids::{ChainKey, NodeKey};
+use hanse_state::name;
+use hanse_state::time::{HOUR_MS, Millis};
+
+use super::{consortium, ms};
+use crate::observed::{NodeView, Observed};
+
+/// The nodes of a chain, in order.
+pub(crate) fn nodes_of<'a>(state: &'a State, chain: &'a ChainKey) -> impl Iterator<Item = &'a Node> {
+    let first = NodeKey::new(chain.clone(), hanse_state::ids::NodeId::new(0));
+    state.nodes.range(first..).map(|(_, node)| node).take_while(move |node| node.key.chain == *chain)
+}
+
+/// A chain.
+pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain {
+    let nodes: Vec<&Node> = nodes_of(state, &it.key).collect();
+    let highest = nodes.iter().filter_map(|node| observed.node(&node.key)).max_by_key(|view| view.height);
+    let running = nodes.iter().filter(|n| n.state == NodeState::Running && n.health == Health::Healthy).count();
+    let life = match it.state {
+        ChainState::Requested => pb::ChainState::Requested,
+        ChainState::Provisioning => pb::ChainState::Provisioning,
+        ChainState::Running => pb::ChainState::Running,
+        ChainState::Degraded => pb::ChainState::Degraded,
+        ChainState::Failed => pb::ChainState::Failed,
+    };
+    pb::Chain {
+        name: name::chain(&it.key),
+        consortium: it.key.consortium.to_string(),
+        chain: it.key.chain.to_string(),
+        spec: Some(consortium::spec(&it.spec)),
+        artifact_hash: it.artifact_hash.to_string(),
+        proposal: it.proposal.proposal.to_string(),
+        operation: it.operation.to_string(),
+        genesis_hash: it.genesis.as_ref().map(|genesis| genesis.sha256.to_string()).unwrap_or_default(),
+        state: life.into(),
+        state_reason: it.state_reason.clone(),
+        state_since_ms: ms(it.state_since),
+        height: highest.as_ref().map_or(0, |view| view.height),
+        height_seen_at_ms: seen_at(highest.as_ref()),
+        nodes_total: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
+        nodes_running: u32::try_from(running).unwrap_or(u32::MAX),
+        created_at_ms: ms(it.created_at),
+        version: it.version,
+    }
+}
+
+fn seen_at(view: Option<&NodeView>) -> i64 {
+    view.map_or(0, |view| ms(Millis(view.at_ms)))
+}
+
+/// A node.
+pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
+    let view = observed.node(&it.key);
+    let hour_ago = Millis(state.now.0.saturating_sub(HOUR_MS));
+    let restarts = it.restarts.iter().filter(|at| **at > hour_ago).count();
+    let (node_id, public_key) =
+        it.identity.as_ref().map(|id| (id.node_id.clone(), id.public_key.clone())).unwrap_or_default();
+    pb::Node {
+        name: name::node(&it.key),
+        consortium: it.key.chain.consortium.to_string(),
+        chain: it.key.chain.chain.to_string(),
+        node: it.key.node.to_string(),
+        owner: it.owner.to_string(),
+        host: it.host.as_ref().map(ToString::to_string).unwrap_or_default(),
+        p2p_port: it.p2p_port.into(),
+        rpc_port: it.rpc_port.into(),
+        rpc_url: rpc_url(state, it),
+        generation: it.generation,
+        node_id,
+        public_key,
+        state: life(it.state).into(),
+        state_reason: it.state_reason.clone(),
+        state_since_ms: ms(it.state_since),
+        health: health(it.health).into(),
+        height: view.as_ref().map_or(0, |view| view.height),
+        height_seen_at_ms: seen_at(view.as_ref()),
+        peers: view.as_ref().map_or(0, |view| view.peers),
+        restarts_last_hour: u32::try_from(restarts).unwrap_or(u32::MAX),
+        pid: view.as_ref().map_or(0, |view| view.pid),
+        created_at_ms: state.chains.get(&it.key.chain).map_or(0, |chain| ms(chain.created_at)),
+        version: it.generation,
+    }
+}
+
+/// JSON-RPC listens on the loopback of the node's host, so this URL works there (or through a tunnel to it).
+fn rpc_url(state: &State, it: &Node) -> String {
+    let Some(host) = it.host.as_ref().and_then(|host| state.hosts.get(host)) else { return String::new() };
+    match host.reach {
+        Reach::Local { .. } | Reach::Ssh { .. } => format!("http://127.0.0.1:{}", it.rpc_port),
+    }
+}
+
+fn life(state: NodeState) -> pb::NodeState {
+    match state {
+        NodeState::Requested => pb::NodeState::Requested,
+        NodeState::Preparing => pb::NodeState::Preparing,
+        NodeState::Prepared => pb::NodeState::Prepared,
+        NodeState::Configured => pb::NodeState::Configured,
+        NodeState::Starting => pb::NodeState::Starting,
+        NodeState::Running => pb::NodeState::Running,
+        NodeState::Restarting => pb::NodeState::Restarting,
+        NodeState::Blocked => pb::NodeState::Blocked,
+    }
+}
+
+fn health(health: Health) -> pb::NodeHealth {
+    match health {
+        Health::Unknown => pb::NodeHealth::Unknown,
+        Health::Healthy => pb::NodeHealth::Healthy,
+        Health::Unhealthy => pb::NodeHealth::Unhealthy,
+    }
+}
+
+/// A contract.
+pub(crate) fn contract(it: &Contract) -> pb::Contract {
+    let life = match it.state {
+        ContractState::Requested => pb::ContractState::Requested,
+        ContractState::Sent => pb::ContractState::Sent,
+        ContractState::Deployed => pb::ContractState::Deployed,
+        ContractState::Failed => pb::ContractState::Failed,
+    };
+    pb::Contract {
+        name: name::contract(&it.key),
+        consortium: it.key.chain.consortium.to_string(),
+        chain: it.key.chain.chain.to_string(),
+        contract: it.key.contract.to_string(),
+        tenant: it.tenant.to_string(),
+        transaction_hash: it.tx_hash.clone().unwrap_or_default(),
+        address: it.address.clone().unwrap_or_default(),
+        block: it.block.unwrap_or(0),
+        operation: it.operation.to_string(),
+        state: life.into(),
+        state_reason: it.state_reason.clone(),
+        state_since_ms: ms(it.state_since),
+        created_at_ms: ms(it.created_at),
+        version: 0,
+    }
+}

@@ -1,0 +1,115 @@
+//! Hosts.
+
+use hanse_proto::v1 as pb;
+use hanse_state::State;
+use hanse_state::host::{EnrolHost, Host, HostFacts, HostState, Reach};
+use hanse_state::name;
+use hanse_state::time::Millis;
+
+use super::{fits, id, ms, required, text};
+use crate::error::ApiError;
+
+/// SSH's own port, if none is given.
+pub(crate) const SSH_PORT: u32 = 22;
+
+/// A host with the nodes that are placed on it.
+pub(crate) fn host(state: &State, it: &Host) -> pb::Host {
+    let used = state.nodes.values().filter(|node| node.host.as_ref() == Some(&it.id)).count();
+    let life = match it.state {
+        HostState::Ready => pb::HostState::Ready,
+        HostState::Cordoned => pb::HostState::Cordoned,
+        HostState::Distrusted => pb::HostState::Distrusted,
+    };
+    pb::Host {
+        name: name::host(&it.id),
+        host: it.id.to_string(),
+        reach: Some(match &it.reach {
+            Reach::Local { root } => pb::host::Reach::Local(pb::LocalReach { root: root.clone() }),
+            Reach::Ssh { address, port, user, fingerprint, root } => pb::host::Reach::Ssh(pb::SshReach {
+                address: address.clone(),
+                port: (*port).into(),
+                user: user.clone(),
+                fingerprint: fingerprint.clone(),
+                root: root.clone(),
+            }),
+        }),
+        peer_address: it.peer_address.clone(),
+        port_first: it.port_first.into(),
+        port_count: it.port_count.into(),
+        slots: it.slots,
+        slots_used: u32::try_from(used).unwrap_or(u32::MAX),
+        facts: it.facts.as_ref().map(|seen| facts(seen, it.facts_at)),
+        state: life.into(),
+        state_reason: it.state_reason.clone(),
+        state_since_ms: ms(it.state_since),
+        created_at_ms: ms(it.created_at),
+        version: 0,
+    }
+}
+
+fn facts(facts: &HostFacts, at: Option<Millis>) -> pb::HostFacts {
+    pb::HostFacts {
+        os: format!("{} (kernel {})", facts.hostname, facts.kernel),
+        arch: facts.arch.clone(),
+        cpus: facts.cpus,
+        memory_bytes: facts.memory_bytes,
+        disk_free_bytes: facts.disk_free_bytes,
+        supervisor: if facts.systemd { "systemd" } else { "hanse" }.into(),
+        seen_at_ms: ms(at),
+    }
+}
+
+/// An enrolment as asked for.
+pub(crate) fn enrol(request: pb::EnrolHostRequest) -> Result<EnrolHost, ApiError> {
+    let reach = match required("reach", request.reach)? {
+        pb::enrol_host_request::Reach::Local(local) => Reach::Local { root: text("local.root", local.root)? },
+        pb::enrol_host_request::Reach::Ssh(ssh) => Reach::Ssh {
+            address: text("ssh.address", ssh.address)?,
+            port: port("ssh.port", ssh.port)?,
+            user: text("ssh.user", ssh.user)?,
+            fingerprint: text("ssh.fingerprint", ssh.fingerprint)?,
+            root: text("ssh.root", ssh.root)?,
+        },
+    };
+    Ok(EnrolHost {
+        host: id("host", &request.host)?,
+        reach,
+        peer_address: text("peer_address", request.peer_address)?,
+        port_first: fits("port_first", request.port_first)?,
+        port_count: fits("port_count", request.port_count)?,
+        slots: request.slots,
+    })
+}
+
+/// A port of SSH; 0 means 22.
+pub(crate) fn port(field: &str, port: u32) -> Result<u16, ApiError> {
+    fits(field, if port == 0 { SSH_PORT } else { port })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn faults_of_an_enrolment_are_named() {
+        let ssh = pb::SshReach { address: "10.0.0.5".into(), port: 70_000, user: "op".into(), ..Default::default() };
+        let base = pb::EnrolHostRequest { host: "h1".into(), port_first: 30_000, ..Default::default() };
+        let cases = [
+            (pb::EnrolHostRequest { reach: None, ..base.clone() }, "reach"),
+            (pb::EnrolHostRequest { reach: Some(pb::enrol_host_request::Reach::Ssh(ssh)), ..base.clone() }, "ssh.port"),
+            (with_local(pb::EnrolHostRequest { port_first: 66_000, ..base.clone() }), "port_first"),
+            (with_local(pb::EnrolHostRequest { port_count: 66_000, ..base.clone() }), "port_count"),
+            (with_local(pb::EnrolHostRequest { host: "H 1".into(), ..base }), "host"),
+        ];
+        for (request, field) in cases {
+            assert_eq!(enrol(request).unwrap_err().field(), Some(field));
+        }
+    }
+
+    fn with_local(request: pb::EnrolHostRequest) -> pb::EnrolHostRequest {
+        let local = pb::LocalReach { root: "/var/lib/hanse".into() };
+        pb::EnrolHostRequest { reach: Some(pb::enrol_host_request::Reach::Local(local)), ..request }
+    }
+}

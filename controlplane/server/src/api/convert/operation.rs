@@ -1,0 +1,57 @@
+//! Operations and their steps.
+
+use hanse_proto::v1 as pb;
+use hanse_state::name;
+use hanse_state::operation::{Operation, OperationKind, OperationState, Step, StepState};
+
+use super::ms;
+
+/// An operation.
+pub(crate) fn operation(it: &Operation) -> pb::Operation {
+    let (kind, target) = match &it.kind {
+        OperationKind::CreateChain(chain) => (pb::OperationKind::CreateChain, name::chain(chain)),
+        OperationKind::DeployContract(contract) => (pb::OperationKind::DeployContract, name::contract(contract)),
+    };
+    let done = it.steps.iter().filter(|step| step.state == StepState::Done).count();
+    pb::Operation {
+        name: name::operation(it.id),
+        operation: it.id.to_string(),
+        kind: kind.into(),
+        target,
+        started_by: it.by.clone(),
+        request_id: it.request_id.clone(),
+        state: state(it.state).into(),
+        steps: it.steps.iter().map(step).collect(),
+        steps_done: u32::try_from(done).unwrap_or(u32::MAX),
+        started_at_ms: ms(it.started_at),
+        ended_at_ms: ms(it.ended_at),
+        cause: it.cause.clone().unwrap_or_default(),
+        version: 0,
+    }
+}
+
+/// How far an operation is.
+pub(crate) fn state(state: OperationState) -> pb::OperationState {
+    match state {
+        OperationState::Running => pb::OperationState::Running,
+        OperationState::Succeeded => pb::OperationState::Succeeded,
+        OperationState::Failed => pb::OperationState::Failed,
+    }
+}
+
+fn step(it: &Step) -> pb::OperationStep {
+    let state = match it.state {
+        StepState::Pending => pb::StepState::Pending,
+        StepState::Running => pb::StepState::Running,
+        StepState::Done => pb::StepState::Done,
+        StepState::Failed => pb::StepState::Failed,
+    };
+    pb::OperationStep {
+        step: it.name.clone(),
+        target: it.target.clone(),
+        state: state.into(),
+        detail: it.detail.clone(),
+        started_at_ms: ms(it.started_at),
+        ended_at_ms: ms(it.ended_at),
+    }
+}

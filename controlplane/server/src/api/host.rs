@@ -1,0 +1,127 @@
+//! HostService: machines under the platform's care.
+
+use hanse_proto::v1 as pb;
+use hanse_proto::v1::host_service_server::HostService;
+use hanse_state::Command;
+use hanse_state::host::{CordonHost, UncordonHost};
+use hanse_state::ids::HostId;
+use tonic::{Request, Response, Status};
+
+use super::page::{Order, PAGE_DEFAULT, Page};
+use super::{Call, Wish, convert, found, matches, node_call};
+use crate::context::Context;
+use crate::error::ApiError;
+
+/// Machines under the platform's care.
+pub struct Hosts(Context);
+
+impl Hosts {
+    /// The service of this replica.
+    pub fn new(context: Context) -> Self {
+        Self(context)
+    }
+}
+
+async fn change(
+    call: &Call,
+    wish: Wish<'_>,
+    id: &HostId,
+    command: Command,
+) -> Result<(Option<pb::ResponseHeader>, Option<pb::Host>), ApiError> {
+    let done = call.write(wish, command).await?;
+    let it = found("host", done.state.hosts.get(id))?;
+    Ok((call.header(done.revision), Some(convert::host::host(&done.state, it))))
+}
+
+#[tonic::async_trait]
+impl HostService for Hosts {
+    async fn scan_host_key(
+        &self,
+        request: Request<pb::ScanHostKeyRequest>,
+    ) -> Result<Response<pb::ScanHostKeyResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        // A scan opens a connection from here: only those who enrol hosts may aim it.
+        call.sight().manages_hosts()?;
+        let it = request.into_inner();
+        let address = convert::text("address", it.address)?;
+        if address.is_empty() {
+            return Err(ApiError::invalid("address", "is missing", "give a name or an address").into());
+        }
+        let port = convert::host::port("port", it.port)?;
+        let scan = self.0.hosts().scan(&address, port);
+        let fingerprint = node_call::within(&self.0, &address, scan).await?;
+        Ok(Response::new(pb::ScanHostKeyResponse {
+            header: call.read_header(),
+            fingerprint,
+            algorithm: String::new(),
+            public_key: String::new(),
+        }))
+    }
+
+    async fn enrol_host(
+        &self,
+        request: Request<pb::EnrolHostRequest>,
+    ) -> Result<Response<pb::EnrolHostResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        call.sight().manages_hosts()?;
+        let it = request.into_inner();
+        let (request_id, validate_only) = (it.request_id.clone(), it.validate_only);
+        let enrol = convert::host::enrol(it)?;
+        let id = enrol.host.clone();
+        let wish = Wish { request_id: &request_id, validate_only };
+        let (header, host) = change(&call, wish, &id, Command::EnrolHost(enrol)).await?;
+        Ok(Response::new(pb::EnrolHostResponse { header, host }))
+    }
+
+    async fn get_host(&self, request: Request<pb::GetHostRequest>) -> Result<Response<pb::GetHostResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let id = convert::id("host", &request.get_ref().host)?;
+        let host = Some(convert::host::host(&call.state, call.sight().host(&id)?));
+        Ok(Response::new(pb::GetHostResponse { header: call.read_header(), host }))
+    }
+
+    async fn list_hosts(
+        &self,
+        request: Request<pb::ListHostsRequest>,
+    ) -> Result<Response<pb::ListHostsResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let page = Page::<HostId>::parse(it.page_size, &it.page_token, PAGE_DEFAULT)?;
+        let seen =
+            call.state.hosts.iter().filter(|(id, host)| {
+                call.sight().sees_hosts() && matches(&it.filter, &[id.as_str(), &host.peer_address])
+            });
+        let (found, next_page_token) = page.take(Order::Ascending, seen.map(|(id, host)| (id.clone(), host)));
+        let hosts = found.into_iter().map(|host| convert::host::host(&call.state, host)).collect();
+        Ok(Response::new(pb::ListHostsResponse { header: call.read_header(), hosts, next_page_token }))
+    }
+
+    async fn cordon_host(
+        &self,
+        request: Request<pb::CordonHostRequest>,
+    ) -> Result<Response<pb::CordonHostResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let id: HostId = convert::id("host", &it.host)?;
+        call.sight().host(&id)?;
+        let reason = convert::text("reason", it.reason)?;
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let command = Command::CordonHost(CordonHost { host: id.clone(), reason });
+        let (header, host) = change(&call, wish, &id, command).await?;
+        Ok(Response::new(pb::CordonHostResponse { header, host }))
+    }
+
+    async fn uncordon_host(
+        &self,
+        request: Request<pb::UncordonHostRequest>,
+    ) -> Result<Response<pb::UncordonHostResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let id: HostId = convert::id("host", &it.host)?;
+        call.sight().host(&id)?;
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let command = Command::UncordonHost(UncordonHost { host: id.clone() });
+        let (header, host) = change(&call, wish, &id, command).await?;
+        Ok(Response::new(pb::UncordonHostResponse { header, host }))
+    }
+}

@@ -1,0 +1,149 @@
+//! The services of `hanse.v1`: authenticate, convert, stamp, propose, convert.
+//!
+//! One file a service. A read takes a linearizable state and shows of it what the caller may see; a write checks what
+//! the caller can know about, turns the request into one command, and proposes it. The decision is the state's: checks
+//! here only refuse early.
+
+mod account;
+mod audit;
+mod billing;
+mod chain;
+mod cluster;
+mod consortium;
+pub(crate) mod convert;
+pub(crate) mod events;
+mod explorer;
+mod host;
+mod node_call;
+mod operation;
+pub(crate) mod page;
+mod sight;
+mod template;
+mod tenant;
+
+pub use account::Accounts;
+pub use audit::Audit;
+pub use billing::Billing;
+pub use chain::Chains;
+pub use cluster::Cluster;
+pub use consortium::Consortiums;
+pub use explorer::Explorer;
+pub use host::Hosts;
+pub use operation::Operations;
+pub use template::Templates;
+pub use tenant::Tenants;
+
+use hanse_proto::v1 as pb;
+use hanse_state::ids::RequestId;
+use hanse_state::{Actor, Command, State};
+use tonic::Request;
+
+use crate::auth::{self, Caller};
+use crate::context::Context;
+use crate::error::ApiError;
+use crate::propose::{Done, Order, propose, validate};
+use crate::proxy::Origin;
+use sight::Sight;
+
+/// One authenticated call.
+pub(crate) struct Call {
+    pub(crate) context: Context,
+    /// Everything acknowledged before the call began.
+    pub(crate) state: State,
+    pub(crate) caller: Caller,
+    pub(crate) source: String,
+}
+
+/// How a write is asked for.
+pub(crate) struct Wish<'a> {
+    /// The client's request id.
+    pub(crate) request_id: &'a str,
+    /// Only check.
+    pub(crate) validate_only: bool,
+}
+
+impl Call {
+    /// Reads the state and finds the caller in it.
+    ///
+    /// # Errors
+    /// Unauthenticated without an open session; not leader.
+    pub(crate) async fn enter<T>(context: &Context, request: &Request<T>) -> Result<Self, ApiError> {
+        // The form of the token is looked at first, so that a call without one costs no round to a majority.
+        let key = auth::claimed(request.metadata())?
+            .ok_or_else(|| ApiError::unauthenticated("NO_SESSION", "this call needs a session"))?;
+        let state = context.read().await?;
+        let caller = auth::authenticate(&state, key, context.now())?;
+        Ok(Self { context: context.clone(), state, caller, source: source(request) })
+    }
+
+    /// What the caller may see.
+    pub(crate) fn sight(&self) -> Sight<'_> {
+        Sight::new(&self.state, &self.caller)
+    }
+
+    /// Proposes `command` in the caller's name, or only checks it.
+    ///
+    /// # Errors
+    /// The state's refusal, or that the outcome is unknown.
+    pub(crate) async fn write(&self, wish: Wish<'_>, command: Command) -> Result<Done, ApiError> {
+        let work = async {
+            let order = Order {
+                id: request_id(wish.request_id)?,
+                actor: Actor::Account(self.caller.account.id.clone()),
+                source: self.source.clone(),
+                command,
+            };
+            if wish.validate_only {
+                let mut done = validate(&self.context, self.state.clone(), order)?;
+                done.revision = self.state.revision;
+                return Ok(done);
+            }
+            propose(&self.context, order).await
+        };
+        work.await.map_err(|error: ApiError| error.with_request(wish.request_id))
+    }
+
+    /// The header of an answer that reflects `revision`.
+    pub(crate) fn header(&self, revision: u64) -> Option<pb::ResponseHeader> {
+        header(&self.context, &self.state, revision)
+    }
+
+    /// The header of an answer read from this call's state.
+    pub(crate) fn read_header(&self) -> Option<pb::ResponseHeader> {
+        self.header(self.state.revision)
+    }
+}
+
+/// The header of an answer that reflects `revision`.
+pub(crate) fn header(context: &Context, state: &State, revision: u64) -> Option<pb::ResponseHeader> {
+    Some(pb::ResponseHeader {
+        cluster_id: state.cluster.as_ref().map(|cluster| cluster.id.to_string()).unwrap_or_default(),
+        revision,
+        replica_id: context.member().own.to_string(),
+        leader_id: context.leader_id(),
+    })
+}
+
+/// Address of the client as the front found it.
+pub(crate) fn source<T>(request: &Request<T>) -> String {
+    request.extensions().get::<Origin>().map(|origin| origin.source.clone()).unwrap_or_default()
+}
+
+/// The client's request id.
+pub(crate) fn request_id(text: &str) -> Result<RequestId, ApiError> {
+    if text.is_empty() {
+        let advice = "make a UUID of version 7 and send it with every try of this request";
+        return Err(ApiError::invalid("request_id", "is missing", advice));
+    }
+    convert::id("request_id", text)
+}
+
+/// Returns what was just written; its absence would be a fault of ours.
+pub(crate) fn found<T>(part: &'static str, it: Option<T>) -> Result<T, ApiError> {
+    it.ok_or_else(|| ApiError::internal(part, "what was written is not in the state"))
+}
+
+/// Whether a list's filter keeps an item: any of its texts contains it.
+pub(crate) fn matches(filter: &str, texts: &[&str]) -> bool {
+    filter.is_empty() || texts.iter().any(|text| text.contains(filter))
+}

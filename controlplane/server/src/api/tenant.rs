@@ -1,0 +1,75 @@
+//! TenantService.
+
+use hanse_proto::v1 as pb;
+use hanse_proto::v1::tenant_service_server::TenantService;
+use hanse_state::ids::TenantId;
+use hanse_state::tenant::CreateTenant;
+use hanse_state::{Command, Secret};
+use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
+
+use super::page::{Order, PAGE_DEFAULT, Page};
+use super::{Call, Wish, convert, found, matches};
+use crate::context::Context;
+
+/// Organisations on the platform.
+pub struct Tenants(Context);
+
+impl Tenants {
+    /// The service of this replica.
+    pub fn new(context: Context) -> Self {
+        Self(context)
+    }
+}
+
+#[tonic::async_trait]
+impl TenantService for Tenants {
+    async fn create_tenant(
+        &self,
+        mut request: Request<pb::CreateTenantRequest>,
+    ) -> Result<Response<pb::CreateTenantResponse>, Status> {
+        let password = Zeroizing::new(std::mem::take(&mut request.get_mut().owner_password));
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let tenant: TenantId = convert::id("tenant", &it.tenant)?;
+        let owner = convert::account::owner_of(&tenant, &it.owner_account)?;
+        let salt = super::account::salt(&call.state, &it.request_id, &owner);
+        let hash = self.0.passwords().hash("owner_password", password, salt).await?;
+        let command = Command::CreateTenant(CreateTenant {
+            tenant: tenant.clone(),
+            display_name: convert::text("display_name", it.display_name)?,
+            owner,
+            owner_password_hash: Secret::new(hash),
+        });
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let done = call.write(wish, command).await?;
+        let made = found("tenant", done.state.tenants.get(&tenant))?;
+        let tenant = Some(convert::account::tenant(made));
+        Ok(Response::new(pb::CreateTenantResponse { header: call.header(done.revision), tenant }))
+    }
+
+    async fn get_tenant(
+        &self,
+        request: Request<pb::GetTenantRequest>,
+    ) -> Result<Response<pb::GetTenantResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let id = convert::id("tenant", &request.get_ref().tenant)?;
+        let tenant = Some(convert::account::tenant(call.sight().tenant(&id)?));
+        Ok(Response::new(pb::GetTenantResponse { header: call.read_header(), tenant }))
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<pb::ListTenantsRequest>,
+    ) -> Result<Response<pb::ListTenantsResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let page = Page::<TenantId>::parse(it.page_size, &it.page_token, PAGE_DEFAULT)?;
+        let sight = call.sight();
+        let keep = |id: &TenantId, name: &str| sight.sees_tenant(id) && matches(&it.filter, &[id.as_str(), name]);
+        let items = call.state.tenants.iter().filter(|(id, tenant)| keep(id, &tenant.display_name));
+        let (tenants, next_page_token) =
+            page.take(Order::Ascending, items.map(|(id, tenant)| (id.clone(), convert::account::tenant(tenant))));
+        Ok(Response::new(pb::ListTenantsResponse { header: call.read_header(), tenants, next_page_token }))
+    }
+}

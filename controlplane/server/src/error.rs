@@ -1,0 +1,256 @@
+//! What a caller is told when a call fails: one type, turned into a gRPC status in one place.
+//!
+//! Every status carries `google.rpc.ErrorInfo` (reason, domain `hanse`, metadata field, advice, request_id), a
+//! `BadRequest` when a field is to blame, `Help` with what to do, and `RetryInfo` when waiting helps. An object of
+//! another tenant and one that does not exist give the same bytes.
+//!
+//! What this never does: show the inside of a failure. Internal causes go to the log with the request id.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use hanse_proto::{ERROR_DOMAIN, LEADER_TRAILER};
+use hanse_state::rejection::Rejection;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Where a caller finds the meaning of every reason.
+const HELP: &str = "docs/errors.md";
+
+/// Longest text of a message or an advice; a name in it may come from a hostile caller.
+const TEXT_MAX: usize = 600;
+
+/// A call that failed. One pointer wide, so that every `Result` of the handlers stays small.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{}: {}", .0.reason, .0.message)]
+pub struct ApiError(Box<Fault>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fault {
+    code: Code,
+    reason: &'static str,
+    message: String,
+    field: Option<String>,
+    advice: String,
+    retry: Option<Duration>,
+    leader: Option<String>,
+    request_id: Option<String>,
+}
+
+impl ApiError {
+    fn new(code: Code, reason: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self(Box::new(Fault {
+            code,
+            reason,
+            message: cut(message.into()),
+            field: None,
+            advice: cut(advice.into()),
+            retry: None,
+            leader: None,
+            request_id: None,
+        }))
+    }
+
+    fn with_retry(mut self, after: Duration) -> Self {
+        self.0.retry = Some(after);
+        self
+    }
+
+    fn with_leader(mut self, leader: Option<String>) -> Self {
+        self.0.leader = leader.filter(|leader| !leader.is_empty());
+        self
+    }
+
+    fn with_field(mut self, field: &str) -> Self {
+        self.0.field = (!field.is_empty()).then(|| field.to_string());
+        self
+    }
+
+    /// A field of the request has a value that cannot be taken.
+    pub fn invalid(field: &str, why: &str, advice: &str) -> Self {
+        Self::new(Code::InvalidArgument, "INVALID_FIELD", format!("{field}: {why}"), advice).with_field(field)
+    }
+
+    /// The object is not there, or the caller may not know that it is.
+    pub fn not_found(field: &str, name: &str) -> Self {
+        // The same words, reason and advice as the state's own refusal, so that the two cannot be told apart.
+        Rejection::NotFound { field: field.into(), what: name.into() }.into()
+    }
+
+    /// No session, or one that is over.
+    pub fn unauthenticated(reason: &'static str, message: &str) -> Self {
+        Self::new(Code::Unauthenticated, reason, message, "log in (`hanse login`) and send the token as a bearer token")
+    }
+
+    /// The caller's role does not allow this.
+    pub fn denied(message: &str, advice: &str) -> Self {
+        Self::new(Code::PermissionDenied, "PERMISSION_DENIED", message, advice)
+    }
+
+    /// A limit of this replica is reached; nothing happened.
+    pub fn exhausted(reason: &'static str, message: &str, retry_s: u64) -> Self {
+        let advice = format!("try again in {retry_s} s");
+        Self::new(Code::ResourceExhausted, reason, message, advice).with_retry(Duration::from_secs(retry_s))
+    }
+
+    /// There is a state in which this would work, and it is not the present one.
+    pub fn precondition(reason: &'static str, message: &str, advice: &str) -> Self {
+        Self::new(Code::FailedPrecondition, reason, message, advice)
+    }
+
+    /// This replica cannot answer at this moment and another may; the call had no effect.
+    pub fn not_leader(leader: Option<String>) -> Self {
+        let (reason, message) = match &leader {
+            Some(_) => ("NOT_LEADER", "another replica leads at this moment"),
+            None => ("NO_LEADER", "no replica leads at this moment: an election is under way or a majority is missing"),
+        };
+        let this = Self::new(Code::Unavailable, reason, message, "try again with the same request id");
+        this.with_leader(leader).with_retry(Duration::from_millis(300))
+    }
+
+    /// The leader could not be connected to; nothing happened.
+    pub fn leader_unreachable(leader: String) -> Self {
+        let message = format!("the leader at {leader} cannot be reached from this replica");
+        let this = Self::new(Code::Unavailable, "LEADER_UNREACHABLE", message, "try again with the same request id");
+        this.with_leader(Some(leader)).with_retry(Duration::from_millis(500))
+    }
+
+    /// This replica has stopped taking calls.
+    pub fn stopping() -> Self {
+        Self::new(Code::Unavailable, "STOPPING", "this replica is stopping", "connect to another replica")
+    }
+
+    /// The write was proposed and its answer did not come in time: it may still happen, or have happened.
+    pub fn outcome_unknown() -> Self {
+        let message = "the request was proposed and no answer came in time: it may or may not have happened";
+        let advice = "ask again with the same request id: it is never done twice";
+        Self::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", message, advice)
+    }
+
+    /// A node or its host could not answer; nothing on the platform changed.
+    pub fn node_unavailable(node: &str, why: &str) -> Self {
+        let message = format!("{node}: {why}");
+        let advice = "look at the node's state and log; another try may reach another node";
+        Self::new(Code::Unavailable, "NODE_UNAVAILABLE", message, advice).with_retry(Duration::from_secs(1))
+    }
+
+    /// The ledger answered with a refusal in its own words.
+    pub fn ledger_refused(why: &str) -> Self {
+        let advice = "read the ledger's words; nothing was retried";
+        Self::new(Code::FailedPrecondition, "LEDGER_REFUSED", why, advice)
+    }
+
+    /// The ledger has no such block, transaction or account.
+    pub fn not_on_ledger(what: &str) -> Self {
+        let message = format!("{what} is not on this chain");
+        Self::new(Code::NotFound, "NOT_ON_LEDGER", message, "check the hash or height; a new transaction takes a block")
+    }
+
+    /// The ledger cannot do this at all.
+    pub fn unsupported(what: &str) -> Self {
+        let message = format!("this ledger cannot {what}");
+        Self::new(Code::Unimplemented, "UNSUPPORTED_BY_LEDGER", message, "use another template")
+    }
+
+    /// A fault of ours. The cause is logged, the caller sees only which part failed.
+    pub fn internal(part: &str, cause: impl Display) -> Self {
+        tracing::error!(part, %cause, "internal failure");
+        let message = format!("{part} failed; the cause is in this replica's log");
+        Self::new(Code::Internal, "INTERNAL", message, "ask the platform's operator to look at the log")
+    }
+
+    /// Adds the request's id to what the caller sees.
+    #[must_use]
+    pub fn with_request(mut self, id: &str) -> Self {
+        if self.0.request_id.is_none() && !id.is_empty() {
+            self.0.request_id = Some(id.chars().take(64).collect());
+        }
+        self
+    }
+
+    /// The field to blame.
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// The machine-readable reason.
+    pub fn reason(&self) -> &'static str {
+        self.0.reason
+    }
+
+    /// The gRPC code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        let this = Self::new(code_of(&rejection), rejection.reason(), rejection.message(), rejection.advice());
+        this.with_field(rejection.field())
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let error = *error.0;
+        let mut metadata = HashMap::new();
+        for (key, value) in [("field", &error.field), ("request_id", &error.request_id), ("leader", &error.leader)] {
+            if let Some(value) = value {
+                metadata.insert(key.to_string(), value.clone());
+            }
+        }
+        if !error.advice.is_empty() {
+            metadata.insert("advice".to_string(), error.advice.clone());
+        }
+        let mut details = ErrorDetails::with_error_info(error.reason, ERROR_DOMAIN, metadata);
+        if let (Code::InvalidArgument, Some(field)) = (error.code, &error.field) {
+            details.add_bad_request_violation(field.clone(), error.message.clone());
+        }
+        if !error.advice.is_empty() {
+            details.add_help_link(error.advice.clone(), HELP);
+        }
+        if let Some(retry) = error.retry {
+            details.set_retry_info(Some(retry));
+        }
+        let mut status = Status::with_error_details(error.code, error.message, details);
+        if let Some(leader) = error.leader.and_then(|leader| MetadataValue::try_from(leader).ok()) {
+            status.metadata_mut().insert(LEADER_TRAILER, leader);
+        }
+        status
+    }
+}
+
+/// Where each refusal of the state belongs among the codes of gRPC (AIP-193).
+fn code_of(rejection: &Rejection) -> Code {
+    match rejection {
+        Rejection::NotFound { .. } => Code::NotFound,
+        Rejection::AlreadyExists { .. } => Code::AlreadyExists,
+        Rejection::PermissionDenied { .. } | Rejection::NotAMember { .. } | Rejection::WrongKey { .. } => {
+            Code::PermissionDenied
+        }
+        Rejection::InvalidName { .. }
+        | Rejection::InvalidValue { .. }
+        | Rejection::ParameterOutOfRange { .. }
+        | Rejection::UnknownParameter { .. }
+        | Rejection::RequestIdReused { .. } => Code::InvalidArgument,
+        Rejection::QuotaExceeded { .. } => Code::ResourceExhausted,
+        Rejection::AccountUnusable { .. }
+        | Rejection::AlreadyVoted { .. }
+        | Rejection::DeadlinePassed { .. }
+        | Rejection::ArtifactMismatch { .. }
+        | Rejection::TooFewHosts { .. }
+        | Rejection::HostKeyChanged { .. }
+        | Rejection::WrongState { .. }
+        | Rejection::StaleGeneration { .. }
+        | Rejection::ConflictingFact { .. }
+        | Rejection::RestartBudgetSpent { .. }
+        | Rejection::RequestTooOld { .. } => Code::FailedPrecondition,
+    }
+}
+
+fn cut(text: String) -> String {
+    if text.len() <= TEXT_MAX { text } else { text.chars().take(TEXT_MAX / 4).chain(['…']).collect() }
+}

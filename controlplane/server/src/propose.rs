@@ -1,0 +1,79 @@
+//! Orders on their way to the log: stamped once, proposed, and the answer told apart from "unknown".
+
+use hanse_raft::ProposeError;
+use hanse_state::ids::RequestId;
+use hanse_state::{Actor, Applied, Command, Outcome, Request, State};
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::error::ApiError;
+
+/// What became of an order.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// What the state answered.
+    pub outcome: Outcome,
+    /// Entry that did it; of a replay, the first one. 0 if it was only checked.
+    pub revision: u64,
+    /// The state with the order carried out.
+    pub state: State,
+}
+
+/// An order as a handler gives it.
+pub struct Order {
+    /// The client's request id.
+    pub id: RequestId,
+    /// Who orders.
+    pub actor: Actor,
+    /// From which address.
+    pub source: String,
+    /// What.
+    pub command: Command,
+}
+
+/// Proposes `order` and waits until it is durable on a majority and applied here.
+///
+/// # Errors
+/// The state's rejection; not leader; outcome unknown if no answer came in time.
+pub async fn propose(context: &Context, order: Order) -> Result<Done, ApiError> {
+    let Order { id, actor, source, command } = order;
+    let request = Request::new(id, actor, source, context.now(), command);
+    let sent = context.replica().propose(request);
+    let applied: Applied = match tokio::time::timeout(context.limits().propose, sent).await {
+        Ok(Ok(applied)) => applied,
+        Ok(Err(error)) => return Err(refused(context, error)),
+        Err(_) => return Err(ApiError::outcome_unknown()),
+    };
+    let outcome = applied.outcome?;
+    Ok(Done { outcome, revision: applied.revision, state: context.replica().local() })
+}
+
+/// Runs `order` over `state` without proposing it: the same checks, no change. The answer's revision is 0.
+///
+/// # Errors
+/// The rejection that the real order would get now.
+pub fn validate(context: &Context, mut state: State, order: Order) -> Result<Done, ApiError> {
+    let Order { id, actor, source, command } = order;
+    let request = Request::new(id, actor, source, context.now(), command);
+    let index = state.revision.saturating_add(1);
+    let outcome = hanse_state::apply(&mut state, index, &request).outcome?;
+    Ok(Done { outcome, revision: 0, state })
+}
+
+/// An id for an order of the platform itself, which is never asked for again.
+pub fn system_id() -> Result<RequestId, ApiError> {
+    Ok(RequestId::new(Uuid::now_v7())?)
+}
+
+fn refused(context: &Context, error: ProposeError) -> ApiError {
+    match error {
+        ProposeError::NotLeader { leader } => context.not_leader(leader),
+        ProposeError::Unavailable(_) => ApiError::not_leader(None),
+        ProposeError::TooLarge { bytes, limit } => {
+            let why = format!("has {bytes} bytes, at most {limit} fit");
+            ApiError::invalid("request", &why, "send less")
+        }
+        ProposeError::OutcomeUnknown(_) => ApiError::outcome_unknown(),
+        ProposeError::Stopped => ApiError::stopping(),
+    }
+}
