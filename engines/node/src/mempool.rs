@@ -249,3 +249,103 @@ fn check_gas(tx: &Tx, rules: &ChainRules) -> Result<(), AdmitError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::genesis::{Genesis, GenesisAccount};
+    use crate::store::Store;
+    use alloy_consensus::{SignableTransaction, TxEip1559};
+    use alloy_primitives::Signature;
+
+    const GAS: u64 = 30_000;
+
+    /// A transaction whose sender is whoever the signature happens to give.
+    fn tx(nonce: u64, fee: u128, edit: impl FnOnce(&mut TxEip1559)) -> Tx {
+        let mut tx = TxEip1559 {
+            chain_id: 7,
+            nonce,
+            gas_limit: GAS,
+            to: Address::ZERO.into(),
+            max_fee_per_gas: fee,
+            max_priority_fee_per_gas: fee,
+            ..Default::default()
+        };
+        edit(&mut tx);
+        // s = 1 and r = the generator's x: a signature that recovers to some key for any message.
+        let r = U256::from_be_slice(
+            &hex::decode("79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798").unwrap(),
+        );
+        tx.into_signed(Signature::new(r, U256::from(1), false)).into()
+    }
+
+    struct World {
+        _folder: tempfile::TempDir,
+        store: Store,
+        rules: ChainRules,
+        pool: Mempool,
+    }
+
+    /// A store in which the senders of `funded` have a balance.
+    fn world(funded: &[&Tx], limits: MempoolConfig) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("db")).unwrap();
+        let mut genesis = Genesis::from_json(include_str!("../tests/frozen/genesis_v1.json")).unwrap();
+        genesis.alloc.clear();
+        for tx in funded {
+            let account = GenesisAccount { balance: U256::from(1_000_000_000u64), ..Default::default() };
+            genesis.alloc.insert(tx.recover_signer().unwrap(), account);
+        }
+        let (block, diff) = crate::exec::genesis_block(&genesis).unwrap();
+        store.commit(&block, &[], &[], &diff).unwrap();
+        let rules = ChainRules { chain_id: 7, block_gas_limit: 1_000_000, proposers: BTreeSet::new() };
+        World { _folder: folder, store, rules, pool: Mempool::new(limits) }
+    }
+
+    impl World {
+        fn admit(&self, tx: &Tx) -> Result<B256, String> {
+            let snapshot = self.store.snapshot().unwrap();
+            self.pool.admit(tx.clone(), &snapshot, &self.rules).map_err(|e| e.to_string())
+        }
+    }
+
+    #[test]
+    fn each_rule_refuses_with_its_own_words() {
+        let poor = tx(0, 0, |t| t.value = U256::from(1));
+        let good = tx(0, 0, |_| {});
+        let world = world(&[&good], MempoolConfig::default());
+        let cases = [
+            (poor, "insufficient funds"),
+            (tx(0, 0, |t| t.chain_id = 8), "for chain 8"),
+            (tx(0, 0, |t| t.gas_limit = 20_000), "intrinsic gas too low: have 20000, want 21000"),
+            (tx(0, 0, |t| t.gas_limit = 2_000_000), "exceeds block gas limit"),
+            (tx(0, 1, |t| t.max_priority_fee_per_gas = 2), "max priority fee"),
+            (tx(300, 0, |_| {}), "nonce too high"),
+            (tx(0, 0, |t| t.input = vec![0; 200_000].into()), "oversized data"),
+        ];
+        for (tx, expected) in cases {
+            let refused = world.admit(&tx).unwrap_err();
+            assert!(refused.contains(expected), "{refused} / {expected}");
+        }
+        world.admit(&good).unwrap();
+        assert_eq!(world.admit(&good).unwrap_err(), "already known");
+    }
+
+    #[test]
+    fn the_pool_is_bounded_and_prefers_higher_tips() {
+        // Different contents recover to different senders, so each is its own sender's first.
+        let all: Vec<_> = (0..4u128).map(|fee| tx(0, fee * 10, |_| {})).collect();
+        let limits = MempoolConfig { transactions_max: 3, ..Default::default() };
+        let world = world(&all.iter().collect::<Vec<_>>(), limits);
+        for tx in &all[..3] {
+            world.admit(tx).unwrap();
+        }
+        assert_eq!(world.admit(&all[3]).unwrap_err(), "txpool is full");
+        let snapshot = world.store.snapshot().unwrap();
+        let ready = world.pool.ready(&snapshot, 10).unwrap();
+        let fees: Vec<_> = ready.iter().map(|(tx, _)| tx.max_fee_per_gas()).collect();
+        assert_eq!(fees, [20, 10, 0]);
+        assert_eq!(world.pool.ready(&snapshot, 2).unwrap().len(), 2);
+    }
+}

@@ -1,7 +1,7 @@
 //! A running node: opens what is on disk, starts its parts, stops them in order.
 //!
 //! Parts: the consensus thread, one sending task a peer, the accepting task, the JSON-RPC server.
-//! They share [`Shared`] and stop by one token; the consensus thread ends by an event. If
+//! They share `Shared` and stop by one token; the consensus thread ends by an event. If
 //! consensus fails, the node ends with its error rather than serve an old state.
 
 use std::path::Path;

@@ -52,6 +52,17 @@ fn another_genesis_for_the_same_data_and_a_second_node_on_it_are_refused() {
     assert!(line.contains("is another node running on this home?"), "{line}");
     assert!(node.terminate(), "{}", node.log());
 
+    // A whole record that is no header: not a torn tail, so it is not guessed at.
+    let log = node.home.join("data/consensus.wal");
+    let kept = std::fs::read(&log).unwrap();
+    let mut strange = 3u32.to_be_bytes().to_vec();
+    strange.extend_from_slice(&crc32fast::hash(b"abc").to_be_bytes());
+    strange.extend_from_slice(b"abc");
+    std::fs::write(&log, strange).unwrap();
+    let line = refused(node);
+    assert!(line.contains("the consensus log is damaged or of another version"), "{line}");
+    std::fs::write(&log, kept).unwrap();
+
     let mut other = genesis;
     other.block_gas_limit += 1;
     let text = serde_json::to_string(&other).unwrap();
