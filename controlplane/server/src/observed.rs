@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hanse_planner::NodeSeen;
+use hanse_planner::{HealthView, InstanceView};
+use hanse_state::Millis;
 use hanse_state::ids::NodeKey;
 
 /// What a node last said of itself.
@@ -31,7 +32,7 @@ pub struct NodeView {
 /// One node's last looks.
 #[derive(Clone, Debug, Default)]
 struct Look {
-    seen: Option<NodeSeen>,
+    instance: Option<InstanceView>,
     view: Option<NodeView>,
 }
 
@@ -47,14 +48,24 @@ impl Observed {
         self.reader().get(node).and_then(|look| look.view.clone())
     }
 
-    /// Returns the last look at the process of `node`.
-    pub fn seen(&self, node: &NodeKey) -> Option<NodeSeen> {
-        self.reader().get(node).and_then(|look| look.seen.clone())
+    /// Returns everything in the form that planners take.
+    pub fn for_planning(&self) -> hanse_planner::Observed {
+        let nodes = self.reader();
+        let views = nodes.iter().map(|(key, look)| {
+            let health = look.view.as_ref().map(|view| HealthView {
+                height: view.height,
+                peers: view.peers.into(),
+                syncing: view.syncing,
+                at: Millis(view.at_ms),
+            });
+            (key.clone(), hanse_planner::NodeView { instance: look.instance.clone(), health })
+        });
+        hanse_planner::Observed { nodes: views.collect() }
     }
 
     /// Keeps a look at the process of `node`.
-    pub fn saw(&self, node: &NodeKey, seen: NodeSeen) {
-        self.writer().entry(node.clone()).or_default().seen = Some(seen);
+    pub fn saw(&self, node: &NodeKey, instance: InstanceView) {
+        self.writer().entry(node.clone()).or_default().instance = Some(instance);
     }
 
     /// Keeps what `node` said of itself.
@@ -62,11 +73,9 @@ impl Observed {
         self.writer().entry(node.clone()).or_default().view = Some(view);
     }
 
-    /// Forgets the process of `node` after it was asked to change: it must be looked at again.
+    /// Forgets `node`, which is asked to change: it must be looked at again.
     pub fn forget(&self, node: &NodeKey) {
-        if let Some(look) = self.writer().get_mut(node) {
-            look.seen = None;
-        }
+        self.writer().remove(node);
     }
 
     /// Forgets everything; a replica that stops being the leader does so.

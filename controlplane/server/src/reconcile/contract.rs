@@ -2,29 +2,36 @@
 //! make sending it twice harmless.
 
 use hanse_engines_core::EngineError;
-use hanse_planner::ContractAct;
 use hanse_state::contract::{Contract, ContractFact, RecordContractFact};
 use hanse_state::ids::{ContractKey, NodeKey};
 use hanse_state::{Command, State};
 
 use super::World;
-use super::node::{Site, Trouble};
+use super::act::Trouble;
+use super::node::Site;
 
-/// Carries out what the planner said about contract `key`.
-pub(super) async fn carry_out(
-    world: &World,
-    state: &State,
-    key: &ContractKey,
-    act: ContractAct,
-) -> Result<(), Trouble> {
+/// Hands the transaction of contract `key` to a node of its chain.
+pub(super) async fn send_contract(world: &World, state: &State, key: &ContractKey) -> Result<(), Trouble> {
+    let (contract, site) = reach(world, state, key).await?;
+    let fact = send(&site, contract).await?;
+    report(world, key, fact).await
+}
+
+/// Looks for the transaction of contract `key` in a block.
+pub(super) async fn look_contract(world: &World, state: &State, key: &ContractKey) -> Result<(), Trouble> {
+    let (contract, site) = reach(world, state, key).await?;
+    let fact = look(&site, contract).await?;
+    report(world, key, fact).await
+}
+
+async fn reach<'a>(world: &World, state: &'a State, key: &ContractKey) -> Result<(&'a Contract, Site), Trouble> {
     let contract = state.contracts.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
     let node = best_node(world, state, contract)
         .ok_or_else(|| Trouble::Stale(format!("{key}: no node of its chain answers; waiting")))?;
-    let site = Site::reach(world, state, &node).await?;
-    let fact = match act {
-        ContractAct::Send => send(&site, contract).await?,
-        ContractAct::Look => look(&site, contract).await?,
-    };
+    Ok((contract, Site::reach(world, state, &node).await?))
+}
+
+async fn report(world: &World, key: &ContractKey, fact: ContractFact) -> Result<(), Trouble> {
     world.order(Command::RecordContractFact(RecordContractFact { contract: key.clone(), fact })).await?;
     Ok(())
 }
@@ -37,7 +44,9 @@ async fn send(site: &Site, contract: &Contract) -> Result<ContractFact, Trouble>
         Err(EngineError::Invalid { field, reason }) => {
             Ok(ContractFact::Failed { reason: format!("{field}: {reason}") })
         }
-        Err(error @ (EngineError::Host(_) | EngineError::NotFound(_) | EngineError::Unsupported(_))) => Err(error.into()),
+        Err(error @ (EngineError::Host(_) | EngineError::NotFound(_) | EngineError::Unsupported(_))) => {
+            Err(error.into())
+        }
     }
 }
 
@@ -51,7 +60,9 @@ async fn look(site: &Site, contract: &Contract) -> Result<ContractFact, Trouble>
     };
     match (transaction.block, transaction.success, transaction.contract) {
         (Some(block), Some(true), Some(address)) => Ok(ContractFact::Deployed { address, block }),
-        (Some(_), Some(true), None) => Ok(ContractFact::Failed { reason: "the transaction creates no contract".into() }),
+        (Some(_), Some(true), None) => {
+            Ok(ContractFact::Failed { reason: "the transaction creates no contract".into() })
+        }
         (Some(_), Some(false), _) => Ok(ContractFact::Failed { reason: "the chain reverted the deployment".into() }),
         (None, ..) | (Some(_), None, _) => Err(Trouble::Stale("its transaction waits for a block".into())),
     }

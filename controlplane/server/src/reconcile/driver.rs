@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::World;
-use super::node::Trouble;
+use super::act::Trouble;
 
 /// Pause between two rounds of planning.
 const ROUND: Duration = Duration::from_millis(100);
@@ -19,7 +19,7 @@ const ROUND: Duration = Duration::from_millis(100);
 const ACTS_MAX: usize = 32;
 /// First and longest pause before something that failed is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(30);
+const RETRY_MAX: Duration = Duration::from_secs(8);
 
 /// What runs, and what may be tried again only later, by the name of the thing acted on.
 #[derive(Clone, Default)]
@@ -117,30 +117,19 @@ async fn lead(world: &World) {
     }
 }
 
+/// Plans everything once; what is due is started, what is busy or resting is left for a later round.
 fn plan_round(world: &World, state: &State, desk: &Desk, acts: &mut JoinSet<()>) {
     let now = (world.clock)();
-    for key in state.nodes.keys() {
-        let seen = world.observed.seen(key);
-        if let Step::Do(step) = plan_node(state, key, seen.as_ref(), now) {
-            let (world, state, key) = (world.clone(), state.clone(), key.clone());
-            start(desk, acts, name::node(&key), async move { super::node::carry_out(&world, &state, &key, step).await });
+    let observed = world.observed.for_planning();
+    let nodes = state.nodes.keys().map(|key| (name::node(key), plan_node(state, key, &observed, now)));
+    let chains = state.chains.keys().map(|key| (name::chain(key), plan_chain(state, key, &observed, now)));
+    let contracts = state.contracts.keys().map(|key| (name::contract(key), plan_contract(state, key, &observed, now)));
+    for (name, step) in nodes.chain(chains).chain(contracts) {
+        if let Step::Do(act) = step {
+            let (world, state) = (world.clone(), state.clone());
+            start(desk, acts, name, async move { super::act::carry_out(&world, &state, act).await });
         }
     }
-    for key in state.chains.keys() {
-        if let Step::Do(act) = plan_chain(state, key) {
-            let (world, state, key) = (world.clone(), state.clone(), key.clone());
-            start(desk, acts, name::chain(&key), async move { super::node::chain(&world, &state, &key, act).await });
-        }
-    }
-    for key in state.contracts.keys() {
-        if let Step::Do(act) = plan_contract(state, key) {
-            let (world, state, key) = (world.clone(), state.clone(), key.clone());
-            start(desk, acts, name::contract(&key), async move {
-                super::contract::carry_out(&world, &state, &key, act).await
-            });
-        }
-    }
-    super::look::plan(world, state, |name, act| start(desk, acts, name, act));
     super::host::plan(world, state, |name, act| start(desk, acts, name, act));
 }
 

@@ -9,7 +9,8 @@ use hanse_state::ids::HostId;
 use hanse_state::{Command, State, name};
 
 use super::World;
-use super::node::{Trouble, suspect};
+use super::act::Trouble;
+use super::node::suspect;
 
 /// Facts older than this are looked at again.
 const FACTS_AGE_MAX_MS: u64 = 10 * 60 * 1_000;

@@ -1,94 +1,73 @@
 //! Looking at running nodes: the process on its host, and what the node says of itself. Heartbeats stay in the leader's
 //! memory; only a change of health becomes an entry, through the planner.
 
-use std::future::Future;
-
-use hanse_adapters_core::RunState;
-use hanse_planner::{Ill, NodeSeen, RunSeen};
-use hanse_state::chain::node::NodeState;
+use hanse_adapters_core::{InstanceStatus, RunState};
+use hanse_engines_core::EngineError;
+use hanse_planner::{InstanceView, Run};
+use hanse_state::State;
 use hanse_state::ids::NodeKey;
-use hanse_state::{State, name};
 
 use super::World;
-use super::node::{Site, Trouble, exit_words};
+use super::act::Trouble;
+use super::node::Site;
 use crate::observed::NodeView;
 
-/// Plans a look at every node whose last one is older than the health period.
-pub(super) fn plan<F>(world: &World, state: &State, mut start: F)
-where
-    F: FnMut(String, std::pin::Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>),
-{
-    let now = (world.clock)();
-    for (key, node) in &state.nodes {
-        let watched = match node.state {
-            NodeState::Starting | NodeState::Running | NodeState::Restarting => true,
-            NodeState::Requested | NodeState::Preparing | NodeState::Prepared => false,
-            NodeState::Configured | NodeState::Blocked => false,
-        };
-        let due = world.observed.seen(key).is_none_or(|seen| now.since(seen.at) >= world.timing.health_ms);
-        if watched && due {
-            let (world, state, key) = (world.clone(), state.clone(), key.clone());
-            start(format!("look at {}", name::node(&key)), Box::pin(async move { look(&world, &state, &key).await }));
-        }
+/// Looks at node `key` and keeps what was seen; a silent node is an error, so that it is asked again after a pause.
+pub(super) async fn look(world: &World, state: &State, key: &NodeKey) -> Result<(), Trouble> {
+    let result = look_at(world, state, key).await;
+    if let Err(Trouble::Engine(EngineError::Host(error))) = &result {
+        // The host may be silent while the node lives: nothing is judged from that but the silence.
+        let known = world.observed.for_planning().nodes.get(key).and_then(|view| view.instance.clone());
+        let generation = known.map_or(0, |instance| instance.generation);
+        world.observed.saw(key, InstanceView { generation, run: Run::Unreachable { reason: error.to_string() } });
     }
+    result
 }
 
-async fn look(world: &World, state: &State, key: &NodeKey) -> Result<(), Trouble> {
-    let seen = match Site::reach(world, state, key).await {
-        Ok(site) => look_at(world, &site, key).await,
-        Err(Trouble::Engine(error)) => unreachable(world, key, &error.to_string()),
-        Err(trouble @ (Trouble::Order(_) | Trouble::Stale(_))) => return Err(trouble),
+async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trouble> {
+    let site = Site::reach(world, state, key).await?;
+    let Some(status) = site.adapter.look(&site.plan.key).await? else {
+        world.observed.saw(key, InstanceView { generation: 0, run: Run::Missing });
+        return Ok(());
     };
-    world.observed.saw(key, seen);
+    world.observed.saw(key, view(&status));
+    let RunState::Running { pid, .. } = status.run else { return Ok(()) };
+    let health = match site.engine.health(site.adapter.as_ref(), &site.plan).await {
+        Ok(health) => health,
+        Err(error) => return Err(Trouble::Stale(format!("its process runs and does not answer: {error}"))),
+    };
+    world.observed.heard(key, NodeView {
+        height: health.height,
+        block_hash: health.block_hash,
+        block_time_ms: health.block_time_ms,
+        peers: health.peers,
+        syncing: health.syncing,
+        pid,
+        at_ms: (world.clock)().0,
+    });
     Ok(())
 }
 
-async fn look_at(world: &World, site: &Site, key: &NodeKey) -> NodeSeen {
-    let at = (world.clock)();
-    let status = match site.adapter.look(&site.plan.key).await {
-        Ok(Some(status)) => status,
-        Ok(None) => return NodeSeen { generation: 0, run: RunSeen::Absent, ill: None, at },
-        Err(error) => return unreachable(world, key, &error.to_string()),
-    };
-    let run = run_seen(&status.run);
-    let RunState::Running { pid, .. } = status.run else {
-        return NodeSeen { generation: status.generation, run, ill: None, at };
-    };
-    let ill = match site.engine.health(site.adapter.as_ref(), &site.plan).await {
-        Ok(health) => {
-            world.observed.heard(key, NodeView {
-                height: health.height,
-                block_hash: health.block_hash,
-                block_time_ms: health.block_time_ms,
-                peers: health.peers,
-                syncing: health.syncing,
-                pid,
-                at_ms: at.0,
-            });
-            health.syncing.then(|| ill_since(world, key, "is catching up with its peers"))
+/// The planner's view of what a host said of a process.
+pub(super) fn view(status: &InstanceStatus) -> InstanceView {
+    let run = match &status.run {
+        RunState::Prepared => Run::Prepared,
+        RunState::Running { .. } => Run::Running,
+        RunState::Exited { code, signal, last_log } => {
+            let words = match signal {
+                Some(signal) => format!("signal {signal}; last words: {}", last_log.trim()),
+                None => last_log.trim().to_string(),
+            };
+            Run::Exited { code: *code, reason: cut(&words) }
         }
-        Err(error) => Some(ill_since(world, key, &error.to_string())),
     };
-    NodeSeen { generation: status.generation, run, ill, at }
+    InstanceView { generation: status.generation, run }
 }
 
-fn unreachable(world: &World, key: &NodeKey, reason: &str) -> NodeSeen {
-    let ill = Some(ill_since(world, key, reason));
-    let generation = world.observed.seen(key).map_or(0, |seen| seen.generation);
-    NodeSeen { generation, run: RunSeen::Unreachable { reason: reason.into() }, ill, at: (world.clock)() }
-}
+/// Longest part of a process's last words that goes into a reason.
+const WORDS_MAX: usize = 300;
 
-/// An illness keeps its beginning over many looks.
-fn ill_since(world: &World, key: &NodeKey, reason: &str) -> Ill {
-    let since = world.observed.seen(key).and_then(|seen| seen.ill).map_or_else(world.clock, |ill| ill.since);
-    Ill { since, reason: reason.into() }
-}
-
-/// The planner's view of a process.
-pub(super) fn run_seen(run: &RunState) -> RunSeen {
-    match run {
-        RunState::Prepared => RunSeen::Absent,
-        RunState::Running { .. } => RunSeen::Running,
-        RunState::Exited { .. } => RunSeen::Exited { reason: exit_words(run) },
-    }
+fn cut(text: &str) -> String {
+    let skip = text.chars().count().saturating_sub(WORDS_MAX);
+    text.chars().skip(skip).collect()
 }

@@ -7,6 +7,7 @@
 //! Reconcilers take no input but the state and what they look at; a wake-up carries no reason. What they keep in memory
 //! (who is busy, when to try again, heights) may be lost at any moment without harm.
 
+mod act;
 pub mod connect;
 mod contract;
 mod driver;

@@ -2,50 +2,23 @@
 
 use std::sync::Arc;
 
-use hanse_adapters_core::{Adapter, AdapterError, InstanceKey, RunState};
+use hanse_adapters_core::{Adapter, AdapterError, InstanceKey};
 use hanse_engines_core::{ChainPlan, Engine, EngineError, NodePlan, Peer};
-use hanse_planner::{ChainAct, NodeSeen, NodeStep, RunSeen};
+use hanse_planner::Run;
 use hanse_state::chain::node::{Node, NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact, RestartNode};
 use hanse_state::chain::template::Template;
 use hanse_state::chain::{Chain, RecordGenesis};
-use hanse_state::host::{Host, RecordHostKeyChanged, Reach};
+use hanse_state::host::{Host, Reach, RecordHostKeyChanged};
 use hanse_state::ids::{ChainKey, NodeKey};
 use hanse_state::{Blob, Command, State};
 
 use super::World;
-use super::order::OrderError;
-
-/// Why an act had no effect this time; it is planned again after a pause.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Trouble {
-    /// The log did not take it.
-    #[error("{0}")]
-    Order(#[from] OrderError),
-    /// The host or the ledger.
-    #[error("{0}")]
-    Engine(#[source] EngineError),
-    /// The state lacks something that the plan needs; the next round plans from a newer one.
-    #[error("{0}")]
-    Stale(String),
-}
-
-impl From<EngineError> for Trouble {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
-    }
-}
-
-impl From<AdapterError> for Trouble {
-    fn from(error: AdapterError) -> Self {
-        Self::Engine(EngineError::Host(error))
-    }
-}
+use super::act::Trouble;
 
 /// A node with everything that acting on it needs.
 pub(super) struct Site {
     pub(super) node: Node,
     pub(super) chain: Chain,
-    pub(super) host: Host,
     pub(super) plan: NodePlan,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) adapter: Arc<dyn Adapter>,
@@ -61,7 +34,7 @@ impl Site {
         let engine = engine_of(world, &chain)?;
         let plan = node_plan(state, &node, &host).ok_or_else(|| stale("cannot be named on a host"))?;
         let adapter = world.hosts.connect(&host).await?;
-        Ok(Self { node, chain, host, plan, engine, adapter })
+        Ok(Self { node, chain, plan, engine, adapter })
     }
 }
 
@@ -70,7 +43,10 @@ pub(super) fn engine_of(world: &World, chain: &Chain) -> Result<Arc<dyn Engine>,
     let template = Template::find(&chain.spec.template, chain.spec.template_version)
         .map_err(|rejection| Trouble::Stale(rejection.message()))?;
     world.engines.get(template.engine).cloned().ok_or_else(|| {
-        Trouble::Stale(format!("this replica has no engine `{}`; run the same version on every replica", template.engine))
+        Trouble::Stale(format!(
+            "this replica has no engine `{}`; run the same version on every replica",
+            template.engine
+        ))
     })
 }
 
@@ -86,25 +62,27 @@ fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodePlan> {
     })
 }
 
-/// Carries out what the planner said about node `key`.
-pub(super) async fn carry_out(world: &World, state: &State, key: &NodeKey, step: NodeStep) -> Result<(), Trouble> {
+/// Touches the host of node `key`: first the intent, which only a leader can commit, then the act, then the fact.
+pub(super) async fn act(
+    world: &World,
+    state: &State,
+    key: &NodeKey,
+    generation: u64,
+    act: NodeAct,
+) -> Result<(), Trouble> {
     let node = state.nodes.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
-    let generation = node.generation;
-    match step {
-        NodeStep::Report(fact) => report(world, key, generation, fact).await,
-        NodeStep::Restart { reason } => {
-            world.order(Command::RestartNode(RestartNode { node: key.clone(), generation, reason })).await?;
-            world.observed.forget(key);
-            Ok(())
-        }
-        NodeStep::Act(act) => {
-            world.order(Command::RecordIntent(RecordIntent { node: key.clone(), generation, act })).await?;
-            match attempt(world, state, key, act).await {
-                Ok(()) => Ok(()),
-                Err(trouble) => Err(explain(world, state, node, trouble).await),
-            }
-        }
+    world.order(Command::RecordIntent(RecordIntent { node: key.clone(), generation, act })).await?;
+    match attempt(world, state, key, act).await {
+        Ok(()) => Ok(()),
+        Err(trouble) => Err(explain(world, state, node, trouble).await),
     }
+}
+
+/// Wishes a new generation of node `key`.
+pub(super) async fn restart(world: &World, key: &NodeKey, generation: u64, reason: String) -> Result<(), Trouble> {
+    world.order(Command::RestartNode(RestartNode { node: key.clone(), generation, reason })).await?;
+    world.observed.forget(key);
+    Ok(())
 }
 
 async fn attempt(world: &World, state: &State, key: &NodeKey, act: NodeAct) -> Result<(), Trouble> {
@@ -124,14 +102,10 @@ async fn attempt(world: &World, state: &State, key: &NodeKey, act: NodeAct) -> R
         }
         NodeAct::Start => {
             let status = site.engine.start(adapter, plan).await?;
-            let at = (world.clock)();
-            match super::look::run_seen(&status.run) {
-                RunSeen::Running => report(world, key, generation, NodeFact::Started).await,
-                run @ (RunSeen::Absent | RunSeen::Exited { .. } | RunSeen::Unreachable { .. }) => {
-                    world.observed.saw(key, NodeSeen { generation: status.generation, run, ill: None, at });
-                    Ok(())
-                }
-            }
+            let view = super::look::view(&status);
+            let runs = view.run == Run::Running;
+            world.observed.saw(key, view);
+            if runs { report(world, key, generation, NodeFact::Started).await } else { Ok(()) }
         }
         NodeAct::Stop => Ok(adapter.stop(&plan.key, STOP_GRACE).await?),
     }
@@ -159,7 +133,7 @@ fn public(identity: &NodeIdentity) -> hanse_engines_core::NodeIdentity {
 }
 
 /// Writes down what was seen.
-async fn report(world: &World, key: &NodeKey, generation: u64, fact: NodeFact) -> Result<(), Trouble> {
+pub(super) async fn report(world: &World, key: &NodeKey, generation: u64, fact: NodeFact) -> Result<(), Trouble> {
     world.order(Command::RecordNodeFact(RecordNodeFact { node: key.clone(), generation, fact })).await?;
     Ok(())
 }
@@ -170,7 +144,7 @@ async fn explain(world: &World, state: &State, node: &Node, trouble: Trouble) ->
     let fact = match error {
         EngineError::Host(AdapterError::Denied { .. }) => {
             if let Some(host) = node.host.as_ref().and_then(|id| state.hosts.get(id))
-                && let Err(second) = super::node::suspect(world, host).await
+                && let Err(second) = suspect(world, host).await
             {
                 return second;
             }
@@ -208,8 +182,7 @@ pub(super) async fn suspect(world: &World, host: &Host) -> Result<(), Trouble> {
 }
 
 /// Makes the genesis: the same bytes from the same log, whoever makes them.
-pub(super) async fn chain(world: &World, state: &State, key: &ChainKey, act: ChainAct) -> Result<(), Trouble> {
-    let ChainAct::Genesis = act;
+pub(super) async fn genesis(world: &World, state: &State, key: &ChainKey) -> Result<(), Trouble> {
     let chain = state.chains.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
     let engine = engine_of(world, chain)?;
     let template = Template::find(&chain.spec.template, chain.spec.template_version)
@@ -227,15 +200,4 @@ pub(super) async fn chain(world: &World, state: &State, key: &ChainKey, act: Cha
     let bytes = Blob(engine.genesis(&plan, &identities)?);
     world.order(Command::RecordGenesis(RecordGenesis { chain: key.clone(), bytes })).await?;
     Ok(())
-}
-
-/// Words for how a process ended.
-pub(super) fn exit_words(run: &RunState) -> String {
-    match run {
-        RunState::Exited { code: Some(code), last_log, .. } => format!("exit code {code}: {}", last_log.trim()),
-        RunState::Exited { signal: Some(signal), last_log, .. } => format!("signal {signal}: {}", last_log.trim()),
-        RunState::Exited { last_log, .. } => last_log.trim().to_string(),
-        RunState::Prepared => "was never started".into(),
-        RunState::Running { pid, .. } => format!("runs as process {pid}"),
-    }
 }

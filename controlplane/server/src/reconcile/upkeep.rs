@@ -1,9 +1,7 @@
 //! What time makes due: the cluster's first entry, votes past their deadline, usage, and the comparison of digests.
 
-use hanse_planner::{due_metering, due_proposals};
-use hanse_state::billing::Meter;
+use hanse_planner::{plan_metering, plan_proposals};
 use hanse_state::cluster::{CheckDigest, InitCluster};
-use hanse_state::consortium::proposal::CloseProposal;
 use hanse_state::ids::ClusterId;
 use hanse_state::{Command, State};
 use tracing::{error, info, warn};
@@ -27,11 +25,11 @@ impl Upkeep {
     pub(super) async fn round(&mut self, world: &World, state: &State) {
         let now = (world.clock)();
         self.cluster(world, state).await;
-        for proposal in due_proposals(state, now) {
-            log(world.order(Command::CloseProposal(CloseProposal { proposal })).await);
-        }
-        if let Some(until) = due_metering(state, now, world.timing.meter_ms) {
-            log(world.order(Command::Meter(Meter { until })).await);
+        let due = plan_proposals(state, now).into_iter().chain(plan_metering(state, now, world.timing.meter_ms));
+        for act in due {
+            if let Err(trouble) = super::act::carry_out(world, state, act).await {
+                info!(%trouble, "an upkeep order had no effect; it is due again");
+            }
         }
         if state.revision >= self.digest_checked_at.saturating_add(DIGEST_EVERY) {
             self.digest_checked_at = state.revision;
