@@ -111,12 +111,13 @@ pub fn number(n: u64) -> String {
     out
 }
 
-/// Returns micro units of `currency` as an amount of two decimals, rounded half up: `41,200.00 CNY`.
+/// Returns micro units of `currency` as an exact amount of two to six decimals: `41,200.00 CNY`, `0.125 CNY`.
 pub fn money(micro: i128, currency: &str) -> String {
     let sign = if micro < 0 { "-" } else { "" };
-    let cents = (micro.unsigned_abs() + 5_000) / 10_000;
-    let whole = u64::try_from(cents / 100).unwrap_or(u64::MAX);
-    format!("{sign}{}.{:02} {currency}", number(whole), cents % 100)
+    let whole = u64::try_from(micro.unsigned_abs() / 1_000_000).unwrap_or(u64::MAX);
+    let part = format!("{:06}", micro.unsigned_abs() % 1_000_000);
+    let part = format!("{:0<2}", part.trim_end_matches('0'));
+    format!("{sign}{}.{part} {currency}", number(whole)).trim_end().to_owned()
 }
 
 /// Returns a length of time of `ms` milliseconds in its two largest units at most: `0.4s`, `12s`, `3m05s`, `2h58m`, `12d4h`.
@@ -232,8 +233,9 @@ mod tests {
     #[test]
     fn numbers_ages_and_times() {
         assert_eq!(number(1_204_331), "1,204,331");
-        assert_eq!(money(41_200_004_999, "CNY"), "41,200.00 CNY");
-        assert_eq!(money(-5_000, "CNY"), "-0.01 CNY");
+        assert_eq!(money(41_200_000_000, "CNY"), "41,200.00 CNY");
+        assert_eq!(money(-125_000, "CNY"), "-0.125 CNY");
+        assert_eq!(money(7, ""), "0.000007");
         assert_eq!(span(400), "0.4s");
         assert_eq!(span(185_000), "3m05s");
         assert_eq!(age(7_300_000), "2h");

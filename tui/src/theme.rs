@@ -52,12 +52,14 @@ impl Level {
     pub fn of(word: &str) -> Self {
         match word {
             "RUNNING" | "HEALTHY" | "READY" | "ACTIVE" | "SUCCEEDED" | "DONE" | "PASSED" | "DEPLOYED" | "LEADER"
-            | "FOLLOWER" | "YES" | "OK" | "JOINED" | "OPEN" => Self::Ok,
+            | "FOLLOWER" | "YES" | "OK" | "JOINED" => Self::Ok,
             "REQUESTED" | "PROVISIONING" | "PREPARING" | "PREPARED" | "CONFIGURED" | "STARTING" | "RESTARTING"
-            | "CREATING" | "PENDING" | "SENT" | "CANDIDATE" | "LEARNER" | "INVITED" | "FORMING" | "ENROLLED" => {
+            | "CREATING" | "OPEN" | "SENT" | "CANDIDATE" | "LEARNER" | "INVITED" | "FORMING" | "ENROLLED" => {
                 Self::Working
             }
-            "STOPPED" | "CORDONED" | "EXPIRED" | "WITHDRAWN" | "CLOSED" | "ABSTAIN" | "DRAFT" => Self::Stopped,
+            "STOPPED" | "PENDING" | "CORDONED" | "EXPIRED" | "WITHDRAWN" | "CLOSED" | "ABSTAIN" | "DRAFT" => {
+                Self::Stopped
+            }
             "DEGRADED" | "UNHEALTHY" | "SUSPENDED" | "LAGGING" | "LOCKED" => Self::Warn,
             "FAILED" | "BLOCKED" | "DISTRUSTED" | "REJECTED" | "NO" | "REVERTED" | "UNREACHABLE" => Self::Bad,
             _ => Self::Unknown,

@@ -60,7 +60,7 @@ texts! {
     Busy: "busy", "忙";
     FilterWord: "filter:", "过滤:";
     TooSmall: "terminal too small (need 80x20)", "终端太小 (需要 80x20)";
-    LostLine: "No leader answers; showing data of revision {}.", "没有主副本应答; 显示的是版本 {} 的数据。";
+    LostLine: "No leader answers; data of revision {}.", "没有主副本应答; 显示的是版本 {} 的数据。";
     Retrying: "Retrying in {} (attempt", "将在 {} 后重试 (第";
     RetryEnd: ")", "次)";
     WritesOff: "writes disabled", "禁止修改";
@@ -275,7 +275,7 @@ texts! {
     VoteTitle: "Vote on {}", "对 {} 投票";
     VoteAs: "as {}, weight", "代表 {}, 权重";
     VoteChoice: "Choice", "选择";
-    VoteKey: "File of the member key", "成员私钥文件";
+    VoteKey: "Member key file", "成员私钥文件";
     VoteHelp: "Left/Right or 1 2 3 choose, Tab goes on. The key stays on this machine.", "左右键或 1 2 3 选择, Tab 下一项。私钥不会离开本机。";
     VoteNoChoice: "choose yes, no or abstain first", "请先选择赞成, 反对或弃权";
     VoteNoKey: "name the file of the member key first", "请先填写成员私钥文件";

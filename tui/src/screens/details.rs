@@ -8,7 +8,7 @@ use crate::i18n::{T, state as word};
 use crate::theme::{Level, Role};
 
 use super::lists::{closes, node_table, proposal_table, steps, took};
-use super::page::{Column, Line, Page, Row, Span, State, Table, bar, col, dim, num, state, text};
+use super::page::{Column, Line, Page, Row, Span, State, Table, bar, col, dim, num, state, text, work};
 use super::{Screen, leaf, short};
 
 /// Width of the labels of a head.
@@ -262,7 +262,7 @@ pub(super) fn operation(model: &Model, name: &str, columns: usize) -> Page {
     let lang = model.settings.lang;
     let target = short(&o.target);
     let mut lines = vec![
-        labelled(model, T::ColState, state(model, &o.state))
+        labelled(model, T::ColState, work(model, &o.state))
             .and(format!("  {}", steps(model, o)), Role::Working)
             .and(format!("  {}", took(model, o.started_at, o.ended_at)), Role::Dim),
         fact(model, T::ColKind, word(lang, &o.kind)),
@@ -287,7 +287,7 @@ pub(super) fn operation(model: &Model, name: &str, columns: usize) -> Page {
 }
 
 fn step(model: &Model, o: &Operation, i: usize, s: &Step) -> Line {
-    let span = state(model, &s.state);
+    let span = work(model, &s.state);
     let name = o.steps.iter().map(|s| width(&s.name) + width(&s.target) + 1).max().unwrap_or(0).min(40);
     let took = if s.started_at > 0 { took(model, s.started_at, s.ended_at) } else { String::new() };
     Line { id: format!("steps/{i}"), ..Line::default() }

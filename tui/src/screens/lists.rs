@@ -6,7 +6,7 @@ use crate::format::{age, date_time, number, span};
 use crate::i18n::T;
 use crate::theme::Role;
 
-use super::page::{Column, Page, Row, Span, State, Table, bar, col, dim, num, state, text};
+use super::page::{Column, Page, Row, Span, State, Table, bar, col, dim, num, state, text, work};
 use super::{Screen, leaf, short};
 
 /// Returns a page that is one table, or why it has no rows.
@@ -262,7 +262,7 @@ pub(super) fn operations(model: &Model, columns: usize) -> Page {
             text(leaf(&o.name)),
             text(crate::i18n::state(model.settings.lang, &o.kind)),
             text(short(&o.target)),
-            state(model, &o.state),
+            work(model, &o.state),
             text(steps(model, o)),
             dim(took(model, o.started_at, o.ended_at)),
             dim(&o.by),

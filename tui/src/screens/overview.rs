@@ -43,7 +43,7 @@ pub fn tiles(model: &Model) -> Vec<Tile> {
     let nodes = nodes.collect();
     let hosts = model.hosts(&Query::Hosts).iter().map(|h| h.state.as_str()).collect();
     let jobs = model.operations(&Query::Operations).iter().map(|o| match o.state.as_str() {
-        "RUNNING" => "PENDING",
+        "RUNNING" => "STARTING",
         other => other,
     });
     let jobs = jobs.collect();

@@ -4,7 +4,7 @@
 //! snapshots and, later, a plain-text mode; drawing adds only the place on the terminal.
 
 use crate::app::model::data::Failure;
-use crate::format::{fit, width};
+use crate::format::{clean, fit, width};
 use crate::i18n::T;
 use crate::theme::{Level, Role};
 
@@ -179,7 +179,7 @@ impl Table {
             let mut line = Line { id: row.id, spans: Vec::new(), open: row.open };
             for (i, cell) in row.cells.into_iter().enumerate() {
                 if widths[i] > 0 {
-                    let text = fit(&crate::format::clean(&cell.text), widths[i], self.columns[i].right);
+                    let text = fit(&clean(&cell.text), widths[i], self.columns[i].right);
                     line = line.and(text, cell.role).and("  ", Role::Text);
                 }
             }
@@ -196,7 +196,7 @@ impl Table {
             .iter()
             .enumerate()
             .map(|(i, c)| {
-                let cells = self.rows.iter().filter_map(|r| r.cells.get(i)).map(|s| width(&s.text));
+                let cells = self.rows.iter().filter_map(|r| r.cells.get(i)).map(|s| width(&clean(&s.text)));
                 cells.max().unwrap_or(0).min(c.max).max(width(title(c.title)))
             })
             .collect();
@@ -235,6 +235,13 @@ pub fn dim(text: impl Into<String>) -> Span {
 /// Returns a state word with its glyph, in the role of its level.
 pub fn state(model: &crate::app::model::Model, word: &str) -> Span {
     let level = Level::of(word);
+    let glyph = model.settings.theme.glyph(level);
+    Span { text: format!("{glyph} {}", crate::i18n::state(model.settings.lang, word)), role: level.role() }
+}
+
+/// Returns the state of work: what runs is on its way, unlike a chain or node that runs.
+pub fn work(model: &crate::app::model::Model, word: &str) -> Span {
+    let level = if word == "RUNNING" { Level::Working } else { Level::of(word) };
     let glyph = model.settings.theme.glyph(level);
     Span { text: format!("{glyph} {}", crate::i18n::state(model.settings.lang, word)), role: level.role() }
 }

@@ -4,7 +4,7 @@ use ratatui::layout::{Position, Rect};
 
 use crate::app::model::dialog::PromptKind;
 use crate::app::model::{Link, Model};
-use crate::format::{age, clock, number, span, width};
+use crate::format::{age, clock, number, width};
 use crate::i18n::{T, fill, state as word};
 use crate::keymap::{Key, hints};
 use crate::screens::command::complete;
@@ -28,33 +28,48 @@ pub(super) fn header(model: &Model, canvas: &mut Canvas<'_>, area: Rect, page: &
 pub(super) fn first_row(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
     let band = canvas.theme.style(Role::Header, false);
     canvas.buffer.set_style(Rect { height: 1, ..area }, band);
-    let separator = format!("  {} ", canvas.theme.marks().vertical);
-    let mut text = match model.status() {
-        None => format!(" {}", model.t(T::Connecting)),
-        Some(s) => {
-            let leader = match (&s.leader, model.stale()) {
-                (Some(id), false) => format!("{} {id}", model.t(T::Leader)),
-                _ => model.t(T::NoLeader).to_owned(),
-            };
-            let (term, rev) = (model.t(T::Term), model.t(T::Revision));
-            format!(" {}  {leader}  {term} {}  {rev} {}{separator}", s.cluster, s.term, number(s.revision))
-        }
-    };
-    for r in model.status().map(|s| s.replicas.as_slice()).unwrap_or_default() {
-        let (glyph, role) = (canvas.theme.glyph(Level::of(&r.role)), word(model.settings.lang, &r.role));
-        let lag = match r.lag {
-            Some(lag) if lag > 0 => format!(" {} {}", model.t(T::Lag), number(lag)),
-            _ => String::new(),
-        };
-        text.push_str(&format!("{} {glyph} {role}{lag}  ", r.id));
-    }
+    let replicas = replicas(model, canvas);
     let right = match canvas.buffer.area.height < 24 {
         true => format!("{} {}", freshness(model).0, account(model)),
         false => String::new(),
     };
     let room = area.width.saturating_sub(columns(&right) + 1);
-    canvas.put(0, 0, room, &text, band);
+    // The replicas are told whole; what they repeat or what stands below gives way.
+    let texts = [cluster(model, true, true), cluster(model, false, true), cluster(model, false, false)];
+    let texts = texts.map(|c| format!(" {c}  {} {replicas}", canvas.theme.marks().vertical));
+    let text = texts.iter().find(|t| columns(t) <= room).unwrap_or(&texts[2]);
+    canvas.put(0, 0, room, text, band);
     canvas.put(area.width.saturating_sub(columns(&right)), 0, area.width, &right, band);
+}
+
+/// Returns the cluster's name with leader, term and revision; that there is no leader is never left out.
+fn cluster(model: &Model, leader: bool, revision: bool) -> String {
+    let Some(s) = model.status() else { return model.t(T::Connecting).to_owned() };
+    let mut parts = vec![s.cluster.clone()];
+    match &s.leader {
+        Some(id) if !model.stale() && leader => parts.push(format!("{} {id}", model.t(T::Leader))),
+        Some(_) if !model.stale() => {}
+        _ => parts.push(model.t(T::NoLeader).to_owned()),
+    }
+    parts.push(format!("{} {}", model.t(T::Term), s.term));
+    if revision {
+        parts.push(format!("{} {}", model.t(T::Revision), number(s.revision)));
+    }
+    parts.join("  ")
+}
+
+/// Returns each replica with glyph and word, and its lag if it has one.
+fn replicas(model: &Model, canvas: &Canvas<'_>) -> String {
+    let list = model.status().map(|s| s.replicas.as_slice()).unwrap_or_default();
+    let texts = list.iter().map(|r| {
+        let (glyph, role) = (canvas.theme.glyph(Level::of(&r.role)), word(model.settings.lang, &r.role));
+        let lag = match r.lag {
+            Some(lag) if lag > 0 => format!(" {} {}", model.t(T::Lag), number(lag)),
+            _ => String::new(),
+        };
+        format!("{} {glyph} {role}{lag}", r.id)
+    });
+    texts.collect::<Vec<_>>().join("  ")
 }
 
 fn columns(text: &str) -> u16 {
@@ -165,7 +180,7 @@ fn prompt(model: &Model, canvas: &mut Canvas<'_>, area: Rect) -> Option<Position
             let revision = model.data_revision().map_or_else(|| "-".to_owned(), number);
             let lost = fill(model.t(T::LostLine), &revision);
             // Whole seconds, rounded up, so that the last thing shown is not "0 s" while it still waits.
-            let wait = span((retry_at - model.now + 999).max(0) / 1_000 * 1_000);
+            let wait = age(retry_at - model.now + 999);
             let retry = format!("{} {attempt}{}", fill(model.t(T::Retrying), &wait), model.t(T::RetryEnd));
             canvas.text(1, area.y, area.width - 1, &format!("{lost} {retry}"), Role::Warn);
         }

@@ -90,7 +90,7 @@ fn draw_tile(model: &Model, canvas: &mut Canvas<'_>, area: Rect, tile: Tile) {
     for (n, (text, role)) in counts.iter().zip(words) {
         let role = if *n == 0 { Role::Dim } else { role };
         let style = canvas.theme.style(role, canvas.stale);
-        x = canvas.put(x, inside.y, inside.right().saturating_sub(x), &format!("{n} {}  ", model.t(text)), style);
+        x = canvas.put(x, inside.y, inside.right().saturating_sub(x), &format!("{n} {}", model.t(text)), style) + 2;
     }
     let whole = counts.iter().sum::<usize>() as u64;
     let shown = bar(model, counts[0] as u64, whole, usize::from(inside.width.saturating_sub(2)));
@@ -109,10 +109,14 @@ fn replicas(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
             let level = Level::of(&r.role);
             let role = format!("{} {}", canvas.theme.glyph(level), word(model.settings.lang, &r.role));
             let applied = r.applied.map_or_else(|| "-".to_owned(), number);
-            let lag = r.lag.map_or_else(|| "-".to_owned(), number);
-            Line::of(format!("{} ", fit(&r.id, 4, false)), Role::Strong)
-                .and(fit(&role, 15, false), level.role())
-                .and(format!("{} {applied}  {} {lag}", model.t(T::Revision), model.t(T::Lag)), Role::Dim)
+            let lag = match r.lag {
+                Some(lag) if lag > 0 => format!("{} {}", model.t(T::Lag), number(lag)),
+                _ => String::new(),
+            };
+            Line::of(format!("{} ", fit(&r.id, 3, false)), Role::Strong)
+                .and(fit(&role, 14, false), level.role())
+                .and(format!("{applied} "), Role::Dim)
+                .and(lag, Role::Warn)
         })
         .collect();
     rows(canvas, inside, &lines);

@@ -1,0 +1,10 @@
+//! Tests of the console: scripts of keys, golden screens, the whole thing on a PTY.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod golden;
+mod pty;
+mod scripts;
+mod seed;
+mod styles;
+mod updates;
+mod world;

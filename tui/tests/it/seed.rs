@@ -1,0 +1,367 @@
+//! A small consortium as the API would tell it: four tenants, one running chain, one on its way, one broken thing of
+//! each kind, and one tenant whose name tries to break the terminal.
+
+use hanse_tui::app::model::data::*;
+
+/// 2026-11-23 12:04:31 UTC.
+pub(crate) const NOW: i64 = 1_795_435_471_000;
+pub(crate) const CHAIN: &str = "consortiums/trade/chains/supply-1";
+pub(crate) const PROPOSAL: &str = "consortiums/trade/proposals/p-2";
+pub(crate) const TX: &str = "0x7f3ac1d27f3ac1d27f3ac1d27f3ac1d27f3ac1d27f3ac1d27f3ac1d27f3ac1d2";
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+
+fn s(text: &str) -> String {
+    text.to_owned()
+}
+
+pub(crate) fn status(leader: bool) -> Status {
+    let replica = |id: &str, role: &str, applied, lag| Replica {
+        id: s(id),
+        role: s(role),
+        address: format!("10.0.0.{}:7443", &id[1..]),
+        applied,
+        lag,
+        version: s("0.1.0"),
+        digest: "5e1f".repeat(16),
+    };
+    Status {
+        cluster: s("bj-prod"),
+        cluster_id: s("0197b5a0-7c1e-7000-8000-000000000001"),
+        bootstrapped: true,
+        leader: leader.then(|| s("n1")),
+        term: 42,
+        revision: 81_234,
+        replicas: vec![
+            replica("n1", if leader { "LEADER" } else { "UNREACHABLE" }, Some(81_234), Some(0)),
+            replica("n2", "FOLLOWER", Some(81_234), Some(0)),
+            replica("n3", "FOLLOWER", Some(81_114), Some(120)),
+        ],
+    }
+}
+
+pub(crate) fn session(account: &str, role: &str, tenant: &str) -> Session {
+    Session { account: s(account), role: s(role), tenant: s(tenant), expires_at: NOW + 8 * HOUR }
+}
+
+fn tenants() -> Vec<Tenant> {
+    let tenant = |id: &str, display: &str, state: &str| Tenant {
+        name: format!("tenants/{id}"),
+        display_name: s(display),
+        state: s(state),
+        created_at: NOW - 30 * 24 * HOUR,
+    };
+    vec![
+        tenant("acme", "Acme Trading", "ACTIVE"),
+        tenant("bocom", "交通银行", "ACTIVE"),
+        tenant("evil", "Ev\u{1b}[31mil\u{202e}Corp\u{200b}", "ACTIVE"),
+        tenant("sgcc", "国家电网", "SUSPENDED"),
+    ]
+}
+
+fn consortiums() -> Vec<Consortium> {
+    let member = |tenant: &str, weight, state: &str| Member {
+        tenant: s(tenant),
+        weight,
+        state: s(state),
+        key: "d75a980182b10ab7".repeat(4),
+    };
+    vec![Consortium {
+        name: s("consortiums/trade"),
+        display_name: s("供应链 Trade Alliance"),
+        state: s("ACTIVE"),
+        founder: s("acme"),
+        members: vec![member("acme", 3, "ACTIVE"), member("bocom", 2, "ACTIVE"), member("sgcc", 2, "ACTIVE")],
+        policies: vec![(s("CREATE_CHAIN"), s("TWO_THIRDS"))],
+        voting_period_ms: 72 * 3_600_000,
+        created_at: NOW - 20 * 24 * HOUR,
+    }]
+}
+
+fn ballot(tenant: &str, weight: u64, choice: &str, at: i64) -> Ballot {
+    Ballot { tenant: s(tenant), weight, choice: s(choice), at }
+}
+
+fn proposals() -> Vec<Proposal> {
+    let artifact = r#"{"version":1,"create_chain":{"chain":"bill-2","template":"evm-standard","template_version":1,"chain_id":7002,"parameters":{"block_time_ms":1000},"nodes":[{"owner":"acme"},{"owner":"bocom"}]}}"#;
+    let open = Proposal {
+        name: s(PROPOSAL),
+        title: s("Create chain bill-2"),
+        action: s("CREATE_CHAIN"),
+        state: s("OPEN"),
+        reason: String::new(),
+        policy: s("TWO_THIRDS"),
+        by: s("li@acme"),
+        opened_at: NOW - HOUR,
+        deadline: NOW + 178 * MINUTE,
+        decided_at: 0,
+        tally: Tally { yes: 3, no: 0, abstain: 0, total: 7, needed: 5 },
+        ballots: vec![ballot("acme", 3, "YES", NOW - 50 * MINUTE), ballot("bocom", 2, "", 0), ballot("sgcc", 2, "", 0)],
+        artifact: s(artifact),
+        artifact_hash: "ab12".repeat(16),
+        operation: String::new(),
+        ordered: String::new(),
+    };
+    let passed = Proposal {
+        name: s("consortiums/trade/proposals/p-1"),
+        title: s("Create chain supply-1"),
+        state: s("PASSED"),
+        decided_at: NOW - 12 * 24 * HOUR,
+        tally: Tally { yes: 5, no: 0, abstain: 2, total: 7, needed: 5 },
+        operation: s("op-1"),
+        ordered: s(CHAIN),
+        ..open.clone()
+    };
+    vec![open, passed]
+}
+
+fn chains() -> Vec<Chain> {
+    let running = Chain {
+        name: s(CHAIN),
+        template: s("evm-standard v1"),
+        chain_id: 7001,
+        state: s("RUNNING"),
+        reason: String::new(),
+        since: NOW - 12 * 24 * HOUR,
+        height: Some(1_204_331),
+        nodes_ready: (4, 4),
+        operation: s("op-1"),
+        proposal: s("p-1"),
+        genesis_hash: "9c0d".repeat(16),
+        parameters: vec![(s("block_gas_limit"), s("30000000")), (s("block_time_ms"), s("1000"))],
+        created_at: NOW - 12 * 24 * HOUR,
+    };
+    let making = Chain {
+        name: s("consortiums/trade/chains/trace-3"),
+        chain_id: 7003,
+        state: s("PROVISIONING"),
+        height: None,
+        nodes_ready: (0, 2),
+        operation: s("op-3"),
+        created_at: NOW - 3 * MINUTE,
+        genesis_hash: String::new(),
+        ..running.clone()
+    };
+    let broken = Chain {
+        name: s("consortiums/trade/chains/pay-4"),
+        chain_id: 7004,
+        state: s("DEGRADED"),
+        reason: s("node n1 does not answer"),
+        height: Some(510_002),
+        nodes_ready: (1, 2),
+        operation: s("op-2"),
+        created_at: NOW - 9 * 24 * HOUR,
+        ..running.clone()
+    };
+    vec![broken, running, making]
+}
+
+fn nodes() -> Vec<Node> {
+    let node = |chain: &str, id: usize, state: &str, health: &str, reason: &str| Node {
+        name: format!("consortiums/trade/chains/{chain}/nodes/n{id}"),
+        owner: s(["acme", "bocom", "sgcc"][id % 3]),
+        host: format!("h{}", id % 3 + 1),
+        state: s(state),
+        reason: s(reason),
+        since: NOW - HOUR,
+        health: s(health),
+        generation: 1,
+        height: (state == "RUNNING").then_some(1_204_331 - id as u64),
+        ports: (26_600 + id as u32, 8_500 + id as u32),
+        restarts: 0,
+        peers: 3,
+        identity: s("0x52908400098527886e0f7030069857d2e4169ee7"),
+    };
+    let mut nodes: Vec<_> = (0..4).map(|i| node("supply-1", i, "RUNNING", "HEALTHY", "")).collect();
+    nodes.push(node("pay-4", 0, "RUNNING", "HEALTHY", ""));
+    nodes.push(node("pay-4", 1, "BLOCKED", "UNHEALTHY", "restart budget spent: 5 in one hour"));
+    nodes.push(node("trace-3", 0, "PREPARING", "UNKNOWN", "copying the program (41 MiB)"));
+    nodes.push(node("trace-3", 1, "REQUESTED", "UNKNOWN", ""));
+    nodes
+}
+
+fn hosts() -> Vec<Host> {
+    let host = |id: &str, state: &str, reason: &str| Host {
+        name: format!("hosts/{id}"),
+        state: s(state),
+        reason: s(reason),
+        reach: format!("ssh hanse@10.1.0.{}:22 /srv/hanse", &id[1..]),
+        address: format!("10.1.0.{}", &id[1..]),
+        slots: (3, 8),
+        capacity: s("8 cpu, 31.2 GiB, 210.4 GiB free"),
+        seen_at: NOW - 12_000,
+    };
+    vec![
+        host("h1", "READY", ""),
+        host("h2", "CORDONED", "disk is replaced"),
+        host("h3", "DISTRUSTED", "host key changed to SHA256:Zm9v"),
+    ]
+}
+
+fn operations() -> Vec<Operation> {
+    let step = |name: &str, target: &str, state: &str, detail: &str| Step {
+        name: s(name),
+        target: s(target),
+        state: s(state),
+        detail: s(detail),
+        started_at: if state == "PENDING" { 0 } else { NOW - 100_000 },
+        ended_at: if state == "DONE" { NOW - 97_900 } else { 0 },
+    };
+    let running = Operation {
+        name: s("operations/op-3"),
+        kind: s("CREATE_CHAIN"),
+        target: s("consortiums/trade/chains/trace-3"),
+        by: s("li@acme"),
+        request_id: s("0197b5a0-7c1e-7abc-8000-000000000003"),
+        state: s("RUNNING"),
+        steps: vec![
+            step("place", "", "DONE", "2 hosts"),
+            step("prepare", "n0", "RUNNING", "copying the program (41 MiB)"),
+            step("prepare", "n1", "PENDING", ""),
+            step("genesis", "", "PENDING", ""),
+            step("start", "n0", "PENDING", ""),
+            step("start", "n1", "PENDING", ""),
+            step("verify", "", "PENDING", ""),
+        ],
+        started_at: NOW - 100_000,
+        ended_at: 0,
+        cause: String::new(),
+    };
+    let failed = Operation {
+        name: s("operations/op-2"),
+        target: s("consortiums/trade/chains/pay-4"),
+        state: s("FAILED"),
+        steps: vec![step("place", "", "DONE", ""), step("start", "n1", "FAILED", "port 26601 is in use on h2")],
+        ended_at: NOW - 40_000,
+        cause: s("port 26601 is in use on h2"),
+        ..running.clone()
+    };
+    vec![running, failed]
+}
+
+fn audit() -> Vec<Audit> {
+    let entry = |seq: u64, actor: &str, action: &str, resource: &str, outcome: &str| Audit {
+        seq,
+        revision: 81_000 + seq,
+        at: NOW - 1_000 * (20 - seq as i64),
+        actor: s(actor),
+        source: s("10.9.0.4:51122"),
+        action: s(action),
+        resource: s(resource),
+        outcome: s(outcome),
+        request_id: s("0197b5a0-7c1e-7abc-8000-000000000003"),
+        detail: s(r#"{"choice":"yes"}"#),
+        hash: "77aa".repeat(16),
+    };
+    vec![
+        entry(12, "system", "RecordNodeFact", "consortiums/trade/chains/supply-1/nodes/n0", "ok"),
+        entry(11, "li@acme", "CastBallot", PROPOSAL, "ok"),
+        entry(10, "wu@bocom", "OpenProposal", "consortiums/trade", "TOO_FEW_HOSTS"),
+    ]
+}
+
+fn invoice(tenant: &str, month: &str) -> Invoice {
+    let line = |node: usize, ms: u64| InvoiceLine {
+        node: format!("{CHAIN}/nodes/n{node}"),
+        ms,
+        rate_micro: Some(125_000),
+        micro: i128::from(ms) * 125_000 / 3_600_000,
+    };
+    let lines = vec![line(0, 1_036_800_000), line(3, 1_036_800_000)];
+    let total = lines.iter().map(|l| l.micro).sum();
+    Invoice {
+        name: format!("invoices/{tenant}/{month}"),
+        tenant: s(tenant),
+        month: s(month),
+        currency: s("CNY"),
+        lines,
+        total_micro: total,
+        recomputed_micro: total,
+        unpriced_ms: 0,
+        metered_until: NOW - 31_000,
+        note: String::new(),
+    }
+}
+
+fn block(height: u64) -> Block {
+    Block {
+        height,
+        hash: format!("0x{height:064x}"),
+        parent: format!("0x{:064x}", height - 1),
+        at: NOW - (1_204_331 - height as i64) * 1_000 - 800,
+        proposer: s("0x52908400098527886e0f7030069857d2e4169ee7"),
+        state_root: format!("0x{}", "d1".repeat(32)),
+        gas: (if height % 3 == 2 { 21_000 } else { 0 }, 30_000_000),
+        transactions: if height % 3 == 2 { vec![s(TX)] } else { Vec::new() },
+    }
+}
+
+fn found(sought: &str) -> Result<Found, Failure> {
+    match sought {
+        TX => Ok(Found::Transaction(Transaction {
+            hash: s(TX),
+            height: Some(1_204_331),
+            from: s("0x52908400098527886e0f7030069857d2e4169ee7"),
+            to: s("0xde709f2102306220921060314715629080e2fb77"),
+            value: s("1500000000000000000"),
+            gas_used: 21_000,
+            state: s("SUCCEEDED"),
+            contract: String::new(),
+            input: String::new(),
+            facts: vec![(s("NONCE"), s("7"))],
+        })),
+        "0xde709f2102306220921060314715629080e2fb77" => Ok(Found::Account(ChainAccount {
+            address: s(sought),
+            balance: s("1500000000000000000"),
+            nonce: 0,
+            code_bytes: 0,
+        })),
+        other => match other.parse() {
+            Ok(height) if height > 0 => Ok(Found::Block(block(height))),
+            _ => Err(Failure {
+                reason: s("INVALID_SEARCH"),
+                message: format!("{other:?} is no height, hash or address"),
+                advice: s("A height is a number."),
+                ..Failure::default()
+            }),
+        },
+    }
+}
+
+/// Returns what the API would answer.
+pub(crate) fn answer(query: &Query, session: &Session) -> Result<Payload, Failure> {
+    Ok(match query {
+        Query::Status => Payload::Status(status(true)),
+        Query::Session => Payload::Session(session.clone()),
+        Query::Tenants => Payload::Tenants(tenants()),
+        Query::Consortiums => Payload::Consortiums(consortiums()),
+        Query::Proposals(_) => Payload::Proposals(proposals()),
+        Query::Proposal(name) => Payload::Proposals(proposals().into_iter().filter(|p| p.name == *name).collect()),
+        Query::Chains => Payload::Chains(chains()),
+        Query::Nodes => Payload::Nodes(nodes()),
+        Query::Hosts => Payload::Hosts(hosts()),
+        Query::Operations => Payload::Operations(operations()),
+        Query::Operation(name) => Payload::Operations(operations().into_iter().filter(|o| o.name == *name).collect()),
+        Query::Audit => Payload::Audit(audit()),
+        Query::Invoice(tenant, month) => Payload::Invoice(invoice(tenant, month)),
+        Query::Blocks(_) => Payload::Blocks((1_204_302..=1_204_331).rev().map(block).collect()),
+        Query::Find(_, sought) => Payload::Found(found(sought)?),
+    })
+}
+
+/// Returns the answer of a cluster that holds nothing yet.
+pub(crate) fn empty(query: &Query, session: &Session) -> Result<Payload, Failure> {
+    Ok(match answer(query, session)? {
+        Payload::Tenants(_) => Payload::Tenants(Vec::new()),
+        Payload::Consortiums(_) => Payload::Consortiums(Vec::new()),
+        Payload::Proposals(_) => Payload::Proposals(Vec::new()),
+        Payload::Chains(_) => Payload::Chains(Vec::new()),
+        Payload::Nodes(_) => Payload::Nodes(Vec::new()),
+        Payload::Hosts(_) => Payload::Hosts(Vec::new()),
+        Payload::Operations(_) => Payload::Operations(Vec::new()),
+        Payload::Audit(_) => Payload::Audit(Vec::new()),
+        Payload::Blocks(_) => Payload::Blocks(Vec::new()),
+        other => other,
+    })
+}
