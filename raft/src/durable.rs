@@ -44,6 +44,9 @@ pub(crate) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// One change of one key; `None` deletes.
 pub(crate) type Op = (Vec<u8>, Option<Vec<u8>>);
 
+/// A key with its checked body.
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
+
 /// How the mark changes once the batch is durable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum MarkChange {
@@ -135,7 +138,7 @@ impl Durable {
             return Err(StoreError::lost("store", "its folder is gone, but the high-water mark is there"));
         }
         let db = open_sled(&dir)?;
-        if mark.is_none() && !guarded("read the store", || db.first())?.is_none() {
+        if mark.is_none() && guarded("read the store", || db.first())?.is_some() {
             return Err(StoreError::lost("high-water mark", "its file is gone, but the store has data"));
         }
         let files = Files::open(&dir)?;
@@ -203,11 +206,7 @@ impl Durable {
     }
 
     /// Gives up to `limit` keys and bodies of a range, in order, checked. Blocks on the disk.
-    pub(crate) fn range(
-        &self,
-        range: impl RangeBounds<Vec<u8>>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn range(&self, range: impl RangeBounds<Vec<u8>>, limit: usize) -> Result<Vec<Row>, StoreError> {
         let db = self.db()?;
         let bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>) = (range.start_bound().cloned(), range.end_bound().cloned());
         let rows = guarded("read the store", || db.range(bounds).take(limit).collect::<Result<Vec<_>, _>>())?;
@@ -220,7 +219,7 @@ impl Durable {
     }
 
     /// Gives the last key and body before `key`, checked. Blocks on the disk.
-    pub(crate) fn last_before(&self, key: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn last_before(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
         let db = self.db()?;
         let Some((key, value)) = guarded("read the store", || db.get_lt(key))? else { return Ok(None) };
         let body = codec::unseal(&key, &value).map_err(StoreError::unreadable(describe(&key)))?.to_vec();

@@ -11,6 +11,7 @@
 //! replica stops with a cause ([`Replica::stopped`]). Only this crate names openraft or sled.
 
 mod codec;
+mod config;
 mod durable;
 mod error;
 mod history;
@@ -23,6 +24,7 @@ mod replica;
 mod snapshot;
 mod status;
 mod stop;
+mod tasks;
 mod tls;
 mod types;
 
@@ -37,9 +39,10 @@ mod pb {
 }
 
 pub use codec::CodecError;
+pub use config::{ReplicaConfig, Timings};
 pub use error::{Leader, ProposeError, RaftError, ReadError, StoreError};
 pub use machine::Notice;
-pub use replica::{ENTRY_BYTES_MAX, Replica, ReplicaConfig, Timings};
+pub use replica::{ENTRY_BYTES_MAX, Replica};
 pub use status::{Role, Status};
 pub use tls::{PeerTls, peer_name};
 pub use types::{Member, ReplicaId};

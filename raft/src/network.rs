@@ -24,13 +24,13 @@ use crate::codec::{
     self, AppendAnswerV1, AppendV1, HeadsV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1, VoteCallV1,
     VoteV1,
 };
+use crate::config::Timings;
 use crate::error::StoreError;
 use crate::history;
 use crate::machine::{Core, blocking};
 use crate::pb::peer_client::PeerClient;
 use crate::pb::snapshot_part::Part;
 use crate::pb::{Answer, Call, HistoryItem, HistoryPart, SnapshotEnd, SnapshotPart};
-use crate::replica::Timings;
 use crate::snapshot::{SnapshotDir, SnapshotFiles};
 use crate::tls::{PeerTls, peer_name};
 use crate::types::{Member, ReplicaId, SnapshotMeta, Types, Vote};

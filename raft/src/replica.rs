@@ -1,8 +1,6 @@
 //! One replica: everything put together, and the calls the server makes.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,24 +9,22 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{
     ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError as CoreError,
 };
-use openraft::{Config, Instant, LinearizerOption, Raft, ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{LinearizerOption, Raft, ReadPolicy};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
+use crate::config::{ReplicaConfig, Timings, check, core_config};
 use crate::error::{Leader, ProposeError, RaftError, ReadError, StoreError};
 use crate::history;
 use crate::inside::Parts;
 use crate::machine::{Core, Machine, Notice, blocking};
-use crate::network::{MESSAGE_BYTES_MAX, Network};
-use crate::pb::peer_server::PeerServer;
+use crate::network::Network;
 use crate::peer::PeerService;
 use crate::status::{self, Status};
 use crate::stop::Stop;
-use crate::tls::{PeerTls, peer_name};
+use crate::tasks::{close, finish, observe, serve};
 use crate::types::{EntryBytes, Member, ReplicaId, Types};
 
 /// Longest encoded request; one entry must fit a message between replicas many times over.
@@ -37,52 +33,8 @@ pub const ENTRY_BYTES_MAX: usize = 2 * 1024 * 1024;
 const WAITING_MAX: usize = 1_024;
 /// How long a request may wait for its answer.
 const PROPOSE_LIMIT: Duration = Duration::from_secs(10);
-/// Streams a peer may have open on one connection (tonic's default is no limit).
-const STREAMS_MAX: u32 = 128;
-/// How long the peer service may take to let its callers go.
-const SERVER_END: Duration = Duration::from_secs(2);
 /// History records given by one read at most.
 const HISTORY_LIMIT: usize = 10_000;
-
-/// How fast the replicas notice each other's end. Election times are the same on all and well above the heartbeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timings {
-    /// Between two heartbeats of the leader, in milliseconds.
-    pub heartbeat_ms: u64,
-    /// Shortest silence after which a follower asks for votes.
-    pub election_min_ms: u64,
-    /// Longest such silence.
-    pub election_max_ms: u64,
-}
-
-impl Default for Timings {
-    fn default() -> Self {
-        Self { heartbeat_ms: 150, election_min_ms: 1_000, election_max_ms: 2_000 }
-    }
-}
-
-/// What a replica is started with.
-#[derive(Clone, Debug)]
-pub struct ReplicaConfig {
-    /// Its id; one of `members`.
-    pub id: ReplicaId,
-    /// Name of the cluster; part of every certificate's name.
-    pub cluster_name: String,
-    /// Its folder; of this replica alone.
-    pub data_dir: PathBuf,
-    /// Where it listens for peers.
-    pub peer_listen: SocketAddr,
-    /// All replicas.
-    pub members: BTreeMap<ReplicaId, Member>,
-    /// Its certificates.
-    pub tls: PeerTls,
-    /// How fast.
-    pub timings: Timings,
-    /// Entries between two snapshots.
-    pub snapshot_every: u64,
-    /// Whether the cluster is new: then the member with the lowest id, if its store is empty, makes the membership.
-    pub bootstrap: bool,
-}
 
 /// A running replica; a clone is another handle.
 #[derive(Clone)]
@@ -350,168 +302,5 @@ impl Replica {
         let mut ended = self.shared.ended.clone();
         // The sender is dropped only after it has said so, or with the runtime.
         let _ = ended.wait_for(|ended| *ended).await;
-    }
-}
-
-/// Checks what can be checked before anything is touched.
-fn check(config: &ReplicaConfig) -> Result<(), RaftError> {
-    let Timings { heartbeat_ms, election_min_ms, election_max_ms } = config.timings;
-    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let name = &config.cluster_name;
-    if name.is_empty() || name.len() > 63 || !name.chars().all(label) {
-        return Err(RaftError::Config(format!("cluster name {name:?} must be 1 to 63 of a-z, 0-9 and '-'")));
-    }
-    if !config.members.contains_key(&config.id) {
-        return Err(RaftError::Config(format!("replica {} is not among the members", config.id)));
-    }
-    if heartbeat_ms == 0 || election_min_ms < heartbeat_ms * 2 || election_max_ms <= election_min_ms {
-        return Err(RaftError::Config(
-            "timings must be heartbeat > 0, election_min >= 2 heartbeats, election_max > election_min".into(),
-        ));
-    }
-    if config.snapshot_every == 0 {
-        return Err(RaftError::Config("snapshot_every must be at least 1".into()));
-    }
-    config.tls.check(&peer_name(name, config.id))
-}
-
-/// Gives openraft's configuration, every choice of ours said.
-fn core_config(config: &ReplicaConfig) -> Result<Config, RaftError> {
-    let keep = (config.snapshot_every / 10).min(1_000);
-    let core = Config {
-        cluster_name: config.cluster_name.clone(),
-        heartbeat_interval: config.timings.heartbeat_ms,
-        election_timeout_min: config.timings.election_min_ms,
-        election_timeout_max: config.timings.election_max_ms,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_every),
-        max_in_snapshot_log_to_keep: keep,
-        replication_lag_threshold: config.snapshot_every.saturating_mul(2).saturating_add(keep),
-        install_snapshot_timeout: 60_000,
-        // A replica that comes back does not disturb a leader that works.
-        enable_pre_vote: Some(true),
-        // A leader that restarts is elected again, so that its state is restored before it serves (openraft 1511).
-        enable_leader_restore: Some(false),
-        // A follower whose log went back has lost data: never hide it.
-        allow_log_reversion: Some(false),
-        ..Config::default()
-    };
-    core.validate().map_err(|e| RaftError::Config(e.to_string()))
-}
-
-/// Gives the task that answers peers until the end.
-fn serve(
-    tls: PeerTls,
-    listener: TcpListener,
-    service: PeerService,
-    end: CancellationToken,
-) -> Result<impl Future<Output = ()> + Send, RaftError> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let service = PeerServer::new(service)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let router = Server::builder()
-        .tls_config(tls.server())
-        .map_err(|e| RaftError::Tls(chain(&e)))?
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(Duration::from_secs(5)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-        .add_service(service);
-    Ok(async move {
-        let graceful = end.clone();
-        let serving = router.serve_with_incoming_shutdown(incoming, async move { graceful.cancelled().await });
-        let limit = async {
-            end.cancelled().await;
-            tokio::time::sleep(SERVER_END).await;
-        };
-        tokio::select! {
-            served = serving => if let Err(error) = served {
-                tracing::error!(error = chain(&error), "the peer service ended");
-            },
-            () = limit => {}
-        }
-    })
-}
-
-/// Gives an error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |e| e.source()).fold(error.to_string(), |text, e| format!("{text}: {e}"))
-}
-
-/// Follows openraft's metrics: who leads, whether we do, whether the core still runs.
-async fn observe(
-    raft: Raft<Types, Machine>,
-    timings: Timings,
-    stop: Stop,
-    leader: watch::Sender<Option<ReplicaId>>,
-    leading: watch::Sender<Option<u64>>,
-) {
-    let mut metrics = raft.metrics();
-    let mut tick = tokio::time::interval(Duration::from_millis(timings.heartbeat_ms));
-    loop {
-        let now = metrics.borrow_watched().clone();
-        if let Err(fatal) = &now.running_state {
-            leader.send_replace(None);
-            leading.send_replace(None);
-            stop.set(RaftError::Fatal(fatal.to_string()));
-            return;
-        }
-        // A leader that no longer hears a majority is none: another may already be elected.
-        let heard = now
-            .last_quorum_acked
-            .as_ref()
-            .is_some_and(|at| at.elapsed() < Duration::from_millis(timings.election_max_ms));
-        let leads = now.state == ServerState::Leader && heard;
-        set(&leading, leads.then_some(now.current_term));
-        set(&leader, now.current_leader.filter(|id| *id != now.id || leads));
-        tokio::select! {
-            changed = metrics.changed() => if changed.is_err() {
-                stop.set(RaftError::Stopped);
-                return;
-            },
-            _ = tick.tick() => {}
-        }
-    }
-}
-
-fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
-    sender.send_if_modified(|old| {
-        let differs = *old != value;
-        if differs {
-            *old = value;
-        }
-        differs
-    });
-}
-
-/// Waits for the end and then lets everything go, in order: peers, Raft, store.
-async fn finish(
-    end: CancellationToken,
-    raft: Raft<Types, Machine>,
-    core: Arc<Core>,
-    stop: Stop,
-    mut tasks: JoinSet<()>,
-    ended: watch::Sender<bool>,
-) {
-    end.cancelled().await;
-    if let Err(error) = raft.shutdown().await {
-        tracing::warn!(%error, "consensus did not end cleanly");
-    }
-    stop.set(RaftError::Stopped);
-    while let Some(task) = tasks.join_next().await {
-        if let Err(error) = task {
-            tracing::error!(%error, "a task of the replica panicked");
-        }
-    }
-    close(core.store.clone()).await;
-    ended.send_replace(true);
-}
-
-async fn close(store: crate::durable::Durable) {
-    let closed = blocking(move || {
-        store.close();
-        Ok(())
-    });
-    if let Err(error) = closed.await {
-        tracing::error!(%error, "the store did not close");
     }
 }

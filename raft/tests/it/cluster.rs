@@ -180,3 +180,71 @@ async fn one_request_after_another_is_quick() {
     assert!(times[50].as_millis() < 1_000, "a request takes {:?}", times[50]);
     trio.stop_all().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_cut_off_reads_nothing_and_follows_after_the_healing() {
+    let mut trio = Trio::linked(10_000);
+    for id in 1..=3 {
+        trio.start(id).await;
+    }
+    trio.propose("before").await;
+    let old = trio.leader().await;
+    trio.cut(old.id(), true);
+    // Before it has noticed anything, a read already fails: it asks a majority each time.
+    let alone = async { tokio::join!(old.read(), old.propose(request("alone"))) };
+    let elsewhere = async {
+        let new = eventually("the majority has a leader", async || {
+            let mut others = trio.replicas.values().filter(|r| r.id() != old.id());
+            others.find(|r| r.is_leader().is_some()).cloned()
+        })
+        .await;
+        let applied = new.propose(request("with the majority")).await.unwrap();
+        assert_eq!(new.read().await.unwrap().revision, applied.revision);
+        assert!(old.read().await.is_err());
+        trio.cut(old.id(), false);
+        applied
+    };
+    let ((read, alone), applied) = tokio::join!(alone, elsewhere);
+    assert!(matches!(read, Err(ReadError::Unavailable(_) | ReadError::NotLeader { .. })), "{read:?}");
+    assert!(matches!(alone, Err(ProposeError::OutcomeUnknown(_))), "{alone:?}");
+    trio.agree(applied.revision).await;
+    assert!(old.local().revision >= applied.revision);
+    trio.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_replica_alone_is_a_cluster_too() {
+    let mut trio = Trio::new(10);
+    trio.members.retain(|id, _| id.0 == 1);
+    trio.start(1).await;
+    let mut applied = trio.propose("first").await;
+    for number in 0..40 {
+        applied = trio.propose(&format!("n{number}")).await;
+    }
+    trio.stop_all().await;
+    trio.start(1).await;
+    let leader = trio.leader().await;
+    assert_eq!(leader.read().await.unwrap().revision, applied.revision);
+    assert_eq!(leader.history("audit", 0, 1_000).await.unwrap().len(), 41);
+    trio.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_requests_pass_and_too_long_ones_have_no_effect() {
+    let mut trio = Trio::start_all(10_000).await;
+    let leader = trio.leader().await;
+    let mut applied = trio.propose(&"x".repeat(1_900_000)).await;
+    for number in 0..6 {
+        applied = trio.propose(&format!("{number}{}", "y".repeat(700_000))).await;
+    }
+    let refused = leader.propose(request(&"z".repeat(2_200_000))).await;
+    assert!(matches!(refused, Err(ProposeError::TooLarge { .. })), "{refused:?}");
+    trio.agree(applied.revision).await;
+    trio.stop_all().await;
+    for id in 1..=3 {
+        trio.start(id).await;
+    }
+    trio.leader().await;
+    trio.agree(applied.revision).await;
+    trio.stop_all().await;
+}

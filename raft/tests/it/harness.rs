@@ -11,6 +11,9 @@ use hanse_state::ids::{ClusterId, RequestId};
 use hanse_state::{Applied, Command, Digest, Millis, Request};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const CLUSTER: &str = "test";
@@ -69,16 +72,77 @@ fn free_ports(count: usize) -> Vec<TcpListener> {
     ports.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).take(count).collect()
 }
 
+/// One direction of dialling between two replicas.
+struct Link {
+    address: std::net::SocketAddr,
+    cut: watch::Sender<bool>,
+}
+
+impl Link {
+    fn start(target: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let cut = watch::Sender::new(false);
+        let state = cut.clone();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let (target, state) = (target.clone(), state.clone());
+                tokio::spawn(async move {
+                    let Ok(far) = tokio::net::TcpStream::connect(target).await else { return };
+                    let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+                    tokio::join!(
+                        carry(near_in, far_out, state.subscribe()),
+                        carry(far_in, near_out, state.subscribe())
+                    );
+                });
+            }
+        });
+        Self { address, cut }
+    }
+}
+
+/// Carries bytes one way; while the link is cut they are held back, and nobody is told.
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut cut: watch::Receiver<bool>) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        if cut.wait_for(|cut| !cut).await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Three replicas.
 pub(crate) struct Trio {
     pub(crate) ca: Ca,
     pub(crate) members: BTreeMap<ReplicaId, Member>,
     pub(crate) replicas: BTreeMap<ReplicaId, Replica>,
+    links: BTreeMap<(u64, u64), Link>,
     folder: TempDir,
     snapshot_every: u64,
 }
 
 impl Trio {
+    /// Lays out three replicas that reach each other only over links that a test can cut.
+    pub(crate) fn linked(snapshot_every: u64) -> Self {
+        let mut trio = Self::new(snapshot_every);
+        for (from, to) in [(1, 2), (1, 3), (2, 1), (2, 3), (3, 1), (3, 2)] {
+            let target = trio.members[&ReplicaId(to)].peer_address.clone();
+            trio.links.insert((from, to), Link::start(target));
+        }
+        trio
+    }
+
+    /// Cuts or heals every link to and from a replica; a cut link is silent, as when packets are dropped.
+    pub(crate) fn cut(&self, id: ReplicaId, cut: bool) {
+        for ((from, to), link) in &self.links {
+            if [*from, *to].contains(&id.0) {
+                link.cut.send_replace(cut);
+            }
+        }
+    }
+
     /// Lays out three replicas; none runs yet.
     pub(crate) fn new(snapshot_every: u64) -> Self {
         let listeners = free_ports(3);
@@ -87,7 +151,14 @@ impl Trio {
             (ReplicaId(id), Member { peer_address, api_address: format!("127.0.0.1:{id}") })
         });
         let members = members.collect();
-        Self { ca: Ca::new(), members, replicas: BTreeMap::new(), folder: tempfile::tempdir().unwrap(), snapshot_every }
+        Self {
+            ca: Ca::new(),
+            members,
+            replicas: BTreeMap::new(),
+            links: BTreeMap::new(),
+            folder: tempfile::tempdir().unwrap(),
+            snapshot_every,
+        }
     }
 
     pub(crate) fn data_dir(&self, id: u64) -> PathBuf {
@@ -95,13 +166,17 @@ impl Trio {
     }
 
     pub(crate) fn config(&self, id: u64) -> ReplicaConfig {
+        let mut members = self.members.clone();
+        for ((_, to), link) in self.links.iter().filter(|((from, _), _)| *from == id) {
+            members.get_mut(&ReplicaId(*to)).unwrap().peer_address = link.address.to_string();
+        }
         let id = ReplicaId(id);
         ReplicaConfig {
             id,
             cluster_name: CLUSTER.into(),
             data_dir: self.data_dir(id.0),
             peer_listen: self.members[&id].peer_address.parse().unwrap(),
-            members: self.members.clone(),
+            members,
             tls: self.ca.issue(&peer_name(CLUSTER, id)),
             timings: Timings { heartbeat_ms: 150, election_min_ms: 1_000, election_max_ms: 2_000 },
             snapshot_every: self.snapshot_every,
