@@ -114,6 +114,12 @@ pub async fn run(home: &Path, stop: CancellationToken) -> Result<(), NodeError> 
     let config = NodeConfig::load(home)?;
     let genesis = Genesis::load(home)?;
     let key = NodeKey::load(home)?;
+    if !config.rpc_listen.ip().is_loopback() {
+        tracing::warn!(
+            rpc = %config.rpc_listen,
+            "the JSON-RPC server listens beyond this host and asks no one who they are"
+        );
+    }
     let p2p = bind("p2p_listen", config.p2p_listen).await?;
     let rpc_listener = bind("rpc_listen", config.rpc_listen).await?;
     let (events, receiver) = std::sync::mpsc::sync_channel(EVENTS_MAX);
@@ -160,9 +166,13 @@ async fn bind(field: &'static str, address: std::net::SocketAddr) -> Result<TcpL
     TcpListener::bind(address).await.map_err(|source| NodeError::Listen { field, address, source })
 }
 
-type Opened = (Arc<Shared>, Queues, (Wal, crate::wal::Recovered));
+pub(crate) type Opened = (Arc<Shared>, Queues, (Wal, crate::wal::Recovered));
 
-fn open(
+/// Opens what is on disk and sets up what the parts share; nothing runs yet.
+///
+/// # Errors
+/// The data is in use, damaged, or of another genesis.
+pub(crate) fn open(
     home: &Path,
     config: &NodeConfig,
     genesis: Genesis,

@@ -162,7 +162,7 @@ impl Driver {
     }
 
     /// Feeds all queued inputs and stores a decision if there is one.
-    fn drain(&mut self) -> Result<(), NodeError> {
+    pub(super) fn drain(&mut self) -> Result<(), NodeError> {
         while let Some(input) = self.host.queue.pop_front() {
             self.feed(input)?;
         }
@@ -193,7 +193,7 @@ impl Driver {
         }
     }
 
-    fn start_height(&mut self) -> Result<(), NodeError> {
+    pub(super) fn start_height(&mut self) -> Result<(), NodeError> {
         let height = self.head.number() + 1;
         self.start_at = None;
         self.height_started = Instant::now();
@@ -249,16 +249,20 @@ impl Driver {
         Ok(())
     }
 
-    /// Proposes if the core asked for it during the replay and this node had not done so yet.
+    /// Says the round's own proposal again if the log holds one (the core repeats votes only), else
+    /// proposes if the core asked for it during the replay.
     fn propose_after_replay(&mut self, inputs: &[Input<Cx>]) {
-        let me = self.host.key.node_id();
-        let Some((height, round)) = self.host.wanted.take() else { return };
-        let done = inputs
-            .iter()
-            .any(|input| matches!(input, Input::Proposal(p) if p.message.proposer == me && p.message.round == round));
-        if done || self.core.round() != round {
-            return;
+        let (me, round) = (self.host.key.node_id(), self.core.round());
+        let wanted = self.host.wanted.take().filter(|(_, wanted)| *wanted == round);
+        let own = inputs.iter().find_map(|input| match input {
+            Input::Proposal(p) if p.message.proposer == me && p.message.round == round => Some(p),
+            _ => None,
+        });
+        if let Some(proposal) = own {
+            return self.host.publish(Message::Proposal(proposal.into()));
         }
+        let Some((height, round)) = wanted else { return };
+        // Killed between choosing a block and signing it: no one has seen it, but it is as good.
         let begun = inputs.iter().find_map(|input| match input {
             Input::ProposedValue(v, _) if v.proposer == me && v.round == round => Some(&v.value),
             _ => None,
@@ -272,7 +276,7 @@ impl Driver {
         }
     }
 
-    fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), NodeError> {
+    pub(super) fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), NodeError> {
         let next = self.head.number() + 1;
         let running = self.start_at.is_none();
         let decoded = match message {

@@ -245,7 +245,7 @@ impl Host {
     }
 
     /// Syncs the log, then sends to all peers and remembers for those that connect later.
-    fn publish(&mut self, message: Message) {
+    pub(super) fn publish(&mut self, message: Message) {
         if self.fatal.is_none()
             && let Err(error) = self.wal.sync()
         {

@@ -9,4 +9,6 @@ pub(crate) mod context;
 pub(crate) mod driver;
 mod host;
 mod sync;
+#[cfg(test)]
+mod tests;
 pub(crate) mod wire;

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(crate) struct Sync {
     behind_since: Option<Instant>,
-    asked: Option<(NodeId, Instant)>,
+    pub(super) asked: Option<(NodeId, Instant)>,
     turn: usize,
 }
 

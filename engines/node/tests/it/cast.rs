@@ -60,6 +60,9 @@ fn cast_reads_blocks_sends_deploys_and_calls() {
     let block = cast_json(far, &["block", "--json", &number.to_string()]);
     assert_eq!(block["hash"], sent["blockHash"]);
     assert_eq!(block["transactions"], json!([hash]));
+    // An outside program's word that the header is complete and the hash is its keccak.
+    let header = cast(far, &["block", "--raw", &number.to_string()]);
+    assert_eq!(json!(cast(far, &["keccak", &header])), block["hash"]);
     let transaction = cast_json(far, &["tx", "--json", hash]);
     assert_eq!(transaction["value"], "0xde0b6b3a7640000");
     assert!(cast(far, &["block-number"]).parse::<u64>().unwrap() >= number);
