@@ -24,11 +24,11 @@ use crate::propose::{Done, Order as Wanted, propose, system_id};
 const CLOCK_SLACK_MS: u64 = 60_000;
 
 /// Who may act.
-pub struct Accounts(Context);
+pub(crate) struct Accounts(Context);
 
 impl Accounts {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 

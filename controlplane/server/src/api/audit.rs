@@ -25,11 +25,11 @@ const LOOKED_AT_MAX: u64 = 20_000;
 const EXPORT_WAITING: usize = 4;
 
 /// Reads the trail.
-pub struct Audit(Context);
+pub(crate) struct Audit(Context);
 
 impl Audit {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 }
@@ -38,7 +38,7 @@ impl Audit {
 async fn read(context: &Context, first: u64, last: u64) -> Result<Vec<AuditRecord>, ApiError> {
     let limit = usize::try_from(last.saturating_sub(first) + 1).unwrap_or(usize::MAX);
     let records = context.replica().history("audit", first.saturating_sub(1), limit).await;
-    let records = records.map_err(|error| ApiError::internal("audit history", &error))?;
+    let records = records.map_err(|error| ApiError::internal("audit history", error))?;
     let audit = records.into_iter().filter_map(|record| match record {
         Record::Audit(it) => Some(it),
         Record::Usage(_) | Record::OperationLog(_) => None,

@@ -18,11 +18,11 @@ use crate::error::ApiError;
 const USAGE_CHUNK: usize = 2_000;
 
 /// What nodes cost.
-pub struct Billing(Context);
+pub(crate) struct Billing(Context);
 
 impl Billing {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 
@@ -31,7 +31,7 @@ impl Billing {
         let (mut after, mut kept) = (0, Vec::new());
         while after < last {
             let records = self.0.replica().history("usage", after, USAGE_CHUNK).await;
-            let records = records.map_err(|error| ApiError::internal("usage history", &error))?;
+            let records = records.map_err(|error| ApiError::internal("usage history", error))?;
             let Some(end) = records.last().map(Record::seq) else {
                 return Err(ApiError::internal("usage history", format!("ends at {after}, the state says {last}")));
             };

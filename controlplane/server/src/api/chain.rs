@@ -24,11 +24,11 @@ const LOG_LINES_MAX: u32 = 1_000;
 const CALL_BYTES_MAX: usize = 128 * 1_024;
 
 /// Ledgers the consortiums have ordered.
-pub struct Chains(Context);
+pub(crate) struct Chains(Context);
 
 impl Chains {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 

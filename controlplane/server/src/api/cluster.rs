@@ -41,11 +41,11 @@ const SESSION_MAX: Duration = Duration::from_secs(3);
 const WATCH_WAITING: usize = 16;
 
 /// The replicas of the control plane.
-pub struct Cluster(Context);
+pub(crate) struct Cluster(Context);
 
 impl Cluster {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 

@@ -18,11 +18,11 @@ use crate::error::ApiError;
 use crate::propose::Done;
 
 /// What several tenants decide together.
-pub struct Consortiums(Context);
+pub(crate) struct Consortiums(Context);
 
 impl Consortiums {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 }

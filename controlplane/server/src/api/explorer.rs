@@ -24,11 +24,11 @@ const HASH_DIGITS: usize = 64;
 const ADDRESS_DIGITS: usize = 40;
 
 /// Reads a ledger.
-pub struct Explorer(Context);
+pub(crate) struct Explorer(Context);
 
 impl Explorer {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 }

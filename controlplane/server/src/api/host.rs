@@ -13,11 +13,11 @@ use crate::context::Context;
 use crate::error::ApiError;
 
 /// Machines under the platform's care.
-pub struct Hosts(Context);
+pub(crate) struct Hosts(Context);
 
 impl Hosts {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 }

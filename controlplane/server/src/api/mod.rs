@@ -21,17 +21,17 @@ mod sight;
 mod template;
 mod tenant;
 
-pub use account::Accounts;
-pub use audit::Audit;
-pub use billing::Billing;
-pub use chain::Chains;
-pub use cluster::Cluster;
-pub use consortium::Consortiums;
-pub use explorer::Explorer;
-pub use host::Hosts;
-pub use operation::Operations;
-pub use template::Templates;
-pub use tenant::Tenants;
+pub(crate) use account::Accounts;
+pub(crate) use audit::Audit;
+pub(crate) use billing::Billing;
+pub(crate) use chain::Chains;
+pub(crate) use cluster::Cluster;
+pub(crate) use consortium::Consortiums;
+pub(crate) use explorer::Explorer;
+pub(crate) use host::Hosts;
+pub(crate) use operation::Operations;
+pub(crate) use template::Templates;
+pub(crate) use tenant::Tenants;
 
 use hanse_proto::v1 as pb;
 use hanse_state::ids::RequestId;

@@ -10,11 +10,11 @@ use super::{Call, convert, matches};
 use crate::context::Context;
 
 /// Work in progress and its history.
-pub struct Operations(Context);
+pub(crate) struct Operations(Context);
 
 impl Operations {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 }

@@ -10,11 +10,11 @@ use super::page::{Order, PAGE_DEFAULT, Page};
 use crate::context::Context;
 
 /// The kinds of chains.
-pub struct Templates(Context);
+pub(crate) struct Templates(Context);
 
 impl Templates {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 }

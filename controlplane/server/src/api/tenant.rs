@@ -13,11 +13,11 @@ use super::{Call, Wish, convert, found, matches};
 use crate::context::Context;
 
 /// Organisations on the platform.
-pub struct Tenants(Context);
+pub(crate) struct Tenants(Context);
 
 impl Tenants {
     /// The service of this replica.
-    pub fn new(context: Context) -> Self {
+    pub(crate) fn new(context: Context) -> Self {
         Self(context)
     }
 }

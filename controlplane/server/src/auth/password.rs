@@ -88,7 +88,7 @@ impl Passwords {
             ApiError::exhausted("TOO_MANY_LOGINS", "too many passwords are being checked at this moment", 2)
         })?;
         let _turn = self.turns.acquire().await.map_err(|_| ApiError::internal("password turns", "closed"))?;
-        tokio::task::spawn_blocking(work).await.map_err(|error| ApiError::internal("password task", &error))
+        tokio::task::spawn_blocking(work).await.map_err(|error| ApiError::internal("password task", error))
     }
 }
 
@@ -110,13 +110,13 @@ pub fn check(field: &'static str, password: &str) -> Result<(), ApiError> {
 
 fn argon() -> Result<Argon2<'static>, ApiError> {
     let (memory, passes, lanes) = COST;
-    let params = Params::new(memory, passes, lanes, None).map_err(|error| ApiError::internal("argon2", &error))?;
+    let params = Params::new(memory, passes, lanes, None).map_err(|error| ApiError::internal("argon2", error))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
 fn hash_now(password: &[u8], salt: &[u8; 16]) -> Result<String, ApiError> {
     let hash = argon()?.hash_password_with_salt(password, salt);
-    Ok(hash.map_err(|error| ApiError::internal("argon2", &error))?.to_string())
+    Ok(hash.map_err(|error| ApiError::internal("argon2", error))?.to_string())
 }
 
 fn verify_now(password: &[u8], stored: &str) -> bool {

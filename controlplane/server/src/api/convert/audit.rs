@@ -26,7 +26,7 @@ pub(crate) fn record(it: &AuditRecord) -> pb::AuditRecord {
 
 /// A record's line: its canonical JSON, `hash` as the last key.
 pub(crate) fn line(it: &AuditRecord) -> Result<String, ApiError> {
-    serde_json::to_string(it).map_err(|error| ApiError::internal("audit line", &error))
+    serde_json::to_string(it).map_err(|error| ApiError::internal("audit line", error))
 }
 
 #[cfg(test)]

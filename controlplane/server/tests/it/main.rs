@@ -1,0 +1,10 @@
+//! The API as a client meets it: real TLS, real replicas of the log, real disks.
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "tests")]
+
+mod access;
+mod accounts;
+mod forwarding;
+mod harness;
+mod ledger;
+mod lists;
+mod watch;
