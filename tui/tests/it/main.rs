@@ -1,6 +1,7 @@
 //! Tests of the console: scripts of keys, golden screens, the whole thing on a PTY.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod fake;
 mod golden;
 mod pty;
 mod scripts;

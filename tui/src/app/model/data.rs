@@ -4,6 +4,8 @@
 //! newer than the replicas. Times are milliseconds since the epoch, 0 for "not yet". State words are upper case as in
 //! the API without prefixes (`RUNNING`). Texts are as received: the drawing code cleans them.
 
+pub use super::query::{Failure, FailureKind, Found, Loaded, Payload, Query};
+
 /// The cluster as one replica sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
@@ -421,123 +423,4 @@ pub struct ChainAccount {
     pub nonce: u64,
     /// Bytes of code, 0 for a plain account.
     pub code_bytes: u64,
-}
-
-/// What the explorer's search box found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// A block.
-    Block(Block),
-    /// A transaction.
-    Transaction(Transaction),
-    /// An account.
-    Account(ChainAccount),
-}
-
-/// The answer to a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// See [`Status`].
-    Status(Status),
-    /// See [`Session`].
-    Session(Session),
-    /// By name.
-    Tenants(Vec<Tenant>),
-    /// By name.
-    Consortiums(Vec<Consortium>),
-    /// By name.
-    Proposals(Vec<Proposal>),
-    /// By name.
-    Chains(Vec<Chain>),
-    /// By name.
-    Nodes(Vec<Node>),
-    /// By name.
-    Hosts(Vec<Host>),
-    /// Newest first.
-    Operations(Vec<Operation>),
-    /// Newest first.
-    Audit(Vec<Audit>),
-    /// One tenant and month.
-    Invoice(Invoice),
-    /// Newest first.
-    Blocks(Vec<Block>),
-    /// What a search found.
-    Found(Found),
-}
-
-/// An answer with where it stands in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loaded {
-    /// The data.
-    pub payload: Payload,
-    /// Revision of the state it was read from.
-    pub revision: u64,
-}
-
-/// What is asked of the API. Each is one call and has one place in the model.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Query {
-    /// Cluster status, answered by any replica.
-    Status,
-    /// Who am I.
-    Session,
-    /// All tenants.
-    Tenants,
-    /// All consortiums.
-    Consortiums,
-    /// Proposals of a consortium (resource name), or of all.
-    Proposals(Option<String>),
-    /// One proposal with ballots and artifact (resource name).
-    Proposal(String),
-    /// Chains of all consortiums.
-    Chains,
-    /// Nodes of all chains.
-    Nodes,
-    /// All hosts.
-    Hosts,
-    /// The last operations.
-    Operations,
-    /// One operation with its steps.
-    Operation(String),
-    /// The last audit entries.
-    Audit,
-    /// Draft invoice of (tenant id, month).
-    Invoice(String, String),
-    /// Last blocks of a chain.
-    Blocks(String),
-    /// Search in a chain: (chain, height | hash | address).
-    Find(String, String),
-}
-
-/// Why a call failed, in the words of the API.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Failure {
-    /// What to make of it.
-    pub kind: FailureKind,
-    /// Reason word: `NO_LEADER`, `QUOTA_EXCEEDED`, ...
-    pub reason: String,
-    /// What happened.
-    pub message: String,
-    /// What to do.
-    pub advice: String,
-    /// Field that was wrong, or empty.
-    pub field: Box<str>,
-    /// Request id of a write, or empty.
-    pub request_id: Box<str>,
-}
-
-/// Classes of failure that the console treats differently.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FailureKind {
-    /// No replica or no leader; goes away by itself.
-    Unavailable,
-    /// No or expired session.
-    Unauthenticated,
-    /// May not.
-    Denied,
-    /// A write whose outcome is not known; ask again with the same id.
-    OutcomeUnknown,
-    /// Everything else, said in words.
-    #[default]
-    Other,
 }

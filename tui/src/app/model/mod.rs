@@ -11,6 +11,7 @@ use dialog::{Dialog, Form, Prompt};
 
 pub mod data;
 pub mod dialog;
+mod query;
 
 /// Smallest terminal that is drawn.
 pub const SIZE_MIN: (u16, u16) = (80, 20);
