@@ -13,7 +13,10 @@ use arc_malachitebft_core_consensus as cc;
 use arc_malachitebft_core_types as ct;
 use arc_malachitebft_metrics::Metrics;
 use cc::{Input, LocallyProposedValue, Params, ProposedValue, process};
-use ct::{CommitCertificate, Context, Round, SignedProposal, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy};
+use ct::{
+    CommitCertificate, Context, Round, SignedProposal, SignedVote, Validity, ValueOrigin, ValuePayload,
+    VoteExtensionPolicy,
+};
 
 use super::context::{Cx, Height, Validators};
 use super::host::{Host, Known};
@@ -282,7 +285,8 @@ impl Driver {
         let decoded = match message {
             Message::Vote(form) => form.decode().map(|vote| {
                 let height = vote.message.height.0;
-                if (next..=next + HEIGHTS_AHEAD).contains(&height) {
+                let wanted = (next..=next + HEIGHTS_AHEAD).contains(&height);
+                if wanted && (height == next && running || self.is_a_validators(&vote)) {
                     self.host.queue.push_back(Input::Vote(vote));
                 }
             }),
@@ -291,7 +295,10 @@ impl Driver {
                     let height = proposal.message.height.0;
                     if height == next && running {
                         self.on_proposal(proposal)?;
-                    } else if (next..=next + 1).contains(&height) && self.early.len() < EARLY_MAX {
+                    } else if (next..=next + 1).contains(&height)
+                        && self.early.len() < EARLY_MAX
+                        && self.is_the_proposers(&proposal)
+                    {
                         self.early.push(proposal);
                     }
                     Ok(())
@@ -322,6 +329,31 @@ impl Driver {
         Ok(())
     }
 
+    /// Whether the right proposer signed it; what is kept for later must not be anyone's to fill.
+    fn is_the_proposers(&self, signed: &SignedProposal<Cx>) -> bool {
+        let proposal = &signed.message;
+        let expected = Cx.select_proposer(&self.host.validators, proposal.height, proposal.round);
+        let bytes = proposal.sign_bytes(&self.host.shared.chain);
+        let right = proposal.round != Round::Nil
+            && expected.id == proposal.proposer
+            && expected.key.verify(&bytes, &signed.signature).is_ok();
+        if !right {
+            tracing::warn!(
+                proposer = %proposal.proposer, round = %proposal.round,
+                "a proposal that is not the proposer's"
+            );
+        }
+        right
+    }
+
+    /// Whether a validator signed it. The core checks votes of the running height itself; those it
+    /// buffers for later heights it would keep unchecked.
+    fn is_a_validators(&self, vote: &SignedVote<Cx>) -> bool {
+        let bytes = vote.message.sign_bytes(&self.host.shared.chain);
+        let voter = self.host.validators.get(&vote.message.voter);
+        voter.is_some_and(|v| v.key.verify(&bytes, &vote.signature).is_ok())
+    }
+
     /// Executes a proposed block and hands proposal and verdict to the core.
     fn on_proposal(&mut self, signed: SignedProposal<Cx>) -> Result<(), NodeError> {
         let proposal = &signed.message;
@@ -331,14 +363,8 @@ impl Driver {
             }
             return Ok(());
         }
-        // Checked before execution, which is dear; the core checks both again.
-        let expected = Cx.select_proposer(&self.host.validators, proposal.height, proposal.round);
-        let bytes = proposal.sign_bytes(&self.host.shared.chain);
-        if proposal.round == Round::Nil
-            || expected.id != proposal.proposer
-            || expected.key.verify(&bytes, &signed.signature).is_err()
-        {
-            tracing::warn!(proposer = %proposal.proposer, round = %proposal.round, "a proposal that is not the proposer's");
+        // Checked before execution, which is dear; the core checks it again.
+        if !self.is_the_proposers(&signed) {
             return Ok(());
         }
         let hash = proposal.block.hash();

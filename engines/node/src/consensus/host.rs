@@ -111,7 +111,8 @@ impl Host {
         self.decided = None;
     }
 
-    /// Answers one effect. Failures that make going on unsafe are kept in `fatal`.
+    /// Answers one effect; longer than other functions, because all effects are in one match and a
+    /// new one cannot be overlooked. Failures that make going on unsafe are kept in `fatal`.
     pub(super) fn effect(&mut self, effect: Effect<Cx>) -> Result<Resume<Cx>, NodeError> {
         let chain = self.shared.chain;
         Ok(match effect {
