@@ -37,16 +37,11 @@ pub(crate) fn ensure(layout: &Layout, exe: &Path, spec: &InstanceSpec) -> Result
             );
             return Err(invalid(&spec.key, reason));
         }
-        if old.spec.generation == spec.generation {
-            if old.spec != *spec {
-                let reason =
-                    format!("generation {} was ensured with another wish: raise the generation", spec.generation);
-                return Err(invalid(&spec.key, reason));
-            }
-            match stored.phase {
-                Some(Phase::Running { .. } | Phase::Exited { .. } | Phase::Failed { .. }) => return status(&dir),
-                None | Some(Phase::Starting) => {}
-            }
+        // The generation alone decides: another program's hash under the same one (a newer control plane taking over)
+        // adopts what runs, and takes effect with the next generation.
+        let same = old.spec.generation == spec.generation;
+        if same && matches!(stored.phase, Some(Phase::Running { .. } | Phase::Exited { .. } | Phase::Failed { .. })) {
+            return status(&dir);
         }
     }
     // Of an older generation, or of a start that a crash cut off.

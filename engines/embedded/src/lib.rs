@@ -1,1 +1,193 @@
-//! The engine that drives the node in this binary.
+//! The driver of the embedded ledger: our own BFT node that executes Ethereum transactions.
+//!
+//! The node ships inside the one binary (`hanse node init|start`). Its keys are made on the host and stay there; genesis
+//! and configuration are written by `files` in the form that the node reads (checked against the node's own types
+//! in the tests, so that this crate stays small); a running node is asked over JSON-RPC through
+//! [`Adapter::dial`], which stays on the host's loopback.
+//!
+//! It never holds a private key, signs, retries, or reaches a node's port past the adapter.
+
+mod explorer;
+mod files;
+mod rpc;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hanse_adapters_core::{Adapter, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
+use hanse_engines_core::{
+    Account, Block, BlockRef, ChainPlan, Engine, EngineError, NodeHealth, NodeIdentity, NodePlan, Peer, Result,
+    Transaction,
+};
+use serde_json::{Value, json};
+
+use rpc::Rpc;
+
+/// How long making keys may take on a slow host.
+const INIT_LIMIT: Duration = Duration::from_secs(60);
+/// Largest raw transaction; the node's pool takes no larger one.
+const RAW_BYTES_MAX: usize = 131_072;
+/// Where the newest state is.
+const LATEST: &str = "latest";
+
+/// The embedded ledger, as far as the control plane drives it.
+#[derive(Clone, Debug)]
+pub struct EmbeddedEngine {
+    artifact: Artifact,
+}
+
+impl EmbeddedEngine {
+    /// Returns the engine whose nodes run `artifact`: a program with the commands `node init` and `node start`.
+    pub fn new(artifact: Artifact) -> Self {
+        Self { artifact }
+    }
+
+    fn args(command: &str) -> Vec<String> {
+        ["node", command, "--home", "{home}"].map(str::to_owned).into()
+    }
+}
+
+#[async_trait]
+impl Engine for EmbeddedEngine {
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    async fn prepare(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeIdentity> {
+        host.put_artifact(&self.artifact).await.map_err(EngineError::Host)?;
+        let spec =
+            RunSpec { artifact_sha256: self.artifact.sha256.clone(), args: Self::args("init"), timeout: INIT_LIMIT };
+        let output = host.run(&node.key, &spec).await.map_err(EngineError::Host)?;
+        if output.code != Some(0) {
+            let how = output.code.map_or("by a signal or the time-out".into(), |code| format!("with code {code}"));
+            return Err(refused(node, format!("making its keys ended {how}: {}", output.stderr.trim())));
+        }
+        files::identity(&output.stdout).map_err(|reason| refused(node, reason))
+    }
+
+    fn genesis(&self, chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<Vec<u8>> {
+        files::genesis(chain, validators)
+    }
+
+    async fn configure(
+        &self,
+        host: &dyn Adapter,
+        node: &NodePlan,
+        identity: &NodeIdentity,
+        genesis: &[u8],
+        peers: &[Peer],
+    ) -> Result<()> {
+        let config = files::config(node, identity, peers).await?;
+        let file = |path: &str, content: &[u8]| FileSpec { path: path.into(), mode: 0o600, content: content.into() };
+        let files = [file(files::GENESIS_FILE, genesis), file(files::CONFIG_FILE, config.as_bytes())];
+        host.put_files(&node.key, &files).await.map_err(EngineError::Host)
+    }
+
+    async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus> {
+        // Asked again because the program may have changed since the node was prepared.
+        host.put_artifact(&self.artifact).await.map_err(EngineError::Host)?;
+        let spec = InstanceSpec {
+            key: node.key.clone(),
+            generation: node.generation,
+            artifact_sha256: self.artifact.sha256.clone(),
+            args: Self::args("start"),
+            env: BTreeMap::new(),
+        };
+        host.ensure(&spec).await.map_err(EngineError::Host)
+    }
+
+    async fn health(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeHealth> {
+        let status = Rpc::new(host, node).one("consensus_status", json!([])).await?;
+        explorer::health(&status).ok_or_else(|| nonsense(node, "consensus_status", &status))
+    }
+
+    async fn block(&self, host: &dyn Adapter, node: &NodePlan, which: &BlockRef) -> Result<Block> {
+        let (method, name) = match which {
+            BlockRef::Latest => ("eth_getBlockByNumber", LATEST.to_owned()),
+            BlockRef::Height(height) => ("eth_getBlockByNumber", format!("{height:#x}")),
+            BlockRef::Hash(hash) => ("eth_getBlockByHash", hex_of("block hash", hash, 32)?),
+        };
+        let found = Rpc::new(host, node).one(method, json!([name, false])).await?;
+        if found.is_null() {
+            return Err(EngineError::NotFound(format!("block {name}")));
+        }
+        explorer::block(&found).ok_or_else(|| nonsense(node, method, &found))
+    }
+
+    async fn transaction(&self, host: &dyn Adapter, node: &NodePlan, hash: &str) -> Result<Transaction> {
+        let hash = hex_of("transaction hash", hash, 32)?;
+        let calls = [("eth_getTransactionByHash", json!([hash])), ("eth_getTransactionReceipt", json!([hash]))];
+        let answers = Rpc::new(host, node).all(&calls).await?;
+        let [found, receipt] = answers.as_slice() else { return Err(nonsense(node, "a batch", &json!(answers))) };
+        if found.is_null() {
+            return Err(EngineError::NotFound(format!("transaction {hash}")));
+        }
+        explorer::transaction(found, receipt).ok_or_else(|| nonsense(node, "eth_getTransactionByHash", found))
+    }
+
+    async fn account(&self, host: &dyn Adapter, node: &NodePlan, address: &str) -> Result<Account> {
+        let address = hex_of("address", address, 20)?;
+        // The height is asked last: what was read is the state at it or at a block just before.
+        let calls = [
+            ("eth_getBalance", json!([address, LATEST])),
+            ("eth_getTransactionCount", json!([address, LATEST])),
+            ("eth_getCode", json!([address, LATEST])),
+            ("eth_blockNumber", json!([])),
+        ];
+        let answers = Rpc::new(host, node).all(&calls).await?;
+        explorer::account(&address, &answers).ok_or_else(|| nonsense(node, "a batch", &json!(answers)))
+    }
+
+    async fn send_raw(&self, host: &dyn Adapter, node: &NodePlan, raw: &[u8]) -> Result<String> {
+        if raw.is_empty() || raw.len() > RAW_BYTES_MAX {
+            let reason = format!("must have 1 to {RAW_BYTES_MAX} bytes");
+            return Err(EngineError::Invalid { field: "raw transaction".into(), reason });
+        }
+        let text = format!("0x{}", hex::encode(raw));
+        let rpc = Rpc::new(host, node);
+        match Rpc::changing(host, node).one("eth_sendRawTransaction", json!([text])).await {
+            Ok(hash) => hash.as_str().map(str::to_owned).ok_or_else(|| nonsense(node, "eth_sendRawTransaction", &hash)),
+            Err(refusal @ EngineError::Node { .. }) => {
+                // Waiting already, or in a block already (its sequence number is used then): that is what was wanted.
+                let hash = rpc.one("web3_sha3", json!([text])).await?;
+                let found = rpc.one("eth_getTransactionByHash", json!([hash])).await?;
+                match hash.as_str() {
+                    Some(hash) if !found.is_null() => Ok(hash.to_owned()),
+                    _ => Err(refusal),
+                }
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn call(&self, host: &dyn Adapter, node: &NodePlan, to: &str, input: &[u8]) -> Result<Vec<u8>> {
+        let to = hex_of("contract address", to, 20)?;
+        let request = json!([{ "to": to, "input": format!("0x{}", hex::encode(input)) }, LATEST]);
+        let output = Rpc::new(host, node).one("eth_call", request).await?;
+        explorer::bytes(&output).ok_or_else(|| nonsense(node, "eth_call", &output))
+    }
+}
+
+/// Returns `text` as 0x and lower-case hex of `bytes` bytes.
+fn hex_of(field: &str, text: &str, bytes: usize) -> Result<String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    if digits.len() == bytes * 2 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(format!("0x{}", digits.to_ascii_lowercase()));
+    }
+    let reason = format!("must be 0x and {} hex digits", bytes * 2);
+    Err(EngineError::Invalid { field: field.into(), reason })
+}
+
+fn refused(node: &NodePlan, reason: String) -> EngineError {
+    EngineError::Node { node: node.key.to_string(), reason }
+}
+
+fn nonsense(node: &NodePlan, method: &str, answer: &Value) -> EngineError {
+    let shown: String = answer.to_string().chars().take(200).collect();
+    refused(node, format!("answered {method} with something that this program cannot read: {shown}"))
+}

@@ -1,0 +1,161 @@
+//! The files that a node reads: `genesis.json` and `config.toml`, version 1, and what `node init` prints.
+//!
+//! Own small forms instead of the node's crate, which would pull the ledger into every program that only drives it; a
+//! test reads them back with the node's own types.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use hanse_engines_core::{ChainPlan, EngineError, NodeIdentity, NodePlan, Peer, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::hex_of;
+
+pub(crate) const GENESIS_FILE: &str = "genesis.json";
+pub(crate) const CONFIG_FILE: &str = "config.toml";
+/// Version of both files.
+const VERSION: u32 = 1;
+/// Every validator has the same power.
+const POWER: u64 = 1;
+/// Most validators of one chain, as the node has it.
+const VALIDATORS_MAX: usize = 100;
+/// Largest chain id, as the node has it: what JSON numbers carry exactly.
+const CHAIN_ID_MAX: u64 = (1 << 53) - 1;
+/// Most decimal digits of a 256-bit amount.
+const DIGITS_MAX: usize = 78;
+/// Parameters with their ranges, as the node has them. A template may be narrower.
+const PARAMETERS: &[(&str, u64, u64)] = &[("block_time_ms", 50, 60_000), ("block_gas_limit", 1_000_000, 1_000_000_000)];
+
+#[derive(Serialize)]
+struct Genesis<'a> {
+    version: u32,
+    chain_id: u64,
+    genesis_time_ms: u64,
+    block_time_ms: u64,
+    block_gas_limit: u64,
+    validators: Vec<Validator<'a>>,
+    alloc: BTreeMap<String, Balance<'a>>,
+}
+
+#[derive(Serialize)]
+struct Validator<'a> {
+    public_key: &'a str,
+    power: u64,
+}
+
+#[derive(Serialize)]
+struct Balance<'a> {
+    balance: &'a str,
+}
+
+#[derive(Serialize)]
+struct Config<'a> {
+    version: u32,
+    chain: &'a str,
+    p2p_listen: SocketAddr,
+    rpc_listen: SocketAddr,
+    peers: Vec<ConfigPeer<'a>>,
+}
+
+#[derive(Serialize)]
+struct ConfigPeer<'a> {
+    node_id: &'a str,
+    public_key: &'a str,
+    address: SocketAddr,
+}
+
+#[derive(Deserialize)]
+struct Printed {
+    node_id: String,
+    public_key: String,
+}
+
+/// Returns the identity that `node init` printed as the last line.
+pub(crate) fn identity(stdout: &str) -> std::result::Result<NodeIdentity, String> {
+    let line = stdout.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    let printed: Printed = serde_json::from_str(line).map_err(|e| format!("`node init` printed no identity: {e}"))?;
+    let plain =
+        |text: &str, len: usize| text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if !plain(&printed.node_id, 40) || !plain(&printed.public_key, 64) {
+        return Err("`node init` printed an identity that is not hex of the right length".into());
+    }
+    Ok(NodeIdentity { node_id: printed.node_id, public_key: printed.public_key })
+}
+
+/// Returns the genesis: the same inputs give the same bytes.
+pub(crate) fn genesis(chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<Vec<u8>> {
+    if chain.chain_id == 0 || chain.chain_id > CHAIN_ID_MAX {
+        return Err(invalid("chain_id", format!("must be 1 to {CHAIN_ID_MAX}")));
+    }
+    if validators.is_empty() || validators.len() > VALIDATORS_MAX {
+        return Err(invalid("validators", format!("must be 1 to {VALIDATORS_MAX}")));
+    }
+    if let Some(name) = chain.parameters.keys().find(|name| PARAMETERS.iter().all(|(known, ..)| known != name)) {
+        return Err(invalid(name, "is not a parameter of this ledger: leave it out"));
+    }
+    let mut alloc = BTreeMap::new();
+    for (address, balance) in &chain.alloc {
+        let field = format!("alloc.{address}");
+        if balance.is_empty() || balance.len() > DIGITS_MAX || !balance.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(invalid(&field, "must be an amount in wei, decimal digits only"));
+        }
+        if alloc.insert(hex_of(&field, address, 20)?, Balance { balance }).is_some() {
+            return Err(invalid(&field, "is listed twice in different spelling: keep one"));
+        }
+    }
+    let genesis = Genesis {
+        version: VERSION,
+        chain_id: chain.chain_id,
+        genesis_time_ms: chain.genesis_time_ms,
+        block_time_ms: parameter(chain, "block_time_ms")?,
+        block_gas_limit: parameter(chain, "block_gas_limit")?,
+        validators: validators.iter().map(|v| Validator { public_key: &v.public_key, power: POWER }).collect(),
+        alloc,
+    };
+    serde_json::to_vec_pretty(&genesis).map_err(|e| invalid("genesis", e.to_string()))
+}
+
+fn parameter(chain: &ChainPlan, name: &str) -> Result<u64> {
+    let (low, high) =
+        PARAMETERS.iter().find(|(known, ..)| *known == name).map_or((0, 0), |(_, low, high)| (*low, *high));
+    match chain.parameters.get(name) {
+        Some(value) if (low..=high).contains(value) => Ok(*value),
+        Some(value) => Err(invalid(name, format!("{value} is out of range: choose {low} to {high}"))),
+        None => Err(invalid(name, format!("is missing: choose {low} to {high}"))),
+    }
+}
+
+/// Returns the configuration of `node`: its own entry is left out of the peers.
+pub(crate) async fn config(node: &NodePlan, identity: &NodeIdentity, peers: &[Peer]) -> Result<String> {
+    let mut others = Vec::new();
+    for peer in peers.iter().filter(|peer| peer.identity.node_id != identity.node_id) {
+        let address = resolve("peer address", &peer.address).await?;
+        others.push(ConfigPeer { node_id: &peer.identity.node_id, public_key: &peer.identity.public_key, address });
+    }
+    // The same configuration whatever order they were given in: an equal file stays untouched.
+    others.sort_by(|a, b| a.node_id.cmp(b.node_id));
+    // A name may mean another address on the host itself: then every address is listened on.
+    let own = node.host_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let config = Config {
+        version: VERSION,
+        chain: node.key.object(),
+        p2p_listen: SocketAddr::new(own, node.p2p_port),
+        rpc_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, node.rpc_port)),
+        peers: others,
+    };
+    toml::to_string(&config).map_err(|e| invalid("configuration", e.to_string()))
+}
+
+/// The node's file holds addresses, not names, so that a node starts without a name service.
+async fn resolve(field: &str, address: &str) -> Result<SocketAddr> {
+    if let Ok(address) = address.parse() {
+        return Ok(address);
+    }
+    let found = tokio::net::lookup_host(address).await.map_err(|e| invalid(field, format!("{address}: {e}")))?;
+    // The smallest, so that two controllers that are told the same addresses write the same file.
+    found.min().ok_or_else(|| invalid(field, format!("{address} has no address")))
+}
+
+fn invalid(field: &str, reason: impl Into<String>) -> EngineError {
+    EngineError::Invalid { field: field.into(), reason: reason.into() }
+}

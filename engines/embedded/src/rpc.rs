@@ -1,0 +1,150 @@
+//! JSON-RPC over HTTP/1.1 through a dialled stream: one connection and one request per call or batch.
+//!
+//! What the transport does wrong is the host's ([`EngineError::Host`]); what the node says is the node's.
+//! Time and size are bounded. It never retries and never reuses a connection that may be stale.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hanse_adapters_core::{Adapter, AdapterError};
+use hanse_engines_core::{EngineError, NodePlan, Result};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// How long one call may take, the dialling included.
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+/// Largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// JSON-RPC's own code for a failure inside the node, which says nothing about the request.
+const INTERNAL_ERROR: i64 = -32603;
+
+/// The port of one node.
+pub(crate) struct Rpc<'a> {
+    host: &'a dyn Adapter,
+    node: &'a NodePlan,
+    /// Whether a lost answer leaves it open what happened.
+    changes: bool,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    id: Value,
+    #[serde(default)]
+    result: Value,
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    code: i64,
+    message: String,
+}
+
+impl<'a> Rpc<'a> {
+    /// For questions: a lost answer is `Transient`.
+    pub(crate) fn new(host: &'a dyn Adapter, node: &'a NodePlan) -> Self {
+        Self { host, node, changes: false }
+    }
+
+    /// For what changes the chain: a lost answer is `Unknown`.
+    pub(crate) fn changing(host: &'a dyn Adapter, node: &'a NodePlan) -> Self {
+        Self { host, node, changes: true }
+    }
+
+    /// Returns the result of one call.
+    pub(crate) async fn one(&self, method: &str, params: Value) -> Result<Value> {
+        let body = self.post(&request(0, method, &params)).await?;
+        let answer: Answer =
+            serde_json::from_slice(&body).map_err(|e| self.said(format!("no JSON-RPC answer: {e}")))?;
+        self.result(answer)
+    }
+
+    /// Returns the results of several calls in one request, in their order.
+    pub(crate) async fn all(&self, calls: &[(&str, Value)]) -> Result<Vec<Value>> {
+        let batch: Vec<_> =
+            calls.iter().enumerate().map(|(id, (method, params))| request(id, method, params)).collect();
+        let body = self.post(&json!(batch)).await?;
+        let mut answers: Vec<Answer> =
+            serde_json::from_slice(&body).map_err(|e| self.said(format!("no JSON-RPC answers: {e}")))?;
+        let mut results = Vec::with_capacity(calls.len());
+        for id in 0..calls.len() {
+            let at = answers.iter().position(|answer| answer.id == json!(id));
+            let at = at.ok_or_else(|| self.said("an answer of the batch is missing".into()))?;
+            results.push(self.result(answers.swap_remove(at))?);
+        }
+        Ok(results)
+    }
+
+    fn result(&self, answer: Answer) -> Result<Value> {
+        match answer.error {
+            None => Ok(answer.result),
+            Some(Refusal { code: INTERNAL_ERROR, message }) => Err(self.lost(message)),
+            Some(refusal) => Err(self.said(refusal.message)),
+        }
+    }
+
+    async fn post(&self, body: &Value) -> Result<Bytes> {
+        match tokio::time::timeout(CALL_LIMIT, self.exchange(body)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.lost(format!("no answer within {} s", CALL_LIMIT.as_secs()))),
+        }
+    }
+
+    async fn exchange(&self, body: &Value) -> Result<Bytes> {
+        let stream = self.host.dial(self.node.rpc_port).await.map_err(EngineError::Host)?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|e| self.lost(e.to_string()))?;
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/")
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json")
+            .header(CONNECTION, "close")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .map_err(|e| self.lost(e.to_string()))?;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(|e| self.lost(e.to_string()))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|e| self.lost(format!("the answer cannot be read: {e}")))?.to_bytes();
+            if !status.is_success() {
+                return Err(self.said(format!("HTTP {status}; is another program on port {}?", self.node.rpc_port)));
+            }
+            Ok(body)
+        };
+        tokio::pin!(answer, connection);
+        let mut open = true;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut answer => return done,
+                // Its end is told to `answer` as well, which may still have bytes to take.
+                _ = &mut connection, if open => open = false,
+            }
+        }
+    }
+
+    /// The node said something that is no answer, or no.
+    fn said(&self, reason: String) -> EngineError {
+        EngineError::Node { node: self.node.key.to_string(), reason }
+    }
+
+    /// Nothing was heard.
+    fn lost(&self, reason: String) -> EngineError {
+        let subject = format!("node {}", self.node.key);
+        EngineError::Host(if self.changes {
+            AdapterError::Unknown { subject, reason }
+        } else {
+            AdapterError::Transient { subject, reason }
+        })
+    }
+}
+
+fn request(id: usize, method: &str, params: &Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
+}

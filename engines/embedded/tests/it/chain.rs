@@ -1,0 +1,198 @@
+//! A chain of four real nodes, driven the way the control plane does it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use alloy_consensus::{SignableTransaction, TxLegacy};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
+use hanse_adapters_core::{Adapter, RunState};
+use hanse_adapters_local::LocalAdapter;
+use hanse_engines_core::{BlockRef, ChainPlan, Engine, EngineError, NodeHealth, NodePlan, Peer, Transaction};
+use hanse_engines_embedded::EmbeddedEngine;
+use k256::ecdsa::SigningKey;
+
+use crate::{artifact, free_ports, plan, program};
+
+const CHAIN_ID: u64 = 4242;
+const LIMIT: Duration = Duration::from_secs(120);
+/// Deploys a contract that returns 42 to everything.
+const ANSWERER: [u8; 22] = hex!("600a600c600039600a6000f3602a60005260206000f3");
+/// Deploys a contract that reverts on everything.
+const REFUSER: [u8; 17] = hex!("6005600c60003960056000f360006000fd");
+
+struct Net {
+    engine: EmbeddedEngine,
+    host: LocalAdapter,
+    nodes: Vec<NodePlan>,
+    key: SigningKey,
+    nonce: u64,
+}
+
+impl Net {
+    async fn start(root: &std::path::Path) -> Self {
+        let host = LocalAdapter::new(root.into(), program());
+        let engine = EmbeddedEngine::new(artifact());
+        let ports = free_ports(8);
+        let nodes: Vec<_> = (0..4).map(|n| plan(&format!("org.chain.n{n}"), ports[n], ports[n + 4])).collect();
+        let key = SigningKey::from_slice(&[7; 32]).unwrap();
+        let mut peers = Vec::new();
+        for node in &nodes {
+            let identity = engine.prepare(&host, node).await.unwrap();
+            peers.push(Peer { identity, address: format!("127.0.0.1:{}", node.p2p_port) });
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let chain = ChainPlan {
+            chain_id: CHAIN_ID,
+            genesis_time_ms: u64::try_from(now).unwrap(),
+            parameters: [("block_time_ms".to_owned(), 200), ("block_gas_limit".to_owned(), 30_000_000)].into(),
+            alloc: [(address(&key), "1000000000000000000000".to_owned())].into(),
+        };
+        let validators: Vec<_> = peers.iter().map(|p| p.identity.clone()).collect();
+        let genesis = engine.genesis(&chain, &validators).unwrap();
+        for (node, peer) in nodes.iter().zip(&peers) {
+            engine.configure(&host, node, &peer.identity, &genesis, &peers).await.unwrap();
+            let status = engine.start(&host, node).await.unwrap();
+            assert!(matches!(status.run, RunState::Running { .. }), "{status:?}");
+            assert_eq!(engine.start(&host, node).await.unwrap(), status, "starting what runs is a success");
+        }
+        Self { engine, host, nodes, key, nonce: 0 }
+    }
+
+    fn signed(&mut self, to: TxKind, value: u64, input: &[u8]) -> Vec<u8> {
+        let tx = TxLegacy {
+            chain_id: Some(CHAIN_ID),
+            nonce: self.nonce,
+            gas_price: 0,
+            gas_limit: 1_000_000,
+            to,
+            value: U256::from(value),
+            input: Bytes::copy_from_slice(input),
+        };
+        self.nonce += 1;
+        let (signature, recovery) = self.key.sign_prehash_recoverable(tx.signature_hash().as_slice()).unwrap();
+        tx.into_signed(Signature::from((signature, recovery))).encoded_2718()
+    }
+
+    async fn healthy(&self, node: usize, what: &str, holds: impl Fn(&NodeHealth) -> bool) -> NodeHealth {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let seen = self.engine.health(&self.host, &self.nodes[node]).await;
+            if let Some(health) = seen.as_ref().ok().filter(|health| holds(health)) {
+                return health.clone();
+            }
+            if Instant::now() > deadline {
+                let log = self.host.tail(&self.nodes[node].key, 30).await;
+                panic!("node {node}: {what}: {seen:?}\n{log:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn done(&self, hash: &str) -> Transaction {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let seen = self.engine.transaction(&self.host, &self.nodes[1], hash).await;
+            match seen {
+                Ok(tx) if tx.block.is_some() => return tx,
+                Ok(_) | Err(EngineError::NotFound(_)) => assert!(Instant::now() < deadline, "{hash} waits for ever"),
+                Err(error) => panic!("{error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn send(&mut self, to: TxKind, value: u64, input: &[u8]) -> Transaction {
+        let raw = self.signed(to, value, input);
+        let hash = self.engine.send_raw(&self.host, &self.nodes[0], &raw).await.unwrap();
+        assert_eq!(hash, keccak256(&raw).to_string());
+        self.done(&hash).await
+    }
+}
+
+fn address(key: &SigningKey) -> String {
+    Address::from_private_key(key).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_nodes_make_a_chain_that_the_explorer_reads() {
+    let root = tempfile::tempdir().unwrap();
+    let mut net = Net::start(root.path()).await;
+    for node in 0..4 {
+        let health = net.healthy(node, "blocks and peers", |h| h.height >= 2 && h.peers == 3 && !h.syncing).await;
+        assert!(health.block_hash.starts_with("0x") && !health.version.is_empty());
+    }
+    explore(&mut net).await;
+    contracts(&mut net).await;
+    lose_one(&mut net).await;
+    for node in &net.nodes {
+        net.host.remove(&node.key).await.unwrap();
+    }
+}
+
+async fn explore(net: &mut Net) {
+    let (to, from) = (Address::repeat_byte(0xee), address(&net.key).to_lowercase());
+    let raw = net.signed(TxKind::Call(to), 5_000, &[]);
+    let hash = net.engine.send_raw(&net.host, &net.nodes[0], &raw).await.unwrap();
+    let again = net.engine.send_raw(&net.host, &net.nodes[0], &raw).await.unwrap();
+    assert_eq!(again, hash, "one that waits is known");
+    let tx = net.done(&hash).await;
+    assert_eq!(net.engine.send_raw(&net.host, &net.nodes[0], &raw).await.unwrap(), hash, "one in a block is known");
+    assert_eq!((tx.value.as_str(), tx.nonce, tx.success, tx.gas_used), ("5000", 0, Some(true), Some(21_000)));
+    assert_eq!((tx.from, tx.fee.as_deref(), tx.contract), (from, Some("0"), None));
+    assert_eq!(tx.to.unwrap(), to.to_string().to_lowercase());
+
+    let (engine, host, node) = (&net.engine, &net.host, &net.nodes[2]);
+    let height = tx.block.unwrap();
+    net.healthy(2, "the block", |h| h.height >= height).await;
+    let block = engine.block(host, node, &BlockRef::Height(height)).await.unwrap();
+    assert_eq!((block.height, &block.transactions), (height, &vec![hash]));
+    assert_eq!(Some(&block.hash), tx.block_hash.as_ref());
+    assert_eq!(engine.block(host, node, &BlockRef::Hash(block.hash.clone())).await.unwrap(), block);
+    let before = engine.block(host, node, &BlockRef::Height(height - 1)).await.unwrap();
+    assert!(
+        before.hash == block.parent_hash && before.time_ms < block.time_ms && before.state_root != block.state_root
+    );
+    let genesis = engine.block(host, node, &BlockRef::Height(0)).await.unwrap();
+    assert!(genesis.time_ms > 1_600_000_000_000 && genesis.time_ms < block.time_ms);
+    assert!(engine.block(host, node, &BlockRef::Latest).await.unwrap().height >= height);
+    let account = engine.account(host, node, &to.to_string()).await.unwrap();
+    assert_eq!((account.balance.as_str(), account.nonce, account.is_contract), ("5000", 0, false));
+    assert!(account.height >= height);
+
+    let missing = engine.block(host, node, &BlockRef::Height(1 << 40)).await;
+    assert!(matches!(missing, Err(EngineError::NotFound(_))), "{missing:?}");
+    let missing = engine.transaction(host, node, &B256::repeat_byte(1).to_string()).await;
+    assert!(matches!(missing, Err(EngineError::NotFound(_))), "{missing:?}");
+    for bad in ["", "0x12", "latest", "0xzz"] {
+        assert!(matches!(engine.account(host, node, bad).await, Err(EngineError::Invalid { .. })));
+    }
+    let nonsense = engine.send_raw(host, node, &[1, 2, 3]).await;
+    assert!(matches!(nonsense, Err(EngineError::Node { .. })), "{nonsense:?}");
+}
+
+async fn contracts(net: &mut Net) {
+    let deployed = net.send(TxKind::Create, 0, &ANSWERER).await;
+    let contract = deployed.contract.unwrap();
+    assert!(deployed.to.is_none() && deployed.success == Some(true));
+    let refuser = net.send(TxKind::Create, 0, &REFUSER).await.contract.unwrap();
+    let (engine, host, node) = (&net.engine, &net.host, &net.nodes[1]);
+    assert!(engine.account(host, node, &contract).await.unwrap().is_contract);
+    let output = engine.call(host, node, &contract, &[]).await.unwrap();
+    assert_eq!(U256::from_be_slice(&output), U256::from(42));
+    let refused = engine.call(host, node, &refuser, &[]).await;
+    assert!(matches!(&refused, Err(EngineError::Node { reason, .. }) if reason.contains("revert")), "{refused:?}");
+}
+
+async fn lose_one(net: &mut Net) {
+    net.host.stop(&net.nodes[3].key, Duration::ZERO).await.unwrap();
+    let dead = net.engine.health(&net.host, &net.nodes[3]).await;
+    assert!(matches!(dead, Err(EngineError::Host(_))), "{dead:?}");
+    let height = net.healthy(0, "alive", |_| true).await.height;
+    net.healthy(0, "goes on without one of four", |h| h.height > height + 3).await;
+    let same = net.engine.start(&net.host, &net.nodes[3]).await.unwrap();
+    assert!(matches!(same.run, RunState::Exited { .. }), "only a new generation starts it again: {same:?}");
+    net.nodes[3].generation = 2;
+    net.engine.start(&net.host, &net.nodes[3]).await.unwrap();
+    let goal = net.healthy(0, "alive", |_| true).await.height;
+    net.healthy(3, "catches up", |h| h.height >= goal).await;
+}

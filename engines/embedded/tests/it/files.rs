@@ -1,0 +1,85 @@
+//! What the driver writes is what the node reads.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hanse_adapters_core::Adapter;
+use hanse_adapters_local::LocalAdapter;
+use hanse_engines_core::{ChainPlan, Engine, EngineError, NodeIdentity, Peer};
+use hanse_engines_embedded::EmbeddedEngine;
+use hanse_node::config::NodeConfig;
+use hanse_node::genesis::Genesis;
+
+use crate::{artifact, plan, program};
+
+fn chain() -> ChainPlan {
+    ChainPlan {
+        chain_id: 7,
+        genesis_time_ms: 1_700_000_000_000,
+        parameters: [("block_time_ms".to_owned(), 200), ("block_gas_limit".to_owned(), 30_000_000)].into(),
+        alloc: [("0x00000000000000000000000000000000000000AA".to_owned(), "12345678901234567890".to_owned())].into(),
+    }
+}
+
+#[tokio::test]
+async fn the_node_reads_back_what_the_driver_wrote() {
+    let root = tempfile::tempdir().unwrap();
+    let host = LocalAdapter::new(root.path().into(), program());
+    let engine = EmbeddedEngine::new(artifact());
+    let nodes = [plan("one", 30001, 31001), plan("two", 30002, 31002)];
+    let mut peers = Vec::new();
+    for node in &nodes {
+        let identity = engine.prepare(&host, node).await.unwrap();
+        assert_eq!(engine.prepare(&host, node).await.unwrap(), identity, "the keys are made once");
+        peers.push(Peer { identity, address: format!("127.0.0.1:{}", node.p2p_port) });
+    }
+    let validators: Vec<NodeIdentity> = peers.iter().map(|p| p.identity.clone()).collect();
+    let bytes = engine.genesis(&chain(), &validators).unwrap();
+    assert_eq!(engine.genesis(&chain(), &validators).unwrap(), bytes);
+    engine.configure(&host, &nodes[0], &peers[0].identity, &bytes, &peers).await.unwrap();
+
+    let home = root.path().join("instances/test/one/home");
+    let genesis = Genesis::load(&home).unwrap();
+    assert_eq!((genesis.chain_id, genesis.block_time_ms, genesis.block_gas_limit), (7, 200, 30_000_000));
+    assert_eq!(genesis.genesis_time_ms, 1_700_000_000_000);
+    let keys: Vec<String> = genesis.validators.iter().map(|v| v.public_key.to_string()).collect();
+    assert_eq!(keys, validators.iter().map(|v| v.public_key.clone()).collect::<Vec<_>>());
+    let (address, account) = genesis.alloc.iter().next().unwrap();
+    assert_eq!(address.to_string(), "0x00000000000000000000000000000000000000AA");
+    assert_eq!(account.balance.to_string(), "12345678901234567890");
+    let config = NodeConfig::load(&home).unwrap();
+    assert_eq!(config.p2p_listen.to_string(), "127.0.0.1:30001");
+    assert_eq!(config.rpc_listen.to_string(), "127.0.0.1:31001");
+    assert_eq!(config.peers.len(), 1, "itself is left out");
+    assert_eq!(config.peers[0].node_id.to_string(), validators[1].node_id);
+    assert_eq!(config.peers[0].address.to_string(), "127.0.0.1:30002");
+    for node in &nodes {
+        host.stop(&node.key, Duration::ZERO).await.unwrap();
+    }
+}
+
+#[test]
+fn a_genesis_that_cannot_be_names_its_field() {
+    let engine = EmbeddedEngine::new(artifact());
+    let validators = [NodeIdentity { node_id: "a".repeat(40), public_key: "b".repeat(64) }];
+    let mut cases: Vec<(&str, ChainPlan)> = Vec::new();
+    cases.push(("chain_id", ChainPlan { chain_id: 0, ..chain() }));
+    for (name, value) in [("block_time_ms", 1), ("block_gas_limit", 5), ("speed", 1)] {
+        let mut parameters = chain().parameters;
+        parameters.insert(name.into(), value);
+        cases.push((name, ChainPlan { parameters, ..chain() }));
+    }
+    cases.push(("block_time_ms", ChainPlan { parameters: BTreeMap::new(), ..chain() }));
+    cases.push(("alloc.0x12", ChainPlan { alloc: [("0x12".into(), "1".into())].into(), ..chain() }));
+    let address = format!("0x{}", "ab".repeat(20));
+    cases.push(("alloc.", ChainPlan { alloc: [(address.clone(), "1.5".into())].into(), ..chain() }));
+    let twice = [(address.clone(), "1".into()), (address.replace('a', "A"), "1".into())];
+    cases.push(("alloc.", ChainPlan { alloc: twice.into(), ..chain() }));
+    for (expected, plan) in cases {
+        match engine.genesis(&plan, &validators) {
+            Err(EngineError::Invalid { field, .. }) => assert!(field.starts_with(expected), "{field}"),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+    assert!(matches!(engine.genesis(&chain(), &[]), Err(EngineError::Invalid { .. })));
+}
