@@ -74,6 +74,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, acceptor: TlsAcceptor, _p
         return tracing::warn!(from, "a connection without a known key");
     };
     peer.inbound.fetch_add(1, Ordering::Relaxed);
+    peer.awake.notify_one();
     let reason = listen(&shared, &peer, FramedRead::new(stream, codec())).await;
     peer.inbound.fetch_sub(1, Ordering::Relaxed);
     tracing::info!(peer = %peer.config.node_id, reason, "connection of peer ended");

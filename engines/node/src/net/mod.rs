@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::codec::LengthDelimitedCodec;
 
 use crate::config::{NodeConfig, PeerConfig};
@@ -58,6 +58,8 @@ pub(crate) struct Peer {
     height: AtomicU64,
     /// Messages dropped because its queue was full.
     dropped: AtomicU64,
+    /// Ends the wait before the next dial: the peer has just shown that it is up.
+    awake: Notify,
 }
 
 impl Peer {
@@ -112,6 +114,7 @@ impl Net {
                 inbound: AtomicUsize::new(0),
                 height: AtomicU64::new(0),
                 dropped: AtomicU64::new(0),
+                awake: Notify::new(),
             });
             peers.insert(config.node_id, Arc::clone(&peer));
             queues.push((peer, receiver));

@@ -1,6 +1,7 @@
 //! The sending side: one task a peer that dials, says hello, and writes what is queued.
 //!
-//! A connection that breaks is dialled again with back-off; what was queued meanwhile is thrown
+//! A connection that breaks is dialled again with back-off, or as soon as the peer dials us; what
+//! was queued meanwhile is thrown
 //! away, because the peer will ask for the blocks it missed. It never reads more than the end of
 //! the stream.
 
@@ -25,7 +26,7 @@ use crate::node::Shared;
 
 /// First wait after a failed dial.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// Longest wait: a restarted peer is found again within this time.
+/// Longest wait; a restarted peer is found sooner, because its own dial ends the wait.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A peer that takes no bytes for so long is cut off.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,8 +53,8 @@ pub(crate) async fn run(
                     tracing::debug!(peer = %peer.config.node_id, reason, "cannot reach peer");
                 }
             }
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            let woken = timeout(backoff, peer.awake.notified()).await.is_ok();
+            backoff = if woken { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
         };
         tokio::select! {
             () = stop.cancelled() => break,
