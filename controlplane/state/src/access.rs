@@ -79,9 +79,9 @@ pub fn check(state: &State, actor: &Actor, command: &Command) -> Result<(), Reje
         (Scope::TenantOf(other), Some(own)) if other.tenant() == Some(own) => Ok(()),
         (Scope::Founder(consortium), Some(own)) if find(state, consortium)?.founder == *own => Ok(()),
         (Scope::Member(consortium), Some(own)) => member(find(state, consortium)?, own),
-        (Scope::Tenant(tenant), Some(_)) => Err(denied(format!("an account of tenants/{tenant}"))),
-        (Scope::TenantOf(_), Some(_)) => Err(denied("an account of the same tenant, or an administrator".into())),
-        (Scope::Founder(_), Some(_)) => Err(denied("an account of the consortium's founder".into())),
+        (Scope::Tenant(tenant), Some(_)) => Err(denied(format!("needs an account of tenants/{tenant}"))),
+        (Scope::TenantOf(_), Some(_)) => Err(denied("needs an account of the same tenant, or an administrator".into())),
+        (Scope::Founder(_), Some(_)) => Err(denied("needs an account of the consortium's founder".into())),
     }
 }
 
@@ -153,8 +153,10 @@ fn find<'a>(state: &'a State, id: &ConsortiumId) -> Result<&'a Consortium, Rejec
 fn member(consortium: &Consortium, tenant: &TenantId) -> Result<(), Rejection> {
     match consortium.members.get(tenant) {
         Some(member) if member.state == MemberState::Active => Ok(()),
-        Some(_) | None => {
-            Err(Rejection::NotAMember { tenant: tenant.to_string(), what: name::consortium(&consortium.id) })
-        }
+        Some(_) | None => Err(Rejection::NotAMember {
+            field: "actor".into(),
+            tenant: tenant.to_string(),
+            what: name::consortium(&consortium.id),
+        }),
     }
 }

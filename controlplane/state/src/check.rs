@@ -58,5 +58,6 @@ pub(crate) fn cluster_id(state: &State) -> Result<ClusterId, Rejection> {
 }
 
 pub(crate) fn wrong_state(field: &str, what: String, state: impl std::fmt::Debug, needs: &str) -> Rejection {
-    Rejection::WrongState { field: field.into(), what, state: format!("{state:?}"), needs: needs.into() }
+    let state = format!("{state:?}").trim_matches('"').to_owned();
+    Rejection::WrongState { field: field.into(), what, state, needs: needs.into() }
 }

@@ -195,6 +195,11 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+/// Writes a hash that opens something (a token's, a setup code's): in full to the log, never to JSON.
+pub(crate) fn hidden<S: Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
+    if s.is_human_readable() { s.serialize_str("(secret)") } else { digest.serialize(s) }
+}
+
 /// Takes bytes as they come from the log.
 struct Bytes;
 

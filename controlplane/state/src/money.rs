@@ -24,6 +24,6 @@ mod tests {
         assert_eq!(price_micro(3_600_000, 5), 5);
         assert_eq!(price_micro(1_800_000, 1), 1);
         assert_eq!(price_micro(1_799_999, 1), 0);
-        assert_eq!(price_micro(u64::MAX, u64::MAX), 94_522_879_700_260_684_166_666_681_912_120);
+        assert_eq!(price_micro(u64::MAX, u64::MAX), 94_522_879_700_260_684_285_133_644_245_653);
     }
 }

@@ -90,13 +90,15 @@ pub enum Rejection {
     /// The tenant has no vote in the consortium, or had none when the proposal opened.
     #[error("tenants/{tenant} is not a voting member of {what}")]
     NotAMember {
+        /// Field that names the tenant.
+        field: String,
         /// The tenant.
         tenant: String,
         /// The consortium or proposal.
         what: String,
     },
     /// The signature is not the member key's over the exact text.
-    #[error("the signature is not by the {holder}'s recorded key {key} over exactly this text")]
+    #[error("the signature is not by {holder}'s recorded key {key} over exactly this text")]
     WrongKey {
         /// Field of the signature.
         field: String,
@@ -116,7 +118,7 @@ pub enum Rejection {
         proposal: String,
     },
     /// Voting is over by time.
-    #[error("the deadline of {proposal} passed at {deadline:?} ms, it is now {now:?} ms in log time")]
+    #[error("the deadline of {proposal} passed {} ms ago in log time", now.since(*deadline))]
     DeadlinePassed {
         /// Resource name of the proposal.
         proposal: String,
@@ -256,12 +258,13 @@ impl Rejection {
             | Self::InvalidName { field, .. }
             | Self::InvalidValue { field, .. }
             | Self::WrongKey { field, .. }
+            | Self::NotAMember { field, .. }
             | Self::QuotaExceeded { field, .. }
             | Self::WrongState { field, .. }
             | Self::ConflictingFact { field, .. } => field,
             Self::ParameterOutOfRange { .. } | Self::UnknownParameter { .. } => "action.chain.parameters",
             Self::PermissionDenied { .. } | Self::AccountUnusable { .. } => "actor",
-            Self::NotAMember { .. } | Self::AlreadyVoted { .. } => "voter",
+            Self::AlreadyVoted { .. } => "voter",
             Self::DeadlinePassed { .. } => "proposal",
             Self::ArtifactMismatch { .. } => "artifact_hash",
             Self::TooFewHosts { .. } => "action.chain.nodes",

@@ -129,6 +129,7 @@ pub struct OpenSession {
     /// Whose.
     pub account: AccountId,
     /// SHA-256 of the token.
+    #[serde(serialize_with = "crate::digest::hidden")]
     pub token_hash: Digest,
     /// When it ends, at most [`SESSION_LIFETIME_MS_MAX`] from now.
     pub expires_at: Millis,
@@ -141,6 +142,7 @@ pub struct OpenSession {
 #[serde(deny_unknown_fields)]
 pub struct CloseSession {
     /// SHA-256 of the token.
+    #[serde(serialize_with = "crate::digest::hidden")]
     pub token_hash: Digest,
 }
 

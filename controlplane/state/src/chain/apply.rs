@@ -27,7 +27,7 @@ pub(crate) fn check_spec(state: &State, consortium: &Consortium, spec: &ChainSpe
         |tenant: &TenantId| consortium.members.get(tenant).is_some_and(|member| member.state == MemberState::Active);
     if let Some(node) = spec.nodes.iter().find(|node| !is_member(&node.owner)) {
         let what = name::consortium(&consortium.id);
-        return Err(Rejection::NotAMember { tenant: node.owner.to_string(), what });
+        return Err(Rejection::NotAMember { field: "action.chain.nodes".into(), tenant: node.owner.to_string(), what });
     }
     check::range("action.chain.chain_id", spec.chain_id, 1, CHAIN_ID_MAX)?;
     check_alloc(spec)?;

@@ -22,7 +22,9 @@ pub(crate) fn intent(state: &mut State, cx: &mut Cx<'_>, c: &RecordIntent) -> Re
     }
 
     node.intent = Some(Intent { act: c.act, generation: c.generation, at: cx.now });
-    go(&mut node, cx.now, next, "");
+    if next != node.state {
+        go(&mut node, cx.now, next, "");
+    }
     Ok(put(state, cx, node))
 }
 

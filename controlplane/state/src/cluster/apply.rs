@@ -39,7 +39,7 @@ pub(crate) fn bootstrap(state: &mut State, cx: &mut Cx<'_>, c: &Bootstrap) -> Re
         return Err(Rejection::PermissionDenied {
             actor: cx.request.actor.to_string(),
             action: "Bootstrap".into(),
-            needs: "the setup code that the first leader printed".into(),
+            needs: "needs the setup code that the first leader printed".into(),
         });
     }
     let role = Role::Platform(PlatformRole::Administrator);

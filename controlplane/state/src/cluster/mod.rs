@@ -30,6 +30,7 @@ pub struct InitCluster {
     /// What people call it.
     pub name: String,
     /// SHA-256 of the one-time setup code.
+    #[serde(serialize_with = "crate::digest::hidden")]
     pub setup_code_hash: Digest,
 }
 
@@ -42,6 +43,7 @@ pub struct Bootstrap {
     /// Argon2id PHC string made by the proposer.
     pub password_hash: Secret,
     /// SHA-256 of the code that was shown.
+    #[serde(serialize_with = "crate::digest::hidden")]
     pub setup_code_hash: Digest,
 }
 

@@ -67,7 +67,7 @@ pub(crate) fn join(state: &mut State, cx: &mut Cx<'_>, c: &JoinConsortium) -> Re
     let mut consortium = forming(state, &c.consortium)?;
     let Some(member) = consortium.members.get(&c.tenant) else {
         let (tenant, what) = (c.tenant.to_string(), name::consortium(&c.consortium));
-        return Err(Rejection::NotAMember { tenant, what });
+        return Err(Rejection::NotAMember { field: "tenant".into(), tenant, what });
     };
     if member.state == MemberState::Active {
         let what = format!("{}/members/{}", name::consortium(&c.consortium), c.tenant);

@@ -22,7 +22,7 @@ pub(crate) fn open(state: &mut State, cx: &mut Cx<'_>, c: &OpenProposal) -> Resu
     let account = cx.account().cloned();
     let Some((opened_by, proposer)) = account.and_then(|id| id.tenant().cloned().map(|tenant| (id, tenant))) else {
         let (tenant, what) = (cx.request.actor.to_string(), name::consortium(&c.consortium));
-        return Err(Rejection::NotAMember { tenant, what });
+        return Err(Rejection::NotAMember { field: "actor".into(), tenant, what });
     };
     check::text("title", &c.title, TITLE_MAX)?;
     let period = c.voting_period_ms.unwrap_or(consortium.charter.voting_period_ms);
@@ -108,7 +108,7 @@ fn check_ballot(state: &State, cx: &Cx<'_>, proposal: &Proposal, c: &CastBallot)
     let cluster = check::cluster_id(state)?;
     let resource = name::proposal(&c.proposal);
     let Some(elector) = proposal.electorate.get(&c.voter) else {
-        return Err(Rejection::NotAMember { tenant: c.voter.to_string(), what: resource });
+        return Err(Rejection::NotAMember { field: "voter".into(), tenant: c.voter.to_string(), what: resource });
     };
     if let Some(ballot) = proposal.ballots.get(&c.voter) {
         let choice = ballot.choice.word().into();

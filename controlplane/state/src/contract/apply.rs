@@ -30,7 +30,7 @@ pub(crate) fn deploy(state: &mut State, cx: &mut Cx<'_>, c: &DeployContract) -> 
     let by = cx.account().cloned();
     let Some((by, tenant)) = by.and_then(|id| id.tenant().cloned().map(|tenant| (id, tenant))) else {
         let (tenant, what) = (cx.request.actor.to_string(), resource);
-        return Err(Rejection::NotAMember { tenant, what });
+        return Err(Rejection::NotAMember { field: "actor".into(), tenant, what });
     };
 
     let operation = operation::apply::start(state, cx, OperationKind::DeployContract(c.contract.clone()));

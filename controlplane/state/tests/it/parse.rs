@@ -1,0 +1,327 @@
+//! Commands of the scripts: `Command key=value ...`, everything left out takes the usual value of the test world.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use hanse_state::account::*;
+use hanse_state::billing::{Meter, SetPlan};
+use hanse_state::chain::node::*;
+use hanse_state::chain::{NodeSpec, RecordGenesis};
+use hanse_state::cluster::{Bootstrap, CheckDigest, InitCluster};
+use hanse_state::consortium::ballot::{CastBallot, Choice, ballot_text, join_text};
+use hanse_state::consortium::policy::{ActionKind, Policy};
+use hanse_state::consortium::proposal::{Action, CloseProposal, OpenProposal};
+use hanse_state::consortium::*;
+use hanse_state::contract::{ContractFact, DeployContract, RecordContractFact};
+use hanse_state::host::*;
+use hanse_state::tenant::CreateTenant;
+use hanse_state::{Blob, Command, Digest, Millis, Secret};
+
+use super::world::{self, World};
+
+/// One line: words, then `key=value` pairs (`_` in a value stands for a space).
+pub(crate) struct Args {
+    words: Vec<String>,
+    pairs: BTreeMap<String, String>,
+}
+
+impl Args {
+    pub(crate) fn parse(line: &str) -> Self {
+        let (mut words, mut pairs) = (Vec::new(), BTreeMap::new());
+        for part in line.split_whitespace() {
+            match part.split_once('=') {
+                Some((key, value)) => drop(pairs.insert(key.to_owned(), value.replace('_', " "))),
+                None => words.push(part.to_owned()),
+            }
+        }
+        Self { words, pairs }
+    }
+
+    pub(crate) fn verb(&self) -> &str {
+        &self.words[0]
+    }
+
+    pub(crate) fn word(&self, index: usize) -> &str {
+        &self.words[index]
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.pairs.get(key).map(String::as_str)
+    }
+
+    fn text(&self, key: &str, default: &str) -> String {
+        self.get(key).unwrap_or(default).to_owned()
+    }
+
+    fn id<T: std::str::FromStr<Err = hanse_state::Rejection>>(&self, key: &str, default: &str) -> T {
+        self.get(key).unwrap_or(default).parse().unwrap()
+    }
+
+    fn number(&self, key: &str, default: u64) -> u64 {
+        self.get(key).map_or(default, |text| text.parse().unwrap())
+    }
+
+    fn secret(&self) -> Secret {
+        self.get("password").map_or_else(world::password, Secret::new)
+    }
+}
+
+pub(crate) fn command(w: &World, a: &Args) -> Command {
+    match a.word(1) {
+        "InitCluster" => Command::InitCluster(InitCluster {
+            cluster: a.id("cluster", &world::cluster().to_string()),
+            name: a.text("name", "test"),
+            setup_code_hash: world::hash(a.get("code").unwrap_or("code")),
+        }),
+        "Bootstrap" => Command::Bootstrap(Bootstrap {
+            account: a.id("account", "root"),
+            password_hash: a.secret(),
+            setup_code_hash: world::hash(a.get("code").unwrap_or("code")),
+        }),
+        "CheckDigest" => {
+            let revision = a.number("revision", w.state.revision);
+            let digest = a.get("digest").map_or(w.state.digest_at(revision), |text| Some(world::hash(text)));
+            Command::CheckDigest(CheckDigest { revision, digest: digest.unwrap() })
+        }
+        "SetPlan" => Command::SetPlan(SetPlan {
+            plan: a.id("plan", "standard"),
+            currency: a.text("currency", "EUR"),
+            rate_micro_per_node_hour: a.number("rate", 3_600_000),
+            effective_from: a.get("from").map(|text| Millis(w.state.now.0.strict_add_signed(text.parse().unwrap()))),
+        }),
+        "Meter" => Command::Meter(Meter { until: Millis(w.at.0 + a.number("ahead", 1_000)) }),
+        "DeployContract" => Command::DeployContract(DeployContract {
+            contract: a.id("contract", "trade/supply-1/registry"),
+            raw_transaction: Blob(vec![7; usize::try_from(a.number("bytes", 100)).unwrap()]),
+        }),
+        "RecordContractFact" => Command::RecordContractFact(RecordContractFact {
+            contract: a.id("contract", "trade/supply-1/registry"),
+            fact: match a.word(2) {
+                "Sent" => ContractFact::Sent { tx_hash: format!("0x{}", a.text("tx", &"ab".repeat(32))) },
+                "Deployed" => ContractFact::Deployed {
+                    address: format!("0x{}", a.text("address", &"cd".repeat(20))),
+                    block: a.number("block", 7),
+                },
+                _ => ContractFact::Failed { reason: a.text("reason", "reverted") },
+            },
+        }),
+        _ => accounts(a).or_else(|| consortiums(w, a)).or_else(|| hosts(a)).or_else(|| nodes(w, a)).unwrap(),
+    }
+}
+
+fn accounts(a: &Args) -> Option<Command> {
+    let account = || a.id("account", "ann");
+    let token_hash = world::hash(a.get("token").unwrap_or("token"));
+    let source = "192.0.2.9:1000".to_owned();
+    Some(match a.word(1) {
+        "CreateTenant" => {
+            let tenant = a.text("tenant", "newco");
+            Command::CreateTenant(CreateTenant {
+                owner: a.id("owner", &format!("owner@{tenant}")),
+                tenant: tenant.parse().unwrap(),
+                display_name: a.text("name", "New Co"),
+                owner_password_hash: a.secret(),
+            })
+        }
+        "CreateAccount" => {
+            let role = match (a.get("tenant"), a.get("role").unwrap_or("Auditor")) {
+                (None, "Administrator") => Role::Platform(PlatformRole::Administrator),
+                (None, "Operator") => Role::Platform(PlatformRole::Operator),
+                (None, _) => Role::Platform(PlatformRole::Auditor),
+                (Some(tenant), role) => Role::Tenant {
+                    tenant: tenant.parse().unwrap(),
+                    role: match role {
+                        "Owner" => TenantRole::Owner,
+                        "Operator" => TenantRole::Operator,
+                        "Developer" => TenantRole::Developer,
+                        "Billing" => TenantRole::Billing,
+                        _ => TenantRole::Auditor,
+                    },
+                },
+            };
+            Command::CreateAccount(CreateAccount { account: account(), role, password_hash: a.secret() })
+        }
+        "SuspendAccount" => {
+            Command::SuspendAccount(SuspendAccount { account: account(), reason: a.text("reason", "left") })
+        }
+        "RestoreAccount" => Command::RestoreAccount(RestoreAccount { account: account() }),
+        "OpenSession" => {
+            let expires_at = Millis(world::START.0 + a.number("until", 3_600_000));
+            Command::OpenSession(OpenSession { account: account(), token_hash, expires_at, source })
+        }
+        "CloseSession" => Command::CloseSession(CloseSession { token_hash }),
+        "RecordLoginFailure" => Command::RecordLoginFailure(RecordLoginFailure { account: account(), source }),
+        _ => return None,
+    })
+}
+
+fn consortiums(w: &World, a: &Args) -> Option<Command> {
+    let consortium = || a.id("consortium", "trade");
+    Some(match a.word(1) {
+        "CreateConsortium" => Command::CreateConsortium(CreateConsortium {
+            consortium: consortium(),
+            display_name: a.text("name", "Trade"),
+            charter: Charter {
+                policies: match a.get("policy").unwrap_or("Majority") {
+                    "none" => BTreeMap::new(),
+                    "TwoThirds" => BTreeMap::from([(ActionKind::CreateChain, Policy::TwoThirds)]),
+                    "Unanimous" => BTreeMap::from([(ActionKind::CreateChain, Policy::Unanimous)]),
+                    _ => BTreeMap::from([(ActionKind::CreateChain, Policy::Majority)]),
+                },
+                voting_period_ms: a.number("period", 60_000),
+            },
+            founder: a.id("founder", "acme"),
+            founder_weight: a.number("weight", 1),
+            member_key: world::public_key(a.get("key").unwrap_or("acme")),
+        }),
+        "InviteMember" => Command::InviteMember(InviteMember {
+            consortium: consortium(),
+            tenant: a.id("tenant", "globex"),
+            weight: a.number("weight", 1),
+        }),
+        "JoinConsortium" => {
+            let tenant = a.text("tenant", "globex");
+            let key = a.text("key", &tenant);
+            let member_key = world::public_key(&key);
+            let consortium: hanse_state::ids::ConsortiumId = consortium();
+            let tenant = tenant.parse().unwrap();
+            let text = join_text(world::cluster(), &consortium, &tenant, &member_key);
+            let proof = world::sign(a.get("signer").unwrap_or(&key), &text);
+            Command::JoinConsortium(JoinConsortium { consortium, tenant, member_key, proof })
+        }
+        "ActivateConsortium" => Command::ActivateConsortium(ActivateConsortium { consortium: consortium() }),
+        "OpenProposal" => Command::OpenProposal(OpenProposal {
+            consortium: consortium(),
+            title: a.text("title", "A chain"),
+            action: Action::CreateChain(spec(a)),
+            voting_period_ms: a.get("period").map(|text| text.parse().unwrap()),
+        }),
+        "CastBallot" => Command::CastBallot(cast(w, a)),
+        "CloseProposal" => Command::CloseProposal(CloseProposal { proposal: a.id("proposal", "trade/p-1") }),
+        _ => return None,
+    })
+}
+
+fn spec(a: &Args) -> hanse_state::chain::ChainSpec {
+    let mut spec = world::spec(usize::try_from(a.number("nodes", 4)).unwrap());
+    spec.chain = a.id("chain", "supply-1");
+    spec.chain_id = a.number("chain-id", 1_337);
+    spec.template = a.text("template", "evm-standard");
+    if let Some(value) = a.get("block-time-ms") {
+        spec.parameters.insert("block_time_ms".into(), value.parse().unwrap());
+    }
+    if let Some(name) = a.get("parameter") {
+        spec.parameters.insert(name.into(), 1);
+    }
+    if let Some(owner) = a.get("owner") {
+        spec.nodes.push(NodeSpec { owner: owner.parse().unwrap() });
+    }
+    if let Some(address) = a.get("alloc") {
+        spec.alloc.insert(address.into(), a.text("wei", "1"));
+    }
+    spec
+}
+
+fn cast(w: &World, a: &Args) -> CastBallot {
+    let proposal = a.id("proposal", "trade/p-1");
+    let known = w.state.proposals.get(&proposal).map_or(Digest::default(), |proposal| proposal.artifact_hash);
+    let artifact_hash = a.get("artifact").map_or(known, world::hash);
+    let voter = a.text("voter", a.verb().split('@').nth(1).unwrap_or("acme"));
+    let choice = match a.get("choice").unwrap_or("yes") {
+        "yes" => Choice::Yes,
+        "no" => Choice::No,
+        _ => Choice::Abstain,
+    };
+    let key = a.text("key", &voter);
+    let voter = voter.parse().unwrap();
+    // A ballot whose signature is over another text than it claims: `signed` is what the key really signed.
+    let signed = match a.get("signed") {
+        Some("no") => Choice::No,
+        Some(_) | None => choice,
+    };
+    let text = ballot_text(world::cluster(), &proposal, &artifact_hash, &voter, signed);
+    CastBallot { proposal, voter, choice, artifact_hash, signature: world::sign(&key, &text) }
+}
+
+fn hosts(a: &Args) -> Option<Command> {
+    let host = || a.id("host", "h1");
+    let fingerprint = |key: &str| format!("SHA256:{}", a.text(key, "B").repeat(43));
+    Some(match a.word(1) {
+        "EnrolHost" => {
+            let name: String = a.text("host", "h1");
+            let mut enrol = world::host(&name, u32::try_from(a.number("slots", 4)).unwrap());
+            enrol.port_first = u16::try_from(a.number("port", 20_000)).unwrap();
+            enrol.port_count = u16::try_from(a.number("ports", 100)).unwrap();
+            enrol.peer_address = a.text("address", &enrol.peer_address);
+            if let Some(root) = a.get("local") {
+                enrol.reach = Reach::Local { root: root.into() };
+            }
+            if let (Some(user), Reach::Ssh { user: old, .. }) = (a.get("user"), &mut enrol.reach) {
+                *old = user.into();
+            }
+            if let (Some(text), Reach::Ssh { fingerprint, .. }) = (a.get("fingerprint"), &mut enrol.reach) {
+                *fingerprint = text.into();
+            }
+            Command::EnrolHost(enrol)
+        }
+        "CordonHost" => Command::CordonHost(CordonHost { host: host(), reason: a.text("reason", "new disk") }),
+        "UncordonHost" => Command::UncordonHost(UncordonHost { host: host() }),
+        "RecordHostFacts" => Command::RecordHostFacts(RecordHostFacts {
+            host: host(),
+            facts: HostFacts {
+                hostname: a.text("hostname", "h1"),
+                arch: "x86-64".into(),
+                kernel: "6.1".into(),
+                cpus: 2,
+                memory_bytes: 1 << 30,
+                disk_free_bytes: 1 << 34,
+                systemd: true,
+            },
+        }),
+        "RecordHostKeyChanged" => {
+            Command::RecordHostKeyChanged(RecordHostKeyChanged { host: host(), seen: fingerprint("seen") })
+        }
+        "AcceptHostKey" => {
+            Command::AcceptHostKey(AcceptHostKey { host: host(), fingerprint: fingerprint("fingerprint") })
+        }
+        _ => return None,
+    })
+}
+
+fn nodes(w: &World, a: &Args) -> Option<Command> {
+    let number = a.number("node", 0);
+    let node = world::node_key(number);
+    let current = w.state.nodes.get(&node).map_or(1, |node| node.generation);
+    let generation = a.number("generation", current);
+    Some(match a.word(1) {
+        "RecordGenesis" => Command::RecordGenesis(RecordGenesis {
+            chain: a.id("chain", "trade/supply-1"),
+            bytes: Blob(a.text("bytes", "genesis").into_bytes()),
+        }),
+        "RecordIntent" => Command::RecordIntent(RecordIntent {
+            node,
+            generation,
+            act: match a.word(2) {
+                "Prepare" => NodeAct::Prepare,
+                "Configure" => NodeAct::Configure,
+                "Start" => NodeAct::Start,
+                _ => NodeAct::Stop,
+            },
+        }),
+        "RecordNodeFact" => {
+            let reason = a.text("reason", "why");
+            let fact = match a.word(2) {
+                "Prepared" => NodeFact::Prepared { identity: world::identity(a.number("identity", number)) },
+                "Configured" => NodeFact::Configured,
+                "Started" => NodeFact::Started,
+                "Healthy" => NodeFact::Healthy,
+                "Unhealthy" => NodeFact::Unhealthy { reason },
+                "Failed" => NodeFact::Failed { reason },
+                _ => NodeFact::Waiting { reason },
+            };
+            Command::RecordNodeFact(RecordNodeFact { node, generation, fact })
+        }
+        "RestartNode" => Command::RestartNode(RestartNode { node, generation, reason: a.text("reason", "it exited") }),
+        _ => return None,
+    })
+}

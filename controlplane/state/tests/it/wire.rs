@@ -1,0 +1,88 @@
+//! Frozen bytes of version 1: what a replica of this version wrote, every later one must read.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+
+use hanse_state::codec::*;
+use hanse_state::{Actor, Digest, Request};
+
+use super::access::SAMPLES;
+use super::parse::{self, Args};
+use super::world::{self, World, request_id};
+
+fn frozen(name: &str, fresh: impl Fn() -> String) -> Vec<Vec<u8>> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/wire/v1").join(name);
+    if !path.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, fresh()).unwrap();
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    text.lines().map(|line| hex::decode(line).unwrap()).collect()
+}
+
+fn requests() -> Vec<Request> {
+    let w = World::running(4);
+    let command = |sample: &&str| parse::command(&w, &Args::parse(&format!("root {sample}")));
+    let request =
+        |(number, command)| Request::new(request_id(number), Actor::SetupCode, "192.0.2.1:1", world::START, command);
+    (1..).zip(SAMPLES.iter().map(command)).map(request).collect()
+}
+
+#[test]
+fn requests_of_version_1_are_read_and_written_alike() {
+    let lines = frozen("requests.hex", || {
+        requests().iter().map(|request| hex::encode(encode_request(request)) + "\n").collect()
+    });
+    let decoded: Vec<Request> = lines.iter().map(|bytes| decode_request(bytes).unwrap()).collect();
+    assert_eq!(decoded, requests());
+    let encoded: Vec<Vec<u8>> = decoded.iter().map(encode_request).collect();
+    assert_eq!(encoded, lines);
+}
+
+#[test]
+fn a_state_of_version_1_is_read_and_written_alike() {
+    let state = World::running(4).state;
+    let lines = frozen("state.hex", || hex::encode(encode_state(&state)) + "\n");
+    let decoded = decode_state(&lines[0]).unwrap();
+    assert_eq!(encode_state(&decoded), lines[0]);
+    assert_eq!(decoded.chains.len(), 1);
+    assert_eq!(decoded.nodes.len(), 4);
+    assert_ne!(decoded.digest(), Digest::default());
+}
+
+#[test]
+fn records_of_version_1_are_read_and_written_alike() {
+    let lines = frozen("records.hex", || {
+        let mut w = World::running(4);
+        let meter = parse::command(&w, &Args::parse("system Meter"));
+        w.ok(Actor::System, meter);
+        w.records.iter().rev().take(8).map(|record| hex::encode(encode_record(record)) + "\n").collect()
+    });
+    for bytes in lines {
+        assert_eq!(encode_record(&decode_record(&bytes).unwrap()), bytes);
+    }
+}
+
+#[test]
+fn what_is_not_understood_wholly_is_an_error() {
+    let good = encode_request(&requests()[0]);
+    let mut other_version = good.clone();
+    other_version[2] = 2;
+    assert!(matches!(decode_request(&other_version), Err(CodecError::Version { found: 2, .. })));
+    assert!(matches!(decode_state(&good), Err(CodecError::NotThis { .. })));
+    assert!(matches!(decode_request(&[]), Err(CodecError::NotThis { .. })));
+    let mut longer = good.clone();
+    longer.push(0xc0);
+    assert!(matches!(decode_request(&longer), Err(CodecError::Body { .. })));
+    for cut in 0..good.len() {
+        assert!(decode_request(&good[..cut]).is_err(), "cut at {cut}");
+    }
+    // A command of a newer version: the same length, another name.
+    let at = good.windows(13).position(|part| part == b"AcceptHostKey").unwrap();
+    let mut unknown = good.clone();
+    unknown[at..at + 13].copy_from_slice(b"AcceptHostKez");
+    assert!(matches!(decode_request(&unknown), Err(CodecError::Body { .. })));
+    let at = good.windows(11).position(|part| part == b"fingerprint").unwrap();
+    let mut unknown = good;
+    unknown[at..at + 11].copy_from_slice(b"fingerprins");
+    assert!(matches!(decode_request(&unknown), Err(CodecError::Body { .. })));
+}
