@@ -28,6 +28,8 @@ const RECORD_LIMIT: Duration = Duration::from_secs(5);
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// Grace on removal and replacement.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
+/// Longest grace that is granted, whatever is asked for.
+const GRACE_MAX: Duration = Duration::from_secs(600);
 /// How often what carries the mark is looked for again while it is being killed.
 const KILL_ROUNDS: u32 = 8;
 
@@ -129,7 +131,7 @@ fn exited(dir: &InstanceDir, code: Option<i32>, signal: Option<i32>) -> Result<R
 pub(crate) fn stop(layout: &Layout, key: &InstanceKey, grace: Duration) -> Result<(), AdapterError> {
     let dir = layout.instance(key)?;
     match dir.lock_existing()? {
-        Some(_lock) => end_processes(&dir, grace),
+        Some(_lock) => end_processes(&dir, grace.min(GRACE_MAX)),
         None => Ok(()),
     }
 }

@@ -216,3 +216,38 @@ async fn many_calls_share_one_connection() {
     assert_eq!(host.list("many").await.unwrap().len(), 24);
     assert_eq!(sshd.log().matches("Connection from 127.0.0.1").count(), 2, "one of the harness, one of ours");
 }
+
+/// Another artifact than our own program is checked and placed by our program; a partial one never gets its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_artifact_arrives_whole_and_once() {
+    const BYTES: usize = 64 * 1024 * 1024;
+    let dir = tempfile::tempdir().unwrap();
+    let sshd = sshd(&dir);
+    let path = dir.path().join("large");
+    let content: Vec<u8> =
+        (0..BYTES / 4).flat_map(|n| u32::try_from(n).unwrap().wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    std::fs::write(&path, &content).unwrap();
+    let large = Artifact { sha256: hanse_hostrun::file_sha256(&path).unwrap(), path };
+    let host = adapter(&sshd);
+    let first = Instant::now();
+    host.inspect().await.unwrap();
+    println!("connect, upload our program, inspect: {:?}", first.elapsed());
+    let started = Instant::now();
+    host.put_artifact(&large).await.unwrap();
+    let took = started.elapsed();
+    println!("64 MiB uploaded, hashed, placed in {took:?}: {:.0} MB/s", BYTES as f64 / 1e6 / took.as_secs_f64());
+    let folder = sshd.root.join("artifacts").join(&large.sha256);
+    let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["hanse"]);
+    assert_eq!(std::fs::read(folder.join("hanse")).unwrap(), content);
+    let again = Instant::now();
+    host.put_artifact(&large).await.unwrap();
+    adapter(&sshd).put_artifact(&large).await.unwrap();
+    println!("known, over this and another connection: {:?}", again.elapsed());
+    let (ensure, look) = (Instant::now(), running(&host, 1).await);
+    println!("ensure of process {look}: {:?}", ensure.elapsed());
+    let adopt = Instant::now();
+    running(&host, 1).await;
+    println!("ensure of a running one: {:?}", adopt.elapsed());
+    host.remove(&key()).await.unwrap();
+}
