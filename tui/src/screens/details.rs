@@ -15,12 +15,19 @@ use super::{Screen, leaf, short};
 const LABEL: usize = 16;
 
 /// Returns a labelled fact of a head.
-pub(super) fn fact(model: &Model, label: T, value: impl Into<String>) -> Line {
+fn fact(model: &Model, label: T, value: impl Into<String>) -> Line {
     labelled(model, label, Span { text: value.into(), role: Role::Text })
 }
 
 fn labelled(model: &Model, label: T, value: Span) -> Line {
     Line::of(fit(model.t(label), LABEL, false), Role::Dim).and(value.text, value.role)
+}
+
+/// Returns a labelled fact on as many lines as it needs, so that a hash can be read and copied whole.
+fn long_fact(model: &Model, label: T, value: &str, columns: usize) -> Vec<Line> {
+    let pieces = wrap(value, columns.saturating_sub(LABEL)).into_iter().enumerate();
+    let label = |i| if i == 0 { model.t(label) } else { "" };
+    pieces.map(|(i, piece)| Line::of(fit(label(i), LABEL, false), Role::Dim).and(piece, Role::Text)).collect()
 }
 
 /// Returns a headline between parts.
@@ -214,7 +221,7 @@ pub(super) fn chain(model: &Model, name: &str, columns: usize) -> Page {
     let Some(c) = model.chains(&Query::Chains).iter().find(|c| c.name == name) else {
         return Page::bare(State::Empty(T::EmptyGone));
     };
-    let mut lines = chain_head(model, c);
+    let mut lines = chain_head(model, c, columns);
     lines.extend(section(model, T::Nodes));
     let inside = format!("{name}/nodes/");
     let nodes: Vec<_> = model.nodes(&Query::Nodes).iter().filter(|n| n.name.starts_with(&inside)).collect();
@@ -226,7 +233,7 @@ pub(super) fn chain(model: &Model, name: &str, columns: usize) -> Page {
     Page::of(lines)
 }
 
-fn chain_head(model: &Model, c: &Chain) -> Vec<Line> {
+fn chain_head(model: &Model, c: &Chain, columns: usize) -> Vec<Line> {
     let none = || "-".to_owned();
     let operation = format!("operations/{}", leaf(&c.operation));
     let mut lines = vec![
@@ -240,7 +247,7 @@ fn chain_head(model: &Model, c: &Chain) -> Vec<Line> {
     }
     lines.push(fact(model, T::Created, date_time(c.created_at)));
     if !c.genesis_hash.is_empty() {
-        lines.push(fact(model, T::Genesis, format!("sha256 {}", c.genesis_hash)));
+        lines.extend(long_fact(model, T::Genesis, &c.genesis_hash, columns));
     }
     let explorer = Screen::Explorer(c.name.clone());
     lines.push(fact(model, T::Explorer, model.t(T::OpenBlocks)).opens("explorer", explorer));

@@ -2,14 +2,20 @@
 
 use crate::app::model::Model;
 use crate::app::model::data::{Block, ChainAccount, Found, Payload, Query, Transaction};
-use crate::format::{age, date_time, ether, number, short_hash, wrap};
+use crate::format::{age, date_time, ether, fit, number, short_hash, wrap};
 use crate::i18n::T;
 use crate::theme::Role;
 
 use super::Screen;
-use super::details::fact;
 use super::lists::table;
 use super::page::{Column, Line, Page, Row, State, Table, col, dim, num, state, text};
+
+/// Width of the labels: beside it a whole hash fits on 80 columns.
+const LABEL: usize = 12;
+
+fn fact(model: &Model, label: T, value: impl Into<String>) -> Line {
+    Line::of(fit(model.t(label), LABEL, false), Role::Dim).and(value.into(), Role::Text)
+}
 
 pub(super) fn blocks(model: &Model, chain: &str, columns: usize) -> Page {
     const COLUMNS: &[Column] = &[
@@ -92,9 +98,9 @@ fn transaction(model: &Model, chain: &str, t: &Transaction, columns: usize) -> P
         lines.push(link(model, chain, T::Contract, &t.contract));
     }
     for (name, value) in &t.facts {
-        for (i, piece) in wrap(value, columns.saturating_sub(16)).into_iter().enumerate() {
+        for (i, piece) in wrap(value, columns.saturating_sub(LABEL)).into_iter().enumerate() {
             let label = if i == 0 { name.as_str() } else { "" };
-            lines.push(Line::of(crate::format::fit(label, 16, false), Role::Dim).and(piece, Role::Text));
+            lines.push(Line::of(fit(label, LABEL, false), Role::Dim).and(piece, Role::Text));
         }
     }
     if !t.input.is_empty() {

@@ -186,7 +186,8 @@ fn status_came(model: &mut Model) {
         _ => {}
     }
     if !leader {
-        link_lost(model, &Failure { reason: "NO_LEADER".to_owned(), ..Failure::default() });
+        let message = model.t(T::NoLeader).to_owned();
+        link_lost(model, &Failure { reason: "NO_LEADER".to_owned(), message, ..Failure::default() });
     } else if model.form.is_some() || model.view().screen.queries(model).iter().all(|q| *q == Query::Status) {
         link_back(model);
     }
