@@ -1,9 +1,8 @@
 //! The sending side: one task a peer that dials, says hello, and writes what is queued.
 //!
 //! A connection that breaks is dialled again with back-off, or as soon as the peer dials us; what
-//! was queued meanwhile is thrown
-//! away, because the peer will ask for the blocks it missed. It never reads more than the end of
-//! the stream.
+//! was queued meanwhile is thrown away, because the peer will ask for the blocks it missed. It never
+//! reads more than the end of the stream.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
