@@ -14,6 +14,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -97,8 +98,21 @@ fn guarded<T>(what: &str, step: impl FnOnce() -> Result<T, sled::Error>) -> Resu
     }
 }
 
+/// Says whether an error of the system speaks of what is in a file rather than of the system.
+fn unreadable(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::UnexpectedEof
+            | ErrorKind::InvalidData
+            | ErrorKind::InvalidInput
+            | ErrorKind::NotFound
+            | ErrorKind::Other
+    )
+}
+
 /// Opens sled, waiting for a holder that is just ending.
 fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
+    let existed = dir.join("db").exists();
     let until = Instant::now() + LOCK_WAIT;
     loop {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
@@ -110,13 +124,9 @@ fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
                 }
                 std::thread::sleep(LOCK_RETRY);
             }
-            Err(StoreError::Io { what, source }) => {
-                // A store that exists and cannot be read through is as lost as a damaged one.
-                return Err(if dir.join("db").exists() && source.kind() != std::io::ErrorKind::PermissionDenied {
-                    StoreError::lost(what, source)
-                } else {
-                    StoreError::Io { what, source }
-                });
+            // What sled finds unreadable is lost; what the system refuses (space, rights, memory) may pass.
+            Err(StoreError::Io { what, source }) if existed && unreadable(source.kind()) => {
+                return Err(StoreError::lost(what, source));
             }
             Err(e) => return Err(e),
         }
@@ -381,7 +391,7 @@ impl Files {
                     match File::open(entry.path()) {
                         Ok(file) => file.sync_all()?,
                         // sled collected it meanwhile.
-                        Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                        Err(e) if e.kind() == ErrorKind::NotFound => continue,
                         Err(e) => return Err(e),
                     }
                 }

@@ -11,6 +11,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::{Stream, TryStreamExt};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, RaftLogReader};
 
@@ -24,7 +25,7 @@ const VOTE: &[u8] = b"m/vote";
 const PURGED: &[u8] = b"m/purged";
 const COMMITTED: &[u8] = b"m/committed";
 /// Entries read from disk at once while the log is checked.
-const CHECK_CHUNK: usize = 512;
+const CHECK_CHUNK: usize = 64;
 /// Bytes of entries given to one call to a peer, so that a message stays far under the limit; one entry may exceed it.
 const REPLICATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -219,6 +220,25 @@ impl RaftLogReader<Types> for LogStore {
     ) -> Result<Vec<Entry>, io::Error> {
         let (from, to) = bounds(&range);
         self.read(from, to, None).await
+    }
+
+    /// Entries to apply, a few at a time: a long log is never in memory as a whole.
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + Send
+    where
+        RB: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        let (from, to) = bounds(&range);
+        let log = self.clone();
+        let chunks = futures::stream::try_unfold(from, move |next| {
+            let log = log.clone();
+            async move {
+                let entries = if next < to { log.read(next, to, Some(REPLICATE_BYTES_MAX)).await? } else { Vec::new() };
+                let chunk = entries.last().map(|last| last.log_id.index + 1);
+                let entries = entries.into_iter().map(Ok::<Entry, io::Error>);
+                Ok::<_, io::Error>(chunk.map(|next| (futures::stream::iter(entries), next)))
+            }
+        });
+        Box::pin(chunks.try_flatten())
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {

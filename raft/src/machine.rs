@@ -85,8 +85,12 @@ impl Core {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
+    /// Keeps the newest: one built meanwhile never replaces a later one that came in.
     fn set_latest(&self, meta: SnapshotMeta, path: PathBuf) {
-        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Some((meta, path));
+        let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
+        if latest.as_ref().is_none_or(|(kept, _)| kept.last_log_id <= meta.last_log_id) {
+            *latest = Some((meta, path));
+        }
     }
 
     /// Records why the replica stops and gives the error openraft stops with.

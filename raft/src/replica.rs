@@ -105,7 +105,14 @@ impl Replica {
         let service = PeerService::new(config.cluster_name.clone(), config.id, raft.clone(), core.clone());
         let end = shutdown.child_token();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(config.tls.clone(), listener, service, end.clone())?);
+        match serve(config.tls.clone(), listener, service, end.clone(), stop.clone()) {
+            Ok(serving) => drop(tasks.spawn(serving)),
+            Err(error) => {
+                // The first error is the one to report.
+                let _ = raft.shutdown().await;
+                return Err(error);
+            }
+        }
         let (leader_sender, leader) = watch::channel(None);
         let (leading_sender, leading) = watch::channel(None);
         tasks.spawn(observe(raft.clone(), config.timings, stop.clone(), leader_sender, leading_sender));

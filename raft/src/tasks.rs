@@ -34,6 +34,7 @@ pub(crate) fn serve(
     listener: TcpListener,
     service: PeerService,
     end: CancellationToken,
+    stop: Stop,
 ) -> Result<impl Future<Output = ()> + Send, RaftError> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let service = PeerServer::new(service)
@@ -55,7 +56,8 @@ pub(crate) fn serve(
         };
         tokio::select! {
             served = serving => if let Err(error) = served {
-                tracing::error!(error = chain(&error), "the peer service ended");
+                // Deaf to its peers it could neither follow nor lead.
+                stop.set(RaftError::Fatal(format!("the peer service ended: {}", chain(&error))));
             },
             () = limit => {}
         }
