@@ -1,1 +1,8 @@
-//! Tests of the plans.
+//! Tests of the plans: whole lives played against a simulated world, with a new leader at every step.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../../state/tests/it/world.rs"]
+mod world;
+
+mod life;
+mod repair;

@@ -1,0 +1,93 @@
+//! Dead, gone, silent and distrusted: what is done about it, and when not.
+
+use hanse_planner::*;
+use hanse_state::chain::node::{NodeFact, RESTART_BUDGET, RestartNode};
+use hanse_state::host::RecordHostKeyChanged;
+use hanse_state::{Actor, Command};
+
+use super::world::{World, node_key};
+
+fn seen(w: &World, n: u64, run: Run) -> Observed {
+    let mut observed = Observed::default();
+    let generation = w.state.nodes[&node_key(n)].generation;
+    let view = NodeView { instance: Some(InstanceView { generation, run }), health: None };
+    observed.nodes.insert(node_key(n), view);
+    observed
+}
+
+fn exited() -> Run {
+    Run::Exited { code: Some(1), reason: "panic".into() }
+}
+
+#[test]
+fn a_dead_process_is_restarted_with_pauses_until_the_budget_is_spent() {
+    let mut w = World::running(4);
+    let mut pauses = Vec::new();
+    for _ in 0..RESTART_BUDGET {
+        let mut waited = 0;
+        let reason = loop {
+            match plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at.plus(waited)) {
+                Step::Do(Act::Restart { reason, .. }) => break reason,
+                Step::Wait { .. } => waited += 100,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(reason, "the process ended with code 1: panic");
+        pauses.push(waited);
+        w.at = w.at.plus(waited);
+        let generation = w.state.nodes[&node_key(0)].generation;
+        w.ok(Actor::System, Command::RestartNode(RestartNode { node: node_key(0), generation, reason }));
+        w.intent(0, hanse_state::chain::node::NodeAct::Start);
+        w.fact(0, NodeFact::Started);
+        w.at = w.state.nodes[&node_key(0)].restarts.last().copied().unwrap();
+    }
+    // The state's clock runs on with each entry; the pauses are those of the planner less these few milliseconds.
+    assert_eq!(pauses[0], 0);
+    assert!(pauses.windows(2).all(|pair| pair[0] < pair[1]), "{pauses:?}");
+    let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at.plus(BACKOFF_MS_MAX));
+    assert!(matches!(step, Step::Do(Act::Block { .. })), "{step:?}");
+}
+
+#[test]
+fn missing_is_dead_unreachable_is_not() {
+    let w = World::running(4);
+    let plan = |run| plan_node(&w.state, &node_key(0), &seen(&w, 0, run), w.at);
+    assert!(matches!(plan(Run::Missing), Step::Do(Act::Restart { .. })));
+    assert!(matches!(plan(Run::Running), Step::Do(Act::CheckHealth { .. })));
+    let unreachable = Run::Unreachable { reason: "no route".into() };
+    assert!(matches!(plan(unreachable.clone()), Step::Do(Act::CheckHealth { .. })));
+    // Silent for long, it is unhealthy, but it is never restarted where it cannot be seen.
+    let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, unreachable), w.at.plus(START_GRACE_MS * 2));
+    let Step::Do(Act::RecordHealth { fact: NodeFact::Unhealthy { reason }, .. }) = step else { panic!("{step:?}") };
+    assert!(reason.contains("no route"), "{reason}");
+}
+
+#[test]
+fn a_live_process_is_replaced_only_while_the_quorum_stands() {
+    let mut w = World::running(4);
+    let old = |w: &World| {
+        let mut observed = seen(w, 0, Run::Running);
+        observed.nodes.get_mut(&node_key(0)).unwrap().instance.as_mut().unwrap().generation += 1;
+        observed
+    };
+    assert!(matches!(plan_repair(&w.state, &node_key(0), &old(&w), w.at), Step::Do(Act::Restart { .. })));
+    w.fact(1, NodeFact::Unhealthy { reason: "slow".into() });
+    let step = plan_repair(&w.state, &node_key(0), &old(&w), w.at);
+    assert!(matches!(&step, Step::Wait { reason } if reason.contains("quorum")), "{step:?}");
+    // A dead one is restarted nevertheless.
+    assert!(matches!(plan_repair(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at), Step::Do(Act::Restart { .. })));
+    assert_eq!([1, 2, 3, 4, 7].map(quorum), [1, 2, 3, 3, 5]);
+}
+
+#[test]
+fn nothing_is_done_on_a_distrusted_host_or_with_a_blocked_node() {
+    let mut w = World::running(4);
+    w.fact(1, NodeFact::Failed { reason: "disk full".into() });
+    let blocked = plan_node(&w.state, &node_key(1), &seen(&w, 1, exited()), w.at);
+    assert_eq!(blocked, Step::Wait { reason: "blocked: disk full".into() });
+    let host = w.state.nodes[&node_key(0)].host.clone().unwrap();
+    let changed = RecordHostKeyChanged { host, seen: format!("SHA256:{}", "B".repeat(43)) };
+    w.ok(Actor::System, Command::RecordHostKeyChanged(changed));
+    let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at);
+    assert!(matches!(&step, Step::Wait { reason } if reason.contains("distrusted")), "{step:?}");
+}
