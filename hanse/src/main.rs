@@ -5,9 +5,11 @@
 
 mod cli;
 mod connect;
+mod console;
 mod dev;
 mod output;
 mod server;
+mod wallet;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +35,7 @@ enum Command {
     /// Run a replica of the control plane.
     Server(server::ServerArgs),
     /// Open the operators' console.
-    Console(ConsoleArgs),
+    Console(console::ConsoleArgs),
     /// Start three replicas on this machine, tell the demo story through the API, and open the console.
     Dev(dev::DevArgs),
     /// Make the cluster's certificate authorities and the replicas' certificates.
@@ -57,22 +59,6 @@ enum Command {
     },
     #[command(flatten)]
     Noun(cli::Command),
-}
-
-/// What `hanse console` takes besides the global flags.
-#[derive(Debug, clap::Args)]
-struct ConsoleArgs {
-    /// Open this screen first, e.g. `:chains`.
-    start: Option<String>,
-    /// Language of the console: en or zh.
-    #[arg(long, env = "HANSE_LANG")]
-    lang: Option<String>,
-    /// Draw with ASCII only.
-    #[arg(long)]
-    ascii: bool,
-    /// Bind no key that changes anything.
-    #[arg(long)]
-    read_only: bool,
 }
 
 fn main() -> ExitCode {
@@ -108,7 +94,7 @@ async fn dispatch(global: cli::Global, command: Command) -> ExitCode {
         }
         Command::Dev(args) => return dev::run(args, &global).await,
         Command::Ca(command) => server::ca(command),
-        Command::Console(args) => return console(&global, args).await,
+        Command::Console(args) => return console::run(&global, args).await,
         Command::Noun(command) => return exit_code(cli::run(command, global).await),
         Command::HostRun { .. } | Command::HostSupervise { .. } => Ok(()),
     };

@@ -158,7 +158,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         Ok(())
     });
     let token = end.child_token();
-    tasks.spawn(async move { hanse_server::serve::serve(context, listener, &tls, token).await });
+    tasks.spawn(async move { hanse_server::serve(context, listener, &tls, token).await });
     let ended = tokio::select! {
         cause = replica.stopped() => Err(anyhow::Error::new(cause)),
         result = stop_signal() => result,

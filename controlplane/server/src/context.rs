@@ -231,7 +231,8 @@ impl Context {
     }
 }
 
-fn clock() -> Millis {
+/// The one clock of a replica: milliseconds since 1970.
+pub fn clock() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

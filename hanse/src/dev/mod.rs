@@ -88,7 +88,7 @@ async fn tell_and_stay(args: &DevArgs, global: &Global, ground: &mut Ground, rep
     let told = story?;
     if args.once {
         let summary = summary::gather(ground, &told, teller.seconds()).await?;
-        match global.output() {
+        match global.format() {
             Format::Json => println!("{}", serde_json::to_string_pretty(&summary)?),
             Format::Table | Format::Name => println!("{}", summary::words(&summary)),
         }
@@ -99,8 +99,8 @@ async fn tell_and_stay(args: &DevArgs, global: &Global, ground: &mut Ground, rep
         eprintln!("Ctrl-C stops everything");
         return std::future::pending().await;
     }
-    let token = told.people.admin.token().context("the administrator has a session")?;
-    crate::console_with(ground.endpoints(), ground.api_ca(), token).await
+    let key = ground.dir.join(format!("keys/{}.member", people::TENANTS[0].0));
+    crate::console::demo(ground.endpoints(), ground.api_ca(), told.people.token, key).await
 }
 
 /// What the story made.
@@ -124,10 +124,10 @@ async fn tell(teller: &mut Teller, ground: &mut Ground, replicas: &mut Replicas)
         let role = if id.to_string() == leader { "leader" } else { "follower" };
         note(format_args!("replica {id}: process {}, {role}", pid.map_or("?".into(), |pid| pid.to_string())));
     }
-    let admin = teller.step("administrator", "the one-time code makes the administrator", story::administrator(ground)).await?;
+    let (admin, token) = teller.step("administrator", "the one-time code makes the administrator", story::administrator(ground)).await?;
     teller.step("plan", "a price plan", story::plan(&admin)).await?;
     teller.step("hosts", "four hosts are enrolled", story::hosts(ground, &admin)).await?;
-    let people = teller.step("tenants", "four tenants with an owner each", story::tenants(ground, admin)).await?;
+    let people = teller.step("tenants", "four tenants with an owner each", story::tenants(ground, admin, token)).await?;
     teller.step("consortium", "a consortium with a charter", story::consortium(&people)).await?;
     let treasury = ledger::wallet(&ground.dir.join("keys/treasury.account"))?;
     let proposal =

@@ -18,6 +18,8 @@ pub(crate) const ADMIN: &str = "admin";
 pub(crate) struct People {
     /// The administrator's client.
     pub(crate) admin: Client,
+    /// The administrator's session token.
+    pub(crate) token: String,
     /// Each owner's client, by tenant.
     pub(crate) owners: BTreeMap<String, Client>,
     /// Each member's signing key, by tenant.
@@ -48,14 +50,14 @@ pub(crate) fn client(ground: &Ground, endpoints: Vec<String>) -> Result<Client> 
     Ok(Client::new(ClientConfig::new(endpoints, ca))?)
 }
 
-/// Logs `account` in and returns its client.
-pub(crate) async fn login(ground: &mut Ground, account: &str) -> Result<Client> {
+/// Logs `account` in and returns its client and token.
+pub(crate) async fn login(ground: &mut Ground, account: &str) -> Result<(Client, String)> {
     let password = ground.password(account)?;
     let client = stranger(ground)?;
     let request = pb::LoginRequest { account: account.into(), password, ..Default::default() };
     let response = client.call(request).await.with_context(|| format!("log {account} in"))?;
     client.set_token(Some(&response.token))?;
-    Ok(client)
+    Ok((client, response.token))
 }
 
 /// The member key of `tenant`, made on first use and kept in the demo's folder.

@@ -66,7 +66,7 @@ pub(crate) async fn leader(ground: &Ground) -> Result<String> {
 }
 
 /// The first administrator, by the one-time code; and a session.
-pub(crate) async fn administrator(ground: &mut Ground) -> Result<Client> {
+pub(crate) async fn administrator(ground: &mut Ground) -> Result<(Client, String)> {
     let client = stranger(ground)?;
     if !client.call(pb::GetStatusRequest {}).await?.bootstrapped {
         let files: Vec<_> = ground.layout.replicas.keys().map(|id| ground.dir.join(format!("n{id}/data/setup-code"))).collect();
@@ -136,8 +136,8 @@ pub(crate) async fn hosts(ground: &Ground, admin: &Client) -> Result<()> {
 }
 
 /// Four tenants with an owner each, and everyone's session and key.
-pub(crate) async fn tenants(ground: &mut Ground, admin: Client) -> Result<People> {
-    let mut people = People { admin, owners: Default::default(), keys: Default::default() };
+pub(crate) async fn tenants(ground: &mut Ground, admin: Client, token: String) -> Result<People> {
+    let mut people = People { admin, token, owners: Default::default(), keys: Default::default() };
     for (tenant, display_name) in TENANTS {
         let owner = owner(tenant);
         let owner_password = ground.password(&owner)?;
@@ -152,7 +152,7 @@ pub(crate) async fn tenants(ground: &mut Ground, admin: Client) -> Result<People
             people.admin.call(request).await.with_context(|| format!("create {tenant}"))?;
             note(format_args!("tenant {tenant} with its owner {owner}"));
         }
-        people.owners.insert(tenant.into(), login(ground, &owner).await?);
+        people.owners.insert(tenant.into(), login(ground, &owner).await?.0);
         people.keys.insert(tenant.into(), member_key(ground, tenant)?);
     }
     Ok(people)

@@ -62,11 +62,10 @@ pub(crate) async fn gather(ground: &Ground, told: &Told, seconds: &BTreeMap<Stri
 
 /// Each replica's own word, taken when all say the digest of one revision.
 async fn replicas(ground: &Ground, told: &Told) -> Result<Vec<Value>> {
-    let token = told.people.admin.token().context("the administrator has a session")?;
     let mut clients = Vec::new();
     for (id, (api, _)) in &ground.layout.replicas {
         let alone = client(ground, vec![format!("127.0.0.1:{api}")])?;
-        alone.set_token(Some(&token))?;
+        alone.set_token(Some(&told.people.token))?;
         clients.push((id.to_string(), alone));
     }
     wait_for("every replica at one revision", || async {
