@@ -248,3 +248,48 @@ async fn long_requests_pass_and_too_long_ones_have_no_effect() {
     trio.agree(applied.revision).await;
     trio.stop_all().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_snapshot_under_a_purged_log_is_a_lost_replica() {
+    let mut trio = Trio::new(10);
+    trio.members.retain(|id, _| id.0 == 1);
+    trio.start(1).await;
+    for number in 0..40 {
+        trio.propose(&format!("n{number}")).await;
+    }
+    let replica = trio.leader().await;
+    eventually("the log is purged", async || (replica.status().purged? > 20).then_some(())).await;
+    trio.stop_all().await;
+    for entry in std::fs::read_dir(trio.data_dir(1).join("snapshots")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let error = trio.try_start(1).await.unwrap_err();
+    assert!(error.is_lost() && error.to_string().contains("bad checksum"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_that_is_gone_is_a_lost_replica() {
+    let mut trio = Trio::new(10);
+    trio.members.retain(|id, _| id.0 == 1);
+    trio.start(1).await;
+    for number in 0..40 {
+        trio.propose(&format!("n{number}")).await;
+    }
+    let replica = trio.leader().await;
+    eventually("a snapshot is written", async || (replica.status().snapshot? > 20).then_some(())).await;
+    trio.stop_all().await;
+    {
+        let db = sled::open(trio.data_dir(1).join("store")).unwrap();
+        for seq in 5..=41_u64 {
+            let key = [b"h/audit\0".as_slice(), &seq.to_be_bytes()].concat();
+            db.remove(key).unwrap();
+        }
+        db.flush().unwrap();
+    }
+    let error = trio.try_start(1).await.unwrap_err();
+    assert!(error.is_lost() && error.to_string().contains("history"), "{error}");
+}
