@@ -2,6 +2,7 @@
 
 use hanse_proto::v1 as pb;
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::harness::*;
 
@@ -150,8 +151,13 @@ fn alike(foreign: &tonic::Status, absent: &tonic::Status) {
     assert_eq!(absent.code(), Code::NotFound);
     let normal = |text: &str| text.replace("tradf", "trade").replace("acmf", "acme");
     assert_eq!(foreign.message(), normal(absent.message()));
-    let text = |status: &tonic::Status| String::from_utf8_lossy(status.details()).into_owned();
-    assert_eq!(text(foreign), normal(&text(absent)));
+    // Metadata is a map whose bytes have no order.
+    let details = |status: &tonic::Status| {
+        let info = status.get_details_error_info().unwrap();
+        let metadata: std::collections::BTreeMap<_, _> = info.metadata.into_iter().collect();
+        format!("{} {metadata:?} {:?} {:?}", info.reason, status.get_details_help(), status.details().len())
+    };
+    assert_eq!(details(foreign), normal(&details(absent)));
 }
 
 #[tokio::test]
