@@ -126,10 +126,9 @@ fn advice(error: &ClientError) -> String {
 fn more(error: &ClientError) -> String {
     match error.effect {
         Effect::None => String::new(),
-        Effect::Unknown => format!(
-            "  it may have happened; ask again safely with --request-id {}\n",
-            harmless(&error.request_id)
-        ),
+        Effect::Unknown => {
+            format!("  it may have happened; ask again safely with --request-id {}\n", harmless(&error.request_id))
+        }
     }
 }
 

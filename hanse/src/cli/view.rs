@@ -55,10 +55,7 @@ impl Shown {
 pub(crate) fn list(items: &[Value], columns: &[(&str, &str)]) -> Table {
     Table {
         headings: columns.iter().map(|(heading, _)| (*heading).to_owned()).collect(),
-        rows: items
-            .iter()
-            .map(|item| columns.iter().map(|(_, path)| cell(path, at(item, path))).collect())
-            .collect(),
+        rows: items.iter().map(|item| columns.iter().map(|(_, path)| cell(path, at(item, path))).collect()).collect(),
     }
 }
 
@@ -118,7 +115,10 @@ mod tests {
         assert_eq!(shown.table(), "ID  SINCE\na   -\nb   1970-01-01 00:00:00Z\n");
         assert_eq!(shown.names(), "a\nb\n");
 
-        let one = Shown { value: json!({ "item": { "id": "a", "empty": "", "steps": [{ "step": "place" }] } }), view: View { key: "item", ..view } };
+        let one = Shown {
+            value: json!({ "item": { "id": "a", "empty": "", "steps": [{ "step": "place" }] } }),
+            view: View { key: "item", ..view },
+        };
         assert_eq!(one.table(), "id             a\nsteps[0].step  place\n");
     }
 }

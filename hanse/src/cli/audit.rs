@@ -1,0 +1,147 @@
+//! `hanse audit`: reading, exporting and verifying the audit trail.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use hanse_client::{ClientError, Code, pb};
+use serde_json::json;
+
+use super::ListArgs;
+use super::context::{Context, Global, PAGE_SIZE};
+use super::error::CliError;
+use super::verify::{Broken, Head, Verifier};
+use super::view::View;
+use crate::output::{self, Format};
+
+/// No record's line is longer; a file that is none of ours must not be read into memory.
+const LINE_BYTES_MAX: u64 = 4 << 20;
+
+/// Verbs.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum AuditCommand {
+    /// List records, newest first.
+    List {
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Show the trail's count and last hash.
+    Head,
+    /// Print the trail as JSON lines, oldest first.
+    Export {
+        /// Only records after this number.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+    },
+    /// Recompute the hash chain of exported lines (or of the server's trail) and compare it with a head.
+    Verify(VerifyArgs),
+}
+
+/// What `verify` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// Exported lines (`-` for stdin); without it the server's trail is read.
+    file: Option<PathBuf>,
+    /// Hash of the last record to expect; by default the server is asked for its head.
+    #[arg(long, value_name = "HEX", requires = "count")]
+    head_hash: Option<String>,
+    /// How many records that head has.
+    #[arg(long, requires = "head_hash")]
+    count: Option<u64>,
+}
+
+const RECORDS: View = View {
+    key: "records",
+    name: "seq",
+    columns: &[
+        ("SEQ", "seq"),
+        ("AT", "at_ms"),
+        ("ACTOR", "actor"),
+        ("ACTION", "action"),
+        ("RESOURCE", "resource"),
+        ("OUTCOME", "outcome"),
+    ],
+};
+
+/// Runs a verb.
+///
+/// # Errors
+/// The call failed, a file cannot be read, or the trail is broken.
+pub(crate) async fn run(command: AuditCommand, global: &Global) -> Result<(), CliError> {
+    match command {
+        AuditCommand::List { list } => {
+            let request = |page_token| pb::ListAuditRequest { page_size: PAGE_SIZE, page_token, filter: list.filter() };
+            Context::new(global)?.show_pages(RECORDS, request, list.limit).await
+        }
+        AuditCommand::Head => {
+            let view = View { key: "", name: "head_hash", columns: &[] };
+            Context::new(global)?.show(pb::GetAuditHeadRequest {}, view).await
+        }
+        AuditCommand::Export { after } => {
+            let context = Context::new(global)?;
+            let print = |line: &str| output::print(&format!("{line}\n")).map_err(cannot_print);
+            let count = context.client.export_audit(after, print).await?;
+            context.say(&format!("{count} records"));
+            Ok(())
+        }
+        AuditCommand::Verify(args) => verify(args, global).await,
+    }
+}
+
+fn cannot_print(error: io::Error) -> ClientError {
+    ClientError::local(Code::InvalidArgument, "OUTPUT", format!("cannot write: {error}"), "")
+}
+
+async fn verify(args: VerifyArgs, global: &Global) -> Result<(), CliError> {
+    let given = args.head_hash.zip(args.count).map(|(hash, count)| Head { count, hash: hash.to_lowercase() });
+    // The server's head is read before its lines, so that records made in between are no fault.
+    let head = match given {
+        Some(head) => head,
+        None => {
+            let response = Context::new(global)?.call(pb::GetAuditHeadRequest {}).await?;
+            Head { count: response.count, hash: response.head_hash }
+        }
+    };
+    let mut verifier = Verifier::new(head);
+    match &args.file {
+        Some(path) => verify_file(path, &mut verifier)?,
+        None => {
+            let each = |line: &str| {
+                verifier
+                    .take(line)
+                    .map_err(|broken| ClientError::local(Code::DataLoss, "AUDIT_BROKEN", broken.to_string(), ""))
+            };
+            Context::new(global)?.client.export_audit(0, each).await?;
+        }
+    }
+    let end = verifier.finish().map_err(broken)?;
+    match global.format() {
+        Format::Json => output::print_json(&json!({ "ok": true, "count": end.count, "head_hash": end.hash }))?,
+        Format::Table | Format::Name => {
+            output::print(&format!("{} records, unbroken; head {}\n", end.count, end.hash))?;
+        }
+    }
+    Ok(())
+}
+
+fn verify_file(path: &Path, verifier: &mut Verifier) -> Result<(), CliError> {
+    let mut input: Box<dyn io::BufRead> = if path == Path::new("-") {
+        Box::new(BufReader::new(io::stdin()))
+    } else {
+        Box::new(BufReader::new(File::open(path).map_err(|error| CliError::file(path, &error))?))
+    };
+    loop {
+        let mut line = Vec::new();
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        if read.map_err(|error| CliError::file(path, &error))? == 0 {
+            return Ok(());
+        }
+        // Not-UTF-8 bytes become marks that no hash fits, which is the right verdict.
+        let text = String::from_utf8_lossy(&line);
+        verifier.take(text.trim_end_matches(['\n', '\r'])).map_err(broken)?;
+    }
+}
+
+fn broken(broken: Broken) -> CliError {
+    CliError::Failed(broken.to_string())
+}

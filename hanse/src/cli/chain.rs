@@ -1,0 +1,133 @@
+//! `hanse chain`: ledgers, and raw access to them through the platform.
+
+use std::path::Path;
+
+use hanse_client::pb;
+
+use super::ListArgs;
+use super::context::{Context, PAGE_SIZE};
+use super::error::CliError;
+use super::units::parse_hex;
+use super::view::View;
+
+/// The server takes at most 256 KiB of transaction; hex doubles it.
+const RAW_TEXT_BYTES_MAX: u64 = 1 << 20;
+
+/// Verbs.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ChainCommand {
+    /// Show a chain.
+    Get {
+        /// The consortium.
+        consortium: String,
+        /// The chain.
+        chain: String,
+    },
+    /// List chains.
+    List {
+        /// Only this consortium's.
+        #[arg(long)]
+        consortium: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Hand a signed transaction (hex) to a chain.
+    Send {
+        /// The consortium.
+        consortium: String,
+        /// The chain.
+        chain: String,
+        /// Hex of the signed transaction, `@FILE`, or `-` for stdin.
+        raw: String,
+    },
+    /// Run a call on the latest state without changing it.
+    Call {
+        /// The consortium.
+        consortium: String,
+        /// The chain.
+        chain: String,
+        /// 0x address of the contract.
+        #[arg(long)]
+        to: String,
+        /// Call data in hex.
+        #[arg(long, default_value = "0x")]
+        data: String,
+        /// 0x address of the caller.
+        #[arg(long, default_value = "")]
+        from: String,
+    },
+}
+
+const CHAIN: View = View { key: "chain", name: "name", columns: &[] };
+const CHAINS: View = View {
+    key: "chains",
+    name: "name",
+    columns: &[
+        ("CHAIN", "name"),
+        ("CHAIN ID", "spec.chain_id"),
+        ("STATE", "state"),
+        ("HEIGHT", "height"),
+        ("RUNNING", "nodes_running"),
+        ("NODES", "nodes_total"),
+        ("SINCE", "state_since_ms"),
+        ("REASON", "state_reason"),
+    ],
+};
+/// How the answer of a call is shown.
+pub(crate) const OUTPUT: View = View { key: "", name: "output", columns: &[] };
+
+/// Runs a verb.
+///
+/// # Errors
+/// The call failed, or the hex is none.
+pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), CliError> {
+    match command {
+        ChainCommand::Get { consortium, chain } => context.show(pb::GetChainRequest { consortium, chain }, CHAIN).await,
+        ChainCommand::List { consortium, list } => {
+            let consortium = consortium.unwrap_or_default();
+            let request = |page_token| pb::ListChainsRequest {
+                page_size: PAGE_SIZE,
+                page_token,
+                filter: list.filter(),
+                consortium: consortium.clone(),
+            };
+            context.show_pages(CHAINS, request, list.limit).await
+        }
+        ChainCommand::Send { consortium, chain, raw } => {
+            context.refuse_dry_run("sending a transaction")?;
+            let raw_transaction = read_hex(&raw)?;
+            let request = pb::SendTransactionRequest { request_id: String::new(), consortium, chain, raw_transaction };
+            context.show(request, View { key: "", name: "transaction_hash", columns: &[] }).await
+        }
+        ChainCommand::Call { consortium, chain, to, data, from } => {
+            let data = parse_hex(&data).map_err(|error| CliError::local(format!("--data: {error}"), ""))?;
+            context.show(pb::CallContractRequest { consortium, chain, to, data, from }, OUTPUT).await
+        }
+    }
+}
+
+/// Returns the bytes of hex digits: of the text itself, of a file (`@FILE`) or of stdin (`-`).
+///
+/// # Errors
+/// The file cannot be read, or it is no hex.
+pub(crate) fn read_hex(text: &str) -> Result<Vec<u8>, CliError> {
+    use std::io::Read as _;
+    let mut digits = String::new();
+    match text.strip_prefix('@') {
+        Some(path) => {
+            let path = Path::new(path);
+            std::fs::File::open(path)
+                .and_then(|file| file.take(RAW_TEXT_BYTES_MAX).read_to_string(&mut digits))
+                .map_err(|error| CliError::file(path, &error))?;
+        }
+        None if text == "-" => {
+            std::io::stdin().take(RAW_TEXT_BYTES_MAX).read_to_string(&mut digits)?;
+        }
+        None => text.clone_into(&mut digits),
+    }
+    let bytes = parse_hex(&digits).map_err(|error| CliError::local(error, "Give 0x-hex, @FILE or -."))?;
+    if bytes.is_empty() {
+        return Err(CliError::local("there is nothing to send", "Give 0x-hex, @FILE or -."));
+    }
+    Ok(bytes)
+}

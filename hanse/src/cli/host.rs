@@ -1,0 +1,183 @@
+//! `hanse host` and `hanse template`.
+
+use hanse_client::pb;
+
+use super::ListArgs;
+use super::context::{Context, PAGE_SIZE};
+use super::error::CliError;
+use super::view::View;
+
+/// Verbs of `hanse host`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum HostCommand {
+    /// Read the SSH host key of an address, to be compared by another way before enrolling.
+    Scan {
+        /// Name or address.
+        address: String,
+        /// Port.
+        #[arg(long, default_value_t = 22)]
+        port: u16,
+    },
+    /// Take a host into service: this machine (--local) or one behind SSH (--ssh).
+    Enrol(Box<EnrolArgs>),
+    /// Show a host.
+    Get {
+        /// Id.
+        host: String,
+    },
+    /// List hosts.
+    List {
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Place nothing new on a host.
+    Cordon {
+        /// Id.
+        host: String,
+        /// Why, for the audit trail.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Place on it again.
+    Uncordon {
+        /// Id.
+        host: String,
+    },
+}
+
+/// What `enrol` takes.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("reach").required(true).args(["local", "ssh"]))]
+pub(crate) struct EnrolArgs {
+    /// Id.
+    host: String,
+    /// The replicas' own machine.
+    #[arg(long)]
+    local: bool,
+    /// Name or address of a machine behind SSH.
+    #[arg(long, value_name = "ADDRESS", requires_all = ["user", "fingerprint"])]
+    ssh: Option<String>,
+    /// SSH port.
+    #[arg(long, default_value_t = 22)]
+    port: u16,
+    /// Login name.
+    #[arg(long)]
+    user: Option<String>,
+    /// Pinned host key, as `hanse host scan` shows it.
+    #[arg(long, value_name = "SHA256:...")]
+    fingerprint: Option<String>,
+    /// Absolute folder that nodes live in.
+    #[arg(long, value_name = "FOLDER")]
+    root: String,
+    /// Address at which nodes elsewhere reach nodes here.
+    #[arg(long)]
+    peer_address: String,
+    /// First port given to nodes.
+    #[arg(long)]
+    port_first: u16,
+    /// How many ports from there.
+    #[arg(long, default_value_t = 100)]
+    port_count: u16,
+    /// How many nodes fit.
+    #[arg(long)]
+    slots: u32,
+}
+
+/// Verbs of `hanse template`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum TemplateCommand {
+    /// List templates with their parameters.
+    List,
+}
+
+const HOST: View = View { key: "host", name: "host", columns: &[] };
+const HOSTS: View = View {
+    key: "hosts",
+    name: "host",
+    columns: &[
+        ("HOST", "host"),
+        ("STATE", "state"),
+        ("USED", "slots_used"),
+        ("SLOTS", "slots"),
+        ("PEER ADDRESS", "peer_address"),
+        ("SSH", "ssh.address"),
+        ("REASON", "state_reason"),
+    ],
+};
+const TEMPLATES: View = View {
+    key: "templates",
+    name: "template",
+    columns: &[
+        ("TEMPLATE", "template"),
+        ("VERSION", "version"),
+        ("ENGINE", "engine"),
+        ("NODES MIN", "nodes_min"),
+        ("NODES MAX", "nodes_max"),
+        ("DESCRIPTION", "description"),
+    ],
+};
+
+/// Runs a verb of `hanse host`.
+///
+/// # Errors
+/// The call failed, or the user did not agree.
+pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), CliError> {
+    let validate_only = context.global.dry_run;
+    let request_id = String::new();
+    match command {
+        HostCommand::Scan { address, port } => {
+            let view = View { key: "", name: "fingerprint", columns: &[] };
+            context.show(pb::ScanHostKeyRequest { address, port: port.into() }, view).await
+        }
+        HostCommand::Enrol(args) => {
+            let mut request = enrol_request(*args);
+            request.validate_only = validate_only;
+            context.show(request, HOST).await
+        }
+        HostCommand::Get { host } => context.show(pb::GetHostRequest { host }, HOST).await,
+        HostCommand::List { list } => {
+            let request = |page_token| pb::ListHostsRequest { page_size: PAGE_SIZE, page_token, filter: list.filter() };
+            context.show_pages(HOSTS, request, list.limit).await
+        }
+        HostCommand::Cordon { host, reason } => {
+            context.confirm(&format!("Place nothing new on {host}?"))?;
+            context.show(pb::CordonHostRequest { request_id, validate_only, host, reason }, HOST).await
+        }
+        HostCommand::Uncordon { host } => {
+            context.show(pb::UncordonHostRequest { request_id, validate_only, host }, HOST).await
+        }
+    }
+}
+
+/// Runs a verb of `hanse template`.
+///
+/// # Errors
+/// The call failed.
+pub(crate) async fn templates(command: TemplateCommand, context: &Context) -> Result<(), CliError> {
+    let TemplateCommand::List = command;
+    let request = |page_token| pb::ListTemplatesRequest { page_size: PAGE_SIZE, page_token };
+    context.show_pages(TEMPLATES, request, None).await
+}
+
+fn enrol_request(args: EnrolArgs) -> pb::EnrolHostRequest {
+    let reach = match args.ssh {
+        Some(address) => pb::enrol_host_request::Reach::Ssh(pb::SshReach {
+            address,
+            port: args.port.into(),
+            user: args.user.unwrap_or_default(),
+            fingerprint: args.fingerprint.unwrap_or_default(),
+            root: args.root,
+        }),
+        None => pb::enrol_host_request::Reach::Local(pb::LocalReach { root: args.root }),
+    };
+    pb::EnrolHostRequest {
+        request_id: String::new(),
+        validate_only: false,
+        host: args.host,
+        reach: Some(reach),
+        peer_address: args.peer_address,
+        port_first: args.port_first.into(),
+        port_count: args.port_count.into(),
+        slots: args.slots,
+    }
+}
