@@ -7,6 +7,9 @@ use crate::app::model::data::{
     Node, Operation, Proposal, Replica, Session, Status, Step, Tally, Tenant, Transaction,
 };
 
+/// The server's reason when it could not reach a ledger node.
+const NODE_UNAVAILABLE: &str = "NODE_UNAVAILABLE";
+
 /// Returns the state word of an enum's full name without its prefix; `UNSPECIFIED` becomes `UNKNOWN`.
 fn word(full: &str, prefix: &str) -> String {
     match full.strip_prefix(prefix).unwrap_or(full) {
@@ -18,6 +21,8 @@ fn word(full: &str, prefix: &str) -> String {
 pub(crate) fn failure(error: &ClientError) -> Failure {
     let kind = match error.code {
         _ if error.effect == Effect::Unknown => FailureKind::OutcomeUnknown,
+        // A ledger node that does not answer says nothing about the control plane.
+        Code::Unavailable if error.reason == NODE_UNAVAILABLE => FailureKind::Other,
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => FailureKind::Unavailable,
         Code::Unauthenticated => FailureKind::Unauthenticated,
         Code::PermissionDenied => FailureKind::Denied,
@@ -340,6 +345,14 @@ mod tests {
         assert_eq!(micro("7"), Ok(7_000_000));
         assert_eq!(micro(""), Ok(0));
         assert!(micro("1.2345678").is_err() && micro("1e3").is_err() && micro("x").is_err());
+    }
+
+    #[test]
+    fn a_silent_ledger_node_is_not_a_lost_leader() {
+        let kind = |reason| failure(&ClientError::local(Code::Unavailable, reason, "", "")).kind;
+        assert_eq!(kind("NODE_UNAVAILABLE"), FailureKind::Other);
+        assert_eq!(kind("NO_LEADER"), FailureKind::Unavailable);
+        assert_eq!(kind(hanse_client::reason::UNREACHABLE), FailureKind::Unavailable);
     }
 
     #[test]

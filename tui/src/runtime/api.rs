@@ -17,8 +17,10 @@ const READ_LIMIT: Duration = Duration::from_secs(4);
 const PAGE_SIZE: i32 = 500;
 /// Pages of a list; nobody reads more than this on a screen, and a filter finds the rest.
 const PAGES_MAX: usize = 8;
-/// Blocks, operations and audit entries that are shown.
+/// Operations and audit entries that are shown.
 const RECENT_MAX: i32 = 100;
+/// Blocks that are shown; each is one question to a ledger node, and they are asked every other second.
+const BLOCKS_MAX: i32 = 30;
 /// Consortiums whose proposals are listed together.
 const CONSORTIUMS_MAX: usize = 100;
 
@@ -147,7 +149,7 @@ async fn fetch_recent(client: &Client, query: &Query) -> Result<Box<Loaded>, Fai
         Query::Blocks(name) => {
             let (consortium, chain) = within(name, "chains")?;
             let chain = chain.to_owned();
-            let request = pb::ListBlocksRequest { page_size: RECENT_MAX, consortium, chain, ..Default::default() };
+            let request = pb::ListBlocksRequest { page_size: BLOCKS_MAX, consortium, chain, ..Default::default() };
             let answer = read(client, request).await?;
             let list = answer.blocks.into_iter().map(convert::block).collect();
             loaded(Payload::Blocks(list), revision(answer.header))

@@ -17,6 +17,8 @@ use tonic::{Request, Response, Status};
 pub(crate) const TOKEN: &str = "hanse_0123456789012345678901234567890123456789012";
 pub(crate) const PASSWORD: &str = "correct-horse";
 
+type Stream = mpsc::Sender<Result<pb::WatchResponse, Status>>;
+
 /// What the replica is told to be like.
 #[derive(Clone, Default)]
 pub(crate) struct Fake {
@@ -24,7 +26,7 @@ pub(crate) struct Fake {
     pub(crate) height: Arc<AtomicU64>,
     pub(crate) watches: Arc<AtomicU64>,
     /// Streams that are open; a send wakes them.
-    streams: Arc<std::sync::Mutex<Vec<mpsc::Sender<Result<pb::WatchResponse, Status>>>>>,
+    streams: Arc<std::sync::Mutex<Vec<Stream>>>,
 }
 
 pub(crate) struct Running {
