@@ -1,5 +1,7 @@
 //! Tests of the domain.
 
+#![allow(clippy::disallowed_methods, reason = "tests read and write golden files; the domain does not")]
+
 mod access;
 mod laws;
 mod parse;

@@ -309,7 +309,7 @@ impl World {
         let audits = applied.records.iter().filter(|record| record.kind() == "audit").count();
         assert_eq!(audits, usize::from(!applied.replayed));
         // The whole state is written and read now and then only: it is what makes long random logs slow.
-        if self.log.len() % ROUND_TRIP_EVERY == 0 {
+        if self.log.len().is_multiple_of(ROUND_TRIP_EVERY) {
             let encoded = codec::encode_state(&self.state);
             assert!(codec::decode_state(&encoded).unwrap() == self.state);
         }
