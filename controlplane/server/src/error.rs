@@ -16,8 +16,8 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-/// Where a caller finds the meaning of every reason.
-const HELP: &str = "docs/errors.md";
+/// Where a caller reads on.
+const HELP: &str = "docs/operations.md";
 
 /// Longest text of a message or an advice; a name in it may come from a hostile caller.
 const TEXT_MAX: usize = 600;
@@ -253,4 +253,108 @@ fn code_of(rejection: &Rejection) -> Code {
 
 fn cut(text: String) -> String {
     if text.len() <= TEXT_MAX { text } else { text.chars().take(TEXT_MAX / 4).chain(['…']).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use hanse_state::Millis;
+
+    fn t() -> String {
+        "x".to_string()
+    }
+
+    /// One of each, in the order of the enum.
+    fn every_rejection() -> Vec<Rejection> {
+        vec![
+            Rejection::NotFound { field: t(), what: t() },
+            Rejection::AlreadyExists { field: t(), what: t() },
+            Rejection::InvalidName { field: t(), value: t(), rule: t() },
+            Rejection::InvalidValue { field: t(), value: t(), rule: t() },
+            Rejection::ParameterOutOfRange { parameter: t(), value: 1, min: 2, max: 3, template: t() },
+            Rejection::UnknownParameter { parameter: t(), template: t(), known: t() },
+            Rejection::PermissionDenied { actor: t(), action: t(), needs: t() },
+            Rejection::AccountUnusable { account: t(), state: t() },
+            Rejection::NotAMember { field: t(), tenant: t(), what: t() },
+            Rejection::WrongKey { field: t(), holder: t(), key: t() },
+            Rejection::AlreadyVoted { voter: t(), choice: t(), proposal: t() },
+            Rejection::DeadlinePassed { proposal: t(), deadline: Millis(1), now: Millis(2) },
+            Rejection::ArtifactMismatch { proposal: t(), expected: t(), given: t() },
+            Rejection::TooFewHosts { needed: 2, free: 1 },
+            Rejection::HostKeyChanged { host: t(), expected: t(), seen: t() },
+            Rejection::QuotaExceeded { field: t(), what: t(), limit: 1 },
+            Rejection::WrongState { field: t(), what: t(), state: t(), needs: t() },
+            Rejection::StaleGeneration { node: t(), current: 2, given: 1 },
+            Rejection::ConflictingFact { field: t(), what: t() },
+            Rejection::RestartBudgetSpent { node: t(), budget: 5 },
+            Rejection::RequestTooOld { request_id: t(), window: 1 },
+            Rejection::RequestIdReused { request_id: t(), revision: 1 },
+        ]
+    }
+
+    /// The table that clients rely on: a change of a line is a change of the contract.
+    const TABLE: &str = "\
+NOT_FOUND NotFound
+ALREADY_EXISTS AlreadyExists
+INVALID_NAME InvalidArgument
+INVALID_VALUE InvalidArgument
+PARAMETER_OUT_OF_RANGE InvalidArgument
+UNKNOWN_PARAMETER InvalidArgument
+PERMISSION_DENIED PermissionDenied
+ACCOUNT_UNUSABLE FailedPrecondition
+NOT_A_MEMBER PermissionDenied
+WRONG_KEY PermissionDenied
+ALREADY_VOTED FailedPrecondition
+DEADLINE_PASSED FailedPrecondition
+ARTIFACT_MISMATCH FailedPrecondition
+TOO_FEW_HOSTS FailedPrecondition
+HOST_KEY_CHANGED FailedPrecondition
+QUOTA_EXCEEDED ResourceExhausted
+WRONG_STATE FailedPrecondition
+STALE_GENERATION FailedPrecondition
+CONFLICTING_FACT FailedPrecondition
+RESTART_BUDGET_SPENT FailedPrecondition
+REQUEST_TOO_OLD FailedPrecondition
+REQUEST_ID_REUSED InvalidArgument
+";
+
+    #[test]
+    fn every_refusal_has_its_code_reason_field_and_advice() {
+        let mut table = String::new();
+        for rejection in every_rejection() {
+            let status = Status::from(ApiError::from(rejection.clone()));
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!(info.domain, ERROR_DOMAIN);
+            assert_eq!(info.metadata.get("field").map(String::as_str), Some(rejection.field()), "{rejection:?}");
+            assert_eq!(info.metadata.get("advice").map(String::as_str), Some(rejection.advice()), "{rejection:?}");
+            assert!(status.get_details_help().is_some(), "{rejection:?}");
+            let blamed = status.get_details_bad_request().is_some();
+            assert_eq!(blamed, status.code() == Code::InvalidArgument, "{rejection:?}");
+            table.push_str(&format!("{} {:?}\n", info.reason, status.code()));
+        }
+        assert_eq!(table, TABLE);
+    }
+
+    #[test]
+    fn who_leads_stands_in_a_trailer_and_waiting_is_told_in_time() {
+        let status = Status::from(ApiError::not_leader(Some("10.0.0.2:7400".into())));
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(status.metadata().get(LEADER_TRAILER).unwrap(), "10.0.0.2:7400");
+        assert!(status.get_details_retry_info().is_some());
+        assert!(Status::from(ApiError::not_leader(None)).metadata().get(LEADER_TRAILER).is_none());
+        let unknown = Status::from(ApiError::outcome_unknown());
+        assert_eq!(unknown.code(), Code::DeadlineExceeded);
+        assert_eq!(unknown.get_details_error_info().unwrap().reason, "OUTCOME_UNKNOWN");
+    }
+
+    #[test]
+    fn an_internal_cause_is_not_told_and_long_names_are_cut() {
+        let status = Status::from(ApiError::internal("history", "secret path"));
+        assert!(!String::from_utf8_lossy(status.details()).contains("secret path"));
+        assert!(!status.message().contains("secret path"));
+        let long = Status::from(ApiError::not_found("tenant", &"ü".repeat(5_000)));
+        assert!(long.message().len() < TEXT_MAX && long.details().len() < 2_000);
+    }
 }

@@ -59,7 +59,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How often health looks at who leads.
 const LEADER_LOOK: Duration = Duration::from_millis(200);
 
-/// Serves the API on `listener` until `shutdown`, then lets calls end for at most [`DRAIN_MAX`].
+/// Serves the API on `listener` until `shutdown`, then lets calls end for at most five seconds.
 ///
 /// # Errors
 /// [`ListenError`] if the certificates cannot be used or the server fails.

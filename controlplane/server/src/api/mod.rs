@@ -81,6 +81,15 @@ impl Call {
         Sight::new(&self.state, &self.caller)
     }
 
+    /// Refuses early what the caller may not order, before work is spent on it or the log grows. The state checks again.
+    ///
+    /// # Errors
+    /// The refusal of the state's own policy.
+    pub(crate) fn may(&self, command: &Command) -> Result<(), ApiError> {
+        let actor = Actor::Account(self.caller.account.id.clone());
+        Ok(hanse_state::access::check(&self.state, &actor, command)?)
+    }
+
     /// Proposes `command` in the caller's name, or only checks it.
     ///
     /// # Errors
@@ -93,6 +102,10 @@ impl Call {
                 source: self.source.clone(),
                 command,
             };
+            // A known request is a retry: the state gives its first answer, whatever the caller may do by now.
+            if !self.state.dedup.seen.contains_key(&order.id) {
+                self.may(&order.command)?;
+            }
             if wish.validate_only {
                 let mut done = validate(&self.context, self.state.clone(), order)?;
                 done.revision = self.state.revision;

@@ -58,10 +58,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("ListContracts", Session),
         ],
     ),
-    (
-        "ClusterService",
-        &[("GetStatus", Nothing), ("Bootstrap", Nothing), ("Watch", Session), ("GetVersion", Nothing)],
-    ),
+    ("ClusterService", &[("GetStatus", Nothing), ("Bootstrap", Nothing), ("Watch", Session), ("GetVersion", Nothing)]),
     (
         "ConsortiumService",
         &[
@@ -179,7 +176,8 @@ async fn without_a_session_nothing_but_the_open_calls_is_answered() {
     for (service, methods) in TABLE {
         for (method, needs) in *methods {
             for header in [None, Some("Bearer x"), Some("Basic cm9vdDpyb290"), Some(forged.as_str())] {
-                let code = call(&root, service, method, header).await.map_or_else(|status| status.code(), |()| Code::Ok);
+                let code =
+                    call(&root, service, method, header).await.map_or_else(|status| status.code(), |()| Code::Ok);
                 let refused = code == Code::Unauthenticated;
                 let open = *needs == Nothing && *method != "Login";
                 assert_eq!(refused, !open && *method != "Login", "{service}/{method} with {header:?}: {code:?}");

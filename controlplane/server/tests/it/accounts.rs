@@ -54,11 +54,8 @@ async fn wrong_passwords_lock_an_account_and_all_failures_read_alike() {
     let seen = root.accounts().list_accounts(list).await.unwrap().into_inner().accounts;
     assert_eq!(seen[0].state(), pb::AccountState::Locked);
 
-    let restore = pb::RestoreAccountRequest {
-        request_id: request_id(),
-        validate_only: false,
-        account: "owner@acme".into(),
-    };
+    let restore =
+        pb::RestoreAccountRequest { request_id: request_id(), validate_only: false, account: "owner@acme".into() };
     root.accounts().restore_account(restore).await.unwrap();
     root.login("owner@acme", PASSWORD).await.unwrap();
     cluster.stop().await;

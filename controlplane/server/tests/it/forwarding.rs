@@ -97,10 +97,9 @@ async fn without_a_majority_a_call_says_so_and_status_still_answers() {
     for one in cluster.members.iter().filter(|one| one.id != follower.id) {
         one.replica.shutdown().await;
     }
-    let refused = wait_for("a refusal", async || {
-        client.tenants().list_tenants(pb::ListTenantsRequest::default()).await.err()
-    })
-    .await;
+    let refused =
+        wait_for("a refusal", async || client.tenants().list_tenants(pb::ListTenantsRequest::default()).await.err())
+            .await;
     assert!(matches!(refused.code(), Code::Unavailable | Code::DeadlineExceeded), "{refused:?}");
     let status = client.cluster().get_status(pb::GetStatusRequest {}).await.unwrap().into_inner();
     assert_eq!(status.cluster_name, CLUSTER);

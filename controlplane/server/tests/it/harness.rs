@@ -173,8 +173,7 @@ impl Cluster {
 
     /// A client of replica `one` without a session.
     pub async fn client(&self, one: &One) -> Client {
-        let tls =
-            ClientTlsConfig::new().ca_certificate(Certificate::from_pem(self.api_ca())).domain_name("hanse-api");
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(self.api_ca())).domain_name("hanse-api");
         let endpoint = Endpoint::from_shared(format!("https://{}", one.api)).unwrap().tls_config(tls).unwrap();
         Client { channel: endpoint.connect().await.unwrap(), token: String::new() }
     }

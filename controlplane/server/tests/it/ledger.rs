@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hanse_adapters_core::{
-    Adapter, AdapterError, Artifact, FileSpec, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, RunOutput, RunSpec,
-    Stream,
+    Adapter, AdapterError, Artifact, FileSpec, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, RunOutput,
+    RunSpec, Stream,
 };
 use hanse_engines_core as engine;
 use hanse_engines_core::{BlockRef, ChainPlan, Engine, EngineError, NodePlan, Peer};
@@ -195,11 +195,8 @@ async fn trade(root: &Client) -> Trade {
         proof: signed(&bank_pair, &text),
     };
     bank.consortiums().join_consortium(join).await.unwrap();
-    let activate = pb::ActivateConsortiumRequest {
-        request_id: request_id(),
-        validate_only: false,
-        consortium: "trade".into(),
-    };
+    let activate =
+        pb::ActivateConsortiumRequest { request_id: request_id(), validate_only: false, consortium: "trade".into() };
     let active = acme.consortiums().activate_consortium(activate).await.unwrap().into_inner().consortium.unwrap();
     assert_eq!((active.state(), active.members.len()), (pb::ConsortiumState::Active, 2));
 
@@ -356,11 +353,8 @@ async fn explore(acme: &Client) {
     let request = pb::GetBlockRequest { consortium: "trade".into(), chain: "supply-1".into(), block: which };
     let absent = acme.explorer().get_block(request).await.unwrap_err();
     assert_eq!((absent.code(), reason(&absent).as_str()), (Code::NotFound, "NOT_ON_LEDGER"));
-    let request = pb::GetAccountRequest {
-        consortium: "trade".into(),
-        chain: "supply-1".into(),
-        address: "0xnothex".into(),
-    };
+    let request =
+        pb::GetAccountRequest { consortium: "trade".into(), chain: "supply-1".into(), address: "0xnothex".into() };
     let bad = acme.explorer().get_account(request).await.unwrap_err();
     assert_eq!((bad.code(), metadata(&bad, "field").as_str()), (Code::InvalidArgument, "address"));
 }
