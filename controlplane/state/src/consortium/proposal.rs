@@ -139,3 +139,32 @@ pub fn tally(proposal: &Proposal) -> Tally {
     let total = proposal.electorate.values().map(|elector| elector.weight).sum();
     Tally::new(proposal.policy, weight(Choice::Yes), weight(Choice::No), weight(Choice::Abstain), total)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::chain::NodeSpec;
+    use crate::ids::ChainId;
+
+    #[test]
+    fn the_artifact_is_frozen() {
+        let spec = ChainSpec {
+            chain: ChainId::parse("supply-1").unwrap(),
+            template: "evm-standard".into(),
+            template_version: 1,
+            chain_id: 1_337,
+            parameters: BTreeMap::from([("block_time_ms".into(), 500), ("block_gas_limit".into(), 30_000_000)]),
+            nodes: vec![NodeSpec { owner: TenantId::parse("acme").unwrap() }],
+            alloc: BTreeMap::from([("0x1111111111111111111111111111111111111111".into(), "1000".into())]),
+        };
+        let text = artifact(&Action::CreateChain(spec));
+        assert_eq!(
+            text,
+            "{\"version\":1,\"create_chain\":{\"chain\":\"supply-1\",\"template\":\"evm-standard\",\"template_version\":1,\
+             \"chain_id\":1337,\"parameters\":{\"block_gas_limit\":30000000,\"block_time_ms\":500},\
+             \"nodes\":[{\"owner\":\"acme\"}],\
+             \"alloc\":{\"0x1111111111111111111111111111111111111111\":\"1000\"}}}"
+        );
+    }
+}
