@@ -94,6 +94,7 @@ texts! {
     EmptyHosts: "No hosts yet. Enrol one: hanse host enrol", "还没有主机。登记: hanse host enrol";
     EmptyOperations: "No operations yet.", "还没有作业。";
     EmptyAudit: "No audit entries yet.", "还没有审计记录。";
+    EmptyRecent: "Only the platform itself changed things lately; :audit shows it.", "最近只有平台自身的变更; :audit 可查看。";
     EmptyBlocks: "No blocks yet.", "还没有区块。";
     EmptyTransactions: "No transactions in this block.", "该区块没有交易。";
     EmptyInvoice: "No usage in this month.", "该月没有用量。";

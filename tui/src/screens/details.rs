@@ -295,12 +295,16 @@ pub(super) fn operation(model: &Model, name: &str, columns: usize) -> Page {
 
 fn step(model: &Model, o: &Operation, i: usize, s: &Step) -> Line {
     let span = work(model, &s.state);
-    let name = o.steps.iter().map(|s| width(&s.name) + width(&s.target) + 1).max().unwrap_or(0).min(40);
+    let label = |s: &Step| match s.target.contains('/') {
+        true => format!("{} {}", s.name, short(&s.target)),
+        false => format!("{} {}", s.name, s.target),
+    };
+    let name = o.steps.iter().map(|s| width(&label(s))).max().unwrap_or(0).min(48);
     let took = if s.started_at > 0 { took(model, s.started_at, s.ended_at) } else { String::new() };
     Line { id: format!("steps/{i}"), ..Line::default() }
         .and(format!("{:>3} ", i + 1), Role::Dim)
         .and(fit(&span.text, 14, false), span.role)
-        .and(fit(&format!("{} {}", s.name, s.target), name, false), Role::Text)
+        .and(fit(&label(s), name, false), Role::Text)
         .and(fit(&took, 9, true), Role::Dim)
         .and(format!("  {}", s.detail), if s.state == "FAILED" { Role::Danger } else { Role::Dim })
 }

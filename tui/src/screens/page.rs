@@ -162,8 +162,10 @@ pub struct Row {
     pub open: Option<Screen>,
 }
 
-/// Narrowest a text column gets before another is left out.
+/// Narrowest a column gets that must stay.
 const COLUMN_MIN: usize = 8;
+/// Narrowest a column gets before it is left out.
+const SPARE_MIN: usize = 16;
 
 impl Table {
     /// Returns the header and the lines of this table in `columns` display columns.
@@ -206,14 +208,15 @@ impl Table {
             if over == 0 {
                 return widths;
             }
-            // The widest left column gives way while it stays readable; after that a spare column goes.
-            let widest = (0..widths.len()).filter(|i| !self.columns[*i].right).max_by_key(|i| widths[*i]);
-            if let Some(i) = widest.filter(|i| widths[*i] > 24.max(COLUMN_MIN)) {
-                widths[i] -= over.min(widths[i] - 24);
+            // First what explains gives way, then it goes, and only then the names: a cut name is another name.
+            let text = |spare: bool| move |i: &usize| !self.columns[*i].right && (self.columns[*i].spare > 0) == spare;
+            let widest = |spare| (0..widths.len()).filter(text(spare)).max_by_key(|i| widths[*i]);
+            if let Some(i) = widest(true).filter(|i| widths[*i] > SPARE_MIN) {
+                widths[i] -= over.min(widths[i] - SPARE_MIN);
                 continue;
             }
             let spare = (0..widths.len()).filter(|i| widths[*i] > 0 && self.columns[*i].spare > 0);
-            match (spare.max_by_key(|i| self.columns[*i].spare), widest) {
+            match (spare.max_by_key(|i| self.columns[*i].spare), widest(false)) {
                 (Some(i), _) => widths[i] = 0,
                 (None, Some(i)) if widths[i] > COLUMN_MIN => widths[i] -= over.min(widths[i] - COLUMN_MIN),
                 _ => return widths,
