@@ -98,7 +98,7 @@ fn cell(path: &str, value: &Value) -> String {
 
 /// Returns whether a field is a moment; the contract's durations end in `period_ms`, `running_ms` or the like.
 fn is_time(path: &str) -> bool {
-    ["_at_ms", "since_ms", "deadline_ms", "timestamp_ms", "from_ms", "until_ms"].iter().any(|end| path.ends_with(end))
+    ["at_ms", "since_ms", "deadline_ms", "timestamp_ms", "from_ms", "until_ms"].iter().any(|end| path.ends_with(end))
 }
 
 #[cfg(test)]
@@ -114,6 +114,7 @@ mod tests {
         let shown = Shown { value, view };
         assert_eq!(shown.table(), "ID  SINCE\na   -\nb   1970-01-01 00:00:00Z\n");
         assert_eq!(shown.names(), "a\nb\n");
+        assert!(super::is_time("at_ms") && super::is_time("item.cast_at_ms") && !super::is_time("running_ms"));
 
         let one = Shown {
             value: json!({ "item": { "id": "a", "empty": "", "steps": [{ "step": "place" }] } }),
