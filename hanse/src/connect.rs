@@ -48,9 +48,7 @@ impl HostConnector for Connector {
 impl Connector {
     fn make(&self, host: &Host) -> Result<Arc<dyn Adapter>> {
         match &host.reach {
-            Reach::Local { root } => {
-                Ok(Arc::new(LocalAdapter::new(PathBuf::from(root), self.artifact.path.clone())))
-            }
+            Reach::Local { root } => Ok(Arc::new(LocalAdapter::new(PathBuf::from(root), self.artifact.path.clone()))),
             Reach::Ssh { address, port, user, fingerprint, root } => {
                 let identity = self.ssh_identity.clone().ok_or_else(|| AdapterError::Invalid {
                     subject: format!("host {}", host.id),

@@ -41,9 +41,9 @@ enum Command {
     /// Make the cluster's certificate authorities and the replicas' certificates.
     #[command(subcommand)]
     Ca(server::CaCommand),
-    /// Run or prepare a node of the embedded ledger.
+    /// Ledger nodes: on the platform, and the embedded ledger's node itself.
     #[command(subcommand)]
-    Node(hanse_node::cli::NodeCommand),
+    Node(NodeNoun),
     /// Carry out one request on this host (used by adapters).
     #[command(hide = true)]
     HostRun {
@@ -59,6 +59,15 @@ enum Command {
     },
     #[command(flatten)]
     Noun(cli::Command),
+}
+
+/// `hanse node …`: verbs that ask the platform, and verbs that are the node.
+#[derive(Debug, Subcommand)]
+enum NodeNoun {
+    #[command(flatten)]
+    Platform(cli::NodeCommand),
+    #[command(flatten)]
+    Ledger(hanse_node::cli::NodeCommand),
 }
 
 fn main() -> ExitCode {
@@ -88,10 +97,10 @@ async fn dispatch(global: cli::Global, command: Command) -> ExitCode {
             log_to_stderr("info");
             return server::run(args).await;
         }
-        Command::Node(command) => {
-            log_to_stderr("info");
-            hanse_node::cli::run(command).await.map_err(anyhow::Error::new)
+        Command::Node(NodeNoun::Platform(command)) => {
+            return exit_code(cli::run(cli::Command::Node(command), global).await);
         }
+        Command::Node(NodeNoun::Ledger(command)) => return ledger_node(command).await,
         Command::Dev(args) => return dev::run(args, &global).await,
         Command::Ca(command) => server::ca(command),
         Command::Console(args) => return console::run(&global, args).await,
@@ -101,6 +110,17 @@ async fn dispatch(global: cli::Global, command: Command) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
+    }
+}
+
+/// The node sets up its own log; its failure is one line, because a supervisor keeps only the last few.
+async fn ledger_node(command: hanse_node::cli::NodeCommand) -> ExitCode {
+    match hanse_node::cli::run(command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", error.chain());
+            ExitCode::FAILURE
+        }
     }
 }
 

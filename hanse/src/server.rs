@@ -108,10 +108,16 @@ pub(crate) async fn run(args: ServerArgs) -> ExitCode {
                 eprintln!("  because: {cause}");
             }
             if error.downcast_ref::<RaftError>().is_some_and(RaftError::is_lost) {
-                eprintln!("  what to do: do not start this replica on this data again; see docs/operations.md, \"A lost replica\"");
+                eprintln!(
+                    "  what to do: do not start this replica on this data again; see docs/operations.md, \"A lost replica\""
+                );
                 return ExitCode::from(EXIT_LOST);
             }
-            let set_up = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(RaftError::Config(_) | RaftError::Tls(_) | RaftError::Listen { .. }));
+            let set_up = error.is::<ConfigError>()
+                || matches!(
+                    error.downcast_ref(),
+                    Some(RaftError::Config(_) | RaftError::Tls(_) | RaftError::Listen { .. })
+                );
             ExitCode::from(if set_up { 2 } else { 1 })
         }
     }

@@ -85,7 +85,8 @@ impl Wallet {
             input: Bytes::from(order.input),
         };
         let hash = transaction.signature_hash();
-        let (signature, recovery) = self.key.sign_prehash_recoverable(hash.as_slice()).context("sign the transaction")?;
+        let (signature, recovery) =
+            self.key.sign_prehash_recoverable(hash.as_slice()).context("sign the transaction")?;
         Ok(transaction.into_signed((signature, recovery).into()).encoded_2718())
     }
 }

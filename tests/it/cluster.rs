@@ -44,8 +44,18 @@ impl Cluster {
             let out = home.join("tls");
             let id_text = id.to_string();
             hanse(&[
-                "ca", "issue", "--cluster", "test", "--dir", ca.to_str().unwrap(), "--replica", &id_text, "--host",
-                "127.0.0.1", "--out", out.to_str().unwrap(),
+                "ca",
+                "issue",
+                "--cluster",
+                "test",
+                "--dir",
+                ca.to_str().unwrap(),
+                "--replica",
+                &id_text,
+                "--host",
+                "127.0.0.1",
+                "--out",
+                out.to_str().unwrap(),
             ]);
             let config = format!(
                 "version = 1\ncluster = \"test\"\nreplica = {id}\ndata = \"data\"\ntls = \"tls\"\npeer_listen = \"127.0.0.1:{}\"\n\
@@ -122,8 +132,12 @@ impl Cluster {
     pub(crate) fn leader(&self, token: &str) -> u64 {
         until("a leader", ELECTION_MAX, || {
             let status = self.ask(token, &["cluster", "status"]).map_err(|(_, words)| words)?;
-            let leader = status["leader_id"].as_u64().unwrap_or(0);
-            if leader > 0 && self.replicas.get(&leader).is_some_and(Option::is_some) { Ok(leader) } else { Err(status.to_string()) }
+            let leader = status["leader_id"].as_str().and_then(|id| id.parse::<u64>().ok()).unwrap_or(0);
+            if leader > 0 && self.replicas.get(&leader).is_some_and(Option::is_some) {
+                Ok(leader)
+            } else {
+                Err(status.to_string())
+            }
         })
     }
 
@@ -138,13 +152,25 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
+impl Cluster {
+    /// API addresses as `HANSE_ENDPOINT` takes them.
+    pub(crate) fn endpoints(&self) -> &str {
+        &self.endpoints
+    }
+
+    /// Kills every replica that runs.
+    pub(crate) fn stop(&mut self) {
         for child in self.replicas.values_mut().flatten() {
             // Nothing can be done about a failure here, and the next test does not depend on it.
             drop(child.kill());
             drop(child.wait());
         }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

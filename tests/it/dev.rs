@@ -135,7 +135,8 @@ fn a_busy_port_of_a_kept_folder_is_named() {
 #[test]
 fn a_disk_without_room_is_said_before_anything_starts() {
     let dir = tempfile::tempdir().unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "none"]).arg(dir.path()).status().unwrap();
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "none"]).arg(dir.path()).status().unwrap();
     assert!(mounted.success(), "this test mounts a small file system, so it needs root");
     let refused = once(dir.path());
     let unmounted = Command::new("umount").arg(dir.path()).status().unwrap();

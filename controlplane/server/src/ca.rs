@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 
 /// Name every API certificate carries besides its host names, so that clients can verify any replica alike.
@@ -77,7 +78,8 @@ pub fn create(dir: &Path, cluster: &str) -> Result<(), CaError> {
         let key = KeyPair::generate().map_err(fail)?;
         let mut params = base_params(&subject, CA_LIFE);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let certificate = params.self_signed(&key).map_err(fail)?;
         write_file(&dir.join(format!("{name}.key")), key.serialize_pem().as_bytes(), 0o600)?;
         write_file(&dir.join(format!("{name}.pem")), certificate.pem().as_bytes(), 0o644)?;
@@ -103,7 +105,13 @@ pub fn issue(dir: &Path, out: &Path, cluster: &str, id: u64, hosts: &[String]) -
     leaf(dir, out, "api", &names, vec![ExtendedKeyUsagePurpose::ServerAuth])
 }
 
-fn leaf(dir: &Path, out: &Path, kind: &str, names: &[String], usages: Vec<ExtendedKeyUsagePurpose>) -> Result<(), CaError> {
+fn leaf(
+    dir: &Path,
+    out: &Path,
+    kind: &str,
+    names: &[String],
+    usages: Vec<ExtendedKeyUsagePurpose>,
+) -> Result<(), CaError> {
     let subject = names[0].clone();
     let fail = |error: rcgen::Error| CaError::Certificate { subject: subject.clone(), reason: error.to_string() };
     let ca_key = KeyPair::from_pem(&read_file(&dir.join(format!("{kind}-ca.key")))?).map_err(fail)?;
@@ -182,7 +190,8 @@ mod tests {
         let certificate = pem.parse_x509().unwrap();
         let san = certificate.subject_alternative_name().unwrap().unwrap();
         assert_eq!(format!("{:?}", san.value.general_names[0]), "DNSName(\"replica-1.demo.hanse.internal\")");
-        let days = (certificate.validity().not_after.timestamp() - certificate.validity().not_before.timestamp()) / 86_400;
+        let days =
+            (certificate.validity().not_after.timestamp() - certificate.validity().not_before.timestamp()) / 86_400;
         assert!(days <= 91, "{days}");
     }
 

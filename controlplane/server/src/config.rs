@@ -156,10 +156,16 @@ impl Config {
             return fault("version", format!("is {}, this build reads {CONFIG_VERSION}", self.version));
         }
         if !is_label(&self.cluster) {
-            return fault("cluster", format!("`{}` is not a lower-case label of at most 63 letters, digits and `-`", self.cluster));
+            return fault(
+                "cluster",
+                format!("`{}` is not a lower-case label of at most 63 letters, digits and `-`", self.cluster),
+            );
         }
         if self.replicas.is_empty() || self.replicas.len() > REPLICAS_MAX {
-            return fault("replicas", format!("lists {}, between 1 and {REPLICAS_MAX} can work (3 is usual)", self.replicas.len()));
+            return fault(
+                "replicas",
+                format!("lists {}, between 1 and {REPLICAS_MAX} can work (3 is usual)", self.replicas.len()),
+            );
         }
         let ids: BTreeSet<u64> = self.replicas.iter().map(|entry| entry.id).collect();
         if ids.len() != self.replicas.len() || ids.contains(&0) {
@@ -183,10 +189,16 @@ impl Timing {
     fn check(&self) -> Result<(), ConfigError> {
         let fault = |field, reason: String| Err(ConfigError::Field { field, reason });
         if self.heartbeat_ms == 0 || self.election_min_ms < self.heartbeat_ms.saturating_mul(3) {
-            return fault("timing.election_min_ms", "must be at least three heartbeats, or leaders change without need".into());
+            return fault(
+                "timing.election_min_ms",
+                "must be at least three heartbeats, or leaders change without need".into(),
+            );
         }
         if self.election_max_ms < self.election_min_ms.saturating_add(100) {
-            return fault("timing.election_max_ms", "must be at least 100 ms above election_min_ms, or votes split".into());
+            return fault(
+                "timing.election_max_ms",
+                "must be at least 100 ms above election_min_ms, or votes split".into(),
+            );
         }
         if self.snapshot_every < 10 {
             return fault("timing.snapshot_every", "must be at least 10 entries".into());

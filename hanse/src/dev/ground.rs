@@ -119,7 +119,13 @@ impl Ground {
             ca::create(&authority, &self.layout.cluster)?;
         }
         for id in self.layout.replicas.keys() {
-            ca::issue(&authority, &self.dir.join(format!("n{id}/tls")), &self.layout.cluster, *id, &["127.0.0.1".into()])?;
+            ca::issue(
+                &authority,
+                &self.dir.join(format!("n{id}/tls")),
+                &self.layout.cluster,
+                *id,
+                &["127.0.0.1".into()],
+            )?;
         }
         Ok(())
     }
@@ -186,14 +192,16 @@ fn check_disk(dir: &Path) -> Result<()> {
 }
 
 fn known_layout(bytes: &[u8], file: &Path) -> Result<Layout> {
-    let layout: Layout =
-        serde_json::from_slice(bytes).with_context(|| format!("{} is damaged; remove the folder to begin anew", file.display()))?;
+    let layout: Layout = serde_json::from_slice(bytes)
+        .with_context(|| format!("{} is damaged; remove the folder to begin anew", file.display()))?;
     if layout.version != LAYOUT_VERSION {
         bail!("{} has version {}, this program reads {LAYOUT_VERSION}", file.display(), layout.version);
     }
     for port in layout.replicas.values().flat_map(|(api, peer)| [api, peer]) {
         if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)) {
-            bail!("port {port}, which this folder's replicas use, cannot be had: {error}; stop what listens there and try again");
+            bail!(
+                "port {port}, which this folder's replicas use, cannot be had: {error}; stop what listens there and try again"
+            );
         }
     }
     Ok(layout)
@@ -237,7 +245,11 @@ fn free_block(from: u16) -> Result<u16> {
 }
 
 fn make_dir(dir: &Path) -> Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| format!("make folder {}", dir.display()))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("make folder {}", dir.display()))
 }
 
 fn write_private(path: &Path, content: &[u8]) -> Result<()> {

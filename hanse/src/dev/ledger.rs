@@ -36,7 +36,8 @@ pub(crate) async fn contract(people: &People, treasury: &Wallet) -> Result<Strin
     let client = people.founder()?;
     let name = "notary";
     let get = || async {
-        let request = pb::GetContractRequest { consortium: CONSORTIUM.into(), chain: CHAIN.into(), contract: name.into() };
+        let request =
+            pb::GetContractRequest { consortium: CONSORTIUM.into(), chain: CHAIN.into(), contract: name.into() };
         found(client.call(request).await)
     };
     if get().await?.is_none() {
@@ -99,7 +100,8 @@ pub(crate) async fn bill(people: &People, month: &str) -> Result<pb::GetInvoiceD
         Ok((draft.usage_records > 0).then_some(draft))
     })
     .await?;
-    let amount = |money: &Option<pb::Money>| money.as_ref().map(|m| format!("{} {}", m.amount, m.currency)).unwrap_or_default();
+    let amount =
+        |money: &Option<pb::Money>| money.as_ref().map(|m| format!("{} {}", m.amount, m.currency)).unwrap_or_default();
     let (total, again) = (amount(&draft.total), amount(&draft.recomputed_total));
     if total.is_empty() || total != again {
         bail!("the draft says {total}, recomputed from {} usage records it is {again}", draft.usage_records);

@@ -67,7 +67,11 @@ async fn whole(args: &DevArgs, global: &Global) -> Result<bool> {
     let temporary = if args.keep.is_none() { Some(temporary_folder()?) } else { None };
     let dir = args.keep.clone().or_else(|| temporary.as_ref().map(|t| t.0.clone())).context("a folder")?;
     let mut ground = Ground::prepare(&dir)?;
-    note(format_args!("data in {}{}", ground.dir.display(), if temporary.is_some() { " (removed at the end)" } else { "" }));
+    note(format_args!(
+        "data in {}{}",
+        ground.dir.display(),
+        if temporary.is_some() { " (removed at the end)" } else { "" }
+    ));
     let mut replicas = Replicas::start(&ground)?;
     let told = tokio::select! {
         told = tell_and_stay(args, global, &mut ground, &mut replicas) => told.map(|()| true),
@@ -124,20 +128,26 @@ async fn tell(teller: &mut Teller, ground: &mut Ground, replicas: &mut Replicas)
         let role = if id.to_string() == leader { "leader" } else { "follower" };
         note(format_args!("replica {id}: process {}, {role}", pid.map_or("?".into(), |pid| pid.to_string())));
     }
-    let (admin, token) = teller.step("administrator", "the one-time code makes the administrator", story::administrator(ground)).await?;
+    let (admin, token) =
+        teller.step("administrator", "the one-time code makes the administrator", story::administrator(ground)).await?;
     teller.step("plan", "a price plan", story::plan(&admin)).await?;
     teller.step("hosts", "four hosts are enrolled", story::hosts(ground, &admin)).await?;
-    let people = teller.step("tenants", "four tenants with an owner each", story::tenants(ground, admin, token)).await?;
+    let people =
+        teller.step("tenants", "four tenants with an owner each", story::tenants(ground, admin, token)).await?;
     teller.step("consortium", "a consortium with a charter", story::consortium(&people)).await?;
     let treasury = ledger::wallet(&ground.dir.join("keys/treasury.account"))?;
-    let proposal =
-        teller.step("vote", "a proposal to create a chain, and signed ballots", story::vote(&people, &treasury)).await?;
+    let proposal = teller
+        .step("vote", "a proposal to create a chain, and signed ballots", story::vote(&people, &treasury))
+        .await?;
     let founder = people.founder()?;
     teller.step("provision", "four nodes are provisioned", story::follow(founder, &proposal.operation)).await?;
     let chain = teller.step("blocks", "the chain makes blocks", story::blocks(founder, 1)).await?;
     note(format_args!("{} at height {}", chain.name, chain.height));
-    let contract = teller.step("contract", "a contract is deployed and called", ledger::contract(&people, &treasury)).await?;
-    let transfer = teller.step("transfer", "an account is funded and the transfer looked up", ledger::transfer(&people, &treasury)).await?;
+    let contract =
+        teller.step("contract", "a contract is deployed and called", ledger::contract(&people, &treasury)).await?;
+    let transfer = teller
+        .step("transfer", "an account is funded and the transfer looked up", ledger::transfer(&people, &treasury))
+        .await?;
     let month = month_of_now()?;
     let draft = teller.step("invoice", "usage is metered: a draft invoice", ledger::bill(&people, &month)).await?;
     let chain = story::blocks(people.founder()?, chain.height).await?;

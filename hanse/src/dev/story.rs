@@ -69,7 +69,8 @@ pub(crate) async fn leader(ground: &Ground) -> Result<String> {
 pub(crate) async fn administrator(ground: &mut Ground) -> Result<(Client, String)> {
     let client = stranger(ground)?;
     if !client.call(pb::GetStatusRequest {}).await?.bootstrapped {
-        let files: Vec<_> = ground.layout.replicas.keys().map(|id| ground.dir.join(format!("n{id}/data/setup-code"))).collect();
+        let files: Vec<_> =
+            ground.layout.replicas.keys().map(|id| ground.dir.join(format!("n{id}/data/setup-code"))).collect();
         let code = wait_for("the one-time setup code", || async {
             Ok(files.iter().find_map(|file| std::fs::read_to_string(file).ok()))
         })
@@ -163,10 +164,7 @@ pub(crate) async fn consortium(people: &People) -> Result<()> {
     let founder = people.founder()?;
     let get = || async { found(founder.call(pb::GetConsortiumRequest { consortium: CONSORTIUM.into() }).await) };
     if get().await?.is_none() {
-        let rule = pb::PolicyRule {
-            action: pb::ActionKind::CreateChain.into(),
-            policy: pb::Policy::TwoThirds.into(),
-        };
+        let rule = pb::PolicyRule { action: pb::ActionKind::CreateChain.into(), policy: pb::Policy::TwoThirds.into() };
         let request = pb::CreateConsortiumRequest {
             consortium: CONSORTIUM.into(),
             display_name: "Trade Alliance".into(),
@@ -204,7 +202,10 @@ pub(crate) async fn vote(people: &People, treasury: &Wallet) -> Result<pb::Propo
     let founder = people.founder()?;
     let list = pb::ListProposalsRequest { consortium: CONSORTIUM.into(), ..Default::default() };
     let known = founder.call(list).await?.proposals.into_iter();
-    let mut proposal = match known.filter(|p| matches!(p.outcome(), pb::ProposalOutcome::Open | pb::ProposalOutcome::Passed)).next_back() {
+    let mut proposal = match known
+        .filter(|p| matches!(p.outcome(), pb::ProposalOutcome::Open | pb::ProposalOutcome::Passed))
+        .next_back()
+    {
         Some(proposal) => proposal,
         None => open(founder, treasury).await?,
     };
