@@ -87,11 +87,14 @@ pub(crate) async fn observe(
             stop.set(RaftError::Fatal(fatal.to_string()));
             return;
         }
-        // A leader that no longer hears a majority is none: another may already be elected.
-        let heard = now
-            .last_quorum_acked
-            .as_ref()
-            .is_some_and(|at| at.elapsed() < Duration::from_millis(timings.election_max_ms));
+        // A leader that no longer hears a majority is none: another may already be elected. A sole voter is a majority,
+        // and nobody acknowledges to it.
+        let alone = now.membership_config.membership().voter_ids().count() == 1;
+        let heard = alone
+            || now
+                .last_quorum_acked
+                .as_ref()
+                .is_some_and(|at| at.elapsed() < Duration::from_millis(timings.election_max_ms));
         let leads = now.state == ServerState::Leader && heard;
         set(&leading, leads.then_some(now.current_term));
         set(&leader, now.current_leader.filter(|id| *id != now.id || leads));

@@ -182,6 +182,7 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
     let dir = tempfile::tempdir().unwrap();
     let mut story = Story::begin(dir.path());
     story.enrol_hosts();
+    a_host_with_another_key_is_distrusted(&story);
     story.form_consortium();
     hanse(&["key", "account-generate", &story.path("treasury.key")]);
     let shown: Value =
@@ -240,6 +241,42 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
     cast_reads(&story, &transfer);
     the_audit_verifies(&story, dir.path());
     stop_nodes(&story);
+}
+
+/// A host that shows another key than the pinned one is never used, and the state says why.
+fn a_host_with_another_key_is_distrusted(story: &Story) {
+    let host = &story.sshd[0];
+    let (port, wrong) = (host.port.to_string(), &story.sshd[1].fingerprint);
+    story.cluster.tell(
+        "admin",
+        &[
+            "host",
+            "enrol",
+            "h5",
+            "--ssh",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--user",
+            &host.user,
+            "--fingerprint",
+            wrong,
+            "--root",
+            "/nowhere",
+            "--peer-address",
+            "127.0.0.1",
+            "--port-first",
+            "31000",
+            "--port-count",
+            "4",
+            "--slots",
+            "9",
+        ],
+    );
+    until("the host is distrusted", PROVISION_MAX, || {
+        let seen = story.cluster.ask("admin", &["host", "get", "h5"]).map_err(|(_, words)| words)?;
+        if seen["host"]["state"] == "DISTRUSTED" { Ok(()) } else { Err(seen.to_string()) }
+    });
 }
 
 /// Each a typed refusal with its reason, and the tally untouched.
@@ -333,9 +370,7 @@ fn the_audit_verifies(story: &Story, dir: &Path) {
     story.cluster.tell("admin", &["audit", "verify"]);
     let exported = Command::new(env!("CARGO_BIN_EXE_hanse"))
         .args(["audit", "export"])
-        .env("HANSE_ENDPOINT", story.cluster.endpoints())
-        .env("HANSE_CA", dir.join("ca/api-ca.pem"))
-        .env("HANSE_TOKEN_FILE", dir.join("admin.token"))
+        .envs(story.cluster.environment("admin"))
         .output()
         .unwrap();
     let text = String::from_utf8(exported.stdout).unwrap();

@@ -108,9 +108,7 @@ impl Cluster {
         let output = Command::new(env!("CARGO_BIN_EXE_hanse"))
             .args(args)
             .args(["-o", "json"])
-            .env("HANSE_ENDPOINT", &self.endpoints)
-            .env("HANSE_CA", self.dir.join("ca/api-ca.pem"))
-            .env("HANSE_TOKEN_FILE", self.dir.join(format!("{token}.token")))
+            .envs(self.environment(token))
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .output()
@@ -153,9 +151,13 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// API addresses as `HANSE_ENDPOINT` takes them.
-    pub(crate) fn endpoints(&self) -> &str {
-        &self.endpoints
+    /// What a client of this cluster needs, with the session kept under the name `token`.
+    pub(crate) fn environment(&self, token: &str) -> [(&'static str, String); 3] {
+        [
+            ("HANSE_ENDPOINT", self.endpoints.clone()),
+            ("HANSE_CA", self.dir.join("ca/api-ca.pem").display().to_string()),
+            ("HANSE_TOKEN_FILE", self.dir.join(format!("{token}.token")).display().to_string()),
+        ]
     }
 
     /// Kills every replica that runs.

@@ -6,5 +6,6 @@
 
 mod by_hand;
 mod cluster;
+mod console;
 mod dev;
 mod wait;

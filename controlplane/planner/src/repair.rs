@@ -8,10 +8,11 @@ use hanse_state::{Millis, State};
 
 use crate::{Act, InstanceView, Observed, Run, Step};
 
-/// Pause before the second restart within an hour; it doubles with each further one.
-pub const BACKOFF_MS_BASE: u64 = 1_000;
+/// Pause before the second restart within an hour; it doubles with each further one, so that a cause that passes by
+/// itself (a full disk, a port still held) has minutes to pass before the budget is spent.
+pub const BACKOFF_MS_BASE: u64 = 10_000;
 /// Longest pause between two restarts.
-pub const BACKOFF_MS_MAX: u64 = 60_000;
+pub const BACKOFF_MS_MAX: u64 = 300_000;
 
 /// Returns what to do with a node whose process is not as it should be; `Done` if nothing is wrong with it.
 ///

@@ -95,13 +95,6 @@ fn read(path: PathBuf) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// One replica alone hears nobody: openraft counts a majority only when a follower answers, so the time after which a
-/// silent leader steps down must not come within a test.
-fn timings(replicas: usize) -> Timings {
-    let election_max_ms = if replicas == 1 { 600_000 } else { Timings::default().election_max_ms };
-    Timings { election_max_ms, ..Timings::default() }
-}
-
 /// A port that was free a moment ago.
 fn free_port() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
@@ -226,7 +219,7 @@ impl One {
                 cert_pem: read(tls_dir.join("peer.pem")),
                 key_pem: read(tls_dir.join("peer.key")),
             },
-            timings: timings(addresses.len()),
+            timings: Timings::default(),
             snapshot_every: 10_000,
             bootstrap: true,
         };
