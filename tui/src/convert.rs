@@ -177,10 +177,10 @@ pub(crate) fn node(n: pb::Node) -> Node {
 
 pub(crate) fn host(h: pb::Host) -> Host {
     let state = word(h.state().as_str_name(), "HOST_STATE_");
-    let reach = match h.reach {
-        Some(pb::host::Reach::Local(local)) => format!("local {}", local.root),
-        Some(pb::host::Reach::Ssh(s)) => format!("ssh {}@{}:{} {}", s.user, s.address, s.port, s.root),
-        None => String::new(),
+    let (reach, pinned) = match h.reach {
+        Some(pb::host::Reach::Local(local)) => (format!("local {}", local.root), String::new()),
+        Some(pb::host::Reach::Ssh(s)) => (format!("ssh {}@{}:{} {}", s.user, s.address, s.port, s.root), s.fingerprint),
+        None => (String::new(), String::new()),
     };
     let facts = h.facts.unwrap_or_default();
     let gib = |bytes: u64| format!("{}.{} GiB", bytes >> 30, ((bytes & ((1 << 30) - 1)) * 10) >> 30);
@@ -193,6 +193,8 @@ pub(crate) fn host(h: pb::Host) -> Host {
         state,
         reason: h.state_reason,
         reach,
+        pinned,
+        seen: h.seen_fingerprint,
         address: h.peer_address,
         slots: (h.slots_used.into(), h.slots.into()),
         capacity,

@@ -181,12 +181,14 @@ pub enum Action {
     Restart,
     /// Cordon or uncordon a host.
     Cordon,
+    /// Trust the new key of a host.
+    AcceptKey,
 }
 
 impl Action {
     /// Returns whether this changes the cluster.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Vote | Self::Restart | Self::Cordon)
+        matches!(self, Self::Vote | Self::Restart | Self::Cordon | Self::AcceptKey)
     }
 }
 
@@ -242,6 +244,7 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::Vote, &["A"], T::ActVote, &[Kind::Proposals, Kind::Proposal, Kind::Overview], 1),
     only(Action::Restart, &["R"], T::ActRestart, &[Kind::Nodes, Kind::Chain], 1),
     only(Action::Cordon, &["C"], T::ActCordon, &[Kind::Hosts], 1),
+    only(Action::AcceptKey, &["K"], T::ActAcceptKey, &[Kind::Hosts], 2),
 ];
 
 /// Returns the action of a key on a screen; a key of that screen comes before one of all screens.

@@ -54,9 +54,7 @@ impl Level {
             "RUNNING" | "HEALTHY" | "READY" | "ACTIVE" | "SUCCEEDED" | "DONE" | "PASSED" | "DEPLOYED" | "LEADER"
             | "FOLLOWER" | "YES" | "OK" | "JOINED" => Self::Ok,
             "REQUESTED" | "PROVISIONING" | "PREPARING" | "PREPARED" | "CONFIGURED" | "STARTING" | "RESTARTING"
-            | "CREATING" | "OPEN" | "SENT" | "CANDIDATE" | "LEARNER" | "INVITED" | "FORMING" | "ENROLLED" => {
-                Self::Working
-            }
+            | "CREATING" | "OPEN" | "SENT" | "CANDIDATE" | "LEARNER" | "INVITED" | "FORMING" => Self::Working,
             "STOPPED" | "PENDING" | "CORDONED" | "EXPIRED" | "WITHDRAWN" | "CLOSED" | "ABSTAIN" | "DRAFT" => {
                 Self::Stopped
             }

@@ -100,6 +100,7 @@ calls! {
         read ListHosts(ListHostsRequest) -> ListHostsResponse;
         write CordonHost(CordonHostRequest) -> CordonHostResponse;
         write UncordonHost(UncordonHostRequest) -> UncordonHostResponse;
+        write AcceptHostKey(AcceptHostKeyRequest) -> AcceptHostKeyResponse;
     }
     "ChainService" {
         read GetChain(GetChainRequest) -> GetChainResponse;

@@ -43,6 +43,14 @@ pub(crate) enum HostCommand {
         /// Id.
         host: String,
     },
+    /// Pin the new key of a distrusted host, after comparing it at the host's own console.
+    AcceptKey {
+        /// Id.
+        host: String,
+        /// The fingerprint you compared; `hanse host get` shows the one the host showed.
+        #[arg(long, value_name = "SHA256:...")]
+        fingerprint: String,
+    },
 }
 
 /// What `enrol` takes.
@@ -145,6 +153,12 @@ pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), C
         }
         HostCommand::Uncordon { host } => {
             context.show(pb::UncordonHostRequest { request_id, validate_only, host }, HOST).await
+        }
+        HostCommand::AcceptKey { host, fingerprint } => {
+            context.confirm(&format!(
+                "Trust {fingerprint} as {host} from now on? Whoever holds that key is given its nodes."
+            ))?;
+            context.show(pb::AcceptHostKeyRequest { request_id, validate_only, host, fingerprint }, HOST).await
         }
     }
 }

@@ -75,6 +75,13 @@ pub enum Write {
         /// Resource name.
         host: String,
     },
+    /// Pin the new key of a distrusted host.
+    AcceptHostKey {
+        /// Resource name.
+        host: String,
+        /// The key that was compared.
+        fingerprint: String,
+    },
 }
 
 impl std::fmt::Debug for Effect {
@@ -101,6 +108,7 @@ impl std::fmt::Debug for Write {
             Self::RestartNode { node } => write!(f, "RestartNode({node})"),
             Self::CordonHost { host } => write!(f, "CordonHost({host})"),
             Self::UncordonHost { host } => write!(f, "UncordonHost({host})"),
+            Self::AcceptHostKey { host, fingerprint } => write!(f, "AcceptHostKey({host}, {fingerprint})"),
         }
     }
 }

@@ -20,7 +20,6 @@ pub(super) const ALL: &[(&str, &str, &str)] = &[
     ("UNHEALTHY", "UNHEALTHY", "不健康"),
     ("UNKNOWN", "UNKNOWN", "未知"),
     ("UNSPECIFIED", "UNKNOWN", "未知"),
-    ("ENROLLED", "ENROLLED", "已登记"),
     ("READY", "READY", "就绪"),
     ("CORDONED", "CORDONED", "停止调度"),
     ("DISTRUSTED", "DISTRUSTED", "不受信任"),

@@ -75,6 +75,7 @@ texts! {
     BlockTenant: "only an account of a voting member can vote", "只有有投票权的成员账户可以投票";
     BlockClosed: "this proposal is decided", "该提案已有结果";
     BlockVoted: "your tenant has voted", "您的租户已经投票";
+    BlockTrusted: "this host showed no other key", "该主机没有出示其他密钥";
     BlockNothing: "nothing selected that this applies to", "没有选中适用的对象";
     ReadFirst: "Read what is voted on, then press A.", "请先阅读提案内容, 再按 A。";
 
@@ -252,6 +253,7 @@ texts! {
     ActVote: "vote...", "投票...";
     ActRestart: "restart...", "重启...";
     ActCordon: "cordon...", "停止/恢复调度...";
+    ActAcceptKey: "accept key...", "接受密钥...";
     HelpRule: "Lower case looks, UPPER CASE changes (always with a dialog).", "小写只看, 大写才改 (总有确认对话框)。";
     HelpPrefix: "After g", "g 之后";
     HelpCommands: "Commands", "命令";
@@ -287,9 +289,16 @@ texts! {
     CordonPlan: "Nothing new is placed on this host. Its nodes go on.", "不再向该主机放置新节点。已有节点继续运行。";
     UncordonTitle: "Uncordon host", "恢复主机调度";
     UncordonPlan: "Nodes may be placed on this host again.", "可以再次向该主机放置节点。";
+    AcceptKeyTitle: "Trust a host's new key", "信任主机的新密钥";
+    AcceptKeyPlan: "Whoever holds this key is given the host's nodes. Compare it at the host's own console, then type its last 8 characters.", "持有此密钥者将得到该主机的节点。请在主机本地控制台核对, 然后输入其最后 8 个字符。";
+    AcceptKeyTyped: "Last 8", "最后 8 位";
+    AcceptKeyWrong: "that is not the end of the key it showed", "与主机出示的密钥末尾不符";
+    KeyPinned: "Pinned", "已固定";
+    KeySeen: "Shown now", "现在出示";
     Command: "Same on the command line:", "等价命令:";
     Cancel: "[ Cancel ]  Esc", "[ 取消 ]  Esc";
     Confirm: "( Confirm )  y", "( 确认 )  y";
+    ConfirmEnter: "( Confirm )  Enter", "( 确认 )  Enter";
     FailureTitle: "What went wrong", "错误";
     Why: "Why", "原因";
     Next: "What to do", "如何处理";

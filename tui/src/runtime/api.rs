@@ -289,6 +289,10 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             let request = pb::UncordonHostRequest { host: id(&host), ..Default::default() };
             Ok(done(host, client.call(request).await.map_err(call)?.header))
         }
+        Write::AcceptHostKey { host, fingerprint } => {
+            let request = pb::AcceptHostKeyRequest { host: id(&host), fingerprint, ..Default::default() };
+            Ok(done(host, client.call(request).await.map_err(call)?.header))
+        }
     }
 }
 

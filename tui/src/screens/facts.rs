@@ -187,6 +187,8 @@ fn host(h: &Host) -> Facts {
         ("state", s(&h.state)),
         ("reason", s(&h.reason)),
         ("reach", s(&h.reach)),
+        ("fingerprint", s(&h.pinned)),
+        ("seen_fingerprint", s(&h.seen)),
         ("peer_address", s(&h.address)),
         ("slots_used", Value::Number(h.slots.0)),
         ("slots", Value::Number(h.slots.1)),

@@ -187,6 +187,8 @@ fn hosts() -> Vec<Host> {
         state: s(state),
         reason: s(reason),
         reach: format!("ssh hanse@10.1.0.{}:22 /srv/hanse", &id[1..]),
+        pinned: format!("SHA256:{}", "A".repeat(43)),
+        seen: if state == "DISTRUSTED" { format!("SHA256:{}BCDEFGHI", "z".repeat(35)) } else { String::new() },
         address: format!("10.1.0.{}", &id[1..]),
         slots: (3, 8),
         capacity: s("8 cpu, 31.2 GiB, 210.4 GiB free"),

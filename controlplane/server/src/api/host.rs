@@ -3,7 +3,7 @@
 use hanse_proto::v1 as pb;
 use hanse_proto::v1::host_service_server::HostService;
 use hanse_state::Command;
-use hanse_state::host::{CordonHost, UncordonHost};
+use hanse_state::host::{AcceptHostKey, CordonHost, UncordonHost};
 use hanse_state::ids::HostId;
 use tonic::{Request, Response, Status};
 
@@ -50,12 +50,7 @@ impl HostService for Hosts {
         let port = convert::host::port("port", it.port)?;
         let scan = self.0.hosts().scan(&address, port);
         let fingerprint = node_call::within(&self.0, &address, scan).await?;
-        Ok(Response::new(pb::ScanHostKeyResponse {
-            header: call.read_header(),
-            fingerprint,
-            algorithm: String::new(),
-            public_key: String::new(),
-        }))
+        Ok(Response::new(pb::ScanHostKeyResponse { header: call.read_header(), fingerprint }))
     }
 
     async fn enrol_host(
@@ -123,5 +118,21 @@ impl HostService for Hosts {
         let command = Command::UncordonHost(UncordonHost { host: id.clone() });
         let (header, host) = change(&call, wish, &id, command).await?;
         Ok(Response::new(pb::UncordonHostResponse { header, host }))
+    }
+
+    async fn accept_host_key(
+        &self,
+        request: Request<pb::AcceptHostKeyRequest>,
+    ) -> Result<Response<pb::AcceptHostKeyResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        call.sight().manages_hosts()?;
+        let it = request.into_inner();
+        let id: HostId = convert::id("host", &it.host)?;
+        call.sight().host(&id)?;
+        let fingerprint = convert::text("fingerprint", it.fingerprint)?;
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let command = Command::AcceptHostKey(AcceptHostKey { host: id.clone(), fingerprint });
+        let (header, host) = change(&call, wish, &id, command).await?;
+        Ok(Response::new(pb::AcceptHostKeyResponse { header, host }))
     }
 }

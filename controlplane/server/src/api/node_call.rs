@@ -6,18 +6,19 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use hanse_adapters_core::{Adapter, AdapterError, InstanceKey};
+use hanse_adapters_core::{Adapter, AdapterError};
 use hanse_engines_core::{Engine, EngineError, NodePlan};
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::template::Template;
-use hanse_state::host::{Host, HostState};
+use hanse_state::host::HostState;
 use hanse_state::ids::ChainKey;
-use hanse_state::{State, name};
+use hanse_state::name;
 
 use super::Call;
 use super::convert::chain::nodes_of;
 use crate::context::Context;
 use crate::error::ApiError;
+use crate::reconcile::node::node_plan;
 
 /// A node that can be asked.
 pub(crate) struct Reached {
@@ -76,7 +77,7 @@ pub(crate) async fn reach_node(call: &Call, node: &Node) -> Result<Reached, ApiE
         return Err(ApiError::precondition("HOST_DISTRUSTED", &message, "an administrator must accept its new key"));
     }
     let engine = engine_of(call, node)?;
-    let plan = plan_of(&call.state, node, host).ok_or_else(|| ApiError::internal("node plan", &named))?;
+    let plan = node_plan(&call.state, node, host).ok_or_else(|| ApiError::internal("node plan", &named))?;
     let adapter = within(&call.context, &named, call.context.hosts().connect(host)).await?;
     Ok(Reached { name: named, plan, engine, adapter, context: call.context.clone() })
 }
@@ -89,19 +90,6 @@ fn engine_of(call: &Call, node: &Node) -> Result<Arc<dyn Engine>, ApiError> {
         ApiError::precondition("NO_ENGINE", &message, "run the same version of hanse on every replica")
     };
     call.context.engine(template.engine).ok_or_else(missing)
-}
-
-/// The node as its engine needs to know it; the same names as the reconcilers use.
-fn plan_of(state: &State, node: &Node, host: &Host) -> Option<NodePlan> {
-    let cluster = state.cluster.as_ref()?.id.to_string();
-    let object = format!("{}.{}.{}", node.key.chain.consortium, node.key.chain.chain, node.key.node);
-    Some(NodePlan {
-        key: InstanceKey::new(&cluster, &object)?,
-        generation: node.generation,
-        host_address: host.peer_address.clone(),
-        p2p_port: node.p2p_port,
-        rpc_port: node.rpc_port,
-    })
 }
 
 /// Waits for an adapter's answer, within the limit of a node call.

@@ -13,7 +13,7 @@ mod contract;
 mod driver;
 mod host;
 mod look;
-mod node;
+pub(crate) mod node;
 mod order;
 pub mod setup;
 mod upkeep;

@@ -50,7 +50,9 @@ pub(super) fn engine_of(world: &World, chain: &Chain) -> Result<Arc<dyn Engine>,
     })
 }
 
-fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodePlan> {
+/// The node as its engine needs to know it; `None` if it cannot be named on a host. The one place that names instances:
+/// two ways of naming would make two instances of one node.
+pub(crate) fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodePlan> {
     let cluster = state.cluster.as_ref()?.id.to_string();
     let object = format!("{}.{}.{}", node.key.chain.consortium, node.key.chain.chain, node.key.node);
     Some(NodePlan {

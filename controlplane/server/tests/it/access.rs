@@ -87,6 +87,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("ListHosts", Session),
             ("CordonHost", Session),
             ("UncordonHost", Session),
+            ("AcceptHostKey", Platform),
         ],
     ),
     ("OperationService", &[("GetOperation", Session), ("ListOperations", Session)]),

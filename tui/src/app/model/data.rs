@@ -242,6 +242,10 @@ pub struct Host {
     pub reason: String,
     /// `local` or `ssh user@address:port`.
     pub reach: String,
+    /// Pinned fingerprint, empty if it is not behind SSH.
+    pub pinned: String,
+    /// Fingerprint it showed instead, empty unless it is distrusted.
+    pub seen: String,
     /// Address for peers.
     pub address: String,
     /// Slots used and all.

@@ -54,6 +54,8 @@ pub enum Dialog {
     },
     /// A ballot.
     Vote(Vote),
+    /// Trust in a host's new key.
+    AcceptKey(AcceptKey),
     /// A failure in full.
     Failure {
         /// The failure.
@@ -69,6 +71,7 @@ impl Dialog {
         match self {
             Self::Confirm { opened_at, .. } | Self::Failure { opened_at, .. } => *opened_at,
             Self::Vote(vote) => vote.opened_at,
+            Self::AcceptKey(accept) => accept.opened_at,
         }
     }
 }
@@ -103,6 +106,36 @@ pub struct Vote {
 impl Vote {
     /// Number of places the focus goes through.
     pub const STOPS: usize = 3;
+}
+
+/// The dialog of a host's new key (tier 3): the end of the key that was compared is typed, because a key that nobody
+/// read must not be trusted by a habit of the fingers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptKey {
+    /// Resource name of the host.
+    pub host: String,
+    /// Fingerprint that is pinned.
+    pub pinned: String,
+    /// Fingerprint that the host showed.
+    pub seen: String,
+    /// What was typed.
+    pub typed: Input,
+    /// Why it was not taken.
+    pub error: Option<T>,
+    /// When it opened.
+    pub opened_at: i64,
+}
+
+impl AcceptKey {
+    /// How many of the fingerprint's last characters are typed.
+    pub const TYPED: usize = 8;
+
+    /// Returns whether what was typed is the end of the key the host showed; a short fingerprint is typed whole.
+    pub fn is_typed(&self) -> bool {
+        let skip = self.seen.chars().count().saturating_sub(Self::TYPED);
+        let end: String = self.seen.chars().skip(skip).collect();
+        !end.is_empty() && self.typed.text().trim() == end
+    }
 }
 
 /// Login, or the first run of a cluster.

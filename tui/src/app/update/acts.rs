@@ -4,7 +4,7 @@ use crate::app::effect::{Effect, Write};
 use crate::app::input::Input;
 use crate::app::model::Model;
 use crate::app::model::data::Query;
-use crate::app::model::dialog::{Dialog, Vote};
+use crate::app::model::dialog::{AcceptKey, Dialog, Vote};
 use crate::app::view::body_size;
 use crate::i18n::T;
 use crate::keymap::Action;
@@ -34,6 +34,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Vote => vote(model).map(Dialog::Vote),
         Action::Restart => restart(model, &line),
         Action::Cordon => cordon(model, &line),
+        Action::AcceptKey => accept_key(model, &line).map(Dialog::AcceptKey),
         _ => Err(T::BlockNothing),
     };
     match dialog {
@@ -98,4 +99,19 @@ fn cordon(model: &Model, line: &str) -> Result<Dialog, T> {
     };
     let command = format!("hanse host {verb} {}", leaf(&name));
     Ok(Dialog::Confirm { title, target: name, plan, command, write, opened_at: model.now })
+}
+
+fn accept_key(model: &Model, line: &str) -> Result<AcceptKey, T> {
+    let host = model.hosts(&Query::Hosts).iter().find(|h| h.name == line).ok_or(T::BlockNothing)?;
+    if host.state != "DISTRUSTED" || host.seen.is_empty() {
+        return Err(T::BlockTrusted);
+    }
+    Ok(AcceptKey {
+        host: host.name.clone(),
+        pinned: host.pinned.clone(),
+        seen: host.seen.clone(),
+        typed: Input::default(),
+        error: None,
+        opened_at: model.now,
+    })
 }

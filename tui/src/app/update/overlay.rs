@@ -3,7 +3,7 @@
 use crate::app::effect::{Effect, Write};
 use crate::app::input::Input;
 use crate::app::model::Model;
-use crate::app::model::dialog::{Choice, DEAF_MS, Dialog, Form, PromptKind, Vote};
+use crate::app::model::dialog::{AcceptKey, Choice, DEAF_MS, Dialog, Form, PromptKind, Vote};
 use crate::i18n::{T, fill};
 use crate::keymap::{Code, Key};
 use crate::screens::Screen;
@@ -132,6 +132,7 @@ pub(super) fn dialog_key(model: &mut Model, key: Key) -> Vec<Effect> {
             }
         },
         Dialog::Vote(vote) => vote_key(model, vote, key),
+        Dialog::AcceptKey(accept) => accept_key(model, accept, key),
         Dialog::Failure { .. } => {
             model.dialog = Some(dialog);
             Vec::new()
@@ -148,6 +149,22 @@ fn confirmed(model: &mut Model, write: Write) -> Vec<Effect> {
     model.writing = true;
     say(model, model.t(T::Working).to_owned());
     vec![Effect::Write(write)]
+}
+
+fn accept_key(model: &mut Model, mut accept: AcceptKey, key: Key) -> Vec<Effect> {
+    match key.code {
+        Code::Esc => return Vec::new(),
+        Code::Enter if accept.is_typed() => {
+            return confirmed(model, Write::AcceptHostKey { host: accept.host, fingerprint: accept.seen });
+        }
+        Code::Enter => accept.error = Some(T::AcceptKeyWrong),
+        _ => {
+            accept.error = None;
+            edit(&mut accept.typed, key.half_width());
+        }
+    }
+    model.dialog = Some(Dialog::AcceptKey(accept));
+    Vec::new()
 }
 
 fn vote_key(model: &mut Model, mut vote: Vote, key: Key) -> Vec<Effect> {

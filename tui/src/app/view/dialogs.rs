@@ -5,7 +5,7 @@ use ratatui::layout::{Position, Rect};
 use crate::app::input::Input;
 use crate::app::model::Model;
 use crate::app::model::data::Failure;
-use crate::app::model::dialog::{Choice, DEAF_MS, Dialog, Form, Vote};
+use crate::app::model::dialog::{AcceptKey, Choice, DEAF_MS, Dialog, Form, Vote};
 use crate::format::{fit, short_hash, width, wrap};
 use crate::i18n::{T, fill};
 use crate::keymap::PREFIX;
@@ -73,6 +73,7 @@ pub(super) fn dialog(model: &Model, canvas: &mut Canvas<'_>, body: Rect, dialog:
             None
         }
         Dialog::Vote(vote) => draw_vote(model, canvas, body, vote),
+        Dialog::AcceptKey(accept) => draw_accept_key(model, canvas, body, accept),
         Dialog::Failure { failure, .. } => {
             draw_failure(model, canvas, body, failure);
             None
@@ -122,6 +123,30 @@ fn draw_vote(model: &Model, canvas: &mut Canvas<'_>, body: Rect, vote: &Vote) ->
         pen.wrapped(canvas, model.t(error), Role::Danger);
     }
     buttons(model, canvas, inside, vote.opened_at, vote.focus == 2);
+    caret
+}
+
+fn draw_accept_key(model: &Model, canvas: &mut Canvas<'_>, body: Rect, accept: &AcceptKey) -> Option<Position> {
+    let area = centered(body, WIDTH, 14);
+    let inside = canvas.panel(area, model.t(T::AcceptKeyTitle), Role::Danger);
+    let mut pen = Pen { area: inside, y: inside.y };
+    pen.line(canvas, &accept.host, Role::Strong);
+    for (label, fingerprint, role) in
+        [(T::KeyPinned, &accept.pinned, Role::Text), (T::KeySeen, &accept.seen, Role::Danger)]
+    {
+        pen.line(canvas, &format!("{} {fingerprint}", fit(model.t(label), LABEL, false)), role);
+    }
+    pen.y += 1;
+    pen.wrapped(canvas, model.t(T::AcceptKeyPlan), Role::Text);
+    let caret = pen.input(canvas, model.t(T::AcceptKeyTyped), &accept.typed, true);
+    if let Some(error) = accept.error {
+        pen.wrapped(canvas, model.t(error), Role::Danger);
+    }
+    let y = inside.bottom().saturating_sub(1);
+    let x = canvas.text(inside.x + 2, y, inside.width, model.t(T::Cancel), Role::Text);
+    let deaf = model.now - accept.opened_at < DEAF_MS;
+    let confirm = if deaf || !accept.is_typed() { Role::Disabled } else { Role::Danger };
+    canvas.text(x + 4, y, inside.width, model.t(T::ConfirmEnter), confirm);
     caret
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn host(state: &State, it: &Host) -> pb::Host {
         state_reason: it.state_reason.clone(),
         state_since_ms: ms(it.state_since),
         created_at_ms: ms(it.created_at),
-        version: 0,
+        seen_fingerprint: it.seen_fingerprint.clone().unwrap_or_default(),
     }
 }
 
