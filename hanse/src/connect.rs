@@ -16,8 +16,11 @@ use hanse_state::ids::HostId;
 pub(crate) struct Connector {
     artifact: Artifact,
     ssh_identity: Option<PathBuf>,
-    known: Mutex<BTreeMap<HostId, (Reach, Arc<dyn Adapter>)>>,
+    known: Mutex<BTreeMap<HostId, Known>>,
 }
+
+/// An adapter and what it was made for; a host that is reached in another way gets another.
+type Known = (Reach, Arc<dyn Adapter>);
 
 impl Connector {
     /// A connector that puts `artifact` on hosts and shows `ssh_identity` to those reached by SSH.

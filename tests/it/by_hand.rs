@@ -270,7 +270,7 @@ fn a_host_with_another_key_is_distrusted(story: &Story) {
             "--port-count",
             "4",
             "--slots",
-            "9",
+            "2",
         ],
     );
     until("the host is distrusted", PROVISION_MAX, || {

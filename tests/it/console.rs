@@ -1,6 +1,7 @@
 //! The real console on a real terminal against real replicas: live, stale when no leader is left, live again, resized.
 
 use std::io::{Read as _, Write as _};
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ impl Console {
         command.env("LANG", "C.UTF-8");
         let child = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(30, 100, 0)));
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(cells(30), cells(100), 0)));
         let mut reader = pair.master.try_clone_reader().unwrap();
         let (parser, (said, ended)) = (Arc::clone(&screen), mpsc::channel());
         std::thread::spawn(move || {
@@ -67,9 +68,13 @@ impl Console {
     }
 
     fn resize(&mut self, rows: u16, cols: u16) {
-        self.screen.lock().unwrap().screen_mut().set_size(rows, cols);
+        self.screen.lock().unwrap().screen_mut().set_size(cells(rows), cells(cols));
         self.master.resize(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
     }
+}
+
+fn cells(count: u16) -> NonZero<u16> {
+    NonZero::new(count).unwrap()
 }
 
 impl Drop for Console {

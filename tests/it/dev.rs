@@ -81,6 +81,7 @@ fn started_until(keep: &Path, words: &str) -> Child {
             return child;
         }
     }
+    child.wait().unwrap();
     panic!("the story ended without `{words}`:\n{}", told.join("\n"));
 }
 

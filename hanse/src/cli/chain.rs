@@ -52,9 +52,6 @@ pub(crate) enum ChainCommand {
         /// Call data in hex.
         #[arg(long, default_value = "0x")]
         data: String,
-        /// 0x address of the caller.
-        #[arg(long, default_value = "")]
-        from: String,
     },
 }
 
@@ -99,9 +96,9 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
             let request = pb::SendTransactionRequest { request_id: String::new(), consortium, chain, raw_transaction };
             context.show(request, View { key: "", name: "transaction_hash", columns: &[] }).await
         }
-        ChainCommand::Call { consortium, chain, to, data, from } => {
+        ChainCommand::Call { consortium, chain, to, data } => {
             let data = parse_hex(&data).map_err(|error| CliError::local(format!("--data: {error}"), ""))?;
-            context.show(pb::CallContractRequest { consortium, chain, to, data, from }, OUTPUT).await
+            context.show(pb::CallContractRequest { consortium, chain, to, data }, OUTPUT).await
         }
     }
 }

@@ -120,7 +120,7 @@ pub(crate) async fn run(command: ContractCommand, context: &Context) -> Result<(
             if to.is_empty() {
                 return Err(CliError::Failed(format!("contract {contract} is not deployed yet")));
             }
-            let request = pb::CallContractRequest { consortium, chain, to, data, from: String::new() };
+            let request = pb::CallContractRequest { consortium, chain, to, data };
             context.show(request, OUTPUT).await
         }
     }

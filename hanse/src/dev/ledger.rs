@@ -65,7 +65,6 @@ pub(crate) async fn contract(people: &People, treasury: &Wallet) -> Result<Strin
         chain: CHAIN.into(),
         to: deployed.address.clone(),
         data: [&selector("find(bytes32)")[..], document.as_slice()].concat(),
-        ..Default::default()
     };
     let answer = client.call(request).await?.output;
     let by = answer.get(12..32).map(Address::from_slice).context("the contract answers with an address")?;

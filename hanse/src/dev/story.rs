@@ -201,14 +201,12 @@ pub(crate) async fn consortium(people: &People) -> Result<()> {
 pub(crate) async fn vote(people: &People, treasury: &Wallet) -> Result<pb::Proposal> {
     let founder = people.founder()?;
     let list = pb::ListProposalsRequest { consortium: CONSORTIUM.into(), ..Default::default() };
-    let known = founder.call(list).await?.proposals.into_iter();
-    let mut proposal = match known
-        .filter(|p| matches!(p.outcome(), pb::ProposalOutcome::Open | pb::ProposalOutcome::Passed))
-        .next_back()
-    {
-        Some(proposal) => proposal,
-        None => open(founder, treasury).await?,
-    };
+    let mut known = founder.call(list).await?.proposals.into_iter();
+    let mut proposal =
+        match known.rfind(|p| matches!(p.outcome(), pb::ProposalOutcome::Open | pb::ProposalOutcome::Passed)) {
+            Some(proposal) => proposal,
+            None => open(founder, treasury).await?,
+        };
     let cluster = founder.call(pb::GetStatusRequest {}).await?.cluster_id;
     for (tenant, _) in TENANTS {
         if proposal.outcome() != pb::ProposalOutcome::Open {
