@@ -36,15 +36,18 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
         Ok(health) => health,
         Err(error) => return Err(Trouble::Stale(format!("its process runs and does not answer: {error}"))),
     };
-    world.observed.heard(key, NodeView {
-        height: health.height,
-        block_hash: health.block_hash,
-        block_time_ms: health.block_time_ms,
-        peers: health.peers,
-        syncing: health.syncing,
-        pid,
-        at_ms: (world.clock)().0,
-    });
+    world.observed.heard(
+        key,
+        NodeView {
+            height: health.height,
+            block_hash: health.block_hash,
+            block_time_ms: health.block_time_ms,
+            peers: health.peers,
+            syncing: health.syncing,
+            pid,
+            at_ms: (world.clock)().0,
+        },
+    );
     Ok(())
 }
 
