@@ -314,6 +314,7 @@ pub(crate) fn transaction(t: pb::Transaction) -> Transaction {
         ("GAS LIMIT".to_owned(), t.gas_limit.to_string()),
         ("GAS PRICE".to_owned(), format!("{} wei", t.gas_price_wei)),
         ("INDEX".to_owned(), t.index.to_string()),
+        ("LOGS".to_owned(), t.logs.len().to_string()),
     ];
     for (i, log) in t.logs.iter().enumerate() {
         facts.push((format!("LOG {i}"), format!("{} {} {}", log.address, log.topics.join(" "), hex(&log.data))));

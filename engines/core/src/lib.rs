@@ -125,8 +125,23 @@ pub struct Block {
     pub proposer: String,
     /// Gas used by all transactions.
     pub gas_used: u64,
+    /// Gas that its transactions may use together.
+    pub gas_limit: u64,
+    /// Wei a unit of gas costs at least, decimal; `None` if the ledger has no such price.
+    pub base_fee: Option<String>,
     /// Hashes of the transactions, in order.
     pub transactions: Vec<String>,
+}
+
+/// One entry that a contract wrote while a transaction ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Contract's address, 0x-hex.
+    pub address: String,
+    /// Topics in order, 0x-hex.
+    pub topics: Vec<String>,
+    /// Data, 0x-hex.
+    pub data: String,
 }
 
 /// A transaction for the explorer; `block` is `None` while it waits.
@@ -138,6 +153,8 @@ pub struct Transaction {
     pub block: Option<u64>,
     /// Hash of its block.
     pub block_hash: Option<String>,
+    /// Place in its block, from 0; `None` while it waits.
+    pub index: Option<u32>,
     /// Sender.
     pub from: String,
     /// Receiver; `None` creates a contract.
@@ -148,6 +165,10 @@ pub struct Transaction {
     pub nonce: u64,
     /// Input, 0x-hex.
     pub input: String,
+    /// Gas it may use.
+    pub gas_limit: u64,
+    /// Wei a unit of gas cost, decimal; while it waits, what it offers.
+    pub gas_price: String,
     /// Whether it succeeded; `None` while it waits.
     pub success: Option<bool>,
     /// Gas used; `None` while it waits.
@@ -156,6 +177,8 @@ pub struct Transaction {
     pub fee: Option<String>,
     /// Created contract's address.
     pub contract: Option<String>,
+    /// What contracts wrote, in order; empty while it waits.
+    pub logs: Vec<Log>,
 }
 
 /// An account for the explorer.
@@ -167,8 +190,8 @@ pub struct Account {
     pub balance: String,
     /// Transactions sent.
     pub nonce: u64,
-    /// Whether it has code.
-    pub is_contract: bool,
+    /// Size of its code in bytes; 0 if it is no contract.
+    pub code_bytes: u64,
     /// Height at which this was read.
     pub height: u64,
 }

@@ -1,6 +1,6 @@
 //! From the node's JSON to the explorer's forms; `None` for anything that does not fit.
 
-use hanse_engines_core::{Account, Block, NodeHealth, Transaction};
+use hanse_engines_core::{Account, Block, Log, NodeHealth, Transaction};
 use serde_json::Value;
 
 /// Most hex digits of a number: 256 bits.
@@ -29,6 +29,11 @@ pub(crate) fn block(value: &Value) -> Option<Block> {
         state_root: text(&value["stateRoot"])?,
         proposer: text(&value["miner"])?,
         gas_used: quantity(&value["gasUsed"])?,
+        gas_limit: quantity(&value["gasLimit"])?,
+        base_fee: match &value["baseFeePerGas"] {
+            Value::Null => None,
+            price => Some(decimal(price)?),
+        },
         transactions: transactions.iter().map(text).collect::<Option<_>>()?,
     })
 }
@@ -57,15 +62,27 @@ pub(crate) fn transaction(value: &Value, receipt: &Value) -> Option<Transaction>
         hash: text(&value["hash"])?,
         block: if done { Some(quantity(&receipt["blockNumber"])?) } else { None },
         block_hash: if done { Some(text(&receipt["blockHash"])?) } else { None },
+        index: if done { Some(u32::try_from(quantity(&receipt["transactionIndex"])?).ok()?) } else { None },
         from: text(&value["from"])?,
         to: optional(&value["to"])?,
         value: decimal(&value["value"])?,
         nonce: quantity(&value["nonce"])?,
         input: text(&value["input"])?,
+        gas_limit: quantity(&value["gas"])?,
+        gas_price: decimal(if done { &receipt["effectiveGasPrice"] } else { &value["gasPrice"] })?,
         success: if done { Some(quantity(&receipt["status"])? == 1) } else { None },
         gas_used,
         fee,
         contract: optional(&receipt["contractAddress"])?,
+        logs: if done { receipt["logs"].as_array()?.iter().map(log).collect::<Option<_>>()? } else { Vec::new() },
+    })
+}
+
+fn log(value: &Value) -> Option<Log> {
+    Some(Log {
+        address: text(&value["address"])?,
+        topics: value["topics"].as_array()?.iter().map(text).collect::<Option<_>>()?,
+        data: text(&value["data"])?,
     })
 }
 
@@ -76,7 +93,7 @@ pub(crate) fn account(address: &str, answers: &[Value]) -> Option<Account> {
         address: address.to_owned(),
         balance: decimal(balance)?,
         nonce: quantity(nonce)?,
-        is_contract: !bytes(code)?.is_empty(),
+        code_bytes: u64::try_from(bytes(code)?.len()).ok()?,
         height: quantity(height)?,
     })
 }

@@ -56,7 +56,7 @@ fn tenants() -> Vec<Tenant> {
         tenant("acme", "Acme Trading", "ACTIVE"),
         tenant("bocom", "交通银行", "ACTIVE"),
         tenant("evil", "Ev\u{1b}[31mil\u{202e}Corp\u{200b}", "ACTIVE"),
-        tenant("sgcc", "国家电网", "SUSPENDED"),
+        tenant("sgcc", "国家电网", "ACTIVE"),
     ]
 }
 

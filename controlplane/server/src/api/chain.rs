@@ -200,10 +200,6 @@ impl ChainService for Chains {
         if !is_hex(&it.to, 40) {
             return Err(ApiError::invalid("to", "is not 0x and 40 hex digits", "give the contract's address").into());
         }
-        if !it.from.is_empty() {
-            let advice = "leave it empty: calls are made from the zero address";
-            return Err(ApiError::invalid("from", "cannot be chosen yet", advice).into());
-        }
         if it.data.len() > CALL_BYTES_MAX {
             return Err(ApiError::invalid("data", "is longer than 128 KiB", "send less").into());
         }

@@ -87,6 +87,11 @@ struct StubLedger(Artifact);
 
 const TOP: u64 = 99;
 
+/// The one transaction it knows.
+fn told() -> String {
+    format!("0x{}", "7e".repeat(32))
+}
+
 #[async_trait]
 impl Engine for StubLedger {
     fn name(&self) -> &'static str {
@@ -132,15 +137,38 @@ impl Engine for StubLedger {
             state_root: String::new(),
             proposer: String::new(),
             gas_used: 0,
+            gas_limit: 30_000_000,
+            base_fee: Some("0".into()),
             transactions: Vec::new(),
         })
     }
     async fn transaction(&self, _: &dyn Adapter, _: &NodePlan, hash: &str) -> engine::Result<engine::Transaction> {
-        Err(EngineError::NotFound(hash.into()))
+        if hash != told() {
+            return Err(EngineError::NotFound(hash.into()));
+        }
+        let log = engine::Log { address: "0xc0".into(), topics: vec!["0x07".into()], data: "0xab".into() };
+        Ok(engine::Transaction {
+            hash: hash.into(),
+            block: Some(7),
+            block_hash: Some("0xb7".into()),
+            index: Some(3),
+            from: "0xf0".into(),
+            to: None,
+            value: "5".into(),
+            nonce: 1,
+            input: "0x01".into(),
+            gas_limit: 90_000,
+            gas_price: "2".into(),
+            success: Some(true),
+            gas_used: Some(50_000),
+            fee: Some("100000".into()),
+            contract: None,
+            logs: vec![log],
+        })
     }
     async fn account(&self, _: &dyn Adapter, _: &NodePlan, address: &str) -> engine::Result<engine::Account> {
         let address = address.to_string();
-        Ok(engine::Account { address, balance: "5".into(), nonce: 1, is_contract: false, height: TOP })
+        Ok(engine::Account { address, balance: "5".into(), nonce: 1, code_bytes: 0, height: TOP })
     }
     async fn send_raw(&self, _: &dyn Adapter, plan: &NodePlan, raw: &[u8]) -> engine::Result<String> {
         if raw == b"bad" {
@@ -353,6 +381,11 @@ async fn explore(acme: &Client) {
     let request = pb::GetBlockRequest { consortium: "trade".into(), chain: "supply-1".into(), block: which };
     let absent = acme.explorer().get_block(request).await.unwrap_err();
     assert_eq!((absent.code(), reason(&absent).as_str()), (Code::NotFound, "NOT_ON_LEDGER"));
+    let request = pb::GetTransactionRequest { consortium: "trade".into(), chain: "supply-1".into(), hash: told() };
+    let seen = acme.explorer().get_transaction(request).await.unwrap().into_inner().transaction.unwrap();
+    assert_eq!((seen.block, seen.index, seen.gas_limit, seen.gas_price_wei.as_str()), (7, 3, 90_000, "2"));
+    let log = pb::LedgerLog { address: "0xc0".into(), topics: vec!["0x07".into()], data: vec![0xab] };
+    assert_eq!((seen.state(), seen.logs), (pb::TransactionState::Succeeded, vec![log]));
     let request =
         pb::GetAccountRequest { consortium: "trade".into(), chain: "supply-1".into(), address: "0xnothex".into() };
     let bad = acme.explorer().get_account(request).await.unwrap_err();
@@ -376,7 +409,6 @@ async fn use_it(trade: &Trade) {
         chain: "supply-1".into(),
         to: format!("0x{}", "a".repeat(40)),
         data: vec![1, 2, 3],
-        from: String::new(),
     };
     assert_eq!(trade.bank.chains().call_contract(call).await.unwrap().into_inner().output, [3, 2, 1]);
 

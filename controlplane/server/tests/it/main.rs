@@ -5,6 +5,7 @@ mod access;
 mod accounts;
 mod forwarding;
 mod harness;
+mod hosts;
 mod ledger;
 mod lists;
 mod watch;

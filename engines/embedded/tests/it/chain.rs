@@ -7,7 +7,7 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
 use hanse_adapters_core::{Adapter, RunState};
 use hanse_adapters_local::LocalAdapter;
-use hanse_engines_core::{BlockRef, ChainPlan, Engine, EngineError, NodeHealth, NodePlan, Peer, Transaction};
+use hanse_engines_core::{BlockRef, ChainPlan, Engine, EngineError, Log, NodeHealth, NodePlan, Peer, Transaction};
 use hanse_engines_embedded::EmbeddedEngine;
 use k256::ecdsa::SigningKey;
 
@@ -17,6 +17,8 @@ const CHAIN_ID: u64 = 4242;
 const LIMIT: Duration = Duration::from_secs(120);
 /// Deploys a contract that returns 42 to everything.
 const ANSWERER: [u8; 22] = hex!("600a600c600039600a6000f3602a60005260206000f3");
+/// Deploys a contract that writes the call's first 32 bytes to the log, under topic 7.
+const TELLER: [u8; 26] = hex!("600e600c600039600e6000f3600035600052600760206000a100");
 /// Deploys a contract that reverts on everything.
 const REFUSER: [u8; 17] = hex!("6005600c60003960056000f360006000fd");
 
@@ -139,6 +141,7 @@ async fn explore(net: &mut Net) {
     assert_eq!(net.engine.send_raw(&net.host, &net.nodes[0], &raw).await.unwrap(), hash, "one in a block is known");
     assert_eq!((tx.value.as_str(), tx.nonce, tx.success, tx.gas_used), ("5000", 0, Some(true), Some(21_000)));
     assert_eq!((tx.from, tx.fee.as_deref(), tx.contract), (from, Some("0"), None));
+    assert_eq!((tx.index, tx.gas_limit, tx.gas_price.as_str(), tx.logs.len()), (Some(0), 1_000_000, "0", 0));
     assert_eq!(tx.to.unwrap(), to.to_string().to_lowercase());
 
     let (engine, host, node) = (&net.engine, &net.host, &net.nodes[2]);
@@ -147,6 +150,7 @@ async fn explore(net: &mut Net) {
     let block = engine.block(host, node, &BlockRef::Height(height)).await.unwrap();
     assert_eq!((block.height, &block.transactions), (height, &vec![hash]));
     assert_eq!(Some(&block.hash), tx.block_hash.as_ref());
+    assert_eq!((block.gas_used, block.gas_limit, block.base_fee.as_deref()), (21_000, 30_000_000, Some("0")));
     assert_eq!(engine.block(host, node, &BlockRef::Hash(block.hash.clone())).await.unwrap(), block);
     let before = engine.block(host, node, &BlockRef::Height(height - 1)).await.unwrap();
     assert!(
@@ -156,7 +160,7 @@ async fn explore(net: &mut Net) {
     assert!(genesis.time_ms > 1_600_000_000_000 && genesis.time_ms < block.time_ms);
     assert!(engine.block(host, node, &BlockRef::Latest).await.unwrap().height >= height);
     let account = engine.account(host, node, &to.to_string()).await.unwrap();
-    assert_eq!((account.balance.as_str(), account.nonce, account.is_contract), ("5000", 0, false));
+    assert_eq!((account.balance.as_str(), account.nonce, account.code_bytes), ("5000", 0, 0));
     assert!(account.height >= height);
 
     let missing = engine.block(host, node, &BlockRef::Height(1 << 40)).await;
@@ -175,8 +179,12 @@ async fn contracts(net: &mut Net) {
     let contract = deployed.contract.unwrap();
     assert!(deployed.to.is_none() && deployed.success == Some(true));
     let refuser = net.send(TxKind::Create, 0, &REFUSER).await.contract.unwrap();
+    let teller = net.send(TxKind::Create, 0, &TELLER).await.contract.unwrap();
+    let told = net.send(TxKind::Call(teller.parse().unwrap()), 0, &[0xab; 32]).await;
+    let log = Log { address: teller, topics: vec![format!("0x{:064x}", 7)], data: format!("0x{}", "ab".repeat(32)) };
+    assert_eq!(told.logs, [log]);
     let (engine, host, node) = (&net.engine, &net.host, &net.nodes[1]);
-    assert!(engine.account(host, node, &contract).await.unwrap().is_contract);
+    assert_eq!(engine.account(host, node, &contract).await.unwrap().code_bytes, 10);
     let output = engine.call(host, node, &contract, &[]).await.unwrap();
     assert_eq!(U256::from_be_slice(&output), U256::from(42));
     let refused = engine.call(host, node, &refuser, &[]).await;

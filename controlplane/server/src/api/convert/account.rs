@@ -28,9 +28,7 @@ pub(crate) fn account(account: &Account, now: Millis) -> pb::Account {
         role: role(&account.role).into(),
         state: state.into(),
         state_reason: reason,
-        state_since_ms: 0,
         created_at_ms: ms(account.created_at),
-        version: 0,
     }
 }
 
@@ -92,10 +90,7 @@ pub(crate) fn tenant(tenant: &Tenant) -> pb::Tenant {
         tenant: tenant.id.to_string(),
         display_name: tenant.display_name.clone(),
         state: pb::TenantState::Active.into(),
-        state_reason: String::new(),
-        state_since_ms: ms(tenant.created_at),
         created_at_ms: ms(tenant.created_at),
-        version: 0,
     }
 }
 

@@ -21,7 +21,6 @@ pub(crate) fn plan(it: &Plan) -> pb::Plan {
         plan: it.id.to_string(),
         currency: it.currency.clone(),
         rates: it.rates.iter().map(rate).collect(),
-        version: 0,
     }
 }
 

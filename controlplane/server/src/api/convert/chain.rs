@@ -86,7 +86,6 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
         restarts_last_hour: u32::try_from(restarts).unwrap_or(u32::MAX),
         pid: view.as_ref().map_or(0, |view| view.pid),
         created_at_ms: state.chains.get(&it.key.chain).map_or(0, |chain| ms(chain.created_at)),
-        version: it.generation,
     }
 }
 
@@ -141,6 +140,5 @@ pub(crate) fn contract(it: &Contract) -> pb::Contract {
         state_reason: it.state_reason.clone(),
         state_since_ms: ms(it.state_since),
         created_at_ms: ms(it.created_at),
-        version: 0,
     }
 }

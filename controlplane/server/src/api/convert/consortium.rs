@@ -27,7 +27,6 @@ pub(crate) fn consortium(it: &Consortium) -> pb::Consortium {
         founder: it.founder.to_string(),
         members: it.members.iter().map(|(tenant, one)| member(tenant, one)).collect(),
         state: state.into(),
-        state_reason: String::new(),
         state_since_ms: ms(it.state_since),
         created_at_ms: ms(it.created_at),
         version: it.version,
@@ -206,10 +205,8 @@ pub(crate) fn proposal(it: &Proposal) -> pb::Proposal {
         outcome: outcome(it.state).into(),
         state_reason: in_words(it.state, it.policy, &sums),
         decided_at_ms: if decided { ms(it.state_since) } else { 0 },
-        decided_revision: 0,
         operation: it.operation.map(|operation| operation.to_string()).unwrap_or_default(),
         ordered_resource: made.unwrap_or_default(),
-        version: 0,
     }
 }
 
@@ -229,7 +226,6 @@ fn ballots(it: &Proposal) -> Vec<pb::Ballot> {
     let one = |(voter, ballot): (&TenantId, &hanse_state::consortium::ballot::Ballot)| pb::Ballot {
         voter: voter.to_string(),
         choice: choice(ballot.choice).into(),
-        cast_by: String::new(),
         cast_at_ms: ms(ballot.at),
         weight: it.electorate.get(voter).map_or(0, |elector| weight_out(elector.weight)),
         signature: ballot.signature.to_string(),

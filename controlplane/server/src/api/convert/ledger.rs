@@ -15,11 +15,10 @@ pub(crate) fn block(it: engine::Block) -> pb::Block {
         timestamp_ms: ms(Millis(it.time_ms)),
         proposer: it.proposer,
         gas_used: it.gas_used,
-        // The engines do not give these yet; 0 and empty say "unknown".
-        gas_limit: 0,
+        gas_limit: it.gas_limit,
         state_root: it.state_root,
         transaction_hashes: it.transactions,
-        base_fee_wei: String::new(),
+        base_fee_wei: it.base_fee.unwrap_or_default(),
     }
 }
 
@@ -30,41 +29,32 @@ pub(crate) fn transaction(it: engine::Transaction) -> pb::Transaction {
         Some(true) => pb::TransactionState::Succeeded,
         Some(false) => pb::TransactionState::Reverted,
     };
-    let gas_price = price(it.fee.as_deref(), it.gas_used);
     pb::Transaction {
         hash: it.hash,
         state: state.into(),
         block: it.block.unwrap_or(0),
         block_hash: it.block_hash.unwrap_or_default(),
-        index: 0,
+        index: it.index.unwrap_or(0),
         from: it.from,
         to: it.to.unwrap_or_default(),
         value_wei: it.value,
         nonce: it.nonce,
-        gas_limit: 0,
+        gas_limit: it.gas_limit,
         gas_used: it.gas_used.unwrap_or(0),
-        gas_price_wei: gas_price.unwrap_or_default(),
+        gas_price_wei: it.gas_price,
         input: bytes(&it.input).unwrap_or_default(),
         contract_address: it.contract.unwrap_or_default(),
-        logs: Vec::new(),
+        logs: it.logs.into_iter().map(log).collect(),
     }
 }
 
-/// Price of a unit of gas, from the fee that was paid.
-fn price(fee: Option<&str>, gas_used: Option<u64>) -> Option<String> {
-    let (fee, gas) = (fee?.parse::<u128>().ok()?, u128::from(gas_used?));
-    (gas > 0).then(|| (fee / gas).to_string())
+fn log(it: engine::Log) -> pb::LedgerLog {
+    pb::LedgerLog { address: it.address, topics: it.topics, data: bytes(&it.data).unwrap_or_default() }
 }
 
 /// An account of the ledger.
 pub(crate) fn account(it: engine::Account) -> pb::LedgerAccount {
-    pb::LedgerAccount {
-        address: it.address,
-        balance_wei: it.balance,
-        nonce: it.nonce,
-        // The engine says only whether there is code: at least one byte then.
-        code_bytes: u64::from(it.is_contract),
-    }
+    pb::LedgerAccount { address: it.address, balance_wei: it.balance, nonce: it.nonce, code_bytes: it.code_bytes }
 }
 
 /// Bytes of 0x-hex.
@@ -80,13 +70,6 @@ pub(crate) fn is_hex(text: &str, digits: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn gas_price_follows_from_the_fee() {
-        assert_eq!(price(Some("21000000000000"), Some(21_000)).as_deref(), Some("1000000000"));
-        assert_eq!(price(Some("1"), Some(0)), None);
-        assert_eq!(price(None, Some(1)), None);
-    }
 
     #[test]
     fn hex_is_checked_by_length() {

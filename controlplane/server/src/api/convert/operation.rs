@@ -26,7 +26,6 @@ pub(crate) fn operation(it: &Operation) -> pb::Operation {
         started_at_ms: ms(it.started_at),
         ended_at_ms: ms(it.ended_at),
         cause: it.cause.clone().unwrap_or_default(),
-        version: 0,
     }
 }
 

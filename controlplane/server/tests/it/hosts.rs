@@ -1,0 +1,76 @@
+//! A host that shows another key than the pinned one: who may trust it, and what everyone sees until then.
+
+use hanse_proto::v1 as pb;
+use hanse_state::Command;
+use hanse_state::host::RecordHostKeyChanged;
+use tonic::Code;
+
+use crate::harness::*;
+
+fn fingerprint(letter: &str) -> String {
+    format!("SHA256:{}", letter.repeat(43))
+}
+
+fn accept(letter: &str) -> pb::AcceptHostKeyRequest {
+    let fingerprint = fingerprint(letter);
+    pb::AcceptHostKeyRequest { request_id: request_id(), validate_only: false, host: "h1".into(), fingerprint }
+}
+
+fn pinned(host: &pb::Host) -> String {
+    match &host.reach {
+        Some(pb::host::Reach::Ssh(ssh)) => ssh.fingerprint.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_new_host_key_is_shown_and_only_the_platform_trusts_it() {
+    let cluster = Cluster::start(1).await;
+    let root = cluster.bootstrapped().await;
+    let owner = root.tenant("acme").await;
+    let reach = pb::SshReach {
+        address: "10.0.0.5".into(),
+        port: 22,
+        user: "hanse".into(),
+        fingerprint: fingerprint("A"),
+        root: "/var/lib/hanse".into(),
+    };
+    let enrol = pb::EnrolHostRequest {
+        request_id: request_id(),
+        validate_only: false,
+        host: "h1".into(),
+        reach: Some(pb::enrol_host_request::Reach::Ssh(reach)),
+        peer_address: "10.0.0.5".into(),
+        port_first: 30_000,
+        port_count: 100,
+        slots: 4,
+    };
+    root.hosts().enrol_host(enrol).await.unwrap();
+    let early = root.hosts().accept_host_key(accept("B")).await.unwrap_err();
+    assert_eq!(early.code(), Code::FailedPrecondition, "{early:?}");
+
+    let changed = RecordHostKeyChanged { host: "h1".parse().unwrap(), seen: fingerprint("B") };
+    cluster.leader().await.system(Command::RecordHostKeyChanged(changed)).await;
+    let seen = root.hosts().get_host(pb::GetHostRequest { host: "h1".into() }).await.unwrap();
+    let seen = seen.into_inner().host.unwrap();
+    assert_eq!(
+        (seen.state(), pinned(&seen), &seen.seen_fingerprint),
+        (pb::HostState::Distrusted, fingerprint("A"), &fingerprint("B"))
+    );
+    let denied = owner.hosts().accept_host_key(accept("B")).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied, "{denied:?}");
+    let other = root.hosts().accept_host_key(accept("C")).await.unwrap_err();
+    assert!(matches!(other.code(), Code::FailedPrecondition | Code::InvalidArgument), "{other:?}");
+
+    let only_checked = pb::AcceptHostKeyRequest { validate_only: true, ..accept("B") };
+    // The answer of a check is what would be; what is has not changed.
+    let would = root.hosts().accept_host_key(only_checked).await.unwrap().into_inner().host.unwrap();
+    let is = root.hosts().get_host(pb::GetHostRequest { host: "h1".into() }).await.unwrap().into_inner().host.unwrap();
+    assert_eq!((would.state(), is.state()), (pb::HostState::Ready, pb::HostState::Distrusted));
+    let trusted = root.hosts().accept_host_key(accept("B")).await.unwrap().into_inner().host.unwrap();
+    assert_eq!(
+        (trusted.state(), pinned(&trusted), trusted.seen_fingerprint.as_str()),
+        (pb::HostState::Ready, fingerprint("B"), "")
+    );
+    cluster.stop().await;
+}
