@@ -120,7 +120,7 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> io::Result<()> {
 /// Prints one JSON document to stdout.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_json(value: &Value) -> io::Result<()> {
     print(&format!("{value:#}\n"))
 }
