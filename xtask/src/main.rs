@@ -65,7 +65,7 @@ fn deny() -> Result<()> {
     if !present {
         step("install cargo-deny", cargo(&["install", "--locked", "cargo-deny"]))?;
     }
-    step("deny", cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))
+    step("deny", cargo(&["deny", "check", "bans", "licenses", "sources"]))
 }
 
 fn cargo(args: &[&str]) -> Command {
