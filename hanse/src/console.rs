@@ -33,30 +33,31 @@ pub(crate) struct ConsoleArgs {
 pub(crate) async fn run(global: &Global, args: ConsoleArgs) -> ExitCode {
     match open(global, args).await {
         Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("hanse console: {error:#}");
+        Err(words) => {
+            eprintln!("{}", words.trim_end());
             ExitCode::from(2)
         }
     }
 }
 
-async fn open(global: &Global, args: ConsoleArgs) -> Result<u8> {
+/// The error is what people are told, whole.
+async fn open(global: &Global, args: ConsoleArgs) -> Result<u8, String> {
     let lang = match args.lang.as_deref() {
         None => None,
         Some("en") => Some(Lang::En),
         Some("zh" | "zh-CN") => Some(Lang::Zh),
-        Some(other) => anyhow::bail!("--lang {other}: the console speaks en and zh"),
+        Some(other) => return Err(format!("hanse console: --lang {other}: the console speaks en and zh")),
     };
     let options = ConsoleOptions {
-        client: global.client_config().map_err(|error| anyhow::anyhow!(error.for_people()))?,
-        token_path: Some(global.token_path().map_err(|error| anyhow::anyhow!(error.for_people()))?),
+        client: global.client_config().map_err(|error| error.for_people())?,
+        token_path: Some(global.token_path().map_err(|error| error.for_people())?),
         lang,
         ascii: args.ascii,
         read_only: args.read_only,
         start: args.start,
         key_path: args.key,
     };
-    Ok(hanse_tui::run(options).await?)
+    hanse_tui::run(options).await.map_err(|error| format!("hanse console: {error}"))
 }
 
 /// The console of `hanse dev`: with a session at hand that is not kept in a file.

@@ -55,12 +55,8 @@ fn plan_start(state: &State, node: &Node, observed: &Observed, now: Millis) -> S
         Some(InstanceView { generation, run: Run::Exited { .. } }) if *generation == node.generation => {
             plan_repair(state, &node.key, observed, now)
         }
-        Some(InstanceView { run: Run::Unreachable { reason }, .. }) => {
-            Step::wait(format!("host unreachable: {reason}"))
-        }
-        Some(InstanceView { run: Run::Prepared | Run::Running | Run::Exited { .. } | Run::Missing, .. }) | None => {
-            start
-        }
+        // An unreachable host too: nothing else would look at it again, and the attempt itself says why it waits.
+        Some(InstanceView { .. }) | None => start,
     }
 }
 

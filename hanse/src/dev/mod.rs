@@ -22,7 +22,7 @@ use clap::Args;
 use ground::Ground;
 use people::People;
 use replicas::Replicas;
-use teller::{Teller, note};
+use teller::{Teller, note, say};
 
 use crate::cli::Global;
 use crate::output::Format;
@@ -50,9 +50,9 @@ pub(crate) async fn run(args: DevArgs, global: &Global) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_INTERRUPTED),
         Err(error) => {
-            eprintln!("hanse dev: {error}");
+            say(format_args!("hanse dev: {error}"));
             for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
+                say(format_args!("  because: {cause}"));
             }
             ExitCode::FAILURE
         }
@@ -79,6 +79,13 @@ async fn whole(args: &DevArgs, global: &Global) -> Result<bool> {
     };
     // What was started is stopped in any case; the first failure is the one that is told.
     let stopped = stop(&ground, replicas).await;
+    if stopped.is_err()
+        && let Some(temporary) = temporary
+    {
+        // What could not be stopped is found by its folder.
+        say(format_args!("not removed: {}", temporary.0.display()));
+        std::mem::forget(temporary);
+    }
     let ended = told?;
     stopped?;
     Ok(ended)
@@ -93,14 +100,18 @@ async fn tell_and_stay(args: &DevArgs, global: &Global, ground: &mut Ground, rep
     if args.once {
         let summary = summary::gather(ground, &told, teller.seconds()).await?;
         match global.format() {
-            Format::Json => println!("{}", serde_json::to_string_pretty(&summary)?),
-            Format::Table | Format::Name => println!("{}", summary::words(&summary)),
+            Format::Json => crate::output::print_json(&summary)?,
+            Format::Table | Format::Name => crate::output::print(&summary::words(&summary))?,
         }
         return Ok(());
     }
     if args.headless {
-        eprintln!("ready: HANSE_ENDPOINT={} HANSE_CA={}", ground.endpoints().join(","), ground.api_ca().display());
-        eprintln!("Ctrl-C stops everything");
+        say(format_args!(
+            "ready: HANSE_ENDPOINT={} HANSE_CA={}",
+            ground.endpoints().join(","),
+            ground.api_ca().display()
+        ));
+        say("Ctrl-C stops everything");
         return std::future::pending().await;
     }
     let key = ground.dir.join(format!("keys/{}.member", people::TENANTS[0].0));
@@ -141,7 +152,7 @@ async fn tell(teller: &mut Teller, ground: &mut Ground, replicas: &mut Replicas)
         .await?;
     let founder = people.founder()?;
     teller.step("provision", "four nodes are provisioned", story::follow(founder, &proposal.operation)).await?;
-    let chain = teller.step("blocks", "the chain makes blocks", story::blocks(founder, 1)).await?;
+    let chain = teller.step("blocks", "the chain makes blocks", story::blocks(&people, 1)).await?;
     note(format_args!("{} at height {}", chain.name, chain.height));
     let contract =
         teller.step("contract", "a contract is deployed and called", ledger::contract(&people, &treasury)).await?;
@@ -150,7 +161,7 @@ async fn tell(teller: &mut Teller, ground: &mut Ground, replicas: &mut Replicas)
         .await?;
     let month = month_of_now()?;
     let draft = teller.step("invoice", "usage is metered: a draft invoice", ledger::bill(&people, &month)).await?;
-    let chain = story::blocks(people.founder()?, chain.height).await?;
+    let chain = story::blocks(&people, chain.height).await?;
     Ok(Told { people, proposal, chain, contract, transfer, draft })
 }
 
@@ -162,7 +173,7 @@ fn month_of_now() -> Result<String> {
 }
 
 async fn stop(ground: &Ground, replicas: Replicas) -> Result<()> {
-    eprintln!("stopping");
+    say("stopping");
     // The replicas first: a leader would start a stopped node again.
     let replicas = replicas.stop().await;
     let nodes = nodes::stop(ground).await;
@@ -179,7 +190,7 @@ async fn interrupted() -> Result<()> {
         _ = terminate.recv() => {}
         _ = hangup.recv() => {}
     }
-    eprintln!("interrupted");
+    say("interrupted");
     Ok(())
 }
 
@@ -189,7 +200,7 @@ struct Temporary(PathBuf);
 impl Drop for Temporary {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("hanse dev: {} could not be removed: {error}", self.0.display());
+            say(format_args!("hanse dev: {} could not be removed: {error}", self.0.display()));
         }
     }
 }

@@ -298,13 +298,37 @@ fn short(target: &str) -> &str {
 }
 
 /// Waits until the chain runs and has made a block above `above`; returns it.
-pub(crate) async fn blocks(client: &Client, above: u64) -> Result<pb::Chain> {
+pub(crate) async fn blocks(people: &People, above: u64) -> Result<pb::Chain> {
+    let client = people.founder()?;
     wait_for("the chain makes blocks", || async {
         let request = pb::GetChainRequest { consortium: CONSORTIUM.into(), chain: CHAIN.into() };
         let chain = client.call(request).await?.chain.context("the chain is there")?;
-        Ok((chain.state() == pb::ChainState::Running && chain.height > above).then_some(chain))
+        let makes_blocks = chain.state() == pb::ChainState::Running && chain.height > above;
+        if !makes_blocks {
+            unblock(people).await?;
+        }
+        Ok(makes_blocks.then_some(chain))
     })
     .await
+}
+
+/// Every start of a kept demo restarts the nodes, which spends their budget; a person may restart them all the same.
+async fn unblock(people: &People) -> Result<()> {
+    let request = pb::ListNodesRequest { consortium: CONSORTIUM.into(), chain: CHAIN.into(), ..Default::default() };
+    for node in people.admin.call(request).await?.nodes {
+        if node.state() == pb::NodeState::Blocked {
+            note(format_args!("{} is blocked ({}); restarted by hand", node.name, node.state_reason));
+            let request = pb::RestartNodeRequest {
+                consortium: node.consortium,
+                chain: node.chain,
+                node: node.node,
+                reason: "the demo is started again".into(),
+                ..Default::default()
+            };
+            people.admin.call(request).await?;
+        }
+    }
+    Ok(())
 }
 
 fn key<'a>(people: &'a People, tenant: &str) -> Result<&'a hanse_client::MemberKey> {

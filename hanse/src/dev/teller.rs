@@ -21,14 +21,14 @@ impl Teller {
     /// Tells `step`, does it, and keeps its time under `key`.
     pub(crate) async fn step<T>(&mut self, key: &str, words: &str, act: impl Future<Output = Result<T>>) -> Result<T> {
         self.number += 1;
-        eprintln!("{:>2}. {words}", self.number);
+        say(format_args!("{:>2}. {words}", self.number));
         let start = Instant::now();
         let result = act.await.with_context(|| format!("step {} ({words}) failed", self.number));
         let seconds = start.elapsed().as_secs_f64();
         // Milliseconds are enough, and read better.
         self.seconds.insert(key.to_string(), (seconds * 1_000.0).round() / 1_000.0);
         if result.is_ok() {
-            eprintln!("    done in {seconds:.2} s");
+            note(format_args!("done in {seconds:.2} s"));
         }
         result
     }
@@ -41,5 +41,12 @@ impl Teller {
 
 /// A line below the current step.
 pub(crate) fn note(words: impl std::fmt::Display) {
-    eprintln!("    {words}");
+    say(format_args!("    {words}"));
+}
+
+/// A line of the story. The terminal may be gone (closed, or a pipe's reader ended); the story and above all its end, which
+/// stops what was started, go on without it.
+pub(crate) fn say(words: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _nobody_listens = writeln!(std::io::stderr(), "{words}");
 }

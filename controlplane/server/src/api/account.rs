@@ -74,7 +74,8 @@ impl Accounts {
         let lifetime = u64::try_from(wished_ms).ok().filter(|ms| *ms > 0).map_or(longest, |ms| ms.min(longest));
         let token = token::mint().ok_or_else(|| ApiError::internal("randomness", "the system gave none"))?;
         let key = Digest::of(token.as_bytes());
-        let expires_at = self.0.now().plus(lifetime);
+        // Log time may be ahead of this clock, if a former leader's clock was; the session is judged by the log's.
+        let expires_at = self.0.now().max(self.0.replica().local().now).plus(lifetime);
         let command = OpenSession { account, token_hash: key, expires_at, source: source.into() };
         let done = self.as_system(source, Command::OpenSession(command)).await.map_err(as_login_refusal)?;
         Ok((token, key, done))

@@ -125,7 +125,12 @@ impl AuditService for Audit {
         let (context, header, last) = (self.0.clone(), call.read_header(), call.state.audit.count);
         tokio::spawn(async move {
             let mut after = after;
-            while after < last && !context.shutdown().is_cancelled() {
+            while after < last {
+                if context.shutdown().is_cancelled() {
+                    // A clean end would read as a whole export; the reader may have gone away.
+                    let _gone = sender.send(Err(ApiError::stopping().into())).await;
+                    return;
+                }
                 let until = (after + CHUNK).min(last);
                 let chunk = export(&context, after + 1, until, of.as_ref()).await;
                 let failed = chunk.is_err();

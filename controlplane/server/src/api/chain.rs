@@ -141,7 +141,7 @@ impl ChainService for Chains {
         let key = node_key(&it.consortium, &it.chain, &it.node)?;
         let node = call.sight().node(&key)?;
         // A request that is known replaced the generation before the present one; asked again it must be the same order.
-        let known = call.state.dedup.seen.contains_key(&request_id(&it.request_id)?);
+        let known = call.state.dedup.seen.get(&request_id(&it.request_id)?).is_some_and(|seen| seen.outcome.is_ok());
         let generation = if known { node.generation.saturating_sub(1) } else { node.generation };
         let reason = convert::text("reason", it.reason)?;
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };

@@ -14,7 +14,7 @@ use hanse_raft::Role;
 use hanse_state::cluster::Bootstrap;
 use hanse_state::command::REQUEST_VERSION;
 use hanse_state::ids::AccountId;
-use hanse_state::{Actor, Command, Digest, Secret, State};
+use hanse_state::{Actor, Command, Digest, Rejection, Secret, State};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
@@ -87,6 +87,33 @@ impl Cluster {
         let caught_up = reached.wait_for(|at| *at >= revision || self.0.replica().local().revision >= revision).await;
         caught_up.map_err(|_| ApiError::stopping())?;
         auth::authenticate(&self.0.replica().local(), key, self.0.now())
+    }
+
+    /// Refuses a setup code that is spent or wrong as the log would, but without an entry: this call needs no session, so
+    /// it must not be a way to fill the log, the audit trail or the places where passwords are hashed.
+    fn may_bootstrap(&self, state: &State, code: &str, source: &str) -> Result<(), ApiError> {
+        let now = self.0.now().0;
+        if let Some(wait) = self.0.throttle().wait_ms(source, now) {
+            let why = "too many wrong setup codes from this address";
+            return Err(ApiError::exhausted("TOO_MANY_ATTEMPTS", why, wait / 1_000 + 1));
+        }
+        let Some(cluster) = &state.cluster else { return Ok(()) };
+        let refusal = match cluster.setup_code_hash {
+            Some(hash) if hash == code_hash(code) => return Ok(()),
+            Some(_) => Rejection::PermissionDenied {
+                actor: Actor::SetupCode.to_string(),
+                action: "Bootstrap".into(),
+                needs: "needs the setup code that the first leader printed".into(),
+            },
+            None => Rejection::WrongState {
+                field: "setup_code".into(),
+                what: "the setup code".into(),
+                state: "spent".into(),
+                needs: "an administrator exists".into(),
+            },
+        };
+        self.0.throttle().failed(source, now);
+        Err(refusal.into())
     }
 
     /// What this replica says of itself.
@@ -212,6 +239,10 @@ impl ClusterService for Cluster {
         let id = request_id(&it.request_id)?;
         let account: AccountId = convert::id("account", &it.account)?;
         let state = self.0.read().await?;
+        // A retry of the one that succeeded gets its first answer; anyone else is refused before any work and any entry.
+        if !state.dedup.seen.contains_key(&id) {
+            self.may_bootstrap(&state, &code, &source)?;
+        }
         let salt = super::account::salt(&state, &it.request_id, &account);
         let hash = self.0.passwords().hash("password", password, salt).await?;
         let command = Command::Bootstrap(Bootstrap {

@@ -142,13 +142,24 @@ pub(crate) fn source<T>(request: &Request<T>) -> String {
     request.extensions().get::<Origin>().map(|origin| origin.source.clone()).unwrap_or_default()
 }
 
-/// The client's request id.
+/// How far a client's clock may be ahead of ours.
+const CLOCK_AHEAD_MS_MAX: u64 = 10 * 60 * 1_000;
+
+/// The client's request id. One from the future is refused before it reaches the log: the window of remembered requests
+/// is ordered by the ids' time, and such ids would push everyone else's out of it.
 pub(crate) fn request_id(text: &str) -> Result<RequestId, ApiError> {
     if text.is_empty() {
         let advice = "make a UUID of version 7 and send it with every try of this request";
         return Err(ApiError::invalid("request_id", "is missing", advice));
     }
-    convert::id("request_id", text)
+    let id: RequestId = convert::id("request_id", text)?;
+    // The first 48 bits of a UUID of version 7 are its time in milliseconds since 1970 (RFC 9562, section 5.7).
+    let made_ms = u64::try_from(id.uuid().as_u128() >> 80).unwrap_or(u64::MAX);
+    if made_ms > crate::context::clock().0.saturating_add(CLOCK_AHEAD_MS_MAX) {
+        let advice = "set this machine's clock; it is more than 10 minutes ahead of the platform's";
+        return Err(ApiError::invalid("request_id", "is from the future", advice));
+    }
+    Ok(id)
 }
 
 /// Returns what was just written; its absence would be a fault of ours.

@@ -54,8 +54,14 @@ async fn look(site: &Site, contract: &Contract) -> Result<ContractFact, Trouble>
     let hash = contract.tx_hash.as_ref().ok_or_else(|| Trouble::Stale("its transaction has no hash".into()))?;
     let transaction = match site.engine.transaction(site.adapter.as_ref(), &site.plan, hash).await {
         Ok(transaction) => transaction,
-        // The node that took it may have died with it: hand it over again.
-        Err(EngineError::NotFound(_)) => return send(site, contract).await,
+        // The node that took it may have died with it: hand it over again. A refusal here is no failure: another node took
+        // the transaction and may yet put it into a block.
+        Err(EngineError::NotFound(_)) => {
+            return match send(site, contract).await? {
+                ContractFact::Failed { reason } => Err(Trouble::Stale(reason)),
+                fact @ (ContractFact::Sent { .. } | ContractFact::Deployed { .. }) => Ok(fact),
+            };
+        }
         Err(error) => return Err(error.into()),
     };
     match (transaction.block, transaction.success, transaction.contract) {

@@ -142,12 +142,26 @@ fn start(
     if !desk.take(&name) {
         return;
     }
-    let desk = desk.clone();
+    let taken = Taken { desk: desk.clone(), name, succeeded: false };
     acts.spawn(async move {
-        let result = act.await;
-        if let Err(trouble) = &result {
-            info!(%name, %trouble, "tried without effect");
+        // Moved in whole, so that it is dropped with the act and not field by field.
+        let mut taken = taken;
+        match act.await {
+            Ok(()) => taken.succeeded = true,
+            Err(trouble) => info!(name = %taken.name, %trouble, "tried without effect"),
         }
-        desk.give_back(&name, result.is_ok());
     });
+}
+
+/// A name taken from the desk; given back however the act ends, also by a panic.
+struct Taken {
+    desk: Desk,
+    name: String,
+    succeeded: bool,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.desk.give_back(&self.name, self.succeeded);
+    }
 }

@@ -66,11 +66,17 @@ fn syncing(shared: &Shared, _: Params<'_>) -> Reply {
     }))
 }
 
+/// Percentiles of one fee history; every block's answer repeats them.
+const PERCENTILES_MAX: usize = 100;
+
 fn fee_history(shared: &Shared, params: Params<'_>) -> Reply {
     let mut params = params.sequence();
     let count: Value = params.next()?;
     let newest: BlockRef = params.next()?;
     let percentiles: Option<Vec<f64>> = params.optional_next()?;
+    if percentiles.as_ref().is_some_and(|p| p.len() > PERCENTILES_MAX) {
+        return Err(invalid("reward percentiles (at most 100)"));
+    }
     let count = match &count {
         Value::Number(n) => n.as_u64(),
         Value::String(s) => u64::from_str_radix(s.trim_start_matches("0x"), 16).ok(),
