@@ -25,7 +25,13 @@ async fn the_setup_code_makes_one_administrator_who_can_log_in() {
     assert_eq!(answer.account, "root");
     let again = client.cluster().bootstrap(first).await.unwrap().into_inner();
     assert_eq!(again.header.unwrap().revision, answer.header.unwrap().revision, "a retry gets the first answer");
+    let before = cluster.leader().await.replica.local().revision;
     assert!(client.cluster().bootstrap(ask(SETUP_CODE, PASSWORD)).await.is_err(), "the code is spent");
+    let late = pb::BootstrapRequest { request_id: "ffffffff-ffff-7fff-bfff-ffffffffffff".into(), ..ask("X", PASSWORD) };
+    let late = client.cluster().bootstrap(late).await.unwrap_err();
+    assert_eq!(metadata(&late, "field"), "request_id", "an id from the future never reaches the log");
+    let after = cluster.leader().await.replica.local().revision;
+    assert_eq!(after, before, "a refused stranger leaves no entry");
 
     let root = client.login("root", PASSWORD).await.unwrap();
     assert!(root.token.starts_with("hanse_"));
