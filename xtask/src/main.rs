@@ -16,6 +16,7 @@ const HELP: &str = "cargo xtask <chore>
   fast          the same without the tests
   tidy          dependency table of ARCHITECTURE.md, file sizes, words that must not be committed
   deny          licences, sources and banned crates (installs cargo-deny if it is missing)
+  faults KIND   faults on purpose: power-cut, damage, processes (needs root; see docs/faults.md)
   bench build   time of a first release build on this machine
 ";
 
@@ -46,6 +47,7 @@ fn run(args: &[String]) -> Result<()> {
         }
         ["tidy"] => tidy::run(),
         ["deny"] => deny(),
+        ["faults", rest @ ..] => faults(rest),
         ["bench", rest @ ..] => bench::run(rest),
         _ => bail!("unknown chore\n{HELP}"),
     }
@@ -66,6 +68,13 @@ fn deny() -> Result<()> {
         step("install cargo-deny", cargo(&["install", "--locked", "cargo-deny"]))?;
     }
     step("deny", cargo(&["deny", "check", "bans", "licenses", "sources"]))
+}
+
+/// Builds the harness and hands it the rest; what it prints on stdout is its own.
+fn faults(args: &[&str]) -> Result<()> {
+    let mut harness = cargo(&["run", "--quiet", "--package", "hanse-faults", "--"]);
+    harness.args(args);
+    step("faults", harness)
 }
 
 fn cargo(args: &[&str]) -> Command {

@@ -33,6 +33,8 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
         &["hanse-adapters-core", "hanse-engines-core", "hanse-planner", "hanse-proto", "hanse-raft", "hanse-state"],
     ),
     ("hanse-fixtures", &[]),
+    // A tool of developers; nothing depends on it.
+    ("hanse-faults", &["hanse-client", "hanse-proto", "hanse-raft", "hanse-state"]),
     ("xtask", &[]),
 ];
 
