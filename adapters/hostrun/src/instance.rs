@@ -101,11 +101,11 @@ pub(crate) fn status(dir: &InstanceDir) -> Result<InstanceStatus, AdapterError> 
     let stored = load(dir)?;
     let run = match stored.phase {
         None | Some(Phase::Starting) => RunState::Prepared,
-        Some(Phase::Running { child, since_ms, .. }) if Process::find(&child).is_some() => {
-            RunState::Running { pid: child.pid, since_ms }
-        }
-        // The process is gone: its supervisor writes how in a moment, or was killed itself (a reboot ends both).
-        Some(Phase::Running { supervisor, .. }) => exited_after(dir, &supervisor)?,
+        Some(Phase::Running { child, supervisor, since_ms }) => match find(&dir.key, &child)? {
+            Some(_) => RunState::Running { pid: child.pid, since_ms },
+            // Gone: its supervisor writes how in a moment, or was killed itself (a reboot ends both).
+            None => exited_after(dir, &supervisor)?,
+        },
         Some(Phase::Exited { code, signal, .. }) => exited(dir, code, signal)?,
         Some(Phase::Failed { reason }) => RunState::Exited { code: None, signal: None, last_log: reason },
     };
@@ -113,10 +113,22 @@ pub(crate) fn status(dir: &InstanceDir) -> Result<InstanceStatus, AdapterError> 
     Ok(InstanceStatus { key: dir.key.clone(), generation, run })
 }
 
+/// As [`Process::find`]; that the host cannot look is `Transient`, so that nobody takes it for an end.
+fn find(key: &InstanceKey, id: &ProcId) -> Result<Option<Process>, AdapterError> {
+    Process::find(id).map_err(|e| cannot_look(key, &e))
+}
+
+fn cannot_look(key: &InstanceKey, error: &io::Error) -> AdapterError {
+    AdapterError::Transient {
+        subject: key.to_string(),
+        reason: format!("the host cannot look at its processes: {error}; free descriptors or memory there"),
+    }
+}
+
 fn exited_after(dir: &InstanceDir, supervisor: &ProcId) -> Result<RunState, AdapterError> {
-    if let Some(supervisor) = Process::find(supervisor) {
+    if let Some(supervisor) = find(&dir.key, supervisor)? {
         // It ends itself after writing; if it does not in time, the end is told without its cause.
-        supervisor.wait_end(RECORD_LIMIT).map_err(|e| io_error("supervisor", &e.into()))?;
+        supervisor.wait_end(RECORD_LIMIT).map_err(|e| cannot_look(&dir.key, &e))?;
     }
     match load(dir)?.phase {
         Some(Phase::Exited { code, signal, .. }) => exited(dir, code, signal),
@@ -150,22 +162,22 @@ pub(crate) fn remove(layout: &Layout, key: &InstanceKey) -> Result<(), AdapterEr
 
 /// Ends everything of the instance: the node is asked, then killed; then whatever else carries its mark.
 pub(crate) fn end_processes(dir: &InstanceDir, grace: Duration) -> Result<(), AdapterError> {
-    let fail = |e: rustix::io::Errno| io_error(&dir.key.to_string(), &e.into());
+    let fail = |e: io::Error| io_error(&dir.key.to_string(), &e);
     let phase = load(dir).ok().and_then(|stored| last_phase(dir, stored));
     if let Some(Phase::Running { child, supervisor, .. }) = phase {
-        if let Some(child) = Process::find(&child) {
+        if let Some(child) = find(&dir.key, &child)? {
             child.signal(Signal::TERM).map_err(fail)?;
             if !child.wait_end(grace).map_err(fail)? {
                 child.signal(Signal::KILL).map_err(fail)?;
                 child.wait_end(KILL_LIMIT).map_err(fail)?;
             }
         }
-        if let Some(supervisor) = Process::find(&supervisor) {
+        if let Some(supervisor) = find(&dir.key, &supervisor)? {
             supervisor.wait_end(RECORD_LIMIT).map_err(fail)?;
         }
     }
     for _ in 0..KILL_ROUNDS {
-        let left = marked(&dir.path);
+        let left = marked(&dir.path).map_err(|e| cannot_look(&dir.key, &e))?;
         if left.is_empty() {
             return Ok(());
         }
@@ -228,4 +240,65 @@ fn read_end(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::layout::write_json;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    const INNER: &str = "HANSE_TEST_WITHOUT_DESCRIPTORS";
+
+    /// In a process of its own, because the limit of descriptors is the whole process's.
+    #[test]
+    fn a_host_without_descriptors_cannot_look_and_does_not_say_that_the_node_is_dead() {
+        if std::env::var_os(INNER).is_some() {
+            return without_descriptors();
+        }
+        let name = "instance::tests::a_host_without_descriptors_cannot_look_and_does_not_say_that_the_node_is_dead";
+        let inner = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(INNER, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&inner.stdout) + String::from_utf8_lossy(&inner.stderr);
+        assert!(inner.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    fn without_descriptors() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let key = InstanceKey::new("c", "n").unwrap();
+        let dir = layout.instance(&key).unwrap();
+        dir.make_home().unwrap();
+        let me = Process::open(std::process::id()).unwrap().unwrap().id;
+        let phase = Phase::Running { child: me.clone(), supervisor: me, since_ms: 1 };
+        write_json(&dir.status(), &StoredStatus { version: FILE_VERSION, generation: 1, phase }).unwrap();
+        let spec = InstanceSpec {
+            key: key.clone(),
+            generation: 1,
+            artifact_sha256: String::new(),
+            args: Vec::new(),
+            env: Default::default(),
+        };
+        write_json(&dir.spec(), &StoredSpec { version: FILE_VERSION, spec, program: "/none".into() }).unwrap();
+
+        let most = Rlimit { current: Some(64), ..getrlimit(Resource::Nofile) };
+        setrlimit(Resource::Nofile, most).unwrap();
+        let mut held = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            held.push(file);
+        }
+        // One is left for each file that is read in turn, and none beside the pidfd.
+        held.pop();
+        let blind = look(&layout, &key);
+        let stopped = end_processes(&dir, Duration::ZERO);
+        drop(held);
+        assert!(matches!(blind, Err(AdapterError::Transient { .. })), "{blind:?}");
+        assert!(matches!(stopped, Err(AdapterError::Transient { .. })), "{stopped:?}");
+        let status = look(&layout, &key).unwrap().unwrap();
+        assert!(matches!(status.run, RunState::Running { .. }), "{status:?}");
+    }
 }

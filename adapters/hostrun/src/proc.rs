@@ -1,16 +1,22 @@
 //! Processes of the host: told apart by pid *and* start time, watched and signalled through pidfds.
 //!
 //! A pid alone is reused by the kernel; pid, start tick and boot id together name one process for ever. A pidfd that
-//! was opened before the start tick was read cannot come to mean another process. It never signals by a bare pid what
-//! it has not identified.
+//! was opened before the start tick was read cannot come to mean another process. Kernels before 5.3 have no pidfds:
+//! there the start tick is read again before each signal.
+//!
+//! That there is no such process is an answer; that the host could not look (no descriptor left, no `/proc`) is an
+//! error and never taken for an end, or a second process would be started beside a live one. It never signals by a
+//! bare pid what it has not identified.
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 /// Environment variable that marks every process of an instance with the instance's folder.
@@ -26,59 +32,144 @@ pub(crate) struct ProcId {
     pub(crate) boot_id: String,
 }
 
-/// A live process, held by a pidfd.
+/// How often `/proc` is read where the kernel has no pidfds to wait on.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A live process.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) id: ProcId,
-    fd: OwnedFd,
+    pid: Pid,
+    /// `None` where the kernel has no pidfds.
+    fd: Option<OwnedFd>,
 }
 
 impl Process {
     /// Returns the process that has `pid` now, `None` if there is none or it only waits to be reaped.
-    pub(crate) fn open(pid: u32) -> Option<Self> {
-        let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
-        let fd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
-        let start_ticks = start_ticks(pid)?;
-        Some(Self { id: ProcId { pid, start_ticks, boot_id: boot_id() }, fd })
+    ///
+    /// # Errors
+    /// The host could not look; nothing is known of the process then.
+    pub(crate) fn open(pid: u32) -> io::Result<Option<Self>> {
+        Self::open_with(pid, |pid| pidfd_open(pid, PidfdFlags::empty()))
+    }
+
+    fn open_with(number: u32, pidfd: impl FnOnce(Pid) -> Result<OwnedFd, Errno>) -> io::Result<Option<Self>> {
+        let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw) else { return Ok(None) };
+        let fd = match pidfd(pid) {
+            Ok(fd) => Some(fd),
+            Err(Errno::SRCH) => return Ok(None),
+            Err(Errno::NOSYS) => None,
+            Err(e) => return Err(e.into()),
+        };
+        let Some(start_ticks) = start_ticks(number)? else {
+            return match &fd {
+                // `/proc` shows a process for as long as its pidfd says that it lives; if not, it is not to be trusted.
+                Some(fd) if !is_ended(fd)? => Err(io::Error::other(format!("/proc does not show live process {pid}"))),
+                Some(_) | None => Ok(None),
+            };
+        };
+        let id = ProcId { pid: number, start_ticks, boot_id: boot_id()? };
+        Ok(Some(Self { id, pid, fd }))
     }
 
     /// Returns the process named `id` if it still lives.
-    pub(crate) fn find(id: &ProcId) -> Option<Self> {
-        Self::open(id.pid).filter(|found| found.id == *id)
+    ///
+    /// # Errors
+    /// As [`Process::open`].
+    pub(crate) fn find(id: &ProcId) -> io::Result<Option<Self>> {
+        Ok(Self::open(id.pid)?.filter(|found| found.id == *id))
     }
 
     /// Sends a signal; a process that is gone already is a success.
-    pub(crate) fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
-        match pidfd_send_signal(&self.fd, signal) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(e) => Err(e),
+    ///
+    /// # Errors
+    /// The kernel refused, or the host could not look.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        let sent = match &self.fd {
+            Some(fd) => pidfd_send_signal(fd, signal),
+            // Between the look and the signal the pid could be reused only if all pids came round in that instant.
+            None if self.has_ended()? => return Ok(()),
+            None => kill_process(self.pid, signal),
+        };
+        match sent {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(e) => Err(e.into()),
         }
     }
 
     /// Waits until the process has ended; returns whether it has, within `limit`.
-    pub(crate) fn wait_end(&self, limit: Duration) -> rustix::io::Result<bool> {
+    ///
+    /// # Errors
+    /// The host could not look.
+    pub(crate) fn wait_end(&self, limit: Duration) -> io::Result<bool> {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() };
-            match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&timeout)) {
-                Ok(0) if left.is_zero() => return Ok(false),
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return Ok(true),
-                Err(e) => return Err(e),
+            let ended = match &self.fd {
+                Some(fd) => poll_end(fd, left)?,
+                None => self.has_ended()?,
+            };
+            if ended || left.is_zero() {
+                return Ok(ended);
+            }
+            if self.fd.is_none() {
+                std::thread::sleep(POLL.min(left));
             }
         }
     }
+
+    /// Asks `/proc`.
+    fn has_ended(&self) -> io::Result<bool> {
+        Ok(start_ticks(self.id.pid)? != Some(self.id.start_ticks))
+    }
+}
+
+/// Waits on a pidfd for at most `limit`; it may return `false` earlier, after a signal.
+fn poll_end(fd: &OwnedFd, limit: Duration) -> io::Result<bool> {
+    let timeout = Timespec { tv_sec: limit.as_secs().min(1 << 30) as i64, tv_nsec: limit.subsec_nanos().into() };
+    match poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn is_ended(fd: &OwnedFd) -> io::Result<bool> {
+    poll_end(fd, Duration::ZERO)
 }
 
 /// Which boot this is; empty where the kernel does not say.
-pub(crate) fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|s| s.trim().to_owned()).unwrap_or_default()
+fn boot_id() -> io::Result<String> {
+    Ok(read_of_process("/proc/sys/kernel/random/boot_id")?
+        .map(|bytes| text(&bytes).trim().to_owned())
+        .unwrap_or_default())
 }
 
 /// Start tick of `pid`; `None` if there is no such process or it is a zombie.
-fn start_ticks(pid: u32) -> Option<u64> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
+    match read_of_process(&format!("/proc/{pid}/stat"))? {
+        Some(stat) => Ok(parse_stat(&text(&stat))),
+        // Not mounted, `/proc` would say of every process that it is not there.
+        None => fs::metadata("/proc/self/stat").map(|_| None),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Reads a file of `/proc`; `None` if what it tells of is gone.
+fn read_of_process(path: &str) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if is_gone(&e) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// ENOENT before opening, ESRCH when the process ends between opening and reading (proc(5)).
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || Errno::from_io_error(error) == Some(Errno::SRCH)
 }
 
 /// The name in parentheses may itself hold spaces and parentheses: fields are counted from the last one.
@@ -92,20 +183,34 @@ fn parse_stat(stat: &str) -> Option<u64> {
 
 /// Returns every live process that carries the mark of the instance in `dir`, besides this one: the node, what it
 /// started, and supervisors.
-pub(crate) fn marked(dir: &Path) -> Vec<Process> {
+///
+/// # Errors
+/// The host could not look; there may be more than is known.
+pub(crate) fn marked(dir: &Path) -> io::Result<Vec<Process>> {
     let wanted = format!("{MARK}={}", dir.display());
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let mark = |pid: &u32| {
-        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ.split(|b| *b == 0).any(|entry| entry == wanted.as_bytes())
-    };
-    // Opened first, read again after: a pid that was reused in between does not carry the mark.
-    pids.filter(|pid| *pid != std::process::id())
-        .filter(mark)
-        .filter_map(Process::open)
-        .filter(|p| mark(&p.id.pid))
-        .collect()
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        if pid == std::process::id() || !has_mark(pid, &wanted)? {
+            continue;
+        }
+        // Opened first, read again after: a pid that was reused in between does not carry the mark.
+        if let Some(process) = Process::open(pid)?
+            && has_mark(pid, &wanted)?
+        {
+            found.push(process);
+        }
+    }
+    Ok(found)
+}
+
+fn has_mark(pid: u32, wanted: &str) -> io::Result<bool> {
+    match read_of_process(&format!("/proc/{pid}/environ")) {
+        Ok(environ) => Ok(environ.unwrap_or_default().split(|b| *b == 0).any(|entry| entry == wanted.as_bytes())),
+        // Another account's: what we start runs under ours.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 #[cfg(test)]
@@ -123,15 +228,42 @@ mod tests {
 
     #[test]
     fn a_process_is_found_by_all_of_its_name() {
-        let me = Process::open(std::process::id()).unwrap();
-        assert!(Process::find(&me.id).is_some());
-        assert!(Process::find(&ProcId { start_ticks: me.id.start_ticks + 1, ..me.id.clone() }).is_none());
-        assert!(Process::find(&ProcId { boot_id: "another".into(), ..me.id.clone() }).is_none());
+        let me = Process::open(std::process::id()).unwrap().unwrap();
+        assert!(Process::find(&me.id).unwrap().is_some());
+        assert!(Process::find(&ProcId { start_ticks: me.id.start_ticks + 1, ..me.id.clone() }).unwrap().is_none());
+        assert!(Process::find(&ProcId { boot_id: "another".into(), ..me.id.clone() }).unwrap().is_none());
+    }
+
+    #[test]
+    fn only_no_such_process_means_that_there_is_none() {
+        let me = std::process::id();
+        assert!(Process::open_with(me, |_| Err(Errno::SRCH)).unwrap().is_none());
+        for cannot_look in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::PERM] {
+            let error = Process::open_with(me, |_| Err(cannot_look)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(cannot_look.raw_os_error()));
+        }
+    }
+
+    #[test]
+    fn without_pidfds_a_process_is_watched_and_ended_by_its_start_tick() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let process = Process::open_with(child.id(), |_| Err(Errno::NOSYS)).unwrap().unwrap();
+        assert_eq!(process.id, Process::open(child.id()).unwrap().unwrap().id);
+        assert!(!process.wait_end(Duration::from_millis(1)).unwrap());
+        // A pid that came to mean another process is left alone.
+        let reused = ProcId { start_ticks: process.id.start_ticks + 1, ..process.id.clone() };
+        Process { id: reused, pid: process.pid, fd: None }.signal(Signal::KILL).unwrap();
+        assert!(!process.wait_end(Duration::from_millis(1)).unwrap());
+        process.signal(Signal::KILL).unwrap();
+        assert!(process.wait_end(Duration::from_secs(60)).unwrap(), "a zombie has ended");
+        child.wait().unwrap();
+        assert!(process.wait_end(Duration::ZERO).unwrap());
+        process.signal(Signal::KILL).unwrap();
     }
 
     #[test]
     fn waiting_for_the_living_ends_at_the_limit() {
-        let me = Process::open(std::process::id()).unwrap();
+        let me = Process::open(std::process::id()).unwrap().unwrap();
         assert!(!me.wait_end(Duration::from_millis(20)).unwrap());
     }
 }

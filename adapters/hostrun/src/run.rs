@@ -41,15 +41,15 @@ pub(crate) fn run(layout: &Layout, key: &InstanceKey, spec: &RunSpec) -> Result<
     let stdout = child.stdout.take().map(keep);
     let stderr = child.stderr.take().map(keep);
     // The child is not reaped before `wait`, so its pid and group id mean it until then.
-    let ended = match Process::open(child.id()) {
-        Some(process) => process.wait_end(spec.timeout.min(TIMEOUT_MAX)).map_err(|e| io_error("run", &e.into()))?,
-        None => true,
-    };
+    let limit = spec.timeout.min(TIMEOUT_MAX);
+    let ended = Process::open(child.id()).and_then(|process| process.map_or(Ok(true), |p| p.wait_end(limit)));
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         // Also after a good end: what it left in its group is not ours to keep. None left is fine.
         let _ = kill_process_group(group, Signal::KILL);
     }
     let status = child.wait().map_err(|e| io_error("run", &e))?;
+    // Only now: a program that could not be watched is not left behind.
+    let ended = ended.map_err(|e| io_error("run", &e))?;
     let text = |pipe: Option<Receiver<Vec<u8>>>| {
         let bytes = pipe.and_then(|rx| rx.recv_timeout(DRAIN_LIMIT).ok()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

@@ -69,14 +69,11 @@ fn attached(dir: &Path) -> io::Result<()> {
         Ok(child) => child,
         Err(error) => return record(Phase::Failed { reason: format!("{}: {error}", stored.program.display()) }),
     };
-    // A child that ended already is a zombie until `wait` and is recorded as ended just below.
-    if let (Some(process), Some(own)) = (Process::open(child.id()), Process::open(std::process::id())) {
-        let running = Phase::Running { child: process.id, supervisor: own.id, since_ms: now_ms() };
-        if let Err(error) = record(running) {
-            // Nobody would know of it (a full disk): end it, so that the start can be tried again.
-            child.kill()?;
-            return Err(error);
-        }
+    if let Err(error) = identify(&child).and_then(|phase| phase.map_or(Ok(()), record)) {
+        // Nobody would know of it (a full disk, no descriptor left): end it, so that the start can be tried again.
+        child.kill()?;
+        child.wait()?;
+        return record(Phase::Failed { reason: format!("it ran and could not be written down: {error}") });
     }
     let rotated = dir.log();
     std::thread::spawn(move || {
@@ -88,6 +85,13 @@ fn attached(dir: &Path) -> io::Result<()> {
     });
     let status = child.wait()?;
     record(Phase::Exited { code: status.code(), signal: status.signal(), ended_ms: now_ms() })
+}
+
+/// The phase to write down for a child that was just started; `None` if it ended already (it is a zombie until `wait`).
+fn identify(child: &Child) -> io::Result<Option<Phase>> {
+    let own = Process::open(std::process::id())?.ok_or_else(|| io::Error::other("/proc does not show this process"))?;
+    let child = Process::open(child.id())?;
+    Ok(child.map(|child| Phase::Running { child: child.id, supervisor: own.id, since_ms: now_ms() }))
 }
 
 fn spawn(dir: &InstanceDir, stored: &StoredSpec) -> io::Result<Child> {
