@@ -8,8 +8,6 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossterm::event::EventStream;
-use futures::{FutureExt as _, StreamExt as _};
 use hanse_client::{Client, ClientConfig, ClientError, WatchUpdate, files};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -24,8 +22,10 @@ use crate::i18n::Lang;
 use crate::theme::Theme;
 
 mod api;
+mod keys;
 mod terminal;
 
+use keys::Keys;
 use terminal::Terminal;
 
 /// Shortest time between two frames, and the beat of `Msg::Tick`.
@@ -133,7 +133,8 @@ struct Console {
 
 impl Console {
     async fn run(&mut self, terminal: &mut Terminal, mut changed: watch::Receiver<u64>) -> std::io::Result<()> {
-        let mut events = EventStream::new();
+        let mut keys = Keys::open()?;
+        let mut resized = signal(SignalKind::window_change())?;
         let mut beat = tokio::time::interval(FRAME);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut terminate = signal(SignalKind::terminate())?;
@@ -143,11 +144,15 @@ impl Console {
         let mut leave = self.carry_out(effects, terminal)?;
         while !leave {
             let msg = tokio::select! {
-                event = events.next() => match event {
+                event = keys.next() => match event {
                     Some(Ok(event)) => terminal::msg(event),
                     Some(Err(error)) => return Err(error),
                     None => return Ok(()),
                 },
+                _ = resized.recv() => {
+                    let (columns, rows) = terminal.size()?;
+                    Some(Msg::Resize(columns, rows))
+                }
                 Some(done) = self.tasks.join_next() => done.ok(),
                 Ok(()) = changed.changed() => Some(Msg::Changed { revision: *changed.borrow_and_update() }),
                 _ = beat.tick() => None,
@@ -157,8 +162,8 @@ impl Console {
             leave = self.take(msg, terminal)?;
             // All that waits is taken before a frame is drawn.
             for _ in 0..BURST_MAX {
-                let Some(Some(Ok(event))) = events.next().now_or_never() else { break };
-                leave |= self.take(terminal::msg(event), terminal)?;
+                let Some(event) = keys.waiting() else { break };
+                leave |= self.take(terminal::msg(event?), terminal)?;
             }
             if self.model.dirty && drawn_at.is_none_or(|at| at.elapsed() >= FRAME) {
                 terminal.draw(&self.model)?;

@@ -94,6 +94,15 @@ impl Console {
         }
     }
 
+    /// Waits for something that no screen shows.
+    fn wait_for(&self, what: &str, wished: impl Fn() -> bool) {
+        let end = Instant::now() + LIMIT;
+        while !wished() {
+            assert!(Instant::now() < end, "never saw {what}");
+            std::thread::yield_now();
+        }
+    }
+
     fn see(&self, text: &str) {
         self.wait(text, |screen| screen.contains(text));
     }
@@ -115,6 +124,11 @@ impl Console {
         let raw = String::from_utf8_lossy(&seen.raw).into_owned();
         drop(seen);
         (self.child.wait().unwrap().exit_code(), raw)
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.process_id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     fn log_in(&mut self) {
@@ -198,11 +212,31 @@ fn a_signal_gives_the_terminal_back() {
     let server = fake::start();
     let mut console = Console::start(&server, 80, 24);
     console.see("Log in");
-    let pid = console.child.process_id().unwrap().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    console.signal("-TERM");
     let (code, raw) = console.end();
     assert_eq!(code, 0);
     assert_given_back(&raw);
+}
+
+/// A reader that waits edge-triggered forgets keys that come together with a resize, until the next key.
+#[test]
+fn keys_that_come_with_a_resize_are_not_kept_waiting() {
+    let server = fake::start();
+    let mut console = Console::start(&server, 80, 24);
+    console.log_in();
+    for (columns, rows) in [(100, 30), (80, 24), (100, 30)] {
+        console.signal("-STOP");
+        let stat = format!("/proc/{}/stat", console.child.process_id().unwrap());
+        console.wait_for("the process to stop", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+        console.resize(columns, rows);
+        console.send(":nodes\r");
+        console.signal("-CONT");
+        console.see("Nodes");
+        console.send(":chains\r");
+        console.see("Chains");
+    }
+    console.send(":q\r");
+    assert_eq!(console.end().0, 0);
 }
 
 fn assert_given_back(raw: &str) {

@@ -182,3 +182,21 @@ fn an_expired_session_asks_for_the_login_and_keeps_the_view() {
     world.send(Msg::Wrote(Ok(hanse_tui::app::msg::Written { logged_in: true, ..Default::default() })));
     assert!(world.screen().contains("▶ trade/supply-1/n2"), "{}", world.screen());
 }
+
+#[test]
+fn a_replica_that_knows_nothing_yet_takes_nobodys_session() {
+    let stale = |world: &mut World| {
+        let mut status = crate::seed::status(true);
+        status.bootstrapped = false;
+        let ticket = world.model.slots[&Query::Status].ticket + 1;
+        let loaded = Box::new(Loaded { payload: Payload::Status(status), revision: 0 });
+        world.send(Msg::Fetched { query: Query::Status, ticket, result: Ok(loaded) });
+    };
+    let mut world = World::with((80, 24), Lang::En, Mood::Normal, Some(":chains"));
+    stale(&mut world);
+    assert!(world.model.form.is_none(), "{}", world.screen());
+    let mut world = World::with((80, 24), Lang::En, Mood::LoggedOut, Some(":chains"));
+    world.keys("a d");
+    stale(&mut world);
+    assert!(world.screen().contains("ad") && !world.screen().contains("Setup code"), "{}", world.screen());
+}

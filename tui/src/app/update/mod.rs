@@ -179,10 +179,11 @@ fn fetched(model: &mut Model, query: Query, ticket: u64, loaded: Box<Loaded>) ->
 fn status_came(model: &mut Model) {
     let Some(status) = model.status() else { return };
     let (leader, bootstrapped) = (status.leader.is_some(), status.bootstrapped);
-    let setup = model.form.as_ref().map(|f| (f.setup, f.busy));
-    match setup {
-        _ if !bootstrapped && !matches!(setup, Some((true, _))) => model.form = Some(Form::setup()),
-        Some((true, false)) if bootstrapped => model.form = Some(Form::login()),
+    // A replica that has just started may not know yet that the platform was set up, so its word never takes a session
+    // or what was typed away: who has no session is told by the leader (`log_out`), and only then this chooses the form.
+    match &model.form {
+        Some(form) if !bootstrapped && *form == Form::login() => model.form = Some(Form::setup()),
+        Some(form) if bootstrapped && form.setup && !form.busy => model.form = Some(Form::login()),
         _ => {}
     }
     if !leader {
@@ -203,6 +204,9 @@ fn not_fetched(model: &mut Model, query: &Query, ticket: u64, failure: Failure) 
     match failure.kind {
         FailureKind::Unauthenticated => {
             log_out(model);
+            if model.status().is_some_and(|status| status.leader.is_some()) {
+                link_back(model);
+            }
             return Vec::new();
         }
         FailureKind::Unavailable => link_lost(model, &failure),
