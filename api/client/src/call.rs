@@ -77,6 +77,7 @@ calls! {
         write CreateTenant(CreateTenantRequest) -> CreateTenantResponse;
         read GetTenant(GetTenantRequest) -> GetTenantResponse;
         read ListTenants(ListTenantsRequest) -> ListTenantsResponse;
+        write SetTenantMetadata(SetTenantMetadataRequest) -> SetTenantMetadataResponse;
     }
     "ConsortiumService" {
         write CreateConsortium(CreateConsortiumRequest) -> CreateConsortiumResponse;

@@ -237,6 +237,7 @@ fn code_of(rejection: &Rejection) -> Code {
         | Rejection::UnknownParameter { .. }
         | Rejection::RequestIdReused { .. } => Code::InvalidArgument,
         Rejection::QuotaExceeded { .. } => Code::ResourceExhausted,
+        Rejection::SessionOver { .. } => Code::Unauthenticated,
         Rejection::AccountUnusable { .. }
         | Rejection::AlreadyVoted { .. }
         | Rejection::DeadlinePassed { .. }
@@ -276,6 +277,7 @@ mod tests {
             Rejection::ParameterOutOfRange { parameter: t(), value: 1, min: 2, max: 3, template: t() },
             Rejection::UnknownParameter { parameter: t(), template: t(), known: t() },
             Rejection::PermissionDenied { actor: t(), action: t(), needs: t() },
+            Rejection::SessionOver { actor: t() },
             Rejection::AccountUnusable { account: t(), state: t() },
             Rejection::NotAMember { field: t(), tenant: t(), what: t() },
             Rejection::WrongKey { field: t(), holder: t(), key: t() },
@@ -303,6 +305,7 @@ INVALID_VALUE InvalidArgument
 PARAMETER_OUT_OF_RANGE InvalidArgument
 UNKNOWN_PARAMETER InvalidArgument
 PERMISSION_DENIED PermissionDenied
+SESSION_OVER Unauthenticated
 ACCOUNT_UNUSABLE FailedPrecondition
 NOT_A_MEMBER PermissionDenied
 WRONG_KEY PermissionDenied

@@ -4,7 +4,7 @@
 //! golden file (`tests/golden/access.txt`); a change of a rule is a change of that file.
 
 use crate::account::{PlatformRole, Role, TenantRole};
-use crate::command::{Actor, Command};
+use crate::command::{Actor, Command, Request};
 use crate::consortium::{Consortium, MemberState};
 use crate::ids::{AccountId, ConsortiumId, TenantId};
 use crate::{Digest, Rejection, State, name};
@@ -85,6 +85,22 @@ pub fn check(state: &State, actor: &Actor, command: &Command) -> Result<(), Reje
     }
 }
 
+/// Checks that the session in which a request was asked for, if it names one, is open and its account's own.
+///
+/// The API authenticates against a state that may be a moment behind; this is the word that counts.
+///
+/// # Errors
+/// `SessionOver`; a suspension closes the sessions of its account.
+pub(crate) fn check_session(state: &State, request: &Request) -> Result<(), Rejection> {
+    let Some(key) = &request.session else { return Ok(()) };
+    let over = || Rejection::SessionOver { actor: request.actor.to_string() };
+    let Actor::Account(account) = &request.actor else { return Err(over()) };
+    match state.sessions.get(key) {
+        Some(session) if session.account == *account && session.expires_at > state.now => Ok(()),
+        Some(_) | None => Err(over()),
+    }
+}
+
 fn rule(command: &Command) -> Rule<'_> {
     match command {
         Command::InitCluster(_)
@@ -112,6 +128,9 @@ fn rule(command: &Command) -> Rule<'_> {
         },
         Command::CreateTenant(_) | Command::SetPlan(_) | Command::AcceptHostKey(_) => {
             Rule { platform: ADMINISTRATOR, ..deny() }
+        }
+        Command::SetTenantMetadata(c) => {
+            Rule { platform: ADMINISTRATOR, tenant: VOTERS, scope: Scope::Tenant(&c.tenant), ..deny() }
         }
         Command::CreateConsortium(c) => Rule { tenant: OWNER, scope: Scope::Tenant(&c.founder), ..deny() },
         Command::InviteMember(c) => Rule { tenant: OWNER, scope: Scope::Founder(&c.consortium), ..deny() },

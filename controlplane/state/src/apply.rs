@@ -74,7 +74,12 @@ pub fn apply(state: &mut State, index: u64, request: &Request) -> Applied {
         Cx { revision: index, now: state.now, request, diverged: None, events: BTreeMap::new(), records: Vec::new() };
     // Facts of the system are idempotent by their content and would only fill the window.
     let is_remembered = request.actor != Actor::System;
-    let lookup = if is_remembered { state.dedup.look(request.id, &hash) } else { Lookup::New };
+    let lookup = match access::check_session(state, request) {
+        // Not remembered: the same wish may come again in an open session.
+        Err(rejection) => Lookup::Refused(rejection),
+        Ok(()) if is_remembered => state.dedup.look(request.id, &hash),
+        Ok(()) => Lookup::New,
+    };
     let outcome = match lookup {
         Lookup::Replay(Seen { revision, outcome, .. }) => {
             mix_digest(state, &outcome, &[]);
@@ -129,6 +134,7 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::CloseSession(c) => account::apply::close_session(state, cx, c),
         Command::RecordLoginFailure(c) => account::apply::login_failure(state, cx, c),
         Command::CreateTenant(c) => tenant::apply::create(state, cx, c),
+        Command::SetTenantMetadata(c) => tenant::apply::set_metadata(state, cx, c),
         Command::CreateConsortium(c) => consortium::apply::create(state, cx, c),
         Command::InviteMember(c) => consortium::apply::invite(state, cx, c),
         Command::JoinConsortium(c) => consortium::apply::join(state, cx, c),
@@ -183,9 +189,9 @@ fn audit(state: &mut State, cx: &Cx<'_>, outcome: &Result<Outcome, Rejection>) -
     record
 }
 
-/// Hash of who wants what; time and address may differ between tries of one wish.
+/// Hash of who wants what; time, address and session may differ between tries of one wish.
 fn wish_hash(request: &Request) -> Digest {
-    let wish = Request { at: Millis(0), source: String::new(), ..request.clone() };
+    let wish = Request { at: Millis(0), source: String::new(), session: None, ..request.clone() };
     Digest::of(&crate::codec::encode_request(&wish))
 }
 

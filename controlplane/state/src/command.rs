@@ -12,10 +12,11 @@ use crate::consortium::proposal::ProposalState;
 use crate::consortium::proposal::{CloseProposal, OpenProposal};
 use crate::consortium::{ActivateConsortium, CreateConsortium, InviteMember, JoinConsortium};
 use crate::contract::{DeployContract, RecordContractFact};
+use crate::digest::Digest;
 use crate::host::{AcceptHostKey, CordonHost, EnrolHost, RecordHostFacts, RecordHostKeyChanged, UncordonHost};
 use crate::ids::{AccountId, OperationId, ProposalKey, RequestId};
 use crate::name;
-use crate::tenant::CreateTenant;
+use crate::tenant::{CreateTenant, SetTenantMetadata};
 use crate::time::Millis;
 
 /// Format of requests that this version writes.
@@ -58,12 +59,22 @@ pub struct Request {
     pub at: Millis,
     /// What is wanted.
     pub command: Command,
+    /// Session in which the account asks: it must be open when the request is applied. `None` for the platform itself
+    /// and for what an older replica proposed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Digest>,
 }
 
 impl Request {
     /// A request of the current version.
     pub fn new(id: RequestId, actor: Actor, source: impl Into<String>, at: Millis, command: Command) -> Self {
-        Self { version: REQUEST_VERSION, id, actor, source: source.into(), at, command }
+        Self { version: REQUEST_VERSION, id, actor, source: source.into(), at, command, session: None }
+    }
+
+    /// The same request, asked for in this session (the hash of its token).
+    #[must_use]
+    pub fn in_session(self, session: Digest) -> Self {
+        Self { session: Some(session), ..self }
     }
 
     /// A request of the platform itself.
@@ -159,6 +170,7 @@ pub enum Command {
     RecordContractFact(RecordContractFact),
     SetPlan(SetPlan),
     Meter(Meter),
+    SetTenantMetadata(SetTenantMetadata),
 }
 
 impl Command {
@@ -196,6 +208,7 @@ impl Command {
             Self::RecordContractFact(_) => "RecordContractFact",
             Self::SetPlan(_) => "SetPlan",
             Self::Meter(_) => "Meter",
+            Self::SetTenantMetadata(_) => "SetTenantMetadata",
         }
     }
 
@@ -233,6 +246,7 @@ impl Command {
             Self::RecordContractFact(c) => name::contract(&c.contract),
             Self::SetPlan(c) => name::plan(&c.plan),
             Self::Meter(_) => "usage".into(),
+            Self::SetTenantMetadata(c) => name::tenant(&c.tenant),
         }
     }
 }

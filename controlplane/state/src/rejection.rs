@@ -79,6 +79,12 @@ pub enum Rejection {
         /// What it takes.
         needs: String,
     },
+    /// The session in which it was asked had ended when it was carried out.
+    #[error("the session of {actor} is over")]
+    SessionOver {
+        /// Who asked.
+        actor: String,
+    },
     /// The account is suspended or locked.
     #[error("{account} is {state}")]
     AccountUnusable {
@@ -232,6 +238,7 @@ impl Rejection {
             Self::ParameterOutOfRange { .. } => "PARAMETER_OUT_OF_RANGE",
             Self::UnknownParameter { .. } => "UNKNOWN_PARAMETER",
             Self::PermissionDenied { .. } => "PERMISSION_DENIED",
+            Self::SessionOver { .. } => "SESSION_OVER",
             Self::AccountUnusable { .. } => "ACCOUNT_UNUSABLE",
             Self::NotAMember { .. } => "NOT_A_MEMBER",
             Self::WrongKey { .. } => "WRONG_KEY",
@@ -263,7 +270,7 @@ impl Rejection {
             | Self::WrongState { field, .. }
             | Self::ConflictingFact { field, .. } => field,
             Self::ParameterOutOfRange { .. } | Self::UnknownParameter { .. } => "action.chain.parameters",
-            Self::PermissionDenied { .. } | Self::AccountUnusable { .. } => "actor",
+            Self::PermissionDenied { .. } | Self::SessionOver { .. } | Self::AccountUnusable { .. } => "actor",
             Self::AlreadyVoted { .. } => "voter",
             Self::DeadlinePassed { .. } => "proposal",
             Self::ArtifactMismatch { .. } => "artifact_hash",
@@ -292,6 +299,7 @@ impl Rejection {
                 "choose a value within the template's range; `hanse template get` prints it"
             }
             Self::PermissionDenied { .. } => "ask an account that holds the role, or an administrator to grant it",
+            Self::SessionOver { .. } => "log in again and repeat the call with the same request id",
             Self::AccountUnusable { .. } => "wait until the lock ends, or ask an administrator to restore the account",
             Self::NotAMember { .. } => "only members of the electorate vote; the founder can invite the tenant",
             Self::WrongKey { .. } => "sign exactly the documented text with the private key of the recorded member key",

@@ -29,6 +29,17 @@ pub(crate) enum TenantCommand {
         /// Id.
         tenant: String,
     },
+    /// Set and remove keys of a tenant's metadata; other keys stay.
+    Metadata {
+        /// Id.
+        tenant: String,
+        /// Key and value to set, may be repeated (key: a-z, 0-9, '.', '_', '-', '/', at most 63; value: at most 1024 bytes).
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+        set: Vec<(String, String)>,
+        /// Key to remove, may be repeated.
+        #[arg(long = "remove", value_name = "KEY", required_unless_present = "set")]
+        remove: Vec<String>,
+    },
     /// List tenants.
     List {
         #[command(flatten)]
@@ -62,10 +73,25 @@ pub(crate) async fn run(command: TenantCommand, context: &Context) -> Result<(),
             context.show(request, TENANT).await
         }
         TenantCommand::Get { tenant } => context.show(pb::GetTenantRequest { tenant }, TENANT).await,
+        TenantCommand::Metadata { tenant, set, remove } => {
+            let request = pb::SetTenantMetadataRequest {
+                request_id: String::new(),
+                validate_only: context.global.dry_run,
+                tenant,
+                set: set.into_iter().collect(),
+                remove,
+            };
+            context.show(request, TENANT).await
+        }
         TenantCommand::List { list } => {
             let request =
                 |page_token| pb::ListTenantsRequest { page_size: PAGE_SIZE, page_token, filter: list.filter() };
             context.show_pages(TENANTS, request, list.limit).await
         }
     }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }

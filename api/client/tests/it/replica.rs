@@ -176,6 +176,13 @@ impl TenantService for Scripted {
         Err(Status::unimplemented("not in this test"))
     }
 
+    async fn set_tenant_metadata(
+        &self,
+        _: Request<pb::SetTenantMetadataRequest>,
+    ) -> Result<Response<pb::SetTenantMetadataResponse>, Status> {
+        Err(Status::unimplemented("not part of the script"))
+    }
+
     async fn list_tenants(
         &self,
         _: Request<pb::ListTenantsRequest>,

@@ -1,9 +1,11 @@
 //! TenantService.
 
+use std::collections::BTreeMap;
+
 use hanse_proto::v1 as pb;
 use hanse_proto::v1::tenant_service_server::TenantService;
 use hanse_state::ids::TenantId;
-use hanse_state::tenant::CreateTenant;
+use hanse_state::tenant::{CreateTenant, SetTenantMetadata};
 use hanse_state::{Command, Secret};
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -11,6 +13,7 @@ use zeroize::Zeroizing;
 use super::page::{Order, PAGE_DEFAULT, Page};
 use super::{Call, Wish, convert, found, matches};
 use crate::context::Context;
+use crate::error::ApiError;
 
 /// Organisations on the platform.
 pub(crate) struct Tenants(Context);
@@ -72,5 +75,27 @@ impl TenantService for Tenants {
         let (tenants, next_page_token) =
             page.take(Order::Ascending, items.map(|(id, tenant)| (id.clone(), convert::account::tenant(tenant))));
         Ok(Response::new(pb::ListTenantsResponse { header: call.read_header(), tenants, next_page_token }))
+    }
+    async fn set_tenant_metadata(
+        &self,
+        request: Request<pb::SetTenantMetadataRequest>,
+    ) -> Result<Response<pb::SetTenantMetadataResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let tenant: TenantId = convert::id("tenant", &it.tenant)?;
+        let mut changes: BTreeMap<String, Option<String>> =
+            it.set.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        for key in it.remove {
+            if changes.insert(key.clone(), None).is_some_and(|set| set.is_some()) {
+                let why = format!("{key} is to be both set and removed");
+                return Err(ApiError::invalid("remove", &why, "name each key once").into());
+            }
+        }
+        let command = Command::SetTenantMetadata(SetTenantMetadata { tenant: tenant.clone(), changes });
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let done = call.write(wish, command).await?;
+        let changed = found("tenant", done.state.tenants.get(&tenant))?;
+        let tenant = Some(convert::account::tenant(changed));
+        Ok(Response::new(pb::SetTenantMetadataResponse { header: call.header(done.revision), tenant }))
     }
 }

@@ -92,7 +92,10 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
     ),
     ("OperationService", &[("GetOperation", Session), ("ListOperations", Session)]),
     ("TemplateService", &[("ListTemplates", Session)]),
-    ("TenantService", &[("CreateTenant", Platform), ("GetTenant", Session), ("ListTenants", Session)]),
+    (
+        "TenantService",
+        &[("CreateTenant", Platform), ("GetTenant", Session), ("ListTenants", Session), ("SetTenantMetadata", Session)],
+    ),
 ];
 
 /// Every RPC of the contract, from its own descriptors.

@@ -1,6 +1,11 @@
 //! Rules of tenants: all checks, then all changes.
 
-use super::{CreateTenant, TENANTS_MAX, Tenant};
+use super::{
+    CreateTenant, METADATA_KEY_BYTES_MAX, METADATA_KEYS_MAX, METADATA_VALUE_BYTES_MAX, SetTenantMetadata, TENANTS_MAX,
+    Tenant, query,
+};
+use imbl::OrdMap;
+
 use crate::account::{self, Role, TenantRole};
 use crate::apply::Cx;
 use crate::billing::STANDARD_PLAN;
@@ -23,9 +28,67 @@ pub(crate) fn create(state: &mut State, cx: &mut Cx<'_>, c: &CreateTenant) -> Re
     account::apply::check_new(state, &c.owner, &role, "owner_password_hash", &c.owner_password_hash)?;
     let plan = PlanId::parse(STANDARD_PLAN)?;
 
-    let tenant = Tenant { id: c.tenant.clone(), display_name: c.display_name.clone(), plan, created_at: cx.now };
+    let tenant = Tenant {
+        id: c.tenant.clone(),
+        display_name: c.display_name.clone(),
+        plan,
+        created_at: cx.now,
+        metadata: OrdMap::new(),
+    };
     state.tenants.insert(c.tenant.clone(), tenant);
     cx.created(resource.clone());
     account::apply::add(state, cx, &c.owner, role, &c.owner_password_hash);
     Ok(Outcome::Done { resource })
+}
+
+pub(crate) fn set_metadata(state: &mut State, cx: &mut Cx<'_>, c: &SetTenantMetadata) -> Result<Outcome, Rejection> {
+    let kept = &query::get(state, &c.tenant)?.metadata;
+    let resource = name::tenant(&c.tenant);
+    if c.changes.is_empty() || c.changes.len() > METADATA_KEYS_MAX {
+        return Err(check::invalid(
+            "metadata",
+            c.changes.len(),
+            format!("1 to {METADATA_KEYS_MAX} keys in one request"),
+        ));
+    }
+    let mut metadata = kept.clone();
+    for (key, value) in &c.changes {
+        check_metadata(key, value.as_deref())?;
+        match value {
+            Some(value) => drop(metadata.insert(key.clone(), value.clone())),
+            None => drop(metadata.remove(key)),
+        }
+    }
+    if metadata == *kept {
+        return Ok(Outcome::Unchanged { resource });
+    }
+    // The last allowed key may be there.
+    let before_last = metadata.len().saturating_sub(1);
+    check::quota("metadata", "the number of keys of a tenant's metadata", before_last, METADATA_KEYS_MAX)?;
+
+    if let Some(tenant) = state.tenants.get_mut(&c.tenant) {
+        tenant.metadata = metadata;
+    }
+    cx.updated(resource.clone());
+    Ok(Outcome::Done { resource })
+}
+
+/// A key is a label in the manner of Kubernetes; a value is one piece of text.
+fn check_metadata(key: &str, value: Option<&str>) -> Result<(), Rejection> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_key = !key.is_empty()
+        && key.len() <= METADATA_KEY_BYTES_MAX
+        && key.starts_with(plain)
+        && key.chars().all(|c| plain(c) || matches!(c, '.' | '_' | '-' | '/'));
+    if !is_key {
+        let rule = format!("a key of 1 to {METADATA_KEY_BYTES_MAX} of a-z, 0-9, '.', '_', '-', '/', first a-z or 0-9");
+        return Err(check::invalid("metadata", key, rule));
+    }
+    match value {
+        Some(value) if value.len() > METADATA_VALUE_BYTES_MAX || value.chars().any(char::is_control) => {
+            let rule = format!("a value of at most {METADATA_VALUE_BYTES_MAX} bytes without control characters");
+            Err(check::invalid("metadata", format!("{key}={value}"), rule))
+        }
+        Some(_) | None => Ok(()),
+    }
 }

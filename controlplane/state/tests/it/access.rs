@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 31] = [
+pub(crate) const SAMPLES: [&str; 32] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -42,6 +42,7 @@ pub(crate) const SAMPLES: [&str; 31] = [
     "SetPlan",
     "SuspendAccount account=dev@acme",
     "UncordonHost",
+    "SetTenantMetadata tenant=acme note=hello",
 ];
 
 #[test]

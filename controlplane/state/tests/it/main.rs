@@ -6,6 +6,7 @@ mod access;
 mod laws;
 mod parse;
 mod script;
+mod session;
 mod wire;
 mod world;
 

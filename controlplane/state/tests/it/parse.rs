@@ -14,7 +14,7 @@ use hanse_state::consortium::proposal::{Action, CloseProposal, OpenProposal};
 use hanse_state::consortium::*;
 use hanse_state::contract::{ContractFact, DeployContract, RecordContractFact};
 use hanse_state::host::*;
-use hanse_state::tenant::CreateTenant;
+use hanse_state::tenant::{CreateTenant, SetTenantMetadata};
 use hanse_state::{Blob, Command, Digest, Millis, Secret};
 
 use super::world::{self, World};
@@ -122,6 +122,19 @@ fn accounts(a: &Args) -> Option<Command> {
                 display_name: a.text("name", "New Co"),
                 owner_password_hash: a.secret(),
             })
+        }
+        // `key=…` with `size=N` for a value of that many bytes, `remove=KEY`, `many=N` for that many keys; or note=….
+        "SetTenantMetadata" => {
+            let mut changes = BTreeMap::new();
+            let value = || match a.get("size") {
+                Some(size) => "v".repeat(size.parse().unwrap()),
+                None => a.text("value", "1"),
+            };
+            changes.extend(a.get("note").map(|note| ("note".to_owned(), Some(note.replace("BELL", "\u{7}")))));
+            changes.extend(a.get("key").map(|key| (key.to_owned(), Some(value()))));
+            changes.extend(a.get("remove").map(|key| (key.to_owned(), None)));
+            changes.extend((0..a.number("many", 0)).map(|n| (format!("many/{n:03}"), Some("x".to_owned()))));
+            Command::SetTenantMetadata(SetTenantMetadata { tenant: a.id("tenant", "acme"), changes })
         }
         "CreateAccount" => {
             let role = match (a.get("tenant"), a.get("role").unwrap_or("Auditor")) {

@@ -24,7 +24,10 @@ fn requests() -> Vec<Request> {
     let command = |sample: &&str| parse::command(&w, &Args::parse(&format!("root {sample}")));
     let request =
         |(number, command)| Request::new(request_id(number), Actor::SetupCode, "192.0.2.1:1", world::START, command);
-    (1..).zip(SAMPLES.iter().map(command)).map(request).collect()
+    let mut requests: Vec<Request> = (1..).zip(SAMPLES.iter().map(command)).map(request).collect();
+    let last = requests.last().unwrap().clone();
+    requests.push(last.in_session(world::hash("token")));
+    requests
 }
 
 #[test]
