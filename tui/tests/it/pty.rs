@@ -94,15 +94,6 @@ impl Console {
         }
     }
 
-    /// Waits for something that no screen shows.
-    fn wait_for(&self, what: &str, wished: impl Fn() -> bool) {
-        let end = Instant::now() + LIMIT;
-        while !wished() {
-            assert!(Instant::now() < end, "never saw {what}");
-            std::thread::yield_now();
-        }
-    }
-
     fn see(&self, text: &str) {
         self.wait(text, |screen| screen.contains(text));
     }
@@ -218,22 +209,20 @@ fn a_signal_gives_the_terminal_back() {
     assert_given_back(&raw);
 }
 
+/// With the reader that had the fault, one of about forty rounds hung on a busy machine.
+const ROUNDS: usize = 60;
+
 /// A reader that waits edge-triggered forgets keys that come together with a resize, until the next key.
 #[test]
 fn keys_that_come_with_a_resize_are_not_kept_waiting() {
     let server = fake::start();
     let mut console = Console::start(&server, 80, 24);
     console.log_in();
-    for (columns, rows) in [(100, 30), (80, 24), (100, 30)] {
-        console.signal("-STOP");
-        let stat = format!("/proc/{}/stat", console.child.process_id().unwrap());
-        console.wait_for("the process to stop", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+    for round in 0..ROUNDS {
+        let (columns, rows) = if round % 2 == 0 { (100, 30) } else { (80, 24) };
         console.resize(columns, rows);
-        console.send(":nodes\r");
-        console.signal("-CONT");
-        console.see("Nodes");
-        console.send(":chains\r");
-        console.see("Chains");
+        console.send(if round % 2 == 0 { ":nodes\r" } else { ":chains\r" });
+        console.see(if round % 2 == 0 { "Nodes" } else { "Chains" });
     }
     console.send(":q\r");
     assert_eq!(console.end().0, 0);
