@@ -15,6 +15,7 @@ pub mod context;
 pub mod error;
 pub mod listen;
 pub mod observed;
+mod places;
 pub mod propose;
 pub mod proxy;
 pub mod reconcile;

@@ -17,15 +17,14 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 use x509_parser::extensions::GeneralName;
 
-/// Open API connections of a replica; more wait in the kernel's queue until one closes.
-const CONNECTIONS_MAX: usize = 1_024;
+use crate::places::{CLIENTS, HANDSHAKES, Place, Places};
 
 /// Longest a client may take for the TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -109,7 +108,8 @@ pub struct Caller {
 pub struct Conn {
     stream: TlsStream<TcpStream>,
     caller: Caller,
-    _place: OwnedSemaphorePermit,
+    /// None for a replica.
+    _place: Option<Place>,
 }
 
 /// Accepts until `shutdown`; finished handshakes come out of the returned channel.
@@ -133,17 +133,12 @@ async fn accept_loop(
     sender: mpsc::Sender<Result<Conn, std::io::Error>>,
     shutdown: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (handshakes, clients) = (Places::new(HANDSHAKES), Places::new(CLIENTS));
     loop {
-        let next = async {
-            let place = places.clone().acquire_owned().await.ok()?;
-            Some((place, listener.accept().await))
-        };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
-            accepted = next => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let Some((place, accepted)) = accepted else { return };
         let (stream, remote) = match accepted {
             Ok(pair) => pair,
             Err(error) => {
@@ -152,9 +147,15 @@ async fn accept_loop(
                 continue;
             }
         };
+        let Some(place) = handshakes.take(remote.ip()) else {
+            tracing::debug!(%remote, "refused: too many handshakes of this address or in all");
+            continue;
+        };
         let (acceptor, sender, shutdown) = (acceptor.clone(), sender.clone(), shutdown.clone());
+        let clients = clients.clone();
         tokio::spawn(async move {
-            let handshake = tokio::time::timeout(HANDSHAKE_MAX, handshake(acceptor, stream, remote, place));
+            let _place = place;
+            let handshake = tokio::time::timeout(HANDSHAKE_MAX, handshake(acceptor, stream, remote, &clients));
             let done = tokio::select! {
                 () = shutdown.cancelled() => return,
                 done = handshake => done,
@@ -173,11 +174,17 @@ async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     remote: SocketAddr,
-    place: OwnedSemaphorePermit,
+    clients: &Places,
 ) -> std::io::Result<Conn> {
     stream.set_nodelay(true)?;
     let stream = acceptor.accept(stream).await?;
     let replica = stream.get_ref().1.peer_certificates().and_then(|chain| replica_of(chain.first()?));
+    let place = match replica {
+        Some(_) => None,
+        None => Some(clients.take(remote.ip()).ok_or_else(|| {
+            std::io::Error::other("too many connections of this address, or of all clients, are open")
+        })?),
+    };
     Ok(Conn { stream, caller: Caller { remote, replica }, _place: place })
 }
 

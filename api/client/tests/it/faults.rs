@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use hanse_client::{Client, ClientConfig, ClientError, Code, Effect, pb, reason};
 
+use tonic::Status;
+
 use crate::replica::{Authority, LONG, Replica, Script, Step, client, client_with, nobody};
 
 fn create() -> pb::CreateTenantRequest {
@@ -189,4 +191,29 @@ async fn bad_configurations_are_refused() {
         let error = Client::new(ClientConfig::new(endpoints.clone(), ca)).unwrap_err();
         assert_eq!(error.reason, reason::CLIENT_CONFIG, "{endpoints:?}");
     }
+}
+
+#[tokio::test]
+async fn an_export_that_is_cut_goes_on_after_what_was_looked_at_not_after_what_was_shown() {
+    let authority = Authority::new();
+    let part = |lines: &[&str], through_seq| {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        Ok(pb::ExportAuditResponse { header: None, lines, through_seq })
+    };
+    let script = Script::of([]);
+    // A tenant sees few of the records; the second part shows none of them.
+    let cut = vec![part(&["a"], 500), part(&[], 1_000), Err(Status::unavailable("the replica stops"))];
+    script.exports.lock().unwrap().extend([cut, vec![part(&["b", "c"], 1_200)]]);
+    let replica = Replica::start(&authority, &script).await;
+    let client = client(&authority, &[&replica.address]);
+
+    let mut lines = Vec::new();
+    let count = within(client.export_audit(7, |line| {
+        lines.push(line.to_owned());
+        Ok(())
+    }));
+
+    assert_eq!(count.await.unwrap(), 3);
+    assert_eq!(lines, ["a", "b", "c"]);
+    assert_eq!(*script.exported.lock().unwrap(), [7, 1_000]);
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hanse_client::{Client, ClientConfig, Timeouts, pb};
+use pb::audit_service_server::{AuditService, AuditServiceServer};
 use pb::cluster_service_server::{ClusterService, ClusterServiceServer};
 use pb::tenant_service_server::{TenantService, TenantServiceServer};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -43,6 +44,10 @@ pub(crate) struct Script {
     pub(crate) watched: Mutex<Vec<u64>>,
     /// One list of messages a watch; the stream ends after them unless it shall hang.
     pub(crate) watches: Mutex<VecDeque<Vec<Result<pb::WatchResponse, Status>>>>,
+    /// `after_seq` of every export.
+    pub(crate) exported: Mutex<Vec<u64>>,
+    /// One list of messages an export.
+    pub(crate) exports: Mutex<VecDeque<Vec<Result<pb::ExportAuditResponse, Status>>>>,
     /// Tokens that came with the requests.
     pub(crate) tokens: Mutex<Vec<String>>,
 }
@@ -98,6 +103,7 @@ impl Replica {
             .tls_config(ServerTlsConfig::new().identity(authority.identity()))
             .unwrap()
             .add_service(ClusterServiceServer::new(service.clone()))
+            .add_service(AuditServiceServer::new(service.clone()))
             .add_service(TenantServiceServer::new(service))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let task = tokio::spawn(async move {
@@ -191,6 +197,44 @@ impl TenantService for Scripted {
     }
 }
 
+type Lists<T> = Mutex<VecDeque<Vec<Result<T, Status>>>>;
+
+/// Answers a stream with the script's next list; it ends after it.
+fn stream<T>(lists: &Lists<T>) -> Result<Response<ReceiverStream<Result<T, Status>>>, Status> {
+    let Some(messages) = lists.lock().unwrap().pop_front() else {
+        return Err(Status::unauthenticated("the script has no more streams"));
+    };
+    let (sender, receiver) = mpsc::channel(messages.len().max(1));
+    for message in messages {
+        assert!(sender.try_send(message).is_ok(), "there is room for all");
+    }
+    Ok(Response::new(ReceiverStream::new(receiver)))
+}
+
+#[tonic::async_trait]
+impl AuditService for Scripted {
+    type ExportAuditStream = ReceiverStream<Result<pb::ExportAuditResponse, Status>>;
+
+    async fn list_audit(&self, _: Request<pb::ListAuditRequest>) -> Result<Response<pb::ListAuditResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn get_audit_head(
+        &self,
+        _: Request<pb::GetAuditHeadRequest>,
+    ) -> Result<Response<pb::GetAuditHeadResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn export_audit(
+        &self,
+        request: Request<pb::ExportAuditRequest>,
+    ) -> Result<Response<Self::ExportAuditStream>, Status> {
+        self.0.exported.lock().unwrap().push(request.get_ref().after_seq);
+        stream(&self.0.exports)
+    }
+}
+
 #[tonic::async_trait]
 impl ClusterService for Scripted {
     type WatchStream = ReceiverStream<Result<pb::WatchResponse, Status>>;
@@ -205,14 +249,7 @@ impl ClusterService for Scripted {
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         self.0.watched.lock().unwrap().push(request.get_ref().after_revision);
-        let Some(messages) = self.0.watches.lock().unwrap().pop_front() else {
-            return Err(Status::unauthenticated("the script has no more watches"));
-        };
-        let (sender, receiver) = mpsc::channel(messages.len().max(1));
-        for message in messages {
-            sender.try_send(message).unwrap();
-        }
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        stream(&self.0.watches)
     }
 
     async fn get_version(&self, _: Request<pb::GetVersionRequest>) -> Result<Response<pb::GetVersionResponse>, Status> {

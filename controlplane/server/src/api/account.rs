@@ -10,6 +10,7 @@ use hanse_state::account::{
 };
 use hanse_state::ids::AccountId;
 use hanse_state::{Actor, Command, Digest, Secret, State};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
@@ -22,6 +23,10 @@ use crate::propose::{Done, Order as Wanted, propose, system_id};
 
 /// A session ends this long before the longest life that the state allows: log time may run ahead of this clock.
 const CLOCK_SLACK_MS: u64 = 60_000;
+
+/// A refused login is answered at a multiple of this after its begin, so that the time tells nothing of the account:
+/// whether it exists, is locked, or cost an entry of the log. Longer than a hash and an entry take together.
+const REFUSAL_BEAT: Duration = Duration::from_millis(500);
 
 /// Who may act.
 pub(crate) struct Accounts(Context);
@@ -82,6 +87,12 @@ impl Accounts {
     }
 }
 
+/// When a login that began at `begun` and was refused at `now` is answered.
+fn next_beat(begun: Instant, now: Instant) -> Instant {
+    let beats = now.duration_since(begun).as_millis() / REFUSAL_BEAT.as_millis() + 1;
+    begun + REFUSAL_BEAT * u32::try_from(beats).unwrap_or(u32::MAX)
+}
+
 /// A locked or suspended account is told like a wrong password: a guesser must not learn that the guess was right.
 fn as_login_refusal(error: ApiError) -> ApiError {
     if error.reason() == "ACCOUNT_UNUSABLE" {
@@ -110,8 +121,19 @@ impl AccountService for Accounts {
         // A token is shown once and kept nowhere, so a retry cannot get the first one again: it opens a session of its own.
         request_id(&it.request_id)?;
         let named = |error: ApiError| error.with_request(&it.request_id);
-        let account = self.verify(&it.account, password, &source).await.map_err(named)?;
-        let (token, key, done) = self.open(account.clone(), it.lifetime_ms, &source).await.map_err(named)?;
+        let begun = Instant::now();
+        let opened = async {
+            let account = self.verify(&it.account, password, &source).await?;
+            let (token, key, done) = self.open(account.clone(), it.lifetime_ms, &source).await?;
+            Ok((account, token, key, done))
+        };
+        let (account, token, key, done) = match opened.await {
+            Ok(opened) => opened,
+            Err(error) => {
+                tokio::time::sleep_until(next_beat(begun, Instant::now())).await;
+                return Err(named(error).into());
+            }
+        };
         let session = found("session", done.state.sessions.get(&key))?;
         let account = found("account", done.state.accounts.get(&account))?;
         Ok(Response::new(pb::LoginResponse {
@@ -278,5 +300,19 @@ impl std::str::FromStr for SessionPlace {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (opened, key) = text.split_once('.').ok_or(())?;
         Ok(Self(opened.parse().map_err(|_| ())?, key.parse().map_err(|_| ())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_come_on_the_beat_whatever_they_cost() {
+        let begun = Instant::now();
+        for (took_ms, answered_ms) in [(0, 500), (1, 500), (60, 500), (499, 500), (500, 1_000), (1_234, 1_500)] {
+            let at = next_beat(begun, begun + Duration::from_millis(took_ms));
+            assert_eq!(at.duration_since(begun), Duration::from_millis(answered_ms), "after {took_ms} ms");
+        }
     }
 }

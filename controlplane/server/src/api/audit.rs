@@ -134,7 +134,8 @@ impl AuditService for Audit {
                 let until = (after + CHUNK).min(last);
                 let chunk = export(&context, after + 1, until, of.as_ref()).await;
                 let failed = chunk.is_err();
-                let message = chunk.map(|lines| pb::ExportAuditResponse { header: header.clone(), lines });
+                let message =
+                    chunk.map(|lines| pb::ExportAuditResponse { header: header.clone(), lines, through_seq: until });
                 // A closed channel is a reader that went away.
                 if sender.send(message.map_err(Status::from)).await.is_err() || failed {
                     return;
