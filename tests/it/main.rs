@@ -8,4 +8,5 @@ mod by_hand;
 mod cluster;
 mod console;
 mod dev;
+mod faults;
 mod wait;

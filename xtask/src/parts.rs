@@ -11,6 +11,12 @@ const DEBIAN: &[(&str, &str)] = &[
     ("openssh-server", "/usr/sbin/sshd"),
     ("openssh-client", "/usr/bin/ssh"),
     ("openssh-client", "/usr/bin/ssh-keygen"),
+    // What `cargo xtask faults processes` makes its network, its faults and its disks with.
+    ("iproute2", "/usr/sbin/ip"),
+    ("nftables", "/usr/sbin/nft"),
+    ("util-linux", "/usr/bin/nsenter"),
+    ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
+    ("libfaketime", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
 ];
 
 /// The npm package of the outside EVM client, exactly.
