@@ -68,6 +68,13 @@ impl Disk {
         }
     }
 
+    /// Thaws it if it is frozen and gives the room back.
+    pub(crate) fn mend(&self) -> Result<()> {
+        // It fails if it is not frozen, which is the usual case.
+        let _ = self.thaw();
+        self.empty()
+    }
+
     fn ballast(&self) -> PathBuf {
         self.mount.join("ballast")
     }

@@ -1,11 +1,11 @@
 //! Real processes under faults: replicas of the real binary in network namespaces, real clients, and a judge.
 //!
-//! How it works. [`run`] makes three or five replicas, each in a namespace of its own ([`net`]), and clients in another
-//! ([`clients`]) that write and read through the public API all the time ([`work`]). Meanwhile a generator with a seed
+//! How it works. [`run`] makes three or five replicas, each in a namespace of its own (`net`), and clients in another
+//! (`clients`) that write and read through the public API all the time ([`work`]). Meanwhile a generator with a seed
 //! puts one or two faults in force, takes them back, measures how long it takes until a write is acknowledged again, and
-//! goes on ([`nemesis`]). In the end everything is healed, and then demanded: one leader, equal digests at an equal
+//! goes on (`nemesis`). In the end everything is healed, and then demanded: one leader, equal digests at an equal
 //! revision, a write, every key read through every replica with one answer, an audit trail that verifies and has exactly
-//! one entry for each write. The history of the clients is judged against the final lists ([`judge`], [`checker`]).
+//! one entry for each write. The history of the clients is judged against the final lists (`judge`, [`checker`]).
 //!
 //! What it never does. It leaves no namespace, mount, loop device or process behind. It does not call a run passed whose
 //! faults were not seen in force, whose search gave up, or in which nothing was acknowledged. The seed gives the same
@@ -178,6 +178,6 @@ fn program(options: &Options) -> Result<PathBuf> {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let files = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    files.last().context("cargo names no executable")
+    let mut files = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    files.next_back().context("cargo names no executable")
 }

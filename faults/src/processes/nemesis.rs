@@ -329,6 +329,20 @@ impl Ground<'_> {
         Ok(())
     }
 
+    /// Takes back everything there is, whatever was put in force.
+    pub(crate) fn heal_all(&mut self) -> Result<()> {
+        self.cuts.clear();
+        self.apply_cuts()?;
+        for id in self.cluster.ids() {
+            self.cluster.set_clock(id, 0)?;
+            Disk::release(&group(id))?;
+            if let Some(disk) = self.cluster.disk_of(id) {
+                disk.mend()?;
+            }
+        }
+        self.cluster.revive()
+    }
+
     fn apply_cuts(&self) -> Result<()> {
         let mut all = Cuts::default();
         for cuts in self.cuts.values() {

@@ -16,7 +16,7 @@ use super::work::Book;
 /// Percent of rounds with a second fault.
 const SECOND_PERCENT: u64 = 30;
 /// A majority that is left must have acknowledged a write after so long.
-const MAJORITY_MAX: Duration = Duration::from_secs(10);
+const MAJORITY_MAX: Duration = Duration::from_secs(20);
 /// Calls that began so soon after a fault, in nanoseconds, do not count as having got through it.
 const GRACE_NS: u64 = 1_000_000_000;
 /// Quiet between two rounds.
@@ -31,7 +31,7 @@ pub(crate) struct Suffered {
     pub(crate) log: Vec<Line>,
     /// Milliseconds from each healing to the next acknowledged write.
     pub(crate) resume_ms: Vec<u64>,
-    /// Milliseconds from each fault that leaves a majority to the next acknowledged write.
+    /// Milliseconds from a second after each fault that leaves a majority to the next acknowledged write.
     pub(crate) through_ms: Vec<u64>,
     /// What must not be, in words.
     pub(crate) wrong: Vec<String>,
@@ -56,7 +56,7 @@ impl Plague {
     /// Runs it.
     ///
     /// # Errors
-    /// The harness itself failed, or writes did not come back: then there is nothing more to learn from this run.
+    /// What is left in force cannot be taken back. That writes do not come back ends the schedule and is `wrong`.
     pub(crate) fn run(mut self, cluster: &mut Cluster, net: &Net, book: &Book, sight: &Sight) -> Result<Suffered> {
         let mut suffered = Suffered::default();
         let ids = cluster.ids();
@@ -72,9 +72,14 @@ impl Plague {
                     self.bag.push(second.kind);
                 }
             }
-            self.round(&mut ground, &faults, number, book, &mut suffered)?;
+            if let Err(error) = self.round(&mut ground, &faults, number, book, &mut suffered) {
+                suffered.wrong.push(format!("{error:#}"));
+                break;
+            }
             number += faults.len() as u64;
         }
+        // What a broken-off round left in force.
+        ground.heal_all()?;
         Ok(suffered)
     }
 
@@ -130,33 +135,30 @@ impl Plague {
 
     /// Lets the faults last, and looks whether a majority that is left goes on.
     fn suffer(&self, ground: &mut Ground<'_>, faults: &[Fault], book: &Book, suffered: &mut Suffered) -> Result<()> {
-        let (begun, begun_at) = (Instant::now(), book.now());
+        let (begun, mark) = (Instant::now(), book.now() + GRACE_NS);
         let lasts = faults.iter().map(|fault| fault.lasts).max().unwrap_or_default();
-        wait(ground.cluster, begun + lasts)?;
         // Two faults at once may leave no majority, so nothing is demanded of them.
-        let [fault] = faults else { return Ok(()) };
-        if !fault.majority_left {
-            return Ok(());
-        }
-        // A write that slipped through while the fault was being put in force proves nothing.
-        let begun_at = begun_at + GRACE_NS;
-        // If there is none yet, the fault stays until the limit is over.
-        let end = begun + MAJORITY_MAX;
-        while book.last_ack_called() < begun_at && Instant::now() < end {
+        let alone = if let [fault] = faults { Some(fault).filter(|fault| fault.majority_left) } else { None };
+        let mut through = None;
+        while begun.elapsed() < lasts || (alone.is_some() && through.is_none() && begun.elapsed() < MAJORITY_MAX) {
+            if through.is_none() && book.last_ack_called() >= mark {
+                through = Some(book.last_ack().saturating_sub(mark) / 1_000_000);
+            }
             ground.cluster.look()?;
             std::thread::sleep(LOOK_EVERY);
         }
-        if book.last_ack_called() < begun_at {
-            let words = format!(
-                "{:?} {}: a majority was left, but no write was acknowledged within {:?}",
-                fault.kind,
-                fault.words,
-                begun.elapsed()
-            );
-            eprintln!("hanse-faults: {words}");
-            suffered.wrong.push(words);
+        match (alone, through) {
+            (Some(_), Some(ms)) => suffered.through_ms.push(ms),
+            (Some(fault), None) => {
+                let words = format!(
+                    "{:?} {}: a majority was left, but no write was acknowledged within {MAJORITY_MAX:?}",
+                    fault.kind, fault.words
+                );
+                eprintln!("hanse-faults: {words}");
+                suffered.wrong.push(words);
+            }
+            (None, _) => {}
         }
-        suffered.through_ms.push(book.last_ack().saturating_sub(begun_at) / 1_000_000);
         Ok(())
     }
 }
