@@ -26,7 +26,7 @@ use crate::snapshot::{self, Heads, Snapshot, SnapshotDir, SnapshotFiles};
 use crate::stop::Stop;
 use crate::types::{Entry, EntryAnswer, LogId, Payload, SnapshotMeta, StoredMembership, Types};
 
-const APPLIED: &[u8] = b"m/applied";
+pub(crate) const APPLIED: &[u8] = b"m/applied";
 /// Entries applied before readers and callers see them.
 const CHUNK: usize = 64;
 /// Records of incoming history written at once.

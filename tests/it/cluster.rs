@@ -24,11 +24,20 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Makes certificates and configurations with the CLI and starts three replicas.
     pub(crate) fn start(dir: &Path, extra_config: &str) -> Self {
+        let mut cluster = Self::prepare(dir, "test", extra_config);
+        for id in 1..=3 {
+            cluster.start_replica(id);
+        }
+        cluster
+    }
+
+    /// Makes certificates and configurations of a cluster of that name; starts nothing.
+    pub(crate) fn prepare(dir: &Path, name: &str, extra_config: &str) -> Self {
         let held: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports: Vec<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
         drop(held);
         let ca = dir.join("ca");
-        hanse(&["ca", "init", "--cluster", "test", "--dir", ca.to_str().unwrap()]);
+        hanse(&["ca", "init", "--cluster", name, "--dir", ca.to_str().unwrap()]);
         let list: String = (1..=3)
             .map(|id| {
                 format!(
@@ -47,7 +56,7 @@ impl Cluster {
                 "ca",
                 "issue",
                 "--cluster",
-                "test",
+                name,
                 "--dir",
                 ca.to_str().unwrap(),
                 "--replica",
@@ -58,7 +67,7 @@ impl Cluster {
                 out.to_str().unwrap(),
             ]);
             let config = format!(
-                "version = 1\ncluster = \"test\"\nreplica = {id}\ndata = \"data\"\ntls = \"tls\"\npeer_listen = \"127.0.0.1:{}\"\n\
+                "version = 1\ncluster = \"{name}\"\nreplica = {id}\ndata = \"data\"\ntls = \"tls\"\npeer_listen = \"127.0.0.1:{}\"\n\
                  api_listen = \"127.0.0.1:{}\"\n{extra_config}\n{list}\n[timing]\nmeter_ms = 2000\n",
                 ports[id * 2 - 2],
                 ports[id * 2 - 1]
@@ -66,11 +75,7 @@ impl Cluster {
             std::fs::write(home.join("hanse.toml"), config).unwrap();
         }
         let endpoints = (1..=3).map(|id| format!("127.0.0.1:{}", ports[id * 2 - 1])).collect::<Vec<_>>().join(",");
-        let mut cluster = Self { dir: dir.to_path_buf(), replicas: BTreeMap::new(), endpoints };
-        for id in 1..=3 {
-            cluster.start_replica(id);
-        }
-        cluster
+        Self { dir: dir.to_path_buf(), replicas: BTreeMap::new(), endpoints }
     }
 
     /// Starts replica `id`, its output appended to `n<id>/replica.log`.

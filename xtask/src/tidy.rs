@@ -26,11 +26,20 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-client", &["hanse-proto"]),
     ("hanse-tui", &["hanse-client", "hanse-proto"]),
     ("hanse-state", &[]),
+    ("hanse-backup", &["hanse-state"]),
     ("hanse-planner", &["hanse-state"]),
     ("hanse-raft", &["hanse-state"]),
     (
         "hanse-server",
-        &["hanse-adapters-core", "hanse-engines-core", "hanse-planner", "hanse-proto", "hanse-raft", "hanse-state"],
+        &[
+            "hanse-adapters-core",
+            "hanse-backup",
+            "hanse-engines-core",
+            "hanse-planner",
+            "hanse-proto",
+            "hanse-raft",
+            "hanse-state",
+        ],
     ),
     ("hanse-fixtures", &[]),
     // A tool of developers; nothing depends on it.

@@ -132,6 +132,9 @@ calls! {
         read GetUsage(GetUsageRequest) -> GetUsageResponse;
         read GetInvoiceDraft(GetInvoiceDraftRequest) -> GetInvoiceDraftResponse;
     }
+    "BackupService" {
+        write ResumeCluster(ResumeClusterRequest) -> ResumeClusterResponse;
+    }
     "AuditService" {
         read ListAudit(ListAuditRequest) -> ListAuditResponse;
         read GetAuditHead(GetAuditHeadRequest) -> GetAuditHeadResponse;

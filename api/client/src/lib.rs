@@ -9,6 +9,7 @@
 //! The client never talks without TLS, never sends a member's or an account's private key anywhere, and never
 //! depends on the domain: it may be older or newer than the replicas.
 
+mod backup;
 mod call;
 mod client;
 mod config;
@@ -23,6 +24,7 @@ pub mod files;
 pub mod join;
 pub mod json;
 
+pub use backup::BackupPart;
 pub use call::{Call, Repeat};
 pub use client::{CallOptions, Client};
 pub use config::{ClientConfig, Timeouts};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hanse_proto::FILE_DESCRIPTOR_SET;
 use hanse_proto::v1::account_service_server::AccountServiceServer;
 use hanse_proto::v1::audit_service_server::AuditServiceServer;
+use hanse_proto::v1::backup_service_server::BackupServiceServer;
 use hanse_proto::v1::billing_service_server::BillingServiceServer;
 use hanse_proto::v1::chain_service_server::ChainServiceServer;
 use hanse_proto::v1::cluster_service_server::ClusterServiceServer;
@@ -23,7 +24,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::api::{
-    Accounts, Audit, Billing, Chains, Cluster, Consortiums, Explorer, Hosts, Operations, Templates, Tenants,
+    Accounts, Audit, Backups, Billing, Chains, Cluster, Consortiums, Explorer, Hosts, Operations, Templates, Tenants,
 };
 use crate::context::{Context, Leadership};
 use crate::listen::{self, ApiTls, ListenError};
@@ -108,6 +109,7 @@ fn routes(context: &Context, reporter: HealthReporter) -> Result<Routes, ListenE
     let mut routes = Routes::new(health)
         .add_service(service!(AccountServiceServer, Accounts, context))
         .add_service(service!(AuditServiceServer, Audit, context))
+        .add_service(service!(BackupServiceServer, Backups, context))
         .add_service(service!(BillingServiceServer, Billing, context))
         .add_service(service!(ChainServiceServer, Chains, context))
         .add_service(service!(ClusterServiceServer, Cluster, context))

@@ -105,6 +105,7 @@ fn rule(command: &Command) -> Rule<'_> {
     match command {
         Command::InitCluster(_)
         | Command::CheckDigest(_)
+        | Command::RestoreCluster(_)
         | Command::OpenSession(_)
         | Command::RecordLoginFailure(_)
         | Command::CloseProposal(_)
@@ -126,9 +127,11 @@ fn rule(command: &Command) -> Rule<'_> {
             scope: Scope::OwnSession(&c.token_hash),
             ..deny()
         },
-        Command::CreateTenant(_) | Command::SetPlan(_) | Command::AcceptHostKey(_) => {
-            Rule { platform: ADMINISTRATOR, ..deny() }
-        }
+        Command::CreateTenant(_)
+        | Command::SetPlan(_)
+        | Command::AcceptHostKey(_)
+        | Command::CreateBackup(_)
+        | Command::ResumeCluster(_) => Rule { platform: ADMINISTRATOR, ..deny() },
         Command::SetTenantMetadata(c) => {
             Rule { platform: ADMINISTRATOR, tenant: VOTERS, scope: Scope::Tenant(&c.tenant), ..deny() }
         }

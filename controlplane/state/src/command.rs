@@ -6,6 +6,7 @@ use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailur
 use crate::billing::{Meter, SetPlan};
 use crate::chain::RecordGenesis;
 use crate::chain::node::{RecordIntent, RecordNodeFact, RestartNode};
+use crate::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
 use crate::cluster::{Bootstrap, CheckDigest, InitCluster};
 use crate::consortium::ballot::CastBallot;
 use crate::consortium::proposal::ProposalState;
@@ -142,6 +143,9 @@ pub enum Command {
     InitCluster(InitCluster),
     Bootstrap(Bootstrap),
     CheckDigest(CheckDigest),
+    CreateBackup(CreateBackup),
+    RestoreCluster(RestoreCluster),
+    ResumeCluster(ResumeCluster),
     CreateAccount(CreateAccount),
     SuspendAccount(SuspendAccount),
     RestoreAccount(RestoreAccount),
@@ -180,6 +184,9 @@ impl Command {
             Self::InitCluster(_) => "InitCluster",
             Self::Bootstrap(_) => "Bootstrap",
             Self::CheckDigest(_) => "CheckDigest",
+            Self::CreateBackup(_) => "CreateBackup",
+            Self::RestoreCluster(_) => "RestoreCluster",
+            Self::ResumeCluster(_) => "ResumeCluster",
             Self::CreateAccount(_) => "CreateAccount",
             Self::SuspendAccount(_) => "SuspendAccount",
             Self::RestoreAccount(_) => "RestoreAccount",
@@ -217,7 +224,9 @@ impl Command {
         match self {
             Self::InitCluster(_) => "cluster".into(),
             Self::Bootstrap(c) => name::account(&c.account),
-            Self::CheckDigest(_) => "cluster".into(),
+            Self::CheckDigest(_) | Self::CreateBackup(_) | Self::RestoreCluster(_) | Self::ResumeCluster(_) => {
+                "cluster".into()
+            }
             Self::CreateAccount(c) => name::account(&c.account),
             Self::SuspendAccount(c) => name::account(&c.account),
             Self::RestoreAccount(c) => name::account(&c.account),

@@ -324,3 +324,11 @@ uuid_id!(
     /// Names this platform for ever: it is part of every signed text and every process label.
     ClusterId, "cluster", |u| !u.is_nil(), "a UUID"
 );
+uuid_id!(
+    /// Names one backup: chosen by the leader that made it.
+    BackupId, "backup", |u| !u.is_nil(), "a UUID"
+);
+uuid_id!(
+    /// Names one life of the platform: a restore begins another, under the same [`ClusterId`].
+    IncarnationId, "incarnation", |u| !u.is_nil(), "a UUID"
+);

@@ -120,4 +120,9 @@ impl State {
     pub fn digest_at(&self, revision: u64) -> Option<Digest> {
         self.digests.get(&revision).copied()
     }
+
+    /// The number of the last record of each kind of history ([`Record::kind`]) that belongs to this state.
+    pub fn heads(&self) -> [(&'static str, u64); 3] {
+        [("audit", self.audit.count), ("operation", self.last_operation_log), ("usage", self.last_usage)]
+    }
 }

@@ -41,6 +41,8 @@ pub(crate) enum ClusterCommand {
     },
     /// Show the replica's version.
     Version,
+    /// Let a restored cluster act on hosts again, once the cluster that the backup was taken of is gone for certain.
+    Resume,
 }
 
 const STATUS: View = View { key: "", name: "cluster_id", columns: &[] };
@@ -81,6 +83,7 @@ pub(crate) async fn run(command: ClusterCommand, context: &Context) -> Result<()
             context.show(request, View { key: "", name: "account", columns: &[] }).await
         }
         ClusterCommand::Watch { after, prefix } => watch(context, after, prefix).await,
+        ClusterCommand::Resume => resume(context).await,
         ClusterCommand::Version => {
             context.show(pb::GetVersionRequest {}, View { key: "", name: "version", columns: &[] }).await
         }
@@ -99,15 +102,41 @@ async fn status(context: &Context) -> Result<(), CliError> {
     }
     let line = |key: &str| harmless(shown[key].as_str().unwrap_or_default());
     let head = format!(
-        "cluster {} ({})  leader {}  revision {}\n\n",
+        "cluster {} ({})  leader {}  revision {}\n",
         line("cluster_name"),
         line("cluster_id"),
         if line("leader_id").is_empty() { "none".to_owned() } else { line("leader_id") },
         shown["revision"]
     );
+    let backup = match shown["backup_at_ms"].as_i64() {
+        // Without a session the answer does not say.
+        _ if line("cluster_id").is_empty() => String::new(),
+        Some(at) if at > 0 => format!("last backup asked for {} (revision {})\n\n", time(at), shown["backup_revision"]),
+        _ => "no backup was ever made\n\n".to_owned(),
+    };
+    let paused = match shown["paused"].as_bool() {
+        Some(true) => "PAUSED: restored from a backup; no host is touched until `hanse cluster resume`\n",
+        _ => "",
+    };
     let table = list(shown["replicas"].as_array().map_or(&[], Vec::as_slice), REPLICAS).render();
-    output::print(&(head + &table))?;
+    output::print(&(head + paused + &backup + &table))?;
     Ok(())
+}
+
+async fn resume(context: &Context) -> Result<(), CliError> {
+    let seen = context.call(pb::GetStatusRequest {}).await?;
+    if seen.incarnation.is_empty() {
+        return Err(CliError::local("this cluster was not restored from a backup", "There is nothing to resume."));
+    }
+    context.confirm(
+        "Is the cluster that the backup was taken of stopped for good? Two that act on the same hosts destroy chains.",
+    )?;
+    let request = pb::ResumeClusterRequest {
+        incarnation: seen.incarnation,
+        validate_only: context.global.dry_run,
+        ..Default::default()
+    };
+    context.show(request, View { key: "header", name: "revision", columns: &[] }).await
 }
 
 async fn watch(context: &Context, after: u64, prefix: String) -> Result<(), CliError> {

@@ -6,6 +6,7 @@
 
 mod account;
 mod audit;
+mod backup;
 mod billing;
 mod chain;
 mod cluster;
@@ -101,6 +102,9 @@ pub(crate) enum Command {
     /// The audit trail.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Backups of the whole platform.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
 }
 
 /// Runs one command and returns its exit code; failures are told on stderr.
@@ -122,6 +126,7 @@ async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
     match command {
         Command::Key(command) => return key::run(command, global),
         Command::Audit(command) => return audit::run(command, global).await,
+        Command::Backup(command) => return backup::run(command, global).await,
         _ => {}
     }
     let context = context::Context::new(global)?;
@@ -147,7 +152,7 @@ async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
         Command::Plan(command) => billing::plans(command, &context).await,
         Command::Usage(command) => billing::usage(command, &context).await,
         Command::Invoice(command) => billing::invoices(command, &context).await,
-        Command::Key(_) | Command::Audit(_) => Ok(()),
+        Command::Key(_) | Command::Audit(_) | Command::Backup(_) => Ok(()),
     }
 }
 

@@ -149,6 +149,7 @@ service! { ClusterService {
             cluster_id: "0197b5a0-7c1e-7000-8000-000000000001".to_owned(),
             cluster_name: "probe".to_owned(),
             bootstrapped: true,
+            ..Default::default()
         }))
     }
 

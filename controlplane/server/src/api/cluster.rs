@@ -224,6 +224,12 @@ impl ClusterService for Cluster {
         answer.header = self.header(&state, state.revision);
         answer.term = self.0.replica().status().term;
         answer.revision = state.revision;
+        if let Some(cluster) = &state.cluster {
+            answer.backup_at_ms = cluster.last_backup.as_ref().map_or(0, |note| convert::ms(note.at));
+            answer.backup_revision = cluster.last_backup.as_ref().map_or(0, |note| note.revision);
+            answer.incarnation = cluster.restored.as_ref().map(|it| it.incarnation.to_string()).unwrap_or_default();
+            answer.paused = cluster.is_paused();
+        }
         answer.cluster_id = state.cluster.as_ref().map(|cluster| cluster.id.to_string()).unwrap_or_default();
         Ok(Response::new(answer))
     }

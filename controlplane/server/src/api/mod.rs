@@ -6,6 +6,7 @@
 
 mod account;
 mod audit;
+mod backup;
 mod billing;
 mod chain;
 mod cluster;
@@ -23,6 +24,7 @@ mod tenant;
 
 pub(crate) use account::Accounts;
 pub(crate) use audit::Audit;
+pub(crate) use backup::Backups;
 pub(crate) use billing::Billing;
 pub(crate) use chain::Chains;
 pub(crate) use cluster::Cluster;

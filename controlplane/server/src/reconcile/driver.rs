@@ -100,6 +100,7 @@ async fn lead(world: &World) {
     let desk = Desk::default();
     let mut acts = JoinSet::new();
     let mut upkeep = super::upkeep::Upkeep::default();
+    let mut paused = false;
     loop {
         while let Some(ended) = acts.try_join_next() {
             if let Err(error) = ended {
@@ -107,6 +108,13 @@ async fn lead(world: &World) {
             }
         }
         match world.replica.read().await {
+            Ok(state) if state.cluster.as_ref().is_some_and(hanse_state::cluster::Cluster::is_paused) => {
+                // The cluster this one was restored from may still run its nodes; two must never act on one host.
+                if !paused {
+                    warn!("restored and paused: no host is touched until an administrator says `hanse cluster resume`");
+                }
+                paused = true;
+            }
             Ok(state) => {
                 upkeep.round(world, &state).await;
                 plan_round(world, &state, &desk, &mut acts);

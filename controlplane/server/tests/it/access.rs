@@ -38,6 +38,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
         ],
     ),
     ("AuditService", &[("ListAudit", Session), ("GetAuditHead", Session), ("ExportAudit", Session)]),
+    ("BackupService", &[("CreateBackup", Platform), ("ResumeCluster", Platform)]),
     (
         "BillingService",
         &[("SetPlan", Platform), ("ListPlans", Session), ("GetUsage", Session), ("GetInvoiceDraft", Session)],

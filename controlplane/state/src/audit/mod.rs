@@ -17,6 +17,26 @@ pub struct AuditHead {
     pub head: Digest,
 }
 
+impl AuditHead {
+    /// Goes on to `record`, the next one of the chain.
+    ///
+    /// # Errors
+    /// It is not the next one, or was changed; the head is as before.
+    pub fn follow(&mut self, record: &AuditRecord) -> Result<(), AuditError> {
+        if record.seq != self.count + 1 {
+            return Err(AuditError::Gap { expected: self.count + 1, found: record.seq });
+        }
+        if record.prev_hash != self.head {
+            return Err(AuditError::Broken { seq: record.seq });
+        }
+        if record.hash != record.expected_hash() {
+            return Err(AuditError::Changed { seq: record.seq });
+        }
+        *self = Self { count: record.seq, head: record.hash };
+        Ok(())
+    }
+}
+
 /// One request, for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
@@ -120,16 +140,7 @@ impl AuditRecord {
 pub fn verify<'a>(records: impl Iterator<Item = &'a AuditRecord>) -> Result<AuditHead, AuditError> {
     let mut head = AuditHead::default();
     for record in records {
-        if record.seq != head.count + 1 {
-            return Err(AuditError::Gap { expected: head.count + 1, found: record.seq });
-        }
-        if record.prev_hash != head.head {
-            return Err(AuditError::Broken { seq: record.seq });
-        }
-        if record.hash != record.expected_hash() {
-            return Err(AuditError::Changed { seq: record.seq });
-        }
-        head = AuditHead { count: record.seq, head: record.hash };
+        head.follow(record)?;
     }
     Ok(head)
 }

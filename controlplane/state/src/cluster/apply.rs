@@ -25,6 +25,8 @@ pub(crate) fn init(state: &mut State, cx: &mut Cx<'_>, c: &InitCluster) -> Resul
         name: c.name.clone(),
         setup_code_hash: Some(c.setup_code_hash),
         created_at: cx.now,
+        last_backup: None,
+        restored: None,
     });
     cx.created(resource());
     Ok(Outcome::Done { resource: resource() })

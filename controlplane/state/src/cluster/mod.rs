@@ -1,12 +1,14 @@
 //! The platform itself: its name for ever, and its first administrator.
 
 pub(crate) mod apply;
+pub mod backup;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Secret};
 use crate::ids::{AccountId, ClusterId};
 use crate::time::Millis;
+use backup::{BackupNote, Restored};
 
 /// The platform. Made once by the first leader; the setup code is spent by the first administrator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,20 @@ pub struct Cluster {
     pub setup_code_hash: Option<Digest>,
     /// When it was made.
     pub created_at: Millis,
+    /// The newest backup that was asked for; `None` if there never was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_backup: Option<BackupNote>,
+    /// Where it was restored from; `None` in its first life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
+}
+
+impl Cluster {
+    /// Whether nothing may be done on any host: restored, and nobody has yet said that the old cluster is gone.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.restored.as_ref().is_some_and(|restored| restored.resumed_at.is_none())
+    }
 }
 
 /// Names the platform. By the system, once.

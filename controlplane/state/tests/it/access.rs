@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 32] = [
+pub(crate) const SAMPLES: [&str; 35] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -43,6 +43,9 @@ pub(crate) const SAMPLES: [&str; 32] = [
     "SuspendAccount account=dev@acme",
     "UncordonHost",
     "SetTenantMetadata tenant=acme note=hello",
+    "CreateBackup",
+    "RestoreCluster",
+    "ResumeCluster",
 ];
 
 #[test]

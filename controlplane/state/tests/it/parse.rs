@@ -7,6 +7,7 @@ use hanse_state::account::*;
 use hanse_state::billing::{Meter, SetPlan};
 use hanse_state::chain::node::*;
 use hanse_state::chain::{NodeSpec, RecordGenesis};
+use hanse_state::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
 use hanse_state::cluster::{Bootstrap, CheckDigest, InitCluster};
 use hanse_state::consortium::ballot::{CastBallot, Choice, ballot_text, join_text};
 use hanse_state::consortium::policy::{ActionKind, Policy};
@@ -83,6 +84,20 @@ pub(crate) fn command(w: &World, a: &Args) -> Command {
             let digest = a.get("digest").map_or(w.state.digest_at(revision), |text| Some(world::hash(text)));
             Command::CheckDigest(CheckDigest { revision, digest: digest.unwrap() })
         }
+        "CreateBackup" => Command::CreateBackup(CreateBackup {
+            backup: a.id("backup", "0193f2a4-0000-7000-8000-00000000000b"),
+            base: a.get("base").map(|text| text.parse().unwrap()),
+        }),
+        "RestoreCluster" => Command::RestoreCluster(RestoreCluster {
+            backup: a.id("backup", "0193f2a4-0000-7000-8000-00000000000b"),
+            revision: a.number("revision", w.state.revision),
+            digest: w.state.digest(),
+            incarnation: a.id("incarnation", "0193f2a4-0000-7000-8000-00000000000c"),
+            name: a.text("name", "test-2"),
+        }),
+        "ResumeCluster" => Command::ResumeCluster(ResumeCluster {
+            incarnation: a.id("incarnation", "0193f2a4-0000-7000-8000-00000000000c"),
+        }),
         "SetPlan" => Command::SetPlan(SetPlan {
             plan: a.id("plan", "standard"),
             currency: a.text("currency", "EUR"),

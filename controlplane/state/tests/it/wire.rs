@@ -25,8 +25,9 @@ fn requests() -> Vec<Request> {
     let request =
         |(number, command)| Request::new(request_id(number), Actor::SetupCode, "192.0.2.1:1", world::START, command);
     let mut requests: Vec<Request> = (1..).zip(SAMPLES.iter().map(command)).map(request).collect();
-    let last = requests.last().unwrap().clone();
-    requests.push(last.in_session(world::hash("token")));
+    // The one in a session stands where it was frozen; commands that came later stand after it.
+    let at = SAMPLES.iter().position(|sample| sample.starts_with("SetTenantMetadata")).unwrap();
+    requests.insert(at + 1, requests[at].clone().in_session(world::hash("token")));
     requests
 }
 
