@@ -9,3 +9,6 @@
 pub mod damage;
 pub mod power_cut;
 pub mod processes;
+pub mod rng;
+pub mod store;
+pub mod trace;

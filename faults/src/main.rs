@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hanse_faults::{damage, power_cut, processes};
+use hanse_faults::store::{driver, judge};
+use hanse_faults::{damage, power_cut, processes, trace};
 
 /// Faults on purpose, and what is left after them.
 #[derive(Debug, Parser)]
@@ -19,15 +20,26 @@ enum Kind {
     PowerCut(power_cut::Options),
     /// Damage on a stopped replica's disk: bit flips, lost pages, cut and lost files, stale copies.
     Damage(damage::Options),
+    /// System calls as evidence that nothing is acknowledged before it is synced.
+    Trace(trace::Options),
     /// Real processes in network namespaces under faults.
     Processes(processes::Options),
+    /// The process that puts a store under load; started by the others.
+    #[command(hide = true)]
+    Driver(driver::Options),
+    /// The process that judges what is left of a store; started by the others.
+    #[command(hide = true)]
+    Judge(judge::Options),
 }
 
 fn main() -> ExitCode {
     let passed = match Cli::parse().kind {
         Kind::PowerCut(options) => power_cut::run(&options),
         Kind::Damage(options) => damage::run(&options),
+        Kind::Trace(options) => trace::run(&options),
         Kind::Processes(options) => processes::run(&options),
+        Kind::Driver(options) => driver::run(&options).map(|()| true),
+        Kind::Judge(options) => judge::run(&options).map(|()| true),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

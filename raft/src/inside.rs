@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hanse_state::audit::AuditRecord;
+use hanse_state::{Record, State};
+
 use crate::codec::{
     self, CodecError, EntryV1, LogIdV1, MemberV1, MembershipV1, PayloadV1, SnapshotMetaV1, StoredMembershipV1, VoteV1,
 };
@@ -48,6 +51,28 @@ impl Parts {
             }
         }
     }
+}
+
+/// Gives the state as applied so far, and every audit record that belongs to it. Blocks on the disk.
+///
+/// # Errors
+/// [`StoreError::Lost`] if a record is damaged or missing.
+pub fn audit_records(store: &Durable, machine: &Machine) -> Result<(State, Vec<AuditRecord>), StoreError> {
+    let view = machine.core().view();
+    let last = view.heads.get("audit").copied().unwrap_or(0);
+    let rows = history::read(store, "audit", None, last, usize::MAX)?;
+    let mut records = Vec::with_capacity(rows.len());
+    for (seq, body) in rows {
+        match hanse_state::codec::decode_record(&body) {
+            Ok(Record::Audit(record)) => records.push(record),
+            Ok(other) => return Err(StoreError::lost(format!("audit record {seq}"), format!("it is {other:?}"))),
+            Err(error) => return Err(StoreError::lost(format!("audit record {seq}"), error)),
+        }
+    }
+    if records.len() as u64 != last {
+        return Err(StoreError::lost("history", format!("{} audit records of {last} are there", records.len())));
+    }
+    Ok((view.state, records))
 }
 
 /// Hands bytes to consensus as if they were an encoded request.

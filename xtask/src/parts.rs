@@ -17,6 +17,9 @@ const DEBIAN: &[(&str, &str)] = &[
     ("util-linux", "/usr/bin/nsenter"),
     ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
     ("libfaketime", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
+    // And the power cuts and the trace of system calls.
+    ("qemu-utils", "/usr/bin/qemu-storage-daemon"),
+    ("strace", "/usr/bin/strace"),
 ];
 
 /// The npm package of the outside EVM client, exactly.

@@ -1,0 +1,58 @@
+//! The store: power cuts, damage, the trace of system calls; each with a mutant that must not pass.
+
+use std::path::Path;
+
+use hanse_faults::{damage, power_cut, trace};
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_hanse-faults"))
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_in_a_power_cut() {
+    let figures = power_cut::measure(&power_cut::Options::short(6, 11), program()).unwrap();
+    assert!(figures.passed(), "{figures:#?}");
+    assert_eq!((figures.cuts, figures.images), (6, 24));
+    assert!(figures.acked > 100 && figures.images_unflushed > 0, "the cuts did not try the store: {figures:#?}");
+}
+
+#[test]
+fn a_store_that_does_not_sync_is_caught_by_the_power_cut() {
+    let options = power_cut::Options { skip_sync: Some("all".into()), ..power_cut::Options::short(3, 12) };
+    let figures = power_cut::measure(&options, program()).unwrap();
+    assert!(figures.lost > 0, "the mutant lives: {figures:#?}");
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_caught_by_the_power_cut() {
+    let options = power_cut::Options { ack_early: true, ..power_cut::Options::short(4, 13) };
+    let figures = power_cut::measure(&options, program()).unwrap();
+    assert!(figures.lost > 0, "the mutant lives: {figures:#?}");
+}
+
+#[test]
+fn no_damage_is_silent() {
+    let options = damage::Options { rounds: 60, seed: 3, output: "text".into() };
+    let figures = damage::measure(&options, program()).unwrap();
+    assert!(figures.passed(), "{figures:#?}");
+    assert!(figures.total.refused > 0, "no damage hit anything: {figures:#?}");
+}
+
+fn traced(skip_sync: bool, ack_early: bool) -> trace::Figures {
+    let options = trace::Options { steps: 60, seed: 5, output: "text".into(), skip_sync, ack_early };
+    trace::measure(&options, program()).unwrap()
+}
+
+#[test]
+fn every_acknowledgement_is_preceded_by_a_sync_of_its_bytes() {
+    let figures = traced(false, false);
+    assert!(figures.entries > 50 && figures.votes > 2, "{figures:#?}");
+    assert_eq!(figures.violations, 0, "{figures:#?}");
+}
+
+#[test]
+fn an_acknowledgement_without_a_sync_is_seen_in_the_trace() {
+    let (skipped, early) = (traced(true, false), traced(false, true));
+    assert!(skipped.violations == skipped.entries + skipped.votes, "{skipped:#?}");
+    assert!(early.violations > 0, "{early:#?}");
+}
