@@ -90,8 +90,7 @@ impl Shared {
     /// # Errors
     /// The rule it breaks.
     pub(crate) fn admit(&self, tx: Tx) -> Result<B256, AdmitError> {
-        let snapshot = self.store.snapshot().map_err(AdmitError::Node)?;
-        self.mempool.admit(tx, &snapshot, &self.rules)
+        self.mempool.admit(tx, &self.store, &self.rules)
     }
 }
 

@@ -157,9 +157,9 @@ impl Driver {
         for message in &self.host.said {
             net.send(peer, message);
         }
-        let waiting = self.host.shared.mempool.sample(SAMPLE_MAX);
+        let waiting = self.host.shared.mempool.ready(SAMPLE_MAX);
         if !waiting.is_empty() {
-            let encoded = waiting.iter().map(crate::node::encode_tx).collect();
+            let encoded = waiting.iter().map(|(tx, _)| crate::node::encode_tx(tx)).collect();
             net.send(peer, &Message::Transactions(encoded));
         }
     }
@@ -444,7 +444,7 @@ impl Driver {
         let shared = &self.host.shared;
         shared.store.commit(&block, certificate, &executed.receipts, &executed.diff)?;
         let senders = executed.receipts.iter().map(|receipt| receipt.from).collect();
-        shared.mempool.forget_used(&shared.store.snapshot()?, &senders)?;
+        shared.mempool.settle(&shared.store.snapshot()?, &senders)?;
         shared.note_head(&block);
         self.head = block;
         self.host.leave_height();

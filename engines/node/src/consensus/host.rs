@@ -291,7 +291,7 @@ impl Host {
 
     fn build(&self) -> Result<(Block, Executed), NodeError> {
         let snapshot = self.shared.store.snapshot()?;
-        let ready = self.shared.mempool.ready(&snapshot, CANDIDATES_MAX)?;
+        let ready = self.shared.mempool.ready(CANDIDATES_MAX);
         let me = self.key.node_id().0;
         exec::build(&snapshot, &self.shared.rules, me, now_ms(), ready.into_iter())
     }

@@ -8,7 +8,7 @@ use jsonrpsee::types::Params;
 use serde_json::{Value, json};
 
 use super::types::{self, BlockRef, invalid, quantity};
-use super::{Handler, Reply, internal, logs, refuse, simulate};
+use super::{Handler, Reply, internal, logs, refuse, refuse_for_now, simulate};
 use crate::block::{Block, Tx};
 use crate::consensus::wire::Message;
 use crate::mempool::AdmitError;
@@ -231,6 +231,7 @@ fn send(shared: &Shared, params: Params<'_>) -> Reply {
             Ok(json!(hash))
         }
         Err(AdmitError::Node(error)) => Err(internal(error)),
+        Err(error) if error.is_passing() => Err(refuse_for_now(error.to_string())),
         Err(error) => Err(refuse(error.to_string())),
     }
 }

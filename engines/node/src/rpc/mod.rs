@@ -66,6 +66,11 @@ fn refuse(message: impl Into<String>) -> ErrorObjectOwned {
     ErrorObjectOwned::owned(-32000, message, None::<()>)
 }
 
+/// A refusal that may pass by itself (EIP-1474, "limit exceeded"): the same request may succeed later.
+fn refuse_for_now(message: impl Into<String>) -> ErrorObjectOwned {
+    ErrorObjectOwned::owned(-32005, message, None::<()>)
+}
+
 /// This node failed; the caller did nothing wrong. The cause goes to the log.
 fn internal(error: NodeError) -> ErrorObjectOwned {
     tracing::error!(error = error.chain(), "a request failed");
