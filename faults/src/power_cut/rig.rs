@@ -25,9 +25,16 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Tries to get a loop device, which others may take between the search and the attach.
 const LOOP_TRIES: usize = 20;
 
+/// Name of the file in a run's folder that the run holds locked as long as it lives.
+const ALIVE: &str = "alive";
+
 /// The folder of one run; removed when dropped.
 #[derive(Debug)]
-pub struct Folder(tempfile::TempDir);
+pub struct Folder {
+    folder: tempfile::TempDir,
+    /// Locked until we end, however we do: so another run can tell the dead from the living.
+    _alive: fs::File,
+}
 
 impl Folder {
     /// Makes the folder of a run, after cleaning up what dead runs have left.
@@ -38,13 +45,16 @@ impl Folder {
         check_machine()?;
         clean_up_after_the_dead()?;
         let folder = tempfile::Builder::new().prefix(&format!("{NAME}{}.", std::process::id())).tempdir();
-        Ok(Self(folder.context("make a folder")?))
+        let folder = folder.context("make a folder")?;
+        let alive = fs::File::create(folder.path().join(ALIVE)).context("make a lock file")?;
+        alive.lock().context("lock the folder")?;
+        Ok(Self { folder, _alive: alive })
     }
 
     /// Gives its path.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
     }
 }
 
@@ -265,12 +275,24 @@ pub fn clean_up_after_the_dead() -> Result<()> {
         let path = entry.context("list the folder of temporary files")?.path();
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         let Some(pid) = name.strip_prefix(NAME).and_then(|rest| rest.split('.').next()) else { continue };
-        let lives = fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("faults"));
-        if !lives {
+        if !is_alive(&path, pid)? {
             report(clean_up(&path));
         }
     }
     Ok(())
+}
+
+/// Says whether the run that owns a folder lives: it holds the lock, or has only just made the folder.
+fn is_alive(folder: &Path, pid: &str) -> Result<bool> {
+    match fs::File::open(folder.join(ALIVE)) {
+        Ok(file) => match file.try_lock() {
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
+            Err(fs::TryLockError::Error(error)) => Err(error).context("try the lock of another run"),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Path::new("/proc").join(pid).exists()),
+        Err(error) => Err(error).context("look at the lock of another run"),
+    }
 }
 
 fn clean_up(folder: &Path) -> Result<()> {

@@ -1,7 +1,9 @@
 //! The store: power cuts, damage, the trace of system calls; each with a mutant that must not pass.
 
 use std::path::Path;
+use std::process::Stdio;
 
+use hanse_faults::power_cut::rig::{clean_up_after_the_dead, wait_until};
 use hanse_faults::{damage, power_cut, trace};
 
 fn program() -> &'static Path {
@@ -28,6 +30,23 @@ fn an_acknowledgement_before_the_sync_is_caught_by_the_power_cut() {
     let options = power_cut::Options { ack_early: true, ..power_cut::Options::short(4, 13) };
     let figures = power_cut::measure(&options, program()).unwrap();
     assert!(figures.lost > 0, "the mutant lives: {figures:#?}");
+}
+
+#[test]
+fn what_a_killed_run_has_left_is_cleaned_up_and_a_running_one_is_left_alone() {
+    let mut run = std::process::Command::new(program());
+    let mut run = run.args(["power-cut", "--cuts", "50"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let name = format!("hanse-power-cut.{}.", run.id());
+    let its_mount = || std::fs::read_to_string("/proc/self/mounts").unwrap().contains(&name);
+    wait_until("the disk of the run is mounted", || Ok(its_mount())).unwrap();
+    clean_up_after_the_dead().unwrap();
+    assert!(run.try_wait().unwrap().is_none(), "a running one was disturbed");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    clean_up_after_the_dead().unwrap();
+    wait_until("nothing is mounted any more", || Ok(!its_mount())).unwrap();
+    let left = std::fs::read_dir(std::env::temp_dir()).unwrap().filter_map(Result::ok);
+    assert!(!left.map(|e| e.file_name().into_string().unwrap()).any(|n| n.starts_with(&name)), "its folder is left");
 }
 
 #[test]
