@@ -1,7 +1,7 @@
 //! Real processes under faults: replicas of the real binary in network namespaces, real clients, and a judge.
 //!
 //! How it works. [`run`] makes three or five replicas, each in a namespace of its own (`net`), and clients in another
-//! (`clients`) that write and read through the public API all the time ([`work`]). Meanwhile a generator with a seed
+//! (`clients`) that write and read through the public API all the time (`work`). Meanwhile a generator with a seed
 //! puts one or two faults in force, takes them back, measures how long it takes until a write is acknowledged again, and
 //! goes on (`nemesis`). In the end everything is healed, and then demanded: one leader, equal digests at an equal
 //! revision, a write, every key read through every replica with one answer, an audit trail that verifies and has exactly
