@@ -3,6 +3,7 @@
 //! Each chore prints what it runs, changes no file of the repository, and fails with the first thing that is wrong.
 
 mod bench;
+mod mutants;
 mod parts;
 mod tidy;
 
@@ -17,6 +18,7 @@ const HELP: &str = "cargo xtask <chore>
   tidy          dependency table of ARCHITECTURE.md, file sizes, words that must not be committed
   deny          licences, sources and banned crates (installs cargo-deny if it is missing)
   faults KIND   faults on purpose: power-cut, damage, processes (needs root; see docs/faults.md)
+  mutants NAME  mistakes on purpose, each of which a test must notice (all, or the named; see docs/mutants.md)
   bench build   time of a first release build on this machine
 ";
 
@@ -48,6 +50,7 @@ fn run(args: &[String]) -> Result<()> {
         ["tidy"] => tidy::run(),
         ["deny"] => deny(),
         ["faults", rest @ ..] => faults(rest),
+        ["mutants", names @ ..] => mutants::run(names),
         ["bench", rest @ ..] => bench::run(rest),
         _ => bail!("unknown chore\n{HELP}"),
     }

@@ -16,6 +16,7 @@ const DEBIAN: &[(&str, &str)] = &[
     ("nftables", "/usr/sbin/nft"),
     ("util-linux", "/usr/bin/nsenter"),
     ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
+    ("patch", "/usr/bin/patch"),
     ("libfaketime", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
     // And the power cuts and the trace of system calls.
     ("qemu-utils", "/usr/bin/qemu-storage-daemon"),
