@@ -7,6 +7,7 @@ mod cli;
 mod connect;
 mod console;
 mod dev;
+mod doctor;
 mod output;
 mod server;
 mod wallet;
@@ -41,6 +42,8 @@ enum Command {
     /// Make the cluster's certificate authorities and the replicas' certificates.
     #[command(subcommand)]
     Ca(server::CaCommand),
+    /// Look for what will hurt: this machine's configuration, disk and certificates, and the cluster.
+    Doctor(doctor::DoctorArgs),
     /// Ledger nodes: on the platform, and the embedded ledger's node itself.
     #[command(subcommand)]
     Node(NodeNoun),
@@ -102,6 +105,7 @@ async fn dispatch(global: cli::Global, command: Command) -> ExitCode {
         }
         Command::Node(NodeNoun::Ledger(command)) => return ledger_node(command).await,
         Command::Dev(args) => return dev::run(args, &global).await,
+        Command::Doctor(args) => return doctor::run(args, &global).await,
         Command::Ca(command) => server::ca(command),
         Command::Console(args) => return console::run(&global, args).await,
         Command::Noun(command) => return exit_code(cli::run(command, global).await),

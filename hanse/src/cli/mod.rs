@@ -121,6 +121,12 @@ pub(crate) async fn run(command: Command, global: Global) -> i32 {
     }
 }
 
+/// Gives what the first replica that answers says of the cluster, or why none did.
+pub(crate) async fn status_of(global: &Global) -> Result<hanse_client::pb::GetStatusResponse, String> {
+    let ask = async { context::Context::new(global)?.call(hanse_client::pb::GetStatusRequest {}).await };
+    ask.await.map_err(|error: CliError| error.to_string())
+}
+
 async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
     // Keys are local; the trail can be verified from a file alone. Everything else needs a replica.
     match command {

@@ -1,0 +1,166 @@
+//! The cluster, as the first replica that answers sees it.
+
+use std::collections::BTreeMap;
+
+use hanse_client::pb;
+
+use super::Finding;
+use crate::cli::{Global, status_of};
+
+/// Entries a replica may be behind before somebody should look.
+const LAG_WARNING: u64 = 1_000;
+/// Age of a backup after which somebody should look.
+const BACKUP_AGE_WARNING_MS: i64 = 7 * 24 * 3_600 * 1_000;
+
+/// Asks the cluster.
+pub(super) async fn look(global: &Global) -> Vec<Finding> {
+    if global.endpoint.is_empty() {
+        let advice = "give --endpoint HOST:PORT and --ca FILE";
+        return vec![Finding::warning("cluster", "the cluster was not asked", advice)];
+    }
+    match status_of(global).await {
+        Ok(status) => judge(&status, i64::try_from(hanse_server::context::clock().0).unwrap_or(i64::MAX)),
+        Err(words) => vec![Finding::error("cluster", words, "is a replica running, and is --endpoint right?")],
+    }
+}
+
+fn judge(status: &pb::GetStatusResponse, now_ms: i64) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.push(match status.leader_id.as_str() {
+        "" => Finding::error("leader", "no replica leads", "bring a majority of the replicas back"),
+        id => Finding::ok("leader", format!("replica {id} leads")),
+    });
+    if status.replicas.is_empty() {
+        let advice = "log in with `hanse login` and look again";
+        findings.push(Finding::warning("replicas", "without a session the replicas are not shown", advice));
+        return findings;
+    }
+    findings.push(quorum(&status.replicas));
+    findings.push(digests(&status.replicas));
+    findings.extend(lag(&status.replicas));
+    findings.push(versions(&status.replicas));
+    findings.push(backup(status, now_ms));
+    if status.paused {
+        let advice = "stop the old cluster for good, then `hanse cluster resume`";
+        findings.push(Finding::warning("paused", "restored from a backup, no host is touched", advice));
+    }
+    findings
+}
+
+fn answers(replica: &pb::Replica) -> bool {
+    replica.role() != pb::ReplicaRole::Unreachable
+}
+
+fn quorum(replicas: &[pb::Replica]) -> Finding {
+    let up = replicas.iter().filter(|replica| answers(replica)).count();
+    let what = format!("{up} of {} replicas answer", replicas.len());
+    let down: Vec<String> = replicas
+        .iter()
+        .filter(|replica| !answers(replica))
+        .map(|replica| format!("{} ({})", replica.id, replica.state_reason))
+        .collect();
+    let advice = format!("look at replica {}", down.join(", "));
+    match up {
+        up if up == replicas.len() => Finding::ok("quorum", what),
+        up if up * 2 > replicas.len() => Finding::warning("quorum", what, advice),
+        _ => Finding::error("quorum", what, advice),
+    }
+}
+
+/// Two digests of one revision that differ mean that one of the two replicas is wrong.
+fn digests(replicas: &[pb::Replica]) -> Finding {
+    let mut by_revision: BTreeMap<u64, &pb::Replica> = BTreeMap::new();
+    for replica in replicas.iter().filter(|replica| !replica.digest.is_empty()) {
+        if let Some(other) = by_revision.insert(replica.digest_revision, replica)
+            && other.digest != replica.digest
+        {
+            let what = format!(
+                "replicas {} and {} hold different states at revision {}",
+                other.id, replica.id, replica.digest_revision
+            );
+            return Finding::error("digest", what, "stop writing, make a backup, and compare both with the third");
+        }
+    }
+    Finding::ok("digest", format!("no two replicas differ ({} revisions were compared)", by_revision.len()))
+}
+
+fn lag(replicas: &[pb::Replica]) -> Vec<Finding> {
+    let newest = replicas.iter().map(|replica| replica.applied_index).max().unwrap_or(0);
+    let behind = replicas.iter().filter(|replica| answers(replica) && newest - replica.applied_index > LAG_WARNING);
+    let tell = |replica: &pb::Replica| {
+        let what = format!("replica {} is {} entries behind", replica.id, newest - replica.applied_index);
+        Finding::warning("lag", what, "it catches up by itself unless its disk or network is too slow")
+    };
+    behind.map(tell).collect()
+}
+
+fn versions(replicas: &[pb::Replica]) -> Finding {
+    let mut found: Vec<&str> =
+        replicas.iter().filter(|replica| answers(replica)).map(|replica| replica.version.as_str()).collect();
+    found.sort_unstable();
+    found.dedup();
+    match found.as_slice() {
+        [one] => Finding::ok("version", format!("all replicas that answer run {one}")),
+        many => Finding::warning("version", format!("replicas run {}", many.join(" and ")), "end the upgrade"),
+    }
+}
+
+fn backup(status: &pb::GetStatusResponse, now_ms: i64) -> Finding {
+    let advice = "make one: docs/operations.md, \"Backups\"";
+    match now_ms.saturating_sub(status.backup_at_ms) {
+        _ if status.backup_at_ms == 0 => Finding::warning("backup", "no backup was ever asked for", advice),
+        age if age > BACKUP_AGE_WARNING_MS => {
+            Finding::warning("backup", format!("the last backup was asked for {} days ago", age / 86_400_000), advice)
+        }
+        age => Finding::ok("backup", format!("the last backup was asked for {} h ago", age / 3_600_000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Severity;
+    use super::*;
+
+    fn replica(id: &str, digest: &str) -> pb::Replica {
+        let role = if id == "1" { pb::ReplicaRole::Leader } else { pb::ReplicaRole::Follower };
+        pb::Replica {
+            id: id.into(),
+            role: role.into(),
+            applied_index: 5_000,
+            digest: digest.into(),
+            digest_revision: 5_000,
+            version: "1".into(),
+            ..Default::default()
+        }
+    }
+
+    fn worst(change: impl FnOnce(&mut pb::GetStatusResponse)) -> Vec<(&'static str, Severity)> {
+        let mut status = pb::GetStatusResponse {
+            leader_id: "1".into(),
+            replicas: vec![replica("1", "aa"), replica("2", "aa"), replica("3", "aa")],
+            backup_at_ms: 1_000,
+            ..Default::default()
+        };
+        change(&mut status);
+        let bad = judge(&status, 2_000).into_iter().filter(|finding| finding.severity > Severity::Ok);
+        bad.map(|finding| (finding.check, finding.severity)).collect()
+    }
+
+    #[test]
+    fn each_trouble_has_its_finding() {
+        let down = pb::ReplicaRole::Unreachable;
+        assert_eq!(worst(|_| {}), []);
+        assert_eq!(worst(|it| it.replicas[2].digest = "bb".into()), [("digest", Severity::Error)]);
+        assert_eq!(worst(|it| it.replicas[2].set_role(down)), [("quorum", Severity::Warning)]);
+        assert_eq!(worst(|it| it.replicas[2].applied_index = 1), [("lag", Severity::Warning)]);
+        assert_eq!(worst(|it| it.replicas[1].version = "2".into()), [("version", Severity::Warning)]);
+        assert_eq!(worst(|it| it.backup_at_ms = 0), [("backup", Severity::Warning)]);
+        assert_eq!(worst(|it| it.paused = true), [("paused", Severity::Warning)]);
+        let lost = worst(|it| {
+            it.leader_id.clear();
+            it.replicas[1].set_role(down);
+            it.replicas[2].set_role(down);
+        });
+        assert_eq!(lost, [("leader", Severity::Error), ("quorum", Severity::Error)]);
+    }
+}
