@@ -52,10 +52,15 @@ pub enum CodecError {
 
 /// Gives the version byte and the MessagePack of a value.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
-    rmp_serde::encode::write_named(&mut bytes, value)
-        .expect("plain structs of integers, strings and bytes always encode");
+    let mut bytes = Vec::new();
+    encode_to(&mut bytes, value);
     bytes
+}
+
+/// Adds what [`encode`] gives to `out`.
+pub(crate) fn encode_to<T: Serialize>(out: &mut Vec<u8>, value: &T) {
+    out.push(VERSION);
+    rmp_serde::encode::write_named(out, value).expect("plain structs of integers, strings and bytes always encode");
 }
 
 /// Reads what [`encode`] wrote.

@@ -1,69 +1,55 @@
-//! The one way to sled: nothing is acknowledged before it is durable, and what is read is checked.
+//! The one way to sled, which holds what only grows (history) and how far it was written.
 //!
-//! sled 0.34.7 calls `sync_file_range` in `flush`, which loses acknowledged writes in a power cut (RELIABILITY.md 0.1).
-//! So two threads stand before it. The *writer* applies batches in the order they came (then they can be read). The
-//! *syncer* takes as many waiting batches as there are, flushes, fsyncs `db`, new files of `blobs` and the folder, then
-//! writes the high-water mark, and only then acknowledges them, in order. After the first failure nothing is
-//! acknowledged any more: a failed fsync is never tried again, for the kernel may have dropped the pages.
+//! sled 0.34.7 calls `sync_file_range` in `flush`, which loses acknowledged writes in a power cut (RELIABILITY.md 0.1),
+//! and what it writes without an fsync soon after may leave it unopenable. So changes are first kept in memory, where
+//! they can be read at once; a thread hands what has gathered to sled in one batch, flushes, and fsyncs `db`, new files of
+//! `blobs` and the folder, each second or when asked. A change that a power cut takes was made by an entry that is durable
+//! in the log (`wal`), and the replay makes it again. After the first failure nothing is said to be durable any more: a
+//! failed fsync is never tried again, for the kernel may have dropped the pages.
 //!
-//! Every value is sealed (codec): version, its own key, CRC-32. All keys live in one tree so that one batch is atomic:
-//! `l`+index (log), `m/…` (vote, purged, committed, applied), `h/`kind`\0`seq (history). Numbers are big-endian.
+//! Every value is sealed (codec): version, its own key, CRC-32. Keys: `m/…` (applied, log), `h/`kind`\0`seq (history).
+//! Numbers are big-endian.
 //!
 //! It never repairs: whatever does not fit is [`StoreError::Lost`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
-use crate::codec::{self, LogIdV1, VoteV1};
+use crate::codec;
 use crate::error::StoreError;
-use crate::mark::{Mark, MarkFile};
+use crate::wal::{Done, Wal};
 
-/// Batches that may wait for a thread; more make the caller wait.
-const QUEUE_MAX: usize = 1_024;
-/// Batches made durable by one flush at most.
-const GROUP_MAX: usize = 512;
 /// Memory sled may use as cache.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// How long to wait for the lock of a store whose last holder is just ending.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Between two tries for the lock.
 const LOCK_RETRY: Duration = Duration::from_millis(50);
+/// How long a change stays in memory only: a replay after a power cut makes so much again.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of changes that are flushed without waiting for that.
+const FLUSH_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of changes at which the caller waits for the disk.
+const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Called with the result once the batch is durable.
-pub(crate) type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-/// One change of one key; `None` deletes.
-pub(crate) type Op = (Vec<u8>, Option<Vec<u8>>);
+/// One change: a key and its sealed value.
+pub(crate) type Op = (Vec<u8>, Vec<u8>);
 
 /// A key with its checked body.
 pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
-/// How the mark changes once the batch is durable.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum MarkChange {
-    /// The last entry is this.
-    Last(Option<LogIdV1>),
-    /// The vote is this.
-    Vote(VoteV1),
-}
-
-/// A batch on its way.
-struct Job {
-    ops: Vec<Op>,
-    mark: Option<MarkChange>,
-    written: Option<oneshot::Sender<Result<(), StoreError>>>,
-    done: Option<Done>,
-}
+/// Changes that are not yet durable, by key.
+type Layer = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The store of one replica; a clone is another handle.
 #[derive(Clone)]
@@ -73,15 +59,47 @@ pub struct Durable {
 
 struct Inner {
     db: RwLock<Option<sled::Db>>,
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    failed: Arc<OnceLock<String>>,
+    layers: Arc<Layers>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Closed with the store.
+    log: OnceLock<Wal>,
+}
+
+/// What waits for the disk. A reader looks here first, then into sled: a change leaves only when it is there.
+#[derive(Default)]
+struct Layers {
+    state: Mutex<Waiting>,
+    /// Wakes the thread.
+    wake: Condvar,
+    /// Wakes callers that wait for room.
+    room: Notify,
+    failed: OnceLock<String>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Newest changes.
+    pending: Layer,
+    pending_bytes: usize,
+    /// When the oldest of them came.
+    since: Option<Instant>,
+    /// Changes that the thread is just writing.
+    flushing: Arc<Layer>,
+    /// Who waits until everything up to now is durable.
+    waiters: Vec<Done>,
+    closed: bool,
+}
+
+impl Layers {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Gives the value to put under a key.
 pub(crate) fn put(key: Vec<u8>, body: &[u8]) -> Op {
     let sealed = codec::seal(&key, body);
-    (key, Some(sealed))
+    (key, sealed)
 }
 
 /// Runs what may panic inside sled; a panic is a lost store.
@@ -134,73 +152,98 @@ fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
 }
 
 impl Durable {
-    /// Opens the store of a data folder and gives it with the mark that was beside it.
+    /// Opens the store of a data folder.
     ///
     /// # Errors
-    /// [`StoreError::Lost`] if it cannot be read or the mark is missing or damaged, [`StoreError::Busy`] if it is in use.
-    pub(crate) fn open(data_dir: &Path) -> Result<(Self, Mark), StoreError> {
+    /// [`StoreError::Lost`] if it cannot be read, [`StoreError::Busy`] if it is in use.
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let dir = data_dir.join("store");
-        let existed = dir.exists();
         fs::create_dir_all(&dir).map_err(|e| StoreError::io("make the data folder", e))?;
-        let mark_file = MarkFile::open(data_dir)?;
-        let mark = mark_file.read()?;
-        if !existed && mark.is_some_and(|m| m != Mark::default()) {
-            return Err(StoreError::lost("store", "its folder is gone, but the high-water mark is there"));
-        }
         let db = open_sled(&dir)?;
-        if mark.is_none() && guarded("read the store", || db.first())?.is_some() {
-            return Err(StoreError::lost("high-water mark", "its file is gone, but the store has data"));
+        let mut files = Files::open(&dir)?;
+        guarded("flush the store", || db.flush())?;
+        files.sync()?;
+        File::open(data_dir).and_then(|f| f.sync_all()).map_err(|e| StoreError::io("sync the data folder", e))?;
+        let layers = Arc::new(Layers::default());
+        let flusher = Flusher { db: db.clone(), layers: layers.clone(), files };
+        let thread = std::thread::Builder::new().name("hanse-store".into()).spawn(move || flusher.run());
+        let thread = Mutex::new(Some(thread.map_err(|e| StoreError::io("start the thread of the store", e))?));
+        Ok(Self { inner: Arc::new(Inner { db: RwLock::new(Some(db)), layers, thread, log: OnceLock::new() }) })
+    }
+
+    /// Has the log closed with the store.
+    pub(crate) fn attach(&self, log: Wal) {
+        // One store has one log; a second call would come from the same open.
+        let _ = self.inner.log.set(log);
+    }
+
+    /// Gives why the log beside the store cannot grow; `None` while all is well.
+    pub(crate) fn short_of_space(&self) -> Option<String> {
+        self.inner.log.get().and_then(Wal::short_of_space)
+    }
+
+    /// Takes changes; they can be read when this returns, and are durable some time later. Waits while too many are not.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] after a failed write, [`StoreError::Closed`]; nothing changed then.
+    pub(crate) async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
+        loop {
+            let room = self.inner.layers.room.notified();
+            tokio::pin!(room);
+            // Listen before looking: a flush that ends in between is not missed.
+            room.as_mut().enable();
+            if self.take(&ops, None)? {
+                return Ok(());
+            }
+            room.await;
         }
-        let files = Files::open(&dir)?;
-        if mark.is_none() {
-            guarded("flush the store", || db.flush())?;
-            File::open(data_dir).and_then(|f| f.sync_all()).map_err(|e| StoreError::io("sync the data folder", e))?;
-            mark_file.write(&Mark::default())?;
-        }
-        let inner = Self::start(db, files, mark_file, mark.unwrap_or_default());
-        Ok((Self { inner: Arc::new(inner) }, mark.unwrap_or_default()))
     }
 
-    fn start(db: sled::Db, files: Files, mark_file: MarkFile, mark: Mark) -> Inner {
-        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let (sync_jobs, sync_queue) = mpsc::channel(QUEUE_MAX);
-        let failed = Arc::new(OnceLock::new());
-        let writer = Writer { db: db.clone(), failed: failed.clone(), next: sync_jobs };
-        let syncer = Syncer { db: db.clone(), failed: failed.clone(), files, mark_file, mark };
-        let threads =
-            vec![std::thread::spawn(move || writer.run(queue)), std::thread::spawn(move || syncer.run(sync_queue))];
-        Inner { db: RwLock::new(Some(db)), jobs: Mutex::new(Some(jobs)), threads: Mutex::new(threads), failed }
-    }
-
-    /// Hands a batch over; returns when it can be read, and calls `done`, if given, when it is durable.
-    pub(crate) async fn write(
-        &self,
-        ops: Vec<Op>,
-        mark: Option<MarkChange>,
-        done: Option<Done>,
-    ) -> Result<(), StoreError> {
-        let (written, wait) = oneshot::channel();
-        self.send(Job { ops, mark, written: Some(written), done }).await?;
-        wait.await.map_err(|_| StoreError::Closed)?
-    }
-
-    /// Hands a batch over and returns when it, and all before it, are durable.
-    pub(crate) async fn write_durably(&self, ops: Vec<Op>, mark: Option<MarkChange>) -> Result<(), StoreError> {
+    /// Takes changes and returns when they, and all before them, are durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]: they may or may not be durable.
+    pub(crate) async fn write_durably(&self, ops: Vec<Op>) -> Result<(), StoreError> {
         let (sender, wait) = oneshot::channel();
-        let done: Done = Box::new(move |result| {
-            // The waiter may have been dropped with its task; the write stands all the same.
-            let _ = sender.send(result);
-        });
-        self.send(Job { ops, mark, written: None, done: Some(done) }).await?;
+        // The waiter may have been dropped with its task; the write stands all the same.
+        self.take(&ops, Some(Box::new(move |result| drop(sender.send(result)))))?;
         wait.await.map_err(|_| StoreError::Closed)?
     }
 
-    async fn send(&self, job: Job) -> Result<(), StoreError> {
-        if let Some(cause) = self.inner.failed.get() {
+    /// As [`Durable::write_durably`], blocking the thread.
+    pub(crate) fn write_now(&self, ops: Vec<Op>) -> Result<(), StoreError> {
+        let (sender, wait) = std::sync::mpsc::channel();
+        self.take(&ops, Some(Box::new(move |result| drop(sender.send(result)))))?;
+        wait.recv().map_err(|_| StoreError::Closed)?
+    }
+
+    /// Adds changes unless there are too many; one that is waited for is always taken.
+    fn take(&self, ops: &[Op], wait: Option<Done>) -> Result<bool, StoreError> {
+        let layers = &self.inner.layers;
+        let mut state = layers.lock();
+        if let Some(cause) = layers.failed.get() {
             return Err(StoreError::Failed(cause.clone()));
         }
-        let jobs = self.inner.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        jobs.ok_or(StoreError::Closed)?.send(job).await.map_err(|_| StoreError::Closed)
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        if wait.is_none() && state.pending_bytes >= PENDING_BYTES_MAX {
+            return Ok(false);
+        }
+        for (key, value) in ops {
+            state.pending_bytes += key.len() + value.len();
+            state.pending.insert(key.clone(), value.clone());
+        }
+        let idle = state.since.is_none();
+        if !state.pending.is_empty() {
+            state.since.get_or_insert_with(Instant::now);
+        }
+        let waited = wait.is_some();
+        state.waiters.extend(wait);
+        if waited || idle || state.pending_bytes >= FLUSH_BYTES {
+            layers.wake.notify_one();
+        }
+        Ok(true)
     }
 
     fn db(&self) -> Result<sled::Db, StoreError> {
@@ -210,7 +253,14 @@ impl Durable {
     /// Gives the body under a key, checked. Blocks on the disk.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let db = self.db()?;
-        let Some(value) = guarded("read the store", || db.get(key))? else { return Ok(None) };
+        let state = self.inner.layers.lock();
+        let waiting = state.pending.get(key).or_else(|| state.flushing.get(key)).cloned();
+        drop(state);
+        let value = match waiting {
+            Some(value) => Some(value),
+            None => guarded("read the store", || db.get(key))?.map(|value| value.to_vec()),
+        };
+        let Some(value) = value else { return Ok(None) };
         let body = codec::unseal(key, &value).map_err(StoreError::unreadable(describe(key)))?;
         Ok(Some(body.to_vec()))
     }
@@ -219,11 +269,20 @@ impl Durable {
     pub(crate) fn range(&self, range: impl RangeBounds<Vec<u8>>, limit: usize) -> Result<Vec<Row>, StoreError> {
         let db = self.db()?;
         let bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>) = (range.start_bound().cloned(), range.end_bound().cloned());
-        let rows = guarded("read the store", || db.range(bounds).take(limit).collect::<Result<Vec<_>, _>>())?;
-        let mut found = Vec::with_capacity(rows.len());
-        for (key, value) in rows {
+        let mut rows = Layer::new();
+        let state = self.inner.layers.lock();
+        for layer in [&*state.flushing, &state.pending] {
+            rows.extend(layer.range(bounds.clone()).take(limit).map(|(key, value)| (key.clone(), value.clone())));
+        }
+        drop(state);
+        let stored = guarded("read the store", || db.range(bounds).take(limit).collect::<Result<Vec<_>, _>>())?;
+        for (key, value) in stored {
+            rows.entry(key.to_vec()).or_insert_with(|| value.to_vec());
+        }
+        let mut found = Vec::with_capacity(rows.len().min(limit));
+        for (key, value) in rows.into_iter().take(limit) {
             let body = codec::unseal(&key, &value).map_err(StoreError::unreadable(describe(&key)))?.to_vec();
-            found.push((key.to_vec(), body));
+            found.push((key, body));
         }
         Ok(found)
     }
@@ -231,133 +290,115 @@ impl Durable {
     /// Gives the last key and body before `key`, checked. Blocks on the disk.
     pub(crate) fn last_before(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
         let db = self.db()?;
-        let Some((key, value)) = guarded("read the store", || db.get_lt(key))? else { return Ok(None) };
+        let below: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Excluded(key));
+        let state = self.inner.layers.lock();
+        let last = |layer: &Layer| layer.range::<[u8], _>(below).next_back().map(|(k, v)| (k.clone(), v.clone()));
+        // Of equal keys the newer value is kept: `max_by` gives the last one.
+        let waiting = last(&state.flushing).into_iter().chain(last(&state.pending)).max_by(|a, b| a.0.cmp(&b.0));
+        drop(state);
+        let stored = guarded("read the store", || db.get_lt(key))?.map(|(k, v)| (k.to_vec(), v.to_vec()));
+        let Some((key, value)) = stored.into_iter().chain(waiting).max_by(|a, b| a.0.cmp(&b.0)) else {
+            return Ok(None);
+        };
         let body = codec::unseal(&key, &value).map_err(StoreError::unreadable(describe(&key)))?.to_vec();
-        Ok(Some((key.to_vec(), body)))
+        Ok(Some((key, body)))
     }
 
-    /// Ends both threads after what they hold is done, and lets the folder go. Blocks until then.
+    /// Ends the log and the store after what they hold is durable, and lets the folder go. Blocks until then.
     pub fn close(&self) {
-        drop(self.inner.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store panicked");
-            }
+        if let Some(log) = self.inner.log.get() {
+            log.close();
+        }
+        self.inner.layers.lock().closed = true;
+        self.inner.layers.wake.notify_all();
+        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of the store panicked");
         }
         drop(self.inner.db.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.layers.lock().closed = true;
+        self.layers.wake.notify_all();
+    }
+}
+
 /// Names a key in words for an error.
 fn describe(key: &[u8]) -> String {
-    match key.split_first() {
-        Some((b'l', index)) if index.len() == 8 => {
-            let index = index.iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
-            format!("log entry {index}")
-        }
-        _ => format!("record {}", String::from_utf8_lossy(key).escape_debug()),
-    }
+    format!("record {}", String::from_utf8_lossy(key).escape_debug())
 }
 
-/// The thread that applies batches.
-struct Writer {
+/// The thread that makes changes durable.
+struct Flusher {
     db: sled::Db,
-    failed: Arc<OnceLock<String>>,
-    next: mpsc::Sender<Job>,
+    layers: Arc<Layers>,
+    files: Files,
 }
 
-impl Writer {
-    fn run(self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(mut job) = queue.blocking_recv() {
-            let result = self.apply(std::mem::take(&mut job.ops));
+impl Flusher {
+    fn run(mut self) {
+        while let Some((layer, waiters)) = self.next() {
+            let result = self.flush(&layer);
             if let Err(error) = &result {
                 // The first cause stays; a second failure is its consequence.
-                let _ = self.failed.set(error.to_string());
+                let _ = self.layers.failed.set(error.to_string());
+                tracing::error!(%error, "the store failed; history is kept no more");
+            } else {
+                // After a failure the changes stay readable.
+                self.layers.lock().flushing = Arc::default();
             }
-            if let Some(written) = job.written.take() {
-                // Nobody waits any more: the batch is applied all the same.
-                let _ = written.send(result.clone());
-            }
-            match (result, job.done.take()) {
-                (Ok(()), None) => {}
-                (Ok(()), done) => {
-                    if self.next.blocking_send(Job { done, ..job }).is_err() {
-                        return;
-                    }
-                }
-                (Err(error), Some(done)) => done(Err(error)),
-                (Err(_), None) => {}
-            }
-        }
-    }
-
-    fn apply(&self, ops: Vec<Op>) -> Result<(), StoreError> {
-        if let Some(cause) = self.failed.get() {
-            return Err(StoreError::Failed(cause.clone()));
-        }
-        if ops.is_empty() {
-            return Ok(());
-        }
-        let mut batch = sled::Batch::default();
-        for (key, value) in ops {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        guarded("write to the store", || self.db.apply_batch(batch))
-    }
-}
-
-/// The thread that makes batches durable.
-struct Syncer {
-    db: sled::Db,
-    failed: Arc<OnceLock<String>>,
-    files: Files,
-    mark_file: MarkFile,
-    mark: Mark,
-}
-
-impl Syncer {
-    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        let mut group = Vec::with_capacity(GROUP_MAX);
-        while let Some(first) = queue.blocking_recv() {
-            group.push(first);
-            while group.len() < GROUP_MAX
-                && let Ok(job) = queue.try_recv()
-            {
-                group.push(job);
-            }
-            let result = self.sync(&group);
-            if let Err(error) = &result {
-                let _ = self.failed.set(error.to_string());
-                tracing::error!(%error, "the store failed; this replica acknowledges nothing any more");
-            }
-            for done in group.drain(..).filter_map(|job| job.done) {
+            self.layers.room.notify_waiters();
+            for done in waiters {
                 done(result.clone());
             }
         }
     }
 
-    fn sync(&mut self, group: &[Job]) -> Result<(), StoreError> {
-        if let Some(cause) = self.failed.get() {
+    /// Waits for something to do; `None` at the end, when all is durable.
+    fn next(&self) -> Option<(Arc<Layer>, Vec<Done>)> {
+        let mut state = self.layers.lock();
+        loop {
+            let age = state.since.map(|since| since.elapsed());
+            let due = age.is_some_and(|age| age >= FLUSH_EVERY) || state.pending_bytes >= FLUSH_BYTES;
+            let failed = self.layers.failed.get().is_some();
+            if !state.waiters.is_empty() || !failed && (due || state.closed && !state.pending.is_empty()) {
+                // After a failure everything stays readable where it is.
+                if !failed {
+                    state.flushing = Arc::new(std::mem::take(&mut state.pending));
+                    (state.pending_bytes, state.since) = (0, None);
+                }
+                return Some((state.flushing.clone(), std::mem::take(&mut state.waiters)));
+            }
+            if state.closed {
+                return None;
+            }
+            state = match age.filter(|_| !failed) {
+                None => self.layers.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(age) => {
+                    let rest = FLUSH_EVERY.saturating_sub(age);
+                    self.layers.wake.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn flush(&mut self, layer: &Layer) -> Result<(), StoreError> {
+        if let Some(cause) = self.layers.failed.get() {
             return Err(StoreError::Failed(cause.clone()));
         }
+        if layer.is_empty() {
+            return Ok(());
+        }
+        let mut batch = sled::Batch::default();
+        for (key, value) in layer {
+            batch.insert(key.as_slice(), value.as_slice());
+        }
+        guarded("write to the store", || self.db.apply_batch(batch))?;
         guarded("flush the store", || self.db.flush())?;
-        self.files.sync()?;
-        let mut mark = self.mark;
-        for change in group.iter().filter_map(|job| job.mark) {
-            match change {
-                MarkChange::Last(last) => mark.last = last,
-                MarkChange::Vote(vote) => mark.vote = Some(vote),
-            }
-        }
-        if mark != self.mark {
-            self.mark_file.write(&mark)?;
-            self.mark = mark;
-        }
-        Ok(())
+        self.files.sync()
     }
 }
 

@@ -125,7 +125,7 @@ impl Items {
                 return Err(StoreError::lost("incoming history", "a key of another shape"));
             }
             codec::unseal(&key, &value).map_err(StoreError::unreadable("incoming history"))?;
-            ops.push((key, Some(value)));
+            ops.push((key, value));
         }
         Ok(ops)
     }

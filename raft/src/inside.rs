@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use hanse_state::audit::AuditRecord;
 use hanse_state::{Record, State};
@@ -10,20 +11,28 @@ use crate::codec::{
     self, CodecError, EntryV1, LogIdV1, MemberV1, MembershipV1, PayloadV1, SnapshotMetaV1, StoredMembershipV1, VoteV1,
 };
 pub use crate::durable::Durable;
+use crate::durable::put;
 use crate::error::StoreError;
 use crate::history;
 pub use crate::log_store::LogStore;
-use crate::log_store::log_key;
 pub use crate::machine::Machine;
-use crate::mark::{self, Mark};
 use crate::snapshot::{self, SnapshotDir};
 pub use crate::stop::Stop;
 pub use crate::types::{EntryBytes, Types};
+use crate::wal::{self, HeaderV1, Kind, MarkV1, Place, Salt};
+pub use crate::wal::{Disk, DiskFile, Folder, Options, Wal};
+
+/// Folder of the log.
+const LOG_DIR: &str = "wal";
+/// Where the store keeps the id of its log.
+const LOG_ID: &[u8] = b"m/log";
 
 /// Store, log and machine of one data folder.
 pub struct Parts {
     /// The store beneath both.
     pub store: Durable,
+    /// The log beneath openraft's.
+    pub wal: Wal,
     /// openraft's log.
     pub log: LogStore,
     /// openraft's state machine.
@@ -36,15 +45,40 @@ impl Parts {
     /// # Errors
     /// [`StoreError::Lost`] if anything is less than what was acknowledged; the store is closed again.
     pub fn open(data_dir: &Path, stop: Stop) -> Result<Self, StoreError> {
-        let (store, mark) = Durable::open(data_dir)?;
+        let disk = || {
+            let folder =
+                Folder::open(&data_dir.join(LOG_DIR)).map_err(|e| StoreError::io("open the log's folder", e))?;
+            Ok(Arc::new(folder) as Arc<dyn Disk>)
+        };
+        Self::open_with(data_dir, disk, Options::default(), stop)
+    }
+
+    /// As [`Parts::open`], with the log on another disk, and of other sizes.
+    ///
+    /// # Errors
+    /// As [`Parts::open`].
+    pub fn open_on(data_dir: &Path, disk: Arc<dyn Disk>, options: Options, stop: Stop) -> Result<Self, StoreError> {
+        Self::open_with(data_dir, || Ok(disk), options, stop)
+    }
+
+    /// Opens the store first: it holds the lock of the folder.
+    fn open_with(
+        data_dir: &Path,
+        disk: impl FnOnce() -> Result<Arc<dyn Disk>, StoreError>,
+        options: Options,
+        stop: Stop,
+    ) -> Result<Self, StoreError> {
+        let store = Durable::open(data_dir)?;
         let rest = || {
-            let log = LogStore::open(store.clone(), mark)?;
+            let wal = open_log(&store, disk()?, options)?;
+            store.attach(wal.clone());
+            let log = LogStore::new(wal.clone(), Some(store.clone()));
             let snapshots = SnapshotDir::open(data_dir)?;
             let machine = Machine::open(store.clone(), snapshots, log.purged_index(), stop)?;
-            Ok((log, machine))
+            Ok((wal, log, machine))
         };
         match rest() {
-            Ok((log, machine)) => Ok(Self { store, log, machine }),
+            Ok((wal, log, machine)) => Ok(Self { store, wal, log, machine }),
             Err(error) => {
                 store.close();
                 Err(error)
@@ -75,6 +109,35 @@ pub fn audit_records(store: &Durable, machine: &Machine) -> Result<(State, Vec<A
     Ok((view.state, records))
 }
 
+/// Opens a log by itself, without store and machine; close the first to end it. Blocks on the disk.
+///
+/// # Errors
+/// As [`Parts::open`].
+pub fn log_alone(disk: Arc<dyn Disk>, options: Options) -> Result<(Wal, LogStore), StoreError> {
+    let wal = Wal::open(disk, options, false)?;
+    Ok((wal.clone(), LogStore::new(wal, None)))
+}
+
+/// Opens the log that belongs to a store. Each knows the other, so that neither can go or be changed for another unseen.
+fn open_log(store: &Durable, disk: Arc<dyn Disk>, options: Options) -> Result<Wal, StoreError> {
+    let known: Option<u64> = match store.get(LOG_ID)? {
+        Some(body) => Some(codec::decode(&body).map_err(StoreError::unreadable("id of the log"))?),
+        None => None,
+    };
+    let wal = Wal::open(disk, options, known.is_some())?;
+    let error = match known {
+        Some(id) if id == wal.id() => return Ok(wal),
+        Some(_) => StoreError::lost("log", "it belongs to another store"),
+        None if !wal.pristine() => StoreError::lost("store", "its folder is gone, but the log has records"),
+        None => match store.write_now(vec![put(LOG_ID.to_vec(), &codec::encode(&wal.id()))]) {
+            Ok(()) => return Ok(wal),
+            Err(error) => error,
+        },
+    };
+    wal.close();
+    Err(error)
+}
+
 /// Hands bytes to consensus as if they were an encoded request.
 ///
 /// # Errors
@@ -86,6 +149,9 @@ pub async fn propose_bytes(
     replica.propose_bytes(bytes).await
 }
 
+/// Log and segment of the examples.
+const EXAMPLE_SALT: Salt = Salt { log: 0x0123_4567_89ab_cdef, segment: 5 };
+
 /// Gives one encoded example of everything version 1 writes to disk, by name; they must never change.
 #[must_use]
 pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
@@ -94,18 +160,40 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let member =
         |id: u64| MemberV1 { id, peer_address: format!("10.0.0.{id}:7101"), api_address: format!("10.0.0.{id}:7201") };
     let membership = MembershipV1 { voters: vec![vec![1, 2, 3]], members: vec![member(1), member(2), member(3)] };
-    let entry = |payload| codec::seal(&log_key(41), &codec::encode(&EntryV1 { id: at, payload }));
+    let salt = EXAMPLE_SALT;
+    let header =
+        HeaderV1 { log: salt.log, segment: salt.segment, bytes: 1 << 24, purged: None, last: Some(at), vote: None };
+    let record = |kind, body: Vec<u8>| {
+        let mut bytes = Vec::new();
+        let place = Place { lsn: 90, synced: 87, previous: 0x1234_5678 };
+        wal::encode_frame(&mut bytes, salt, kind, place, |out| out.extend_from_slice(&body));
+        bytes
+    };
+    let entry = |payload| record(Kind::Entry, codec::encode(&EntryV1 { id: at, payload }));
+    let mark = MarkV1 {
+        number: 7,
+        log: salt.log,
+        lsn: 90,
+        crc: 0x1234_5678,
+        last: Some(at),
+        vote: Some(vote),
+        committed: None,
+    };
     let stored =
         StoredMembershipV1 { at: Some(LogIdV1 { term: 0, leader: 0, index: 0 }), membership: membership.clone() };
     let meta = SnapshotMetaV1 { last: Some(at), membership: stored };
     let meta = meta.try_into().expect("the example membership is valid");
     let heads = BTreeMap::from([("audit".to_owned(), 40), ("usage".to_owned(), 2)]);
     vec![
-        ("entry-blank", entry(PayloadV1::Blank)),
-        ("entry-request", entry(PayloadV1::Request(b"request".to_vec()))),
-        ("entry-membership", entry(PayloadV1::Membership(membership))),
-        ("vote", codec::seal(b"m/vote", &codec::encode(&vote))),
-        ("mark", mark::encode(&Mark { last: Some(at), vote: Some(vote) })),
+        ("wal-header", record(Kind::Header, codec::encode(&header))),
+        ("wal-entry-blank", entry(PayloadV1::Blank)),
+        ("wal-entry-request", entry(PayloadV1::Request(b"request".to_vec()))),
+        ("wal-entry-membership", entry(PayloadV1::Membership(membership))),
+        ("wal-vote", record(Kind::Vote, codec::encode(&vote))),
+        ("wal-truncate", record(Kind::Truncate, codec::encode(&Some(at)))),
+        ("wal-purge", record(Kind::Purge, codec::encode(&at))),
+        ("wal-seal", record(Kind::Seal, Vec::new())),
+        ("wal-mark", wal::encode_mark(&mark)),
         ("history", codec::seal(&history::key("audit", 7), b"record")),
         ("snapshot", snapshot::encode(&meta, &heads, b"state")),
     ]
@@ -117,10 +205,19 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
 /// [`CodecError`] if this program cannot.
 pub fn read_example(name: &str, bytes: &[u8]) -> Result<(), CodecError> {
     match name {
-        "vote" => codec::decode::<VoteV1>(codec::unseal(b"m/vote", bytes)?).map(|_| ()),
-        "mark" => codec::decode::<Mark>(codec::unseal(b"mark", bytes)?).map(|_| ()),
+        "wal-mark" => wal::decode_mark(bytes).map(|_| ()),
         "history" => codec::unseal(&history::key("audit", 7), bytes).map(|_| ()),
         "snapshot" => snapshot::decode(bytes).map(|_| ()),
-        _ => codec::decode::<EntryV1>(codec::unseal(&log_key(41), bytes)?).map(|_| ()),
+        _ => {
+            let frame = wal::decode_frame(bytes, EXAMPLE_SALT)?;
+            match frame.kind {
+                Kind::Header => codec::decode::<HeaderV1>(frame.body).map(|_| ()),
+                Kind::Entry => codec::decode::<EntryV1>(frame.body).map(|_| ()),
+                Kind::Vote => codec::decode::<VoteV1>(frame.body).map(|_| ()),
+                Kind::Truncate => codec::decode::<Option<LogIdV1>>(frame.body).map(|_| ()),
+                Kind::Purge => codec::decode::<LogIdV1>(frame.body).map(|_| ()),
+                Kind::Seal => Ok(()),
+            }
+        }
     }
 }

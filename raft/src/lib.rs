@@ -1,10 +1,10 @@
-//! The thin shell of consensus and storage: openraft orders requests, sled keeps them, `hanse_state` decides.
+//! The thin shell of consensus and storage: openraft orders requests, a log keeps them, `hanse_state` decides.
 //!
-//! How it works. [`Replica::start`] opens the durable store (`durable`: sled behind fsync, checksums and a high-water
-//! mark), loads the newest snapshot, replays the log and joins its peers over mutual TLS (`network`, `peer`). A request
-//! given to [`Replica::propose`] on the leader is encoded into one entry (`codec`), durable on a majority before it
-//! commits, and applied by every replica (`machine`). [`Replica::read`] gives the state after a majority has confirmed
-//! the lead (ReadIndex).
+//! How it works. [`Replica::start`] opens the write-ahead log (`wal`: one fdatasync a group, checksums and a high-water
+//! mark) and the store of history (`durable`: sled behind fsync), loads the newest snapshot, replays the log and joins its
+//! peers over mutual TLS (`network`, `peer`). A request given to [`Replica::propose`] on the leader is encoded into one
+//! entry (`codec`), durable on a majority before it commits, and applied by every replica (`machine`). [`Replica::read`]
+//! gives the state after a majority has confirmed the lead (ReadIndex).
 //!
 //! What it never does. It never looks into a request, acknowledges what is not durable, reads by a lease of the clock,
 //! repairs or shortens a damaged store, or goes on after an unknown request, a divergence or a failed write: then the
@@ -17,7 +17,6 @@ mod error;
 mod history;
 mod log_store;
 mod machine;
-mod mark;
 mod network;
 mod peer;
 mod replica;
@@ -28,6 +27,7 @@ mod stop;
 mod tasks;
 mod tls;
 mod types;
+mod wal;
 
 /// Inside views for this crate's own tests; no part of the interface.
 #[doc(hidden)]

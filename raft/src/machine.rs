@@ -125,12 +125,12 @@ impl Core {
                 if ops.is_empty() {
                     break;
                 }
-                self.store.write(ops, None, None).await?;
+                self.store.write(ops).await?;
             }
         }
         self.check_history(&found).await?;
         let index = meta.last_log_id.map_or(0, |id| id.index);
-        self.store.write_durably(vec![put(APPLIED.to_vec(), &codec::encode(&index))], None).await?;
+        self.store.write_durably(vec![put(APPLIED.to_vec(), &codec::encode(&index))]).await?;
         let core = self.clone();
         let save_meta = meta.clone();
         let path = blocking(move || core.snapshots.save(&save_meta, &bytes)).await?;
@@ -264,7 +264,7 @@ impl Machine {
         let index = view.applied.map_or(0, |id| id.index);
         if self.written.is_none_or(|w| index > w) {
             fresh.push(put(APPLIED.to_vec(), &codec::encode(&index)));
-            self.core.store.write(fresh, None, None).await?;
+            self.core.store.write(fresh).await?;
         }
         self.core.publish(view);
         for (responder, answer) in answers {
@@ -414,7 +414,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         &mut self,
     ) -> Result<openraft::type_config::alias::SnapshotOf<Types, SnapshotFiles>, io::Error> {
         // History up to the snapshot must be durable before the log that could make it again may go.
-        self.core.store.write_durably(Vec::new(), None).await?;
+        self.core.store.write_durably(Vec::new()).await?;
         let meta = SnapshotMeta { last_log_id: self.view.applied, last_membership: self.view.membership.clone() };
         let (core, view, save_meta) = (self.core.clone(), self.view.clone(), meta.clone());
         let save = move || {

@@ -168,6 +168,9 @@ impl Replica {
     pub(crate) async fn propose_bytes(&self, bytes: Vec<u8>) -> Result<Applied, ProposeError> {
         let busy = |_| ProposeError::Unavailable(format!("{WAITING_MAX} requests are waiting"));
         let _turn = self.shared.waiting.try_acquire().map_err(busy)?;
+        if let Some(why) = self.shared.core.store.short_of_space() {
+            return Err(ProposeError::Unavailable(format!("the log of the leader cannot grow: {why}")));
+        }
         let write = self.shared.raft.client_write(EntryBytes(bytes));
         match tokio::time::timeout(PROPOSE_LIMIT, write).await {
             Err(_) => Err(ProposeError::OutcomeUnknown(format!("no answer within {PROPOSE_LIMIT:?}"))),

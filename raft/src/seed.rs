@@ -71,7 +71,7 @@ impl Seed {
         self.pending.push(put(history::key(kind, seq), &hanse_state::codec::encode_record(record)));
         if self.pending.len() >= BATCH {
             let full = std::mem::take(&mut self.pending);
-            self.store.write(full, None, None).await?;
+            self.store.write(full).await?;
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ impl Seed {
         let meta = SnapshotMeta { last_log_id: Some(at), last_membership: StoredMembership::new(Some(at), membership) };
         self.pending.push(put(APPLIED.to_vec(), &codec::encode(&state.revision)));
         let rest = std::mem::take(&mut self.pending);
-        self.store.write_durably(rest, None).await?;
+        self.store.write_durably(rest).await?;
         let bytes = snapshot::encode(&meta, &self.heads, &hanse_state::codec::encode_state(state));
         blocking(move || {
             SnapshotDir::open(&self.aside)?.save(&meta, &bytes)?;

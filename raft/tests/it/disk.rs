@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use hanse_raft::StoreError;
@@ -64,15 +64,50 @@ async fn filled() -> TempDir {
     dir
 }
 
-/// Changes the store behind our back.
-fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
-    let db = sled::open(dir.join("store")).unwrap();
-    change(&db);
-    db.flush().unwrap();
+/// The first segment, the only one while a log is short.
+fn segment(dir: &Path) -> PathBuf {
+    dir.join("wal/00000000000000000001.log")
 }
 
-fn log_key(index: u64) -> Vec<u8> {
-    [b"l".as_slice(), &index.to_be_bytes()].concat()
+/// Changes a file behind our back.
+fn tamper(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+/// Gives where each record of a segment lies: offset, length, kind.
+fn records(bytes: &[u8]) -> Vec<(usize, usize, u8)> {
+    let mut records = Vec::new();
+    let mut at = 0;
+    while at + 32 <= bytes.len() && bytes[at + 4] == 1 {
+        let body = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        let length = 32 + body.next_multiple_of(8);
+        records.push((at, length, bytes[at + 5]));
+        at += length;
+    }
+    records
+}
+
+const KIND_ENTRY: u8 = 2;
+const KIND_VOTE: u8 = 3;
+
+/// Gives where the records of a kind lie.
+fn of_kind(bytes: &[u8], kind: u8) -> Vec<(usize, usize)> {
+    records(bytes).into_iter().filter(|r| r.2 == kind).map(|(at, length, _)| (at, length)).collect()
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,73 +138,154 @@ async fn truncated_entries_stay_gone_and_can_be_written_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hole_is_found() {
     let dir = filled().await;
-    tamper(dir.path(), |db| assert!(db.remove(log_key(7)).unwrap().is_some()));
-    assert!(lost(dir.path()).contains("a hole"));
+    tamper(&segment(dir.path()), |bytes| {
+        let (at, length) = of_kind(bytes, KIND_ENTRY)[7];
+        bytes.copy_within(at + length.., at);
+    });
+    assert!(lost(dir.path()).contains("does not follow"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_above_the_log_is_found() {
     let dir = filled().await;
-    tamper(dir.path(), |db| assert!(db.remove(log_key(19)).unwrap().is_some()));
-    assert!(lost(dir.path()).contains("were acknowledged"));
+    tamper(&segment(dir.path()), |bytes| {
+        let (at, length) = of_kind(bytes, KIND_ENTRY)[19];
+        bytes[at..at + length].fill(0);
+    });
+    let words = lost(dir.path());
+    assert!(words.contains("were acknowledged") && words.contains("the log ends at entry 18"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vote_below_the_mark_is_found() {
     let dir = filled().await;
-    tamper(dir.path(), |db| assert!(db.remove(b"m/vote").unwrap().is_some()));
-    assert!(lost(dir.path()).contains("vote"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_under_another_key_is_found() {
-    let dir = filled().await;
-    tamper(dir.path(), |db| {
-        let other = db.get(log_key(6)).unwrap().unwrap();
-        db.insert(log_key(7), other).unwrap();
+    let mut parts = open(dir.path()).unwrap();
+    vote(&mut parts.log, 9).await;
+    parts.store.close();
+    tamper(&segment(dir.path()), |bytes| {
+        let (at, length) = *of_kind(bytes, KIND_VOTE).last().unwrap();
+        bytes[at..at + length].fill(0);
     });
-    assert!(lost(dir.path()).contains("found under key"));
+    let words = lost(dir.path());
+    assert!(words.contains("vote Some(VoteV1 { term: 9"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_value_is_found() {
+async fn a_record_in_another_place_is_found() {
     let dir = filled().await;
-    tamper(dir.path(), |db| {
-        let mut value = db.get(log_key(7)).unwrap().unwrap().to_vec();
-        value[20] ^= 1;
-        db.insert(log_key(7), value).unwrap();
+    tamper(&segment(dir.path()), |bytes| {
+        let entries = of_kind(bytes, KIND_ENTRY);
+        assert_eq!(entries[6].1, entries[7].1);
+        bytes.copy_within(entries[6].0..entries[6].0 + entries[6].1, entries[7].0);
+    });
+    assert!(lost(dir.path()).contains("does not follow"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_record_is_found() {
+    let dir = filled().await;
+    tamper(&segment(dir.path()), |bytes| {
+        let (at, _) = of_kind(bytes, KIND_ENTRY)[7];
+        bytes[at + 40] ^= 1;
     });
     assert!(lost(dir.path()).contains("bad checksum"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_mark_hides_no_damage_before_a_witness() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).unwrap().store.close();
+    let before = fs::read(dir.path().join("wal/mark")).unwrap();
+    let mut parts = open(dir.path()).unwrap();
+    for index in 0..10 {
+        parts.log.blocking_append([entry(1, index)]).await.unwrap();
+    }
+    parts.store.close();
+    // As a power cut would leave it: the mark never reached the disk.
+    fs::write(dir.path().join("wal/mark"), &before).unwrap();
+    tamper(&segment(dir.path()), |bytes| {
+        let (at, length) = of_kind(bytes, KIND_ENTRY)[5];
+        bytes[at..at + length].fill(0);
+    });
+    let words = lost(dir.path());
+    assert!(words.contains("shows that it was acknowledged"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_or_store_that_is_gone_or_damaged_is_found() {
     let dir = filled().await;
-    let mark = dir.path().join("mark");
+    let mark = dir.path().join("wal/mark");
     let bytes = fs::read(&mark).unwrap();
     fs::remove_file(&mark).unwrap();
     assert!(lost(dir.path()).contains("its file is gone"));
     let mut damaged = bytes.clone();
     damaged[9] ^= 4;
-    fs::write(&mark, damaged).unwrap();
+    damaged[4_096 + 9] ^= 4;
+    fs::write(&mark, &damaged).unwrap();
     assert!(lost(dir.path()).contains("high-water mark"));
-    fs::write(&mark, bytes).unwrap();
+    fs::write(&mark, &bytes[..100]).unwrap();
+    assert!(lost(dir.path()).contains("high-water mark"));
+    fs::write(&mark, &bytes).unwrap();
     open(dir.path()).unwrap().store.close();
+    fs::rename(dir.path().join("wal"), dir.path().join("aside")).unwrap();
+    assert!(lost(dir.path()).contains("its folder is gone"));
+    fs::remove_dir(dir.path().join("wal")).unwrap();
+    fs::rename(dir.path().join("aside"), dir.path().join("wal")).unwrap();
     fs::remove_dir_all(dir.path().join("store")).unwrap();
     assert!(lost(dir.path()).contains("its folder is gone"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_between_batch_and_mark_is_no_loss() {
+async fn one_damaged_mark_of_two_is_no_loss() {
+    for slot in [0, 4_096] {
+        let dir = filled().await;
+        tamper(&dir.path().join("wal/mark"), |bytes| bytes[slot + 9] ^= 4);
+        let parts = open(dir.path()).unwrap();
+        assert_eq!(all(&parts.log).await.len(), 20);
+        parts.store.close();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_gone_cut_short_or_of_another_log_are_found() {
     let dir = filled().await;
-    let mark = dir.path().join("mark");
+    let sound = fs::read(segment(dir.path())).unwrap();
+    fs::remove_file(segment(dir.path())).unwrap();
+    assert!(open(dir.path()).is_err_and(|e| e.is_lost()));
+    for length in [0, 100, 4_096, sound.len() - 1] {
+        fs::write(segment(dir.path()), &sound[..length]).unwrap();
+        assert!(open(dir.path()).is_err_and(|e| e.is_lost()), "cut to {length}");
+    }
+    let other = filled().await;
+    fs::copy(segment(other.path()), segment(dir.path())).unwrap();
+    assert!(lost(dir.path()).contains("another log"));
+    // With the mark of the other log too.
+    fs::copy(other.path().join("wal/mark"), dir.path().join("wal/mark")).unwrap();
+    assert!(lost(dir.path()).contains("another store"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_copy_of_a_segment_is_found() {
+    let dir = filled().await;
+    let older = fs::read(segment(dir.path())).unwrap();
+    let mut parts = open(dir.path()).unwrap();
+    parts.log.blocking_append([entry(2, 20)]).await.unwrap();
+    parts.store.close();
+    fs::write(segment(dir.path()), &older).unwrap();
+    assert!(lost(dir.path()).contains("were acknowledged"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_between_write_and_mark_is_no_loss() {
+    let dir = filled().await;
+    let mark = dir.path().join("wal/mark");
     let before = fs::read(&mark).unwrap();
     let mut parts = open(dir.path()).unwrap();
     parts.log.blocking_append([entry(2, 20), entry(2, 21)]).await.unwrap();
     vote(&mut parts.log, 3).await;
     parts.store.close();
     fs::write(&mark, before).unwrap();
-    fs::write(dir.path().join("mark.new"), b"half a mark").unwrap();
+    fs::write(dir.path().join("wal/mark.new"), b"half a mark").unwrap();
     let mut parts = open(dir.path()).unwrap();
     assert_eq!(all(&parts.log).await.len(), 22);
     assert_eq!(parts.log.read_vote().await.unwrap().unwrap().leader_id, leader(3));
@@ -177,37 +293,50 @@ async fn an_end_between_batch_and_mark_is_no_loss() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flipped_bit_in_the_file_is_never_silent() {
+async fn a_torn_end_that_was_never_acknowledged_is_written_over() {
     let dir = filled().await;
-    let file = dir.path().join("store/db");
-    let sound = fs::read(&file).unwrap();
-    let found = |i: &usize| sound[*i..].starts_with(PAYLOAD);
-    let targets: Vec<_> = (0..sound.len()).filter(found).collect();
-    assert!(targets.len() >= 20, "the entries are not in the file");
-    let spread = (0..24).map(|i| i * sound.len().min(64 * 1024) / 24);
+    tamper(&segment(dir.path()), |bytes| {
+        let (at, length, _) = *records(bytes).last().unwrap();
+        let torn = bytes[at..at + length - 8].to_vec();
+        bytes[at + length..at + 2 * length - 8].copy_from_slice(&torn);
+    });
+    let mut parts = open(dir.path()).unwrap();
+    assert_eq!(all(&parts.log).await.len(), 20);
+    parts.log.blocking_append([entry(2, 20)]).await.unwrap();
+    parts.store.close();
+    let parts = open(dir.path()).unwrap();
+    assert_eq!(all(&parts.log).await.len(), 21);
+    parts.store.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_bit_in_any_file_of_the_log_is_never_silent() {
+    let dir = filled().await;
+    let expected = (0..20).map(|i| entry(1 + i / 10, i)).collect::<Vec<_>>();
+    let sound = fs::read(segment(dir.path())).unwrap();
+    let records = records(&sound);
+    let end = records.last().map(|(at, length, _)| at + length).unwrap();
     let mut seen = 0;
-    for position in targets.into_iter().step_by(3).chain(spread) {
+    let targets = records.iter().flat_map(|(at, length, _)| [at + 3, at + 20, at + length / 2, at + length - 9]);
+    let beyond = [end + 1, end + 5_000, sound.len() - 1];
+    for position in targets.chain(beyond) {
         let copy = tempfile::tempdir().unwrap();
-        fs::create_dir(copy.path().join("store")).unwrap();
-        for name in ["mark", "store/conf"] {
-            fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
-        }
-        let mut damaged = sound.clone();
-        damaged[position] ^= 16;
-        fs::write(copy.path().join("store/db"), damaged).unwrap();
+        copy_all(dir.path(), copy.path());
+        tamper(&segment(copy.path()), |bytes| bytes[position] ^= 16);
         match open(copy.path()) {
             Err(error) => {
-                assert!(error.is_lost(), "{error}");
+                assert!(error.is_lost() && position < end, "{error}");
                 seen += 1;
             }
             Ok(mut parts) => {
-                assert_eq!(all(&parts.log).await, (0..20).map(|i| entry(1 + i / 10, i)).collect::<Vec<_>>());
+                assert!(position >= end, "the flip at {position} went unseen");
+                assert_eq!(all(&parts.log).await, expected);
                 assert_eq!(parts.log.read_vote().await.unwrap().unwrap().leader_id, leader(2));
                 parts.store.close();
             }
         }
     }
-    assert!(seen > 0, "no flip hit anything");
+    assert_eq!(seen, records.len() * 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

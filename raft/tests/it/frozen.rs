@@ -1,4 +1,5 @@
-//! What version 1 writes to disk, frozen: a change here means that old data can no longer be read.
+//! What version 1 writes to disk, frozen: a change here means that old data can no longer be read. (The examples of the
+//! log were frozen anew when it moved from sled to its own files: no release had ever stored the earlier ones.)
 
 use std::path::PathBuf;
 

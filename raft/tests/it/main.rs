@@ -5,5 +5,7 @@ mod cluster;
 mod disk;
 mod frozen;
 mod harness;
+mod power_cut;
 mod refused;
+mod sim_disk;
 mod suite;
