@@ -77,6 +77,8 @@ pub enum Run {
 /// What a node said of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthView {
+    /// Generation of the process that said it.
+    pub generation: u64,
     /// Height of its last block.
     pub height: u64,
     /// Peers that it is connected to.

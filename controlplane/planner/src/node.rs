@@ -107,8 +107,8 @@ fn trouble(
     health: Option<&HealthView>,
     now: Millis,
 ) -> Option<Option<String>> {
-    // What was heard before the process started is of another generation.
-    let health = health.filter(|health| health.at >= node.state_since);
+    // By generation and not by time: log time may be ahead of this leader's clock.
+    let health = health.filter(|health| health.generation == node.generation);
     let heard = health.map_or(node.state_since, |health| health.at);
     let silence = now.since(heard);
     let limit = if health.is_some() { HEALTH_SILENCE_MS } else { START_GRACE_MS };

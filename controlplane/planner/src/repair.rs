@@ -31,7 +31,8 @@ pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Milli
     }
     if let Some(last) = recent.last() {
         let due = last.plus(backoff_ms(recent.len()));
-        if now < due {
+        // A restart far in the future is the mark of a former leader's clock: it must not stop this one's work.
+        if now < due && last.since(now) <= BACKOFF_MS_MAX {
             return Step::wait(format!("{reason}; restart in {} ms", due.since(now)));
         }
     }

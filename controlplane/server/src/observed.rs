@@ -13,6 +13,8 @@ use hanse_state::ids::NodeKey;
 /// What a node last said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeView {
+    /// Generation of its process.
+    pub generation: u64,
     /// Latest block.
     pub height: u64,
     /// Its hash, 0x-hex.
@@ -53,6 +55,7 @@ impl Observed {
         let nodes = self.reader();
         let views = nodes.iter().map(|(key, look)| {
             let health = look.view.as_ref().map(|view| HealthView {
+                generation: view.generation,
                 height: view.height,
                 peers: view.peers.into(),
                 syncing: view.syncing,

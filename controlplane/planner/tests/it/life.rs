@@ -92,7 +92,13 @@ impl Hosts {
         let missing = || InstanceView { generation: 0, run: Run::Missing };
         let instance = self.processes.get(node).cloned().unwrap_or_else(missing);
         let is_alive = instance.run == Run::Running;
-        let health = is_alive.then_some(HealthView { height: 1, peers: 3, syncing: false, at: w.at });
+        let health = is_alive.then_some(HealthView {
+            generation: instance.generation,
+            height: 1,
+            peers: 3,
+            syncing: false,
+            at: w.at,
+        });
         observed.nodes.insert(node.clone(), NodeView { instance: Some(instance), health });
     }
 }

@@ -3,7 +3,7 @@
 use hanse_planner::*;
 use hanse_state::chain::node::{NodeFact, RESTART_BUDGET, RestartNode};
 use hanse_state::host::RecordHostKeyChanged;
-use hanse_state::{Actor, Command};
+use hanse_state::{Actor, Command, Millis};
 
 use super::world::{World, node_key};
 
@@ -90,4 +90,29 @@ fn nothing_is_done_on_a_distrusted_host_or_with_a_blocked_node() {
     w.ok(Actor::System, Command::RecordHostKeyChanged(changed));
     let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at);
     assert!(matches!(&step, Step::Wait { reason } if reason.contains("distrusted")), "{step:?}");
+}
+
+#[test]
+fn a_log_ahead_of_the_leaders_clock_stops_neither_health_nor_repair() {
+    let mut w = World::running(4);
+    // A former leader's clock was a day ahead; this one's is right.
+    let behind = Millis(w.at.0.saturating_sub(24 * hanse_state::time::HOUR_MS));
+    let generation = w.state.nodes[&node_key(0)].generation;
+    let mut observed = seen(&w, 0, Run::Running);
+    let health = HealthView { generation, height: 9, peers: 3, syncing: false, at: behind };
+    observed.nodes.get_mut(&node_key(0)).unwrap().health = Some(health);
+    w.fact(0, NodeFact::Unhealthy { reason: "silent".into() });
+    let step = plan_node(&w.state, &node_key(0), &observed, behind);
+    assert!(matches!(step, Step::Do(Act::RecordHealth { fact: NodeFact::Healthy, .. })), "{step:?}");
+    // What another generation said is no health of this one.
+    observed.nodes.get_mut(&node_key(0)).unwrap().health = Some(HealthView { generation: generation + 1, ..health });
+    let step = plan_node(&w.state, &node_key(0), &observed, behind);
+    assert!(!matches!(step, Step::Do(Act::RecordHealth { .. })), "{step:?}");
+
+    let reason = "the process ended".to_owned();
+    w.ok(Actor::System, Command::RestartNode(RestartNode { node: node_key(0), generation, reason }));
+    w.intent(0, hanse_state::chain::node::NodeAct::Start);
+    w.fact(0, NodeFact::Started);
+    let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), behind);
+    assert!(matches!(step, Step::Do(Act::Restart { .. })), "{step:?}");
 }

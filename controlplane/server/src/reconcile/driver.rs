@@ -1,6 +1,7 @@
 //! The loop: while this replica leads, plan every round, start what is due, never two acts on one thing at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use super::act::Trouble;
 const ROUND: Duration = Duration::from_millis(100);
 /// Acts on the world at once; more would only fight for the disk and the network.
 const ACTS_MAX: usize = 32;
+/// How many of these may be on what failed last time: dead hosts take long to fail, and must not keep others waiting.
+const RETRIES_MAX: usize = 12;
 /// First and longest pause before something that failed is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(8);
@@ -30,21 +33,38 @@ pub(super) struct Desk {
 #[derive(Default)]
 struct DeskInner {
     busy: BTreeSet<String>,
+    /// Those of `busy` that failed last time.
+    retrying: BTreeSet<String>,
     later: BTreeMap<String, (u32, Instant)>,
 }
 
 impl Desk {
-    /// Takes `name` unless it is busy, not yet due, or too much is under way.
+    /// Where `name` stands in the queue, none if it is busy or not yet due: what has not failed first, then what has
+    /// been due for longest.
+    fn turn(&self, name: &str, now: Instant) -> Option<Option<Instant>> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = inner.later.get(name).map(|(_, at)| *at);
+        (!inner.busy.contains(name) && due.is_none_or(|at| at <= now)).then_some(due)
+    }
+
+    /// Takes `name` unless it is busy, or too much is under way.
     fn take(&self, name: &str) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = inner.later.get(name).is_none_or(|(_, at)| *at <= Instant::now());
-        due && inner.busy.len() < ACTS_MAX && inner.busy.insert(name.to_string())
+        let failed = inner.later.contains_key(name);
+        if inner.busy.len() >= ACTS_MAX || (failed && inner.retrying.len() >= RETRIES_MAX) {
+            return false;
+        }
+        if failed {
+            inner.retrying.insert(name.to_string());
+        }
+        inner.busy.insert(name.to_string())
     }
 
     /// Gives `name` back; after a failure it is due again after a growing pause.
     fn give_back(&self, name: &str, succeeded: bool) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.busy.remove(name);
+        inner.retrying.remove(name);
         if succeeded {
             inner.later.remove(name);
             return;
@@ -132,21 +152,32 @@ fn plan_round(world: &World, state: &State, desk: &Desk, acts: &mut JoinSet<()>)
     let nodes = state.nodes.keys().map(|key| (name::node(key), plan_node(state, key, &observed, now)));
     let chains = state.chains.keys().map(|key| (name::chain(key), plan_chain(state, key, &observed, now)));
     let contracts = state.contracts.keys().map(|key| (name::contract(key), plan_contract(state, key, &observed, now)));
+    let clock = Instant::now();
+    let mut due: Vec<(Option<Instant>, String, ActOn)> = Vec::new();
     for (name, step) in nodes.chain(chains).chain(contracts) {
-        if let Step::Do(act) = step {
+        if let Step::Do(act) = step
+            && let Some(turn) = desk.turn(&name, clock)
+        {
             let (world, state) = (world.clone(), state.clone());
-            start(desk, acts, name, async move { super::act::carry_out(&world, &state, act).await });
+            due.push((turn, name, Box::pin(async move { super::act::carry_out(&world, &state, act).await })));
         }
     }
-    super::host::plan(world, state, |name, act| start(desk, acts, name, act));
+    super::host::plan(world, state, |name, act| {
+        if let Some(turn) = desk.turn(&name, clock) {
+            due.push((turn, name, act));
+        }
+    });
+    // `None`, what has not failed, sorts first; among equals the order of planning stays.
+    due.sort_by_key(|(turn, _, _)| *turn);
+    for (_, name, act) in due {
+        start(desk, acts, name, act);
+    }
 }
 
-fn start(
-    desk: &Desk,
-    acts: &mut JoinSet<()>,
-    name: String,
-    act: impl Future<Output = Result<(), Trouble>> + Send + 'static,
-) {
+/// An act on one thing, not yet begun.
+type ActOn = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
+
+fn start(desk: &Desk, acts: &mut JoinSet<()>, name: String, act: ActOn) {
     if !desk.take(&name) {
         return;
     }
@@ -171,5 +202,31 @@ struct Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         self.desk.give_back(&self.name, self.succeeded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_slowly_keeps_nothing_else_waiting_and_waits_in_order() {
+        let desk = Desk::default();
+        let dead: Vec<String> = (0..50).map(|n| format!("dead{n}")).collect();
+        for name in &dead {
+            assert!(desk.take(name));
+            desk.give_back(name, false);
+        }
+        let later = Instant::now() + RETRY_MAX;
+        let mut due: Vec<_> = dead.iter().map(|name| (desk.turn(name, later), name)).collect();
+        due.sort_by_key(|(turn, _)| *turn);
+        assert!(due.iter().zip(&dead).all(|((turn, a), b)| turn.is_some() && *a == b), "who waits longest is first");
+        let retrying = dead.iter().filter(|name| desk.take(name)).count();
+        assert_eq!(retrying, RETRIES_MAX);
+        let well = (0..50).filter(|n| desk.take(&format!("well{n}"))).count();
+        assert_eq!(well, ACTS_MAX - RETRIES_MAX);
+        desk.give_back(&dead[0], true);
+        assert_eq!(desk.turn(&dead[0], later), Some(None), "it has succeeded: it is as good as any");
+        assert_eq!(desk.turn(&dead[1], later), None, "it is busy");
     }
 }

@@ -39,6 +39,7 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
     world.observed.heard(
         key,
         NodeView {
+            generation: status.generation,
             height: health.height,
             block_hash: health.block_hash,
             block_time_ms: health.block_time_ms,

@@ -438,8 +438,9 @@ async fn use_it(trade: &Trade) {
 }
 
 async fn bill(cluster: &Cluster, root: &Client, trade: &Trade) {
-    // A replica's own clock never runs behind the log's by more than the entries of this test.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // Each entry moves log time on by a millisecond at least: this clock must have passed it.
+    let ahead = cluster.leader().await.replica.local().now;
+    wait_for("this clock to pass log time", async || (now() > ahead).then_some(())).await;
     cluster.leader().await.system(Command::Meter(Meter { until: now() })).await;
     let ask = |tenant: &str| pb::GetInvoiceDraftRequest { tenant: tenant.into(), month: String::new() };
     for client in [root, &trade.acme] {
