@@ -17,6 +17,7 @@ const HELP: &str = "cargo xtask <chore>
   fast          the same without the tests
   tidy          dependency table of ARCHITECTURE.md, file sizes, words that must not be committed
   deny          licences, sources and banned crates (installs cargo-deny if it is missing)
+  sim            replicas in a simulated world under seeded faults; --seed S replays one (see docs/sim.md)
   faults KIND   faults on purpose: power-cut, damage, processes (needs root; see docs/faults.md)
   mutants NAME  mistakes on purpose, each of which a test must notice (all, or the named; see docs/mutants.md)
   bench build   time of a first release build on this machine
@@ -51,6 +52,7 @@ fn run(args: &[String]) -> Result<()> {
         ["deny"] => deny(),
         ["faults", rest @ ..] => faults(rest),
         ["mutants", names @ ..] => mutants::run(names),
+        ["sim", rest @ ..] => sim(rest),
         ["bench", rest @ ..] => bench::run(rest),
         _ => bail!("unknown chore\n{HELP}"),
     }
@@ -71,6 +73,13 @@ fn deny() -> Result<()> {
         step("install cargo-deny", cargo(&["install", "--locked", "cargo-deny"]))?;
     }
     step("deny", cargo(&["deny", "check", "bans", "licenses", "sources"]))
+}
+
+/// Builds the simulation and hands it the rest; its trace and figures are on stdout.
+fn sim(args: &[&str]) -> Result<()> {
+    let mut sim = cargo(&["run", "--quiet", "--package", "hanse-sim", "--"]);
+    sim.args(args);
+    step("sim", sim)
 }
 
 /// Builds the harness and hands it the rest; what it prints on stdout is its own.

@@ -44,13 +44,16 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-fixtures", &[]),
     // A tool of developers; nothing depends on it.
     ("hanse-faults", &["hanse-client", "hanse-proto", "hanse-raft", "hanse-state"]),
+    // The same; no part of it is in the product.
+    ("hanse-sim", &["hanse-raft", "hanse-state"]),
     ("xtask", &[]),
 ];
 
 /// Crates from outside that only the named crates may use.
 const OWNED: &[(&str, &[&str])] = &[
-    // The harness drives the store through openraft's own traits, as openraft does.
-    ("openraft", &["hanse-raft", "hanse-faults"]),
+    // The harnesses drive store and consensus through openraft's own traits, as openraft does.
+    ("openraft", &["hanse-raft", "hanse-faults", "hanse-sim"]),
+    ("turmoil", &["hanse-sim"]),
     ("sled", &["hanse-raft"]),
     ("russh", &["hanse-adapters-ssh"]),
     ("russh-sftp", &["hanse-adapters-ssh"]),

@@ -1,0 +1,188 @@
+//! A client: one operation at a time, the same request id over all tries and through any replica, and an account of what
+//! it was told. "Unknown" stays unknown.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hanse_raft::ReplicaId;
+use hanse_state::ids::RequestId;
+use hanse_state::{Applied, Millis, Outcome, Request};
+
+use crate::dice::Dice;
+use crate::network::host;
+use crate::post::{Body, Post};
+use crate::workload::{Plans, Wish, founding, request_id};
+use crate::world::{Phase, Shared};
+
+/// How long a client waits for one answer.
+const ANSWER_LIMIT: Duration = Duration::from_millis(2_500);
+/// Tries of one operation before it is given up as unknown.
+const TRIES_MAX: usize = 12;
+/// Pause after "not the leader" or no answer.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// One client.
+pub(crate) struct Client {
+    id: u64,
+    shared: Shared,
+    plans: Arc<Mutex<Plans>>,
+    post: Post,
+    dice: Dice,
+    think_ms: u64,
+    guess: ReplicaId,
+}
+
+/// Runs a client for ever: work, then rest, then prove that the cluster is healed (the first one only).
+pub(crate) async fn run(
+    id: u64,
+    shared: Shared,
+    plans: Arc<Mutex<Plans>>,
+    think_ms: u64,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let post = Post::open(&format!("client-{id}"), shared.clone()).await?;
+    let listener = post.clone();
+    // Answers only; nobody calls a client.
+    tokio::spawn(async move { while listener.next().await.is_ok() {} });
+    let dice = Dice::new(shared.seed ^ (id << 40), "client");
+    let mut client = Client { id, shared, plans, post, dice, think_ms, guess: ReplicaId(1) };
+    if id == 1 {
+        client.found().await;
+    }
+    client.work().await;
+    Ok(())
+}
+
+impl Client {
+    fn phase(&self) -> Phase {
+        self.shared.world().phase
+    }
+
+    fn set_busy(&self, busy: bool) {
+        self.shared.world().busy.insert(self.id, busy);
+    }
+
+    /// Founds platform and consortium, each step until it is answered.
+    async fn found(&mut self) {
+        self.set_busy(true);
+        for wish in founding() {
+            let request = self.request(wish);
+            // It may have run at any of these tries, so no floor but the first one counts: none.
+            while self.write_after(0, &request, true).await.is_none() {}
+        }
+        self.set_busy(false);
+    }
+
+    async fn work(&mut self) {
+        loop {
+            let think_ms = self.dice.range(1, self.think_ms);
+            tokio::time::sleep(Duration::from_millis(think_ms)).await;
+            match self.phase() {
+                Phase::Work => {
+                    self.set_busy(true);
+                    self.operate(false).await;
+                    self.set_busy(false);
+                }
+                Phase::Prove if self.id == 1 => {
+                    let wrote = self.operate(true).await;
+                    let read = self.read(true).await;
+                    if wrote && read {
+                        self.shared.world().proved = true;
+                    }
+                }
+                Phase::Settle | Phase::Prove => {}
+            }
+        }
+    }
+
+    /// One operation; gives whether it was answered.
+    async fn operate(&mut self, must_write: bool) -> bool {
+        if !must_write && self.dice.chance(35) {
+            return self.read(false).await;
+        }
+        let wish = {
+            let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            plans.next(&mut self.dice)
+        };
+        let request = self.request(wish);
+        let Some(applied) = self.write(&request, must_write).await else { return false };
+        if let Ok(Outcome::ProposalOpened { proposal, artifact_hash, .. }) = &applied.outcome {
+            let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            plans.open.push((proposal.clone(), *artifact_hash));
+        }
+        // Now and then as if the answer had been lost: the same id once more, through another replica.
+        if self.dice.chance(20) {
+            self.guess = self.any();
+            self.write(&request, must_write).await;
+        }
+        true
+    }
+
+    fn request(&mut self, wish: Wish) -> Request {
+        let number = {
+            let mut world = self.shared.world();
+            world.request_last += 1;
+            world.request_last
+        };
+        let id: RequestId = request_id(number);
+        Request::new(id, wish.actor, format!("client-{}", self.id), Millis(0), wish.command)
+    }
+
+    fn any(&mut self) -> ReplicaId {
+        let voters = self.shared.world().voters.clone();
+        self.dice.pick(&voters)
+    }
+
+    /// Tries until there is an answer or the tries are used up; then nothing is known.
+    async fn write(&mut self, request: &Request, patient: bool) -> Option<Arc<Applied>> {
+        let floor = self.shared.world().oracle.floor;
+        self.write_after(floor, request, patient).await
+    }
+
+    async fn write_after(&mut self, floor: u64, request: &Request, patient: bool) -> Option<Arc<Applied>> {
+        let body = self.ask(Body::Propose(Box::new(request.clone())), patient).await;
+        let mut world = self.shared.world();
+        let Some((by, Body::Proposed(applied))) = body else {
+            world.oracle.unknown += 1;
+            world.say(&format!("client-{} {} unknown", self.id, request.id));
+            return None;
+        };
+        let known = world.oracle.was_told(request.id);
+        world.say(&format!("client-{} {} told revision {} by {by}", self.id, request.id, applied.revision));
+        world.oracle.answered(request.id, if known { 0 } else { floor }, &applied);
+        world.judge();
+        Some(applied)
+    }
+
+    async fn read(&mut self, patient: bool) -> bool {
+        let floor = self.shared.world().oracle.floor;
+        let body = self.ask(Body::Read, patient).await;
+        let mut world = self.shared.world();
+        let Some((by, Body::ReadDone { revision, digest })) = body else { return false };
+        world.say(&format!("client-{} reads revision {revision} from {by}, floor {floor}", self.id));
+        world.oracle.read(by, floor, revision, digest);
+        world.judge();
+        true
+    }
+
+    async fn ask(&mut self, body: Body, patient: bool) -> Option<(ReplicaId, Body)> {
+        let tries = if patient { TRIES_MAX * 4 } else { TRIES_MAX };
+        for _ in 0..tries {
+            let to = self.guess;
+            match self.post.call(&host(to), body.clone(), ANSWER_LIMIT).await {
+                Ok(Body::NotLeader(hint)) => {
+                    self.guess = match hint {
+                        Some(id) if id != to => id,
+                        _ => self.any(),
+                    };
+                    tokio::time::sleep(PAUSE / 4).await;
+                }
+                Ok(Body::Unknown) | Err(_) => {
+                    self.guess = self.any();
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Ok(answer) => return Some((to, answer)),
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,250 @@
+//! The schedule of faults: what goes wrong when, all of it thrown from the seed.
+//!
+//! Each seed has a temper of its own (how often, which kinds, how bad the network), so that some runs are quiet with one
+//! nasty habit and others are a storm.
+
+use std::collections::BTreeMap;
+
+use hanse_raft::ReplicaId;
+use turmoil::Sim;
+
+use crate::dice::Dice;
+use crate::disk::Disk;
+use crate::network::host;
+use crate::world::{Order, Shared, Weather};
+
+/// One hour: how far a replica's clock jumps.
+const HOUR_MS: i64 = 3_600_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Crash,
+    CrashAll,
+    CrashLeader,
+    Split,
+    OneWay,
+    IsolateLeader,
+    SlowDisk,
+    ClockJump,
+    Transfer,
+    Snapshot,
+    Grow,
+    Shrink,
+}
+
+/// What ends a fault.
+#[derive(Clone, Debug)]
+enum Cure {
+    Bounce(ReplicaId),
+    Repair(ReplicaId, ReplicaId),
+    FastDisk(ReplicaId),
+}
+
+/// The schedule of one run.
+pub(crate) struct Faults {
+    shared: Shared,
+    dice: Dice,
+    kinds: Vec<Fault>,
+    every_ms: u64,
+    next_ms: u64,
+    cures: BTreeMap<(u64, u64), Cure>,
+    cure_last: u64,
+    down: BTreeMap<ReplicaId, ()>,
+    pub(crate) replicas: Vec<ReplicaId>,
+    disks: BTreeMap<ReplicaId, Disk>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+}
+
+impl Faults {
+    pub(crate) fn new(shared: Shared, disks: BTreeMap<ReplicaId, Disk>, grows: bool) -> Self {
+        let mut dice = Dice::new(shared.seed, "faults");
+        let mut kinds = vec![Fault::Crash, Fault::Split, Fault::Snapshot];
+        let more = [
+            Fault::CrashAll,
+            Fault::CrashLeader,
+            Fault::OneWay,
+            Fault::IsolateLeader,
+            Fault::SlowDisk,
+            Fault::ClockJump,
+            Fault::Transfer,
+        ];
+        kinds.extend(more.into_iter().filter(|_| dice.chance(60)));
+        if grows {
+            kinds.extend([Fault::Grow, Fault::Shrink]);
+        }
+        let every_ms = dice.range(1_500, 9_000);
+        let weather = Weather { lost: dice.pick(&[0, 0, 1, 5, 15]), doubled: dice.pick(&[0, 2, 10, 20]) };
+        shared.world().weather = weather;
+        shared.world().say(&format!("temper: every {every_ms} ms {kinds:?}, {weather:?}"));
+        let replicas = disks.keys().copied().collect();
+        Self {
+            shared,
+            dice,
+            kinds,
+            every_ms,
+            next_ms: 5_000,
+            cures: BTreeMap::new(),
+            cure_last: 0,
+            down: BTreeMap::new(),
+            replicas,
+            disks,
+            counts: BTreeMap::new(),
+        }
+    }
+
+    /// Does what is due: first ends faults, then begins one.
+    pub(crate) fn step(&mut self, sim: &mut Sim<'_>) {
+        let now_ms = self.shared.world().now_ms;
+        while let Some(entry) = self.cures.first_entry().filter(|entry| entry.key().0 <= now_ms) {
+            let cure = entry.remove();
+            self.cure(sim, cure);
+        }
+        if now_ms >= self.next_ms {
+            self.next_ms = now_ms + self.dice.range(self.every_ms / 2, self.every_ms * 2);
+            let fault = self.dice.pick(&self.kinds);
+            self.begin(sim, fault, now_ms);
+        }
+    }
+
+    /// Ends every fault: from now on the cluster must heal.
+    pub(crate) fn end(&mut self, sim: &mut Sim<'_>) {
+        self.cures.clear();
+        let down: Vec<ReplicaId> = std::mem::take(&mut self.down).into_keys().collect();
+        for id in down {
+            sim.bounce(host(id));
+        }
+        for (i, a) in self.replicas.clone().into_iter().enumerate() {
+            for b in self.replicas.clone().into_iter().skip(i + 1) {
+                sim.repair(host(a), host(b));
+            }
+            self.disks[&a].set_slow(5);
+        }
+        let mut world = self.shared.world();
+        world.weather = Weather::default();
+        world.skew_ms.clear();
+        world.say("faults end");
+    }
+
+    fn cure(&mut self, sim: &mut Sim<'_>, cure: Cure) {
+        self.shared.world().say(&format!("cure {cure:?}"));
+        match cure {
+            Cure::Bounce(id) => {
+                if self.down.remove(&id).is_some() {
+                    sim.bounce(host(id));
+                }
+            }
+            Cure::Repair(a, b) => {
+                sim.repair_oneway(host(a), host(b));
+            }
+            Cure::FastDisk(id) => self.disks[&id].set_slow(5),
+        }
+    }
+
+    fn later(&mut self, now_ms: u64, low: u64, high: u64, cure: Cure) {
+        self.cure_last += 1;
+        let at = now_ms + self.dice.range(low, high);
+        self.cures.insert((at, self.cure_last), cure);
+    }
+
+    fn leader(&self) -> Option<ReplicaId> {
+        self.shared.world().rafts.iter().find(|(_, (raft, _))| raft.is_leader()).map(|(id, _)| *id)
+    }
+
+    fn crash(&mut self, sim: &mut Sim<'_>, id: ReplicaId, now_ms: u64) {
+        if self.down.insert(id, ()).is_some() {
+            return;
+        }
+        sim.crash(host(id));
+        self.shared.world().rafts.remove(&id);
+        self.disks[&id].crash();
+        self.shared.world().say(&format!("crash {id}"));
+        self.later(now_ms, 1, 12_000, Cure::Bounce(id));
+    }
+
+    fn cut(&mut self, sim: &mut Sim<'_>, from: ReplicaId, to: ReplicaId, now_ms: u64) {
+        sim.partition_oneway(host(from), host(to));
+        self.later(now_ms, 500, 12_000, Cure::Repair(from, to));
+    }
+
+    fn begin(&mut self, sim: &mut Sim<'_>, fault: Fault, now_ms: u64) {
+        let any = self.dice.pick(&self.replicas);
+        let leader = self.leader();
+        self.shared.world().say(&format!("fault {fault:?}, leader {leader:?}, die {any}"));
+        *self.counts.entry(name(fault)).or_default() += 1;
+        match fault {
+            Fault::Crash => self.crash(sim, any, now_ms),
+            Fault::CrashAll => self.replicas.clone().into_iter().for_each(|id| self.crash(sim, id, now_ms)),
+            Fault::CrashLeader => self.crash(sim, leader.unwrap_or(any), now_ms),
+            Fault::Split => {
+                let side = self.dice.next();
+                let inside = |id: ReplicaId| side >> id.0 & 1 == 0;
+                for (a, b) in self.pairs().into_iter().filter(|(a, b)| inside(*a) != inside(*b)) {
+                    self.cut(sim, a, b, now_ms);
+                }
+            }
+            Fault::OneWay => {
+                let (a, b) = self.dice.pick(&self.pairs());
+                self.cut(sim, a, b, now_ms);
+            }
+            Fault::IsolateLeader => {
+                let alone = leader.unwrap_or(any);
+                for (a, b) in self.pairs().into_iter().filter(|(a, b)| *a == alone || *b == alone) {
+                    self.cut(sim, a, b, now_ms);
+                }
+            }
+            Fault::SlowDisk => {
+                let slow_ms = self.dice.pick(&[100, 400, 1_500]);
+                self.disks[&any].set_slow(slow_ms);
+                self.later(now_ms, 1_000, 10_000, Cure::FastDisk(any));
+            }
+            Fault::ClockJump => {
+                let skew = self.dice.pick(&[-HOUR_MS, 0, HOUR_MS]);
+                self.shared.world().skew_ms.insert(any, skew);
+            }
+            Fault::Transfer | Fault::Snapshot | Fault::Grow | Fault::Shrink => self.order(fault, any, leader),
+        }
+    }
+
+    /// Orders are for the leader, a snapshot for anyone.
+    fn order(&mut self, fault: Fault, any: ReplicaId, leader: Option<ReplicaId>) {
+        let mut world = self.shared.world();
+        let applied = world.oracle.last().map_or(0, |id| id.index);
+        let all = self.replicas.clone();
+        let mut give = |to: ReplicaId, orders: Vec<Order>| world.orders.entry(to).or_default().extend(orders);
+        match (fault, leader) {
+            (Fault::Snapshot, _) => give(any, vec![Order::Snapshot, Order::Purge(applied)]),
+            (Fault::Transfer, Some(leader)) => give(leader, vec![Order::Transfer(any)]),
+            (Fault::Grow, Some(leader)) => {
+                give(leader, all.iter().skip(3).map(|id| Order::Learner(*id)).collect());
+                give(leader, vec![Order::Voters(all)]);
+            }
+            (Fault::Shrink, Some(leader)) => {
+                give(leader, vec![Order::Voters(all.into_iter().take(3).collect())]);
+            }
+            _ => {}
+        }
+    }
+
+    /// Every ordered pair of replicas.
+    fn pairs(&self) -> Vec<(ReplicaId, ReplicaId)> {
+        let all = &self.replicas;
+        all.iter().flat_map(|a| all.iter().filter(move |b| a != *b).map(move |b| (*a, *b))).collect()
+    }
+}
+
+const fn name(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Crash => "crash",
+        Fault::CrashAll => "crash_all",
+        Fault::CrashLeader => "crash_leader",
+        Fault::Split => "split",
+        Fault::OneWay => "one_way",
+        Fault::IsolateLeader => "isolate_leader",
+        Fault::SlowDisk => "slow_disk",
+        Fault::ClockJump => "clock_jump",
+        Fault::Transfer => "transfer",
+        Fault::Snapshot => "snapshot",
+        Fault::Grow => "grow",
+        Fault::Shrink => "shrink",
+    }
+}

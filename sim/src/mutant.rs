@@ -1,0 +1,72 @@
+//! Mistakes put in on purpose: a harness that does not find them finds nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// The log answers "durable" before it is.
+    AckBeforeDurable,
+    /// The vote is kept in memory only.
+    SkipVote,
+    /// A leader reads its own state without asking the others.
+    ReadWithoutIndex,
+    /// Requests are not remembered: a retry runs again.
+    NoDedupe,
+    /// A snapshot leaves out what was remembered of requests.
+    SnapshotForgetsRequests,
+    /// Each replica applies by its own clock, not by the leader's stamp.
+    WallClockInApply,
+    /// A leader counts a follower that never got the entries.
+    CommitWithoutQuorum,
+    /// A committed entry is skipped by one replica after a restart.
+    ApplySkipsAfterRestart,
+    /// A leader answers before the entry is committed.
+    AnswerBeforeCommit,
+}
+
+impl Mutant {
+    /// Every mistake.
+    pub const ALL: [Self; 9] = [
+        Self::AckBeforeDurable,
+        Self::SkipVote,
+        Self::ReadWithoutIndex,
+        Self::NoDedupe,
+        Self::SnapshotForgetsRequests,
+        Self::WallClockInApply,
+        Self::CommitWithoutQuorum,
+        Self::ApplySkipsAfterRestart,
+        Self::AnswerBeforeCommit,
+    ];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AckBeforeDurable => "ack-before-durable",
+            Self::SkipVote => "skip-vote",
+            Self::ReadWithoutIndex => "read-without-index",
+            Self::NoDedupe => "no-dedupe",
+            Self::SnapshotForgetsRequests => "snapshot-forgets-requests",
+            Self::WallClockInApply => "wall-clock-in-apply",
+            Self::CommitWithoutQuorum => "commit-without-quorum",
+            Self::ApplySkipsAfterRestart => "apply-skips-after-restart",
+            Self::AnswerBeforeCommit => "answer-before-commit",
+        }
+    }
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Mutant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL.into_iter().find(|m| m.name() == text).ok_or_else(|| format!("no mutant {text:?}; there are {}", names()))
+    }
+}

@@ -1,0 +1,234 @@
+//! One run: a seed in, a report out.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hanse_raft::ReplicaId;
+use openraft::async_runtime::watch::WatchReceiver;
+use serde::Serialize;
+use turmoil::{Builder, Sim};
+
+use crate::check::Checks;
+use crate::dice::Dice;
+use crate::disk::Disk;
+use crate::faults::Faults;
+use crate::mutant::Mutant;
+use crate::network::host;
+use crate::workload::Plans;
+use crate::world::{Phase, Shared};
+use crate::{client, node};
+
+/// Simulated time of one tick.
+pub const TICK_MS: u64 = 5;
+/// Ticks that healing may take after the faults have ended: two simulated minutes.
+const HEAL_TICKS_MAX: u64 = 120_000 / TICK_MS;
+/// Clients at once.
+const CLIENTS: u64 = 3;
+/// Mail older than so many numbers is long delivered or lost.
+const MAIL_KEPT: u64 = 20_000;
+
+/// What a run is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Ticks with faults.
+    pub ticks: u64,
+    /// Voters at the start, 3 or 5.
+    pub voters: u64,
+    /// A mistake to put in.
+    pub mutant: Option<Mutant>,
+    /// Whether the trace is printed.
+    pub print: bool,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// Ticks, healing included.
+    pub ticks: u64,
+    /// What did not hold; empty if all did.
+    pub violations: Vec<String>,
+    /// Leaders that were elected.
+    pub elections: u64,
+    /// Entries applied.
+    pub entries: u64,
+    /// Requests acknowledged with success.
+    pub acked: u64,
+    /// Requests refused by a rule.
+    pub refused: u64,
+    /// Reads answered.
+    pub reads: u64,
+    /// Operations given up without an answer.
+    pub unknown: u64,
+    /// Entries that were a request again.
+    pub replays: u64,
+    /// Acknowledged requests that are not in the final state.
+    pub lost: u64,
+    /// Faults by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Hash of the trace.
+    pub trace: String,
+    /// Lines of the trace.
+    pub lines: u64,
+}
+
+struct Run {
+    shared: Shared,
+    disks: BTreeMap<ReplicaId, Disk>,
+    faults: Faults,
+    checks: Checks,
+    ticks: u64,
+}
+
+/// Runs one seed to its end, or to the first violation.
+#[must_use]
+pub fn run(seed: u64, options: &Options) -> Report {
+    let shared = Shared::new(seed, options.mutant, options.print);
+    let mut dice = Dice::new(seed, "cluster");
+    let grows = options.voters == 3 && dice.chance(30);
+    let founders: Vec<ReplicaId> = (1..=options.voters).map(ReplicaId).collect();
+    let last = if grows { 5 } else { options.voters };
+    let disks: BTreeMap<ReplicaId, Disk> =
+        (1..=last).map(ReplicaId).map(|id| (id, Disk::new(id, shared.clone(), seed))).collect();
+    shared.world().voters = founders.clone();
+
+    let mut sim = Builder::new()
+        .rng_seed(seed)
+        .tick_duration(Duration::from_millis(TICK_MS))
+        .simulation_duration(Duration::from_secs(86_400))
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(dice.pick(&[10, 40, 150])))
+        .udp_capacity(4_096)
+        .build();
+    let snapshot_every = dice.pick(&[20, 60, 200]);
+    for (id, disk) in disks.clone() {
+        let (shared, founders) = (shared.clone(), founders.clone());
+        sim.host(host(id), move || {
+            node::run(id, disk.clone(), shared.clone(), snapshot_every, founders.clone())
+        });
+    }
+    let plans = Arc::new(Mutex::new(Plans::default()));
+    for id in 1..=CLIENTS {
+        let (shared, plans, think_ms) = (shared.clone(), plans.clone(), dice.range(20, 300));
+        sim.host(format!("client-{id}"), move || client::run(id, shared.clone(), plans.clone(), think_ms));
+    }
+    let faults = Faults::new(shared.clone(), disks.clone(), grows);
+    let mut run = Run { shared, disks, faults, checks: Checks::default(), ticks: 0 };
+    run.all(&mut sim, options.ticks);
+    // The hosts go first: what they drop may still look at the world.
+    drop(sim);
+    run.report(seed)
+}
+
+impl Run {
+    fn all(&mut self, sim: &mut Sim<'_>, ticks: u64) {
+        while self.ticks < ticks {
+            self.faults.step(sim);
+            if !self.tick(sim) {
+                return;
+            }
+        }
+        self.faults.end(sim);
+        self.shared.world().phase = Phase::Settle;
+        let mut left = HEAL_TICKS_MAX;
+        while !self.healed() {
+            if left == 0 {
+                let why = self.why_not_healed();
+                self.shared.world().violation(&format!("not healed after the faults ended: {why}"));
+                return;
+            }
+            left -= 1;
+            if !self.tick(sim) {
+                return;
+            }
+            let mut world = self.shared.world();
+            if world.phase == Phase::Settle && world.busy.values().all(|busy| !busy) {
+                world.phase = Phase::Prove;
+            }
+        }
+        let lost = self.lost();
+        if lost > 0 {
+            self.shared.world().violation(&format!("{lost} acknowledged requests are not in the final state"));
+        }
+    }
+
+    /// One tick; gives whether all still holds.
+    fn tick(&mut self, sim: &mut Sim<'_>) -> bool {
+        self.ticks += 1;
+        if let Err(error) = sim.step() {
+            self.shared.world().violation(&format!("a host ended: {error}"));
+        }
+        {
+            let mut world = self.shared.world();
+            world.now_ms = u64::try_from(sim.elapsed().as_millis()).expect("a day in milliseconds");
+            let oldest = world.mail_last.saturating_sub(MAIL_KEPT);
+            world.mail.retain(|number, _| *number >= oldest);
+        }
+        self.checks.tick(&self.shared, &self.disks);
+        self.shared.world().violations.is_empty()
+    }
+
+    fn healed(&self) -> bool {
+        self.shared.world().proved && self.why_not_healed().is_empty()
+    }
+
+    /// Gives what is still missing: one leader whom all voters follow, equal logs, equal states.
+    fn why_not_healed(&self) -> String {
+        let world = self.shared.world();
+        if !world.proved {
+            return format!("no write and read yet, phase {:?}, clients {:?}", world.phase, world.busy);
+        }
+        let all: Vec<_> = world
+            .rafts
+            .values()
+            .map(|(raft, machine)| (raft.metrics().borrow_watched().clone(), machine.view()))
+            .collect();
+        let Some((lead, truth)) = all.iter().find(|(m, _)| m.current_leader == Some(m.id)) else {
+            return "no leader".into();
+        };
+        let members: Vec<ReplicaId> = lead.membership_config.membership().nodes().map(|(id, _)| *id).collect();
+        for id in members {
+            let Some((metrics, view)) = all.iter().find(|(m, _)| m.id == id) else {
+                return format!("member {id} is down");
+            };
+            if metrics.current_leader != Some(lead.id)
+                || metrics.last_log_index != lead.last_log_index
+                || view.applied != truth.applied
+                || view.state != truth.state
+            {
+                return format!("replica {id}: {metrics}, the leader: {lead}");
+            }
+        }
+        String::new()
+    }
+
+    fn lost(&self) -> u64 {
+        let world = self.shared.world();
+        let states = world.rafts.values().map(|(_, machine)| machine.view().state);
+        states.max_by_key(|state| state.revision).map_or(0, |last| world.oracle.lost(&last))
+    }
+
+    fn report(&self, seed: u64) -> Report {
+        let lost = self.lost();
+        let world = self.shared.world();
+        let (trace, lines) = world.trace();
+        Report {
+            seed,
+            ticks: self.ticks,
+            violations: world.violations.clone(),
+            elections: self.checks.elections,
+            entries: world.oracle.last().map_or(0, |id| id.index),
+            acked: world.oracle.acked,
+            refused: world.oracle.refused,
+            reads: world.oracle.reads,
+            unknown: world.oracle.unknown,
+            replays: world.oracle.replays,
+            lost,
+            faults: self.faults.counts.clone(),
+            trace,
+            lines,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What the clients want: tenants, a consortium of four, proposals and racing ballots.
+
+use std::collections::BTreeMap;
+
+use hanse_state::account::{CreateAccount, Role};
+use hanse_state::chain::{ChainSpec, NodeSpec};
+use hanse_state::cluster::{Bootstrap, InitCluster};
+use hanse_state::consortium::ballot::{CastBallot, Choice, ballot_text, join_text};
+use hanse_state::consortium::policy::{ActionKind, Policy};
+use hanse_state::consortium::proposal::{Action, OpenProposal};
+use hanse_state::consortium::{ActivateConsortium, Charter, CreateConsortium, InviteMember, JoinConsortium};
+use hanse_state::ids::{AccountId, ChainId, ClusterId, ConsortiumId, ProposalKey, RequestId, TenantId};
+use hanse_state::tenant::CreateTenant;
+use hanse_state::{Actor, Command, Digest, PublicKey, Secret, Signature};
+use ring::signature::{Ed25519KeyPair, KeyPair};
+
+use crate::dice::Dice;
+
+/// The consortium's members.
+pub(crate) const MEMBERS: [&str; 4] = ["acme", "globex", "hooli", "initech"];
+
+/// One wish: who asks for what.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) actor: Actor,
+    pub(crate) command: Command,
+}
+
+fn digest(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+fn key_of(name: &str) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(digest(name).as_bytes()).expect("a seed has 32 bytes")
+}
+
+fn public_key(name: &str) -> PublicKey {
+    PublicKey(key_of(name).public_key().as_ref().try_into().expect("an Ed25519 key has 32 bytes"))
+}
+
+fn sign(name: &str, text: &str) -> Signature {
+    Signature(key_of(name).sign(text.as_bytes()).as_ref().try_into().expect("an Ed25519 signature has 64 bytes"))
+}
+
+fn cluster() -> ClusterId {
+    ClusterId::parse("0193f2a4-0000-7000-8000-000000000001").expect("a fixed id")
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).expect("a fixed or counted name")
+}
+
+fn account(name: &str) -> AccountId {
+    AccountId::parse(name).expect("a fixed or counted name")
+}
+
+fn owner(name: &str) -> Actor {
+    Actor::Account(account(&format!("owner@{name}")))
+}
+
+fn consortium() -> ConsortiumId {
+    ConsortiumId::parse("trade").expect("a fixed name")
+}
+
+fn password() -> Secret {
+    Secret::new("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo")
+}
+
+/// Gives the id of the n-th request: UUIDv7 in form, growing as time would.
+pub(crate) fn request_id(number: u64) -> RequestId {
+    let mut bytes = [0_u8; 16];
+    bytes[..6].copy_from_slice(&number.to_be_bytes()[2..]);
+    (bytes[6], bytes[8]) = (0x70, 0x80);
+    RequestId::new(uuid::Uuid::from_bytes(bytes)).expect("a UUID of version 7")
+}
+
+fn create_tenant(name: &str) -> Wish {
+    let command = Command::CreateTenant(CreateTenant {
+        tenant: tenant(name),
+        display_name: format!("Tenant {name}"),
+        owner: account(&format!("owner@{name}")),
+        owner_password_hash: password(),
+    });
+    Wish { actor: Actor::Account(account("root")), command }
+}
+
+/// Gives what must be there before anything else, in order: platform, tenants, the active consortium.
+pub(crate) fn founding() -> Vec<Wish> {
+    let init = InitCluster { cluster: cluster(), name: "sim".into(), setup_code_hash: digest("code") };
+    let first = Bootstrap { account: account("root"), password_hash: password(), setup_code_hash: digest("code") };
+    let mut wishes = vec![
+        Wish { actor: Actor::System, command: Command::InitCluster(init) },
+        Wish { actor: Actor::SetupCode, command: Command::Bootstrap(first) },
+    ];
+    wishes.extend(MEMBERS.map(create_tenant));
+    let create = CreateConsortium {
+        consortium: consortium(),
+        display_name: "Trade".into(),
+        charter: Charter {
+            policies: BTreeMap::from([(ActionKind::CreateChain, Policy::Unanimous)]),
+            voting_period_ms: 60_000,
+        },
+        founder: tenant(MEMBERS[0]),
+        founder_weight: 1,
+        member_key: public_key(MEMBERS[0]),
+    };
+    wishes.push(Wish { actor: owner(MEMBERS[0]), command: Command::CreateConsortium(create) });
+    for name in &MEMBERS[1..] {
+        let invite = InviteMember { consortium: consortium(), tenant: tenant(name), weight: 1 };
+        wishes.push(Wish { actor: owner(MEMBERS[0]), command: Command::InviteMember(invite) });
+        let key = public_key(name);
+        let proof = sign(name, &join_text(cluster(), &consortium(), &tenant(name), &key));
+        let join = JoinConsortium { consortium: consortium(), tenant: tenant(name), member_key: key, proof };
+        wishes.push(Wish { actor: owner(name), command: Command::JoinConsortium(join) });
+    }
+    let activate = ActivateConsortium { consortium: consortium() };
+    wishes.push(Wish { actor: owner(MEMBERS[0]), command: Command::ActivateConsortium(activate) });
+    wishes
+}
+
+fn action(number: u64) -> Action {
+    Action::CreateChain(ChainSpec {
+        chain: ChainId::parse(&format!("chain-{number}")).expect("a counted name"),
+        template: "evm-standard".into(),
+        template_version: 1,
+        chain_id: 1_000 + number,
+        parameters: BTreeMap::new(),
+        nodes: MEMBERS.map(|name| NodeSpec { owner: tenant(name) }).to_vec(),
+        alloc: BTreeMap::new(),
+    })
+}
+
+/// What the clients know together: how many of each thing were wished for.
+#[derive(Debug, Default)]
+pub(crate) struct Plans {
+    tenants: u64,
+    proposals: u64,
+    accounts: u64,
+    /// Proposals that a client was told are open, with the hash of what is voted on.
+    pub(crate) open: Vec<(ProposalKey, Digest)>,
+}
+
+impl Plans {
+    /// Gives a client's next wish.
+    pub(crate) fn next(&mut self, dice: &mut Dice) -> Wish {
+        match dice.range(0, 99) {
+            0..30 => {
+                self.tenants += 1;
+                create_tenant(&format!("tenant-{}", self.tenants))
+            }
+            30..45 => {
+                self.accounts += 1;
+                let name = dice.pick(&MEMBERS);
+                let role = Role::Platform(hanse_state::account::PlatformRole::Operator);
+                let command = Command::CreateAccount(CreateAccount {
+                    account: account(&format!("user-{}", self.accounts)),
+                    role,
+                    password_hash: password(),
+                });
+                // A member's owner may not: an ordinary refusal now and then.
+                let actor = if dice.chance(20) { owner(name) } else { Actor::Account(account("root")) };
+                Wish { actor, command }
+            }
+            45..55 => self.propose(dice),
+            _ if self.open.is_empty() => self.propose(dice),
+            _ => self.vote(dice),
+        }
+    }
+
+    fn propose(&mut self, dice: &mut Dice) -> Wish {
+        self.proposals += 1;
+        let name = dice.pick(&MEMBERS);
+        let action = action(self.proposals);
+        let open = OpenProposal { consortium: consortium(), title: "A chain".into(), action, voting_period_ms: None };
+        Wish { actor: owner(name), command: Command::OpenProposal(open) }
+    }
+
+    /// One of the latest proposals, any member, any choice: most ballots race with others of the same member.
+    fn vote(&self, dice: &mut Dice) -> Wish {
+        let latest = self.open.len().saturating_sub(4);
+        let (proposal, artifact_hash) = dice.pick(&self.open[latest..]);
+        let name = dice.pick(&MEMBERS);
+        let choice = dice.pick(&[Choice::Yes, Choice::No, Choice::Abstain]);
+        let voter = tenant(name);
+        let signature = sign(name, &ballot_text(cluster(), &proposal, &artifact_hash, &voter, choice));
+        let ballot = CastBallot { proposal, voter, choice, artifact_hash, signature };
+        Wish { actor: owner(name), command: Command::CastBallot(ballot) }
+    }
+}

@@ -1,0 +1,179 @@
+//! What all parts of one run share: simulated time, dice, trace, network knobs, the oracle.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hanse_raft::ReplicaId;
+
+use crate::dice::Dice;
+use crate::mutant::Mutant;
+use crate::oracle::Oracle;
+use crate::post::Mail;
+use crate::types::{Entry, LogId, Raft};
+
+/// 2026-11-23T00:00:00Z; simulated time begins here.
+pub(crate) const EPOCH_MS: u64 = 1_795_392_000_000;
+/// Violations kept; the first is what matters.
+const VIOLATIONS_MAX: usize = 20;
+
+/// What the clients are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Begin operations.
+    Work,
+    /// Finish what was begun.
+    Settle,
+    /// One write and one read must succeed.
+    Prove,
+}
+
+/// What the schedule orders a replica to do.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    Snapshot,
+    Purge(u64),
+    Transfer(ReplicaId),
+    Learner(ReplicaId),
+    Voters(Vec<ReplicaId>),
+}
+
+/// The network's faults, in percent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weather {
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+}
+
+/// Shared, mutable.
+pub(crate) struct World {
+    pub(crate) now_ms: u64,
+    pub(crate) dice: Dice,
+    pub(crate) weather: Weather,
+    pub(crate) mail: BTreeMap<u64, Mail>,
+    pub(crate) mail_last: u64,
+    pub(crate) phase: Phase,
+    /// By client: whether it is in an operation.
+    pub(crate) busy: BTreeMap<u64, bool>,
+    pub(crate) proved: bool,
+    pub(crate) voters: Vec<ReplicaId>,
+    /// By replica, milliseconds its clock is off.
+    pub(crate) skew_ms: BTreeMap<ReplicaId, i64>,
+    pub(crate) orders: BTreeMap<ReplicaId, Vec<Order>>,
+    pub(crate) rafts: BTreeMap<ReplicaId, (Raft, crate::machine::Machine)>,
+    pub(crate) oracle: Oracle,
+    pub(crate) request_last: u64,
+    pub(crate) violations: Vec<String>,
+    lives: BTreeMap<ReplicaId, u64>,
+    trace: Trace,
+}
+
+struct Trace {
+    hasher: DefaultHasher,
+    lines: u64,
+    print: bool,
+}
+
+impl World {
+    /// Adds a line to the trace.
+    pub(crate) fn say(&mut self, line: &str) {
+        let line = format!("{:>9.3} {line}", self.now_ms as f64 / 1_000.0);
+        line.hash(&mut self.trace.hasher);
+        self.trace.lines += 1;
+        if self.trace.print {
+            println!("{line}");
+        }
+    }
+
+    /// Gives the trace's hash and length.
+    pub(crate) fn trace(&self) -> (String, u64) {
+        (format!("{:016x}", self.trace.hasher.finish()), self.trace.lines)
+    }
+
+    /// Records that an invariant did not hold.
+    pub(crate) fn violation(&mut self, what: &str) {
+        self.say(&format!("VIOLATION {what}"));
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(format!("at {} ms: {what}", self.now_ms));
+        }
+    }
+
+    /// Takes what the oracle found.
+    pub(crate) fn judge(&mut self) {
+        for found in self.oracle.take_found() {
+            self.violation(&found);
+        }
+    }
+
+    /// Counts the lives of a replica.
+    pub(crate) fn born(&mut self, id: ReplicaId) -> u64 {
+        let life = self.lives.entry(id).or_default();
+        *life += 1;
+        *life
+    }
+
+    /// What this replica's clock shows.
+    pub(crate) fn clock_ms(&self, id: ReplicaId) -> u64 {
+        let skew = self.skew_ms.get(&id).copied().unwrap_or(0);
+        (EPOCH_MS + self.now_ms).saturating_add_signed(skew)
+    }
+
+    pub(crate) fn appended(&mut self, id: ReplicaId, before: Option<LogId>, entries: &[Entry]) {
+        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+            self.say(&format!("{id} appends {}..{}", first.log_id, last.log_id));
+        }
+        self.oracle.appended(id, before, entries);
+        self.judge();
+    }
+
+    pub(crate) fn truncated(&mut self, id: ReplicaId, cut: &[LogId]) {
+        if let Some(first) = cut.first() {
+            self.say(&format!("{id} truncates from {first}"));
+        }
+        self.oracle.truncated(id, cut);
+        self.judge();
+    }
+}
+
+/// A handle on the world of one run.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    world: Arc<Mutex<World>>,
+    mutant: Option<Mutant>,
+    pub(crate) seed: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(seed: u64, mutant: Option<Mutant>, print: bool) -> Self {
+        let world = World {
+            now_ms: 0,
+            dice: Dice::new(seed, "world"),
+            weather: Weather::default(),
+            mail: BTreeMap::new(),
+            mail_last: 0,
+            phase: Phase::Work,
+            busy: BTreeMap::new(),
+            proved: false,
+            voters: Vec::new(),
+            skew_ms: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            rafts: BTreeMap::new(),
+            oracle: Oracle::default(),
+            request_last: 0,
+            violations: Vec::new(),
+            lives: BTreeMap::new(),
+            trace: Trace { hasher: DefaultHasher::new(), lines: 0, print },
+        };
+        Self { world: Arc::new(Mutex::new(world)), mutant, seed }
+    }
+
+    /// Locks the world; never across an await.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this mistake was put in.
+    pub(crate) fn has(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+}

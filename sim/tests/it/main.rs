@@ -1,0 +1,50 @@
+//! The simulation's share of CI: a few seeds hold, the same seed is the same run, and mistakes are found.
+#![allow(clippy::unwrap_used)]
+
+use hanse_sim::{Mutant, Options, Report, run};
+
+fn options(ticks: u64, voters: u64, mutant: Option<Mutant>) -> Options {
+    Options { ticks, voters, mutant, print: false }
+}
+
+fn hold(seeds: std::ops::Range<u64>, ticks: u64, voters: u64) {
+    for seed in seeds {
+        let report = run(seed, &options(ticks, voters, None));
+        let replay = format!("cargo xtask sim --seed {seed} --ticks {ticks} --voters {voters}");
+        assert!(report.violations.is_empty(), "{:#?}\nreplay: {replay}", report.violations);
+        assert!(report.acked > 20 && report.reads > 5, "a run that did nothing proves nothing: {report:?}");
+        assert_eq!(report.lost, 0);
+    }
+}
+
+#[test]
+fn three_voters_hold() {
+    hold(1..5, 4_000, 3);
+}
+
+#[test]
+fn three_more_voters_hold() {
+    hold(5..9, 4_000, 3);
+}
+
+#[test]
+fn five_voters_hold() {
+    hold(101..104, 3_000, 5);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 1..4 {
+        let first = run(seed, &options(2_000, 3, None));
+        let second = run(seed, &options(2_000, 3, None));
+        assert!(first.lines > 1_000, "{first:?}");
+        assert_eq!(first, second);
+    }
+    let (one, other) = (run(1, &options(300, 3, None)), run(2, &options(300, 3, None)));
+    assert_ne!(one.trace, other.trace, "the seed must matter");
+}
+
+/// Gives the first report of these seeds that shows the mistake.
+fn found(mutant: Mutant, ticks: u64, voters: u64) -> Report {
+    (1..20).map(|seed| run(seed, &options(ticks, voters, Some(mutant)))).find(|r| !r.violations.is_empty()).unwrap()
+}
