@@ -44,7 +44,38 @@ fn the_same_seed_is_the_same_run() {
     assert_ne!(one.trace, other.trace, "the seed must matter");
 }
 
-/// Gives the first report of these seeds that shows the mistake.
-fn found(mutant: Mutant, ticks: u64, voters: u64) -> Report {
-    (1..20).map(|seed| run(seed, &options(ticks, voters, Some(mutant)))).find(|r| !r.violations.is_empty()).unwrap()
+/// Runs seeds with a mistake put in until one shows it, by an invariant that names what is wrong.
+fn found(mutant: Mutant, by: &[&str]) {
+    let report = (1..=SEEDS_MAX).map(|seed| run(seed, &options(3_000, 3, Some(mutant)))).find(|r| !r.violations.is_empty());
+    let report = report.unwrap_or_else(|| panic!("{mutant} lives after {SEEDS_MAX} seeds"));
+    let first = &report.violations[0];
+    assert!(by.iter().any(|invariant| first.contains(invariant)), "{mutant} was found by another check: {first}");
+}
+
+/// Seeds that a mistake may hide from.
+const SEEDS_MAX: u64 = 12;
+
+#[test]
+fn acknowledging_before_durable_is_found() {
+    found(Mutant::AckBeforeDurable, &["commit on quorum"]);
+}
+
+#[test]
+fn a_forgotten_vote_is_found() {
+    found(Mutant::SkipVote, &["monotonic vote"]);
+}
+
+#[test]
+fn committing_without_a_quorum_is_found() {
+    found(Mutant::CommitWithoutQuorum, &["commit on quorum"]);
+}
+
+#[test]
+fn a_snapshot_without_the_remembered_requests_is_found() {
+    found(Mutant::SnapshotForgetsRequests, &["equal states", "exactly once"]);
+}
+
+#[test]
+fn each_replica_with_its_own_clock_is_found() {
+    found(Mutant::WallClockInApply, &["equal states"]);
 }
