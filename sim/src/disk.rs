@@ -247,7 +247,9 @@ impl RaftLogStorage<Types> for Disk {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let before = entries.first().and_then(|first| first.log_id.index.checked_sub(1));
         let before = self.seen(|content| {
-            before.and_then(|index| content.log.get(&index).map(|e| e.log_id).or(content.purged.filter(|p| p.index == index)))
+            before.and_then(|index| {
+                content.log.get(&index).map(|e| e.log_id).or(content.purged.filter(|p| p.index == index))
+            })
         });
         self.shared.world().appended(self.id, before, &entries);
         if self.shared.has(Mutant::AckBeforeDurable) {

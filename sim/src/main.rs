@@ -73,15 +73,21 @@ fn many(cli: &Cli) -> bool {
         let report = run(seed, &options(cli, None, false));
         if cli.output == Output::Text {
             let Report { ticks, elections, acked, reads, unknown, trace, .. } = &report;
-            println!("seed {seed}: {ticks} ticks, {elections} elections, {acked} acked, {reads} reads, {unknown} unknown, trace {trace}");
+            println!(
+                "seed {seed}: {ticks} ticks, {elections} elections, {acked} acked, {reads} reads, {unknown} unknown, trace {trace}"
+            );
         }
         for violation in &report.violations {
-            eprintln!("seed {seed}: {violation}\n  replay: cargo xtask sim --seed {seed} --ticks {} --voters {}", cli.ticks, cli.voters);
+            eprintln!(
+                "seed {seed}: {violation}\n  replay: cargo xtask sim --seed {seed} --ticks {} --voters {}",
+                cli.ticks, cli.voters
+            );
         }
         reports.push(report);
     }
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
-    let violations: Vec<(u64, &String)> = reports.iter().flat_map(|r| r.violations.iter().map(|v| (r.seed, v))).collect();
+    let violations: Vec<(u64, &String)> =
+        reports.iter().flat_map(|r| r.violations.iter().map(|v| (r.seed, v))).collect();
     let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
     for (kind, count) in reports.iter().flat_map(|r| &r.faults) {
         *faults.entry(kind).or_default() += count;
@@ -115,9 +121,12 @@ fn hunt(cli: &Cli, name: &str) -> bool {
         let seeds = cli.seed.map_or(cli.first..cli.first + MUTANT_SEEDS, |seed| seed..seed + 1);
         let found = seeds.map(|seed| run(seed, &options(cli, Some(mutant), false))).find(|r| !r.violations.is_empty());
         match &found {
-            Some(report) => println!("{}", serde_json::json!({
-                "mutant": mutant.name(), "seed": report.seed, "tick": report.ticks, "found": report.violations[0],
-            })),
+            Some(report) => println!(
+                "{}",
+                serde_json::json!({
+                    "mutant": mutant.name(), "seed": report.seed, "tick": report.ticks, "found": report.violations[0],
+                })
+            ),
             None => println!("{}", serde_json::json!({ "mutant": mutant.name(), "found": null })),
         }
         all_found &= found.is_some();

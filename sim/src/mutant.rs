@@ -67,6 +67,9 @@ impl FromStr for Mutant {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let names = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|m| m.name() == text).ok_or_else(|| format!("no mutant {text:?}; there are {}", names()))
+        Self::ALL
+            .into_iter()
+            .find(|m| m.name() == text)
+            .ok_or_else(|| format!("no mutant {text:?}; there are {}", names()))
     }
 }

@@ -5,13 +5,13 @@ use std::io;
 use std::time::Duration;
 
 use hanse_raft::{Member, ReplicaId};
+use openraft::OptionalSend;
 use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
-use openraft::OptionalSend;
 
 use crate::mutant::Mutant;
 use crate::post::{Body, Post};

@@ -190,6 +190,10 @@ impl Node {
             }
         };
         // Whether it could is chance: the trace has it.
-        self.shared.world().say(&format!("{} obeys {order:?}: {}", self.id, if done.is_ok() { "done" } else { "refused" }));
+        self.shared.world().say(&format!(
+            "{} obeys {order:?}: {}",
+            self.id,
+            if done.is_ok() { "done" } else { "refused" }
+        ));
     }
 }

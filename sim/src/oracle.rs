@@ -117,7 +117,8 @@ impl Oracle {
         let hash = content_hash(&entry.payload);
         if let Some(line) = self.lines.get(&index) {
             if line.id != entry.log_id || line.hash != hash {
-                self.found.push(format!("state machine safety: {by} applies {}, another applied {}", entry.log_id, line.id));
+                self.found
+                    .push(format!("state machine safety: {by} applies {}, another applied {}", entry.log_id, line.id));
             } else if let (Some(result), Some(_)) = (&line.result, done)
                 && result.digest != after.digest()
             {
@@ -197,7 +198,9 @@ impl Oracle {
         }
         match self.lines.get(&revision).and_then(|line| line.result.as_ref()) {
             Some(line) if line.request == request && line.applied.outcome == applied.outcome => {}
-            Some(line) => self.found.push(format!("acknowledged is kept: {request} at {revision}, the log has {}", line.request)),
+            Some(line) => {
+                self.found.push(format!("acknowledged is kept: {request} at {revision}, the log has {}", line.request))
+            }
             None => self.found.push(format!("acknowledged is kept: {request} at {revision}, which was never applied")),
         }
         self.floor = self.floor.max(revision);
@@ -212,7 +215,8 @@ impl Oracle {
     pub(crate) fn read(&mut self, by: ReplicaId, floor: u64, revision: u64, digest: Digest) {
         self.reads += 1;
         if revision < floor {
-            self.found.push(format!("linearizable read: {by} answers revision {revision}, but {floor} was seen before"));
+            self.found
+                .push(format!("linearizable read: {by} answers revision {revision}, but {floor} was seen before"));
         }
         let truth = self.lines.get(&revision).and_then(|line| line.result.as_ref());
         if revision > 0 && truth.is_none_or(|truth| truth.digest != digest) {

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use hanse_raft::ReplicaId;
 use hanse_state::{Applied, Digest, Request};
+use openraft::raft::TransferLeaderResponse;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
-use openraft::raft::TransferLeaderResponse;
 use tokio::sync::oneshot;
 use turmoil::net::UdpSocket;
 
@@ -38,7 +38,10 @@ pub(crate) enum Body {
     Propose(Box<Request>),
     Proposed(Arc<Applied>),
     Read,
-    ReadDone { revision: u64, digest: Digest },
+    ReadDone {
+        revision: u64,
+        digest: Digest,
+    },
     NotLeader(Option<ReplicaId>),
     /// It may or may not have had effect.
     Unknown,

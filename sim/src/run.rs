@@ -105,9 +105,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
     let snapshot_every = dice.pick(&[20, 60, 200]);
     for (id, disk) in disks.clone() {
         let (shared, founders) = (shared.clone(), founders.clone());
-        sim.host(host(id), move || {
-            node::run(id, disk.clone(), shared.clone(), snapshot_every, founders.clone())
-        });
+        sim.host(host(id), move || node::run(id, disk.clone(), shared.clone(), snapshot_every, founders.clone()));
     }
     let plans = Arc::new(Mutex::new(Plans::default()));
     for id in 1..=CLIENTS {
