@@ -1,40 +1,42 @@
-//! The one way to sled, which holds what only grows (history) and how far it was written.
+//! The one way to what is not in the log: history, in files of its own (`history/files`), and in sled how far it was
+//! written and what was applied.
 //!
 //! sled 0.34.7 calls `sync_file_range` in `flush`, which loses acknowledged writes in a power cut (RELIABILITY.md 0.1),
 //! and what it writes without an fsync soon after may leave it unopenable. So changes are first kept in memory, where
-//! they can be read at once; a thread hands what has gathered to sled in one batch, flushes, and fsyncs `db`, new files of
-//! `blobs` and the folder, each second or when asked. A change that a power cut takes was made by an entry that is durable
+//! they can be read at once; a thread appends what has gathered to the files of history and syncs those, then hands the rest
+//! and the heads of history to sled in one batch, flushes, and fsyncs `db`, new files of `blobs` and the folder, each second
+//! or when asked. So history is never behind what sled says of it. A change that a power cut takes was made by an entry that is durable
 //! in the log (`wal`), and the replay makes it again. After the first failure nothing is said to be durable any more: a
 //! failed fsync is never tried again, for the kernel may have dropped the pages.
 //!
-//! Every value is sealed (codec): version, its own key, CRC-32. Keys: `m/…` (applied, log), `h/`kind`\0`seq (history).
-//! Numbers are big-endian.
+//! Every value is sealed (codec): version, its own key, CRC-32. Keys: `m/…` (applied, log, heads; in sled),
+//! `h/`kind`\0`seq (history; in the files). Numbers are big-endian.
 //!
 //! It never repairs: whatever does not fit is [`StoreError::Lost`].
 
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
+mod sled_dir;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::ops::{Bound, RangeBounds};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::codec;
+use self::sled_dir::{Files, guarded, open_sled};
+use crate::codec::{self, HeadsV1};
 use crate::error::StoreError;
-use crate::wal::{Done, Wal};
+use crate::history::files::Files as History;
+use crate::history::{self, parse_key};
+use crate::snapshot::Heads;
+use crate::wal::{Done, Folder, Wal};
 
-/// Memory sled may use as cache.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-/// How long to wait for the lock of a store whose last holder is just ending.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
-/// Between two tries for the lock.
-const LOCK_RETRY: Duration = Duration::from_millis(50);
+/// Folder of history.
+const HISTORY_DIR: &str = "history";
+/// How far the files of history are durable: `HeadsV1`.
+pub(crate) const HEADS: &[u8] = b"m/heads";
 /// How long a change stays in memory only: a replay after a power cut makes so much again.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of changes that are flushed without waiting for that.
@@ -44,9 +46,6 @@ const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// One change: a key and its sealed value.
 pub(crate) type Op = (Vec<u8>, Vec<u8>);
-
-/// A key with its checked body.
-pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
 /// Changes that are not yet durable, by key.
 type Layer = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -59,6 +58,7 @@ pub struct Durable {
 
 struct Inner {
     db: RwLock<Option<sled::Db>>,
+    history: Arc<History>,
     layers: Arc<Layers>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Closed with the store.
@@ -102,55 +102,6 @@ pub(crate) fn put(key: Vec<u8>, body: &[u8]) -> Op {
     (key, sealed)
 }
 
-/// Runs what may panic inside sled; a panic is a lost store.
-fn guarded<T>(what: &str, step: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(step)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(e))) => Err(StoreError::io(what, e)),
-        Ok(Err(e)) => Err(StoreError::lost(what, e)),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-            Err(StoreError::lost(what, format!("sled panicked: {}", text.unwrap_or_default())))
-        }
-    }
-}
-
-/// Says whether an error of the system speaks of what is in a file rather than of the system.
-fn unreadable(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::UnexpectedEof
-            | ErrorKind::InvalidData
-            | ErrorKind::InvalidInput
-            | ErrorKind::NotFound
-            | ErrorKind::Other
-    )
-}
-
-/// Opens sled, waiting for a holder that is just ending.
-fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
-    let existed = dir.join("db").exists();
-    let until = Instant::now() + LOCK_WAIT;
-    loop {
-        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        match guarded("open the store", || config.open()) {
-            Ok(db) => return Ok(db),
-            Err(StoreError::Io { source, .. }) if source.to_string().contains("could not acquire lock") => {
-                if Instant::now() >= until {
-                    return Err(StoreError::Busy { dir: dir.to_owned() });
-                }
-                std::thread::sleep(LOCK_RETRY);
-            }
-            // What sled finds unreadable is lost; what the system refuses (space, rights, memory) may pass.
-            Err(StoreError::Io { what, source }) if existed && unreadable(source.kind()) => {
-                return Err(StoreError::lost(what, source));
-            }
-            Err(e) => return Err(e),
-        }
-    }
-}
-
 impl Durable {
     /// Opens the store of a data folder.
     ///
@@ -163,12 +114,15 @@ impl Durable {
         let mut files = Files::open(&dir)?;
         guarded("flush the store", || db.flush())?;
         files.sync()?;
+        // sled holds the lock of the data folder: from here on history is ours too.
+        let folder = Folder::open(&data_dir.join(HISTORY_DIR)).map_err(|e| StoreError::io("open history", e))?;
+        let history = Arc::new(History::open(Arc::new(folder), &durable_heads(&db)?)?);
         File::open(data_dir).and_then(|f| f.sync_all()).map_err(|e| StoreError::io("sync the data folder", e))?;
         let layers = Arc::new(Layers::default());
-        let flusher = Flusher { db: db.clone(), layers: layers.clone(), files };
+        let flusher = Flusher { db: db.clone(), history: history.clone(), layers: layers.clone(), files };
         let thread = std::thread::Builder::new().name("hanse-store".into()).spawn(move || flusher.run());
         let thread = Mutex::new(Some(thread.map_err(|e| StoreError::io("start the thread of the store", e))?));
-        Ok(Self { inner: Arc::new(Inner { db: RwLock::new(Some(db)), layers, thread, log: OnceLock::new() }) })
+        Ok(Self { inner: Arc::new(Inner { db: RwLock::new(Some(db)), history, layers, thread, log: OnceLock::new() }) })
     }
 
     /// Has the log closed with the store.
@@ -230,6 +184,12 @@ impl Durable {
         if wait.is_none() && state.pending_bytes >= PENDING_BYTES_MAX {
             return Ok(false);
         }
+        let differs = |(key, value): &&Op| {
+            parse_key(key).is_some() && state.pending.get(key).is_some_and(|before| before != value)
+        };
+        if let Some((key, _)) = ops.iter().find(differs) {
+            return Err(StoreError::lost(describe(key), "another one was already made"));
+        }
         for (key, value) in ops {
             state.pending_bytes += key.len() + value.len();
             state.pending.insert(key.clone(), value.clone());
@@ -256,52 +216,69 @@ impl Durable {
         let state = self.inner.layers.lock();
         let waiting = state.pending.get(key).or_else(|| state.flushing.get(key)).cloned();
         drop(state);
-        let value = match waiting {
-            Some(value) => Some(value),
-            None => guarded("read the store", || db.get(key))?.map(|value| value.to_vec()),
+        let value = match (waiting, parse_key(key)) {
+            (Some(value), _) => Some(value),
+            (None, Some((kind, seq))) => {
+                return Ok(self.inner.history.read(kind, seq, seq, 1)?.pop().map(|(_, body)| body));
+            }
+            (None, None) => guarded("read the store", || db.get(key))?.map(|value| value.to_vec()),
         };
         let Some(value) = value else { return Ok(None) };
         let body = codec::unseal(key, &value).map_err(StoreError::unreadable(describe(key)))?;
         Ok(Some(body.to_vec()))
     }
 
-    /// Gives up to `limit` keys and bodies of a range, in order, checked. Blocks on the disk.
-    pub(crate) fn range(&self, range: impl RangeBounds<Vec<u8>>, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let db = self.db()?;
-        let bounds: (Bound<Vec<u8>>, Bound<Vec<u8>>) = (range.start_bound().cloned(), range.end_bound().cloned());
-        let mut rows = Layer::new();
-        let state = self.inner.layers.lock();
-        for layer in [&*state.flushing, &state.pending] {
-            rows.extend(layer.range(bounds.clone()).take(limit).map(|(key, value)| (key.clone(), value.clone())));
+    /// Gives up to `limit` records of a kind from `from` to `last`, in order, checked. Blocks on the disk.
+    pub(crate) fn records(
+        &self,
+        kind: &str,
+        from: u64,
+        last: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        self.db()?;
+        // First what waits: a record leaves there only when it is in the files.
+        let mut waiting = Layer::new();
+        if from <= last {
+            let bounds = history::key(kind, from)..=history::key(kind, last);
+            let state = self.inner.layers.lock();
+            for layer in [&*state.flushing, &state.pending] {
+                let found = layer.range(bounds.clone()).take(limit);
+                waiting.extend(found.map(|(key, value)| (key.clone(), value.clone())));
+            }
         }
-        drop(state);
-        let stored = guarded("read the store", || db.range(bounds).take(limit).collect::<Result<Vec<_>, _>>())?;
-        for (key, value) in stored {
-            rows.entry(key.to_vec()).or_insert_with(|| value.to_vec());
+        let mut records = self.inner.history.read(kind, from, last, limit)?;
+        let after = records.last().map_or(from.saturating_sub(1), |(seq, _)| *seq);
+        for (key, value) in waiting {
+            let Some((_, seq)) = parse_key(&key).filter(|(_, seq)| *seq > after) else { continue };
+            if records.len() < limit {
+                let body = codec::unseal(&key, &value).map_err(StoreError::unreadable(describe(&key)))?;
+                records.push((seq, body.to_vec()));
+            }
         }
-        let mut found = Vec::with_capacity(rows.len().min(limit));
-        for (key, value) in rows.into_iter().take(limit) {
-            let body = codec::unseal(&key, &value).map_err(StoreError::unreadable(describe(&key)))?.to_vec();
-            found.push((key, body));
-        }
-        Ok(found)
+        Ok(records)
     }
 
-    /// Gives the last key and body before `key`, checked. Blocks on the disk.
-    pub(crate) fn last_before(&self, key: &[u8]) -> Result<Option<Row>, StoreError> {
-        let db = self.db()?;
-        let below: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Excluded(key));
+    /// Gives the last record of every kind of history.
+    pub(crate) fn heads(&self) -> Result<Heads, StoreError> {
+        self.db()?;
         let state = self.inner.layers.lock();
-        let last = |layer: &Layer| layer.range::<[u8], _>(below).next_back().map(|(k, v)| (k.clone(), v.clone()));
-        // Of equal keys the newer value is kept: `max_by` gives the last one.
-        let waiting = last(&state.flushing).into_iter().chain(last(&state.pending)).max_by(|a, b| a.0.cmp(&b.0));
+        let mut heads = Heads::new();
+        // In order of key: the last one of a kind stands.
+        for layer in [&*state.flushing, &state.pending] {
+            heads.extend(layer.keys().filter_map(|key| parse_key(key)).map(|(kind, seq)| (kind.to_owned(), seq)));
+        }
         drop(state);
-        let stored = guarded("read the store", || db.get_lt(key))?.map(|(k, v)| (k.to_vec(), v.to_vec()));
-        let Some((key, value)) = stored.into_iter().chain(waiting).max_by(|a, b| a.0.cmp(&b.0)) else {
-            return Ok(None);
-        };
-        let body = codec::unseal(&key, &value).map_err(StoreError::unreadable(describe(&key)))?.to_vec();
-        Ok(Some((key, body)))
+        for (kind, last) in self.inner.history.heads() {
+            let head = heads.entry(kind).or_insert(last);
+            *head = last.max(*head);
+        }
+        Ok(heads)
+    }
+
+    /// Gives how many records of history were read from disk since the start.
+    pub(crate) fn records_read(&self) -> u64 {
+        self.inner.history.looked_at()
     }
 
     /// Ends the log and the store after what they hold is durable, and lets the folder go. Blocks until then.
@@ -326,6 +303,18 @@ impl Drop for Inner {
     }
 }
 
+/// Reads how far the files of history are durable.
+fn durable_heads(db: &sled::Db) -> Result<Heads, StoreError> {
+    if guarded("read the store", || db.scan_prefix(b"h/").next().transpose())?.is_some() {
+        let why = "its history lies in sled, as builds before the files of history kept it";
+        return Err(StoreError::lost("store", why));
+    }
+    let Some(value) = guarded("read the store", || db.get(HEADS))? else { return Ok(Heads::new()) };
+    let body = codec::unseal(HEADS, &value).map_err(StoreError::unreadable("heads of history"))?;
+    let heads: HeadsV1 = codec::decode(body).map_err(StoreError::unreadable("heads of history"))?;
+    Ok(heads.last)
+}
+
 /// Names a key in words for an error.
 fn describe(key: &[u8]) -> String {
     format!("record {}", String::from_utf8_lossy(key).escape_debug())
@@ -334,6 +323,7 @@ fn describe(key: &[u8]) -> String {
 /// The thread that makes changes durable.
 struct Flusher {
     db: sled::Db,
+    history: Arc<History>,
     layers: Arc<Layers>,
     files: Files,
 }
@@ -392,57 +382,18 @@ impl Flusher {
         if layer.is_empty() {
             return Ok(());
         }
+        let is_history = |(key, _): &(&Vec<u8>, &Vec<u8>)| parse_key(key).is_some();
+        self.history.append(layer.iter().filter(is_history))?;
         let mut batch = sled::Batch::default();
-        for (key, value) in layer {
+        for (key, value) in layer.iter().filter(|op| !is_history(op)) {
             batch.insert(key.as_slice(), value.as_slice());
+        }
+        if layer.iter().any(|op| is_history(&op)) {
+            let (key, value) = put(HEADS.to_vec(), &codec::encode(&HeadsV1 { last: self.history.heads() }));
+            batch.insert(key, value);
         }
         guarded("write to the store", || self.db.apply_batch(batch))?;
         guarded("flush the store", || self.db.flush())?;
         self.files.sync()
-    }
-}
-
-/// What lies under sled and must be synced by us.
-struct Files {
-    db: File,
-    folder: File,
-    blobs: PathBuf,
-    synced: HashSet<OsString>,
-}
-
-impl Files {
-    fn open(dir: &Path) -> Result<Self, StoreError> {
-        let open = |path: &Path| File::open(path).map_err(|e| StoreError::io(format!("open {}", path.display()), e));
-        Ok(Self { db: open(&dir.join("db"))?, folder: open(dir)?, blobs: dir.join("blobs"), synced: HashSet::new() })
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        self.sync_files().map_err(|e| StoreError::io("fsync the store", e))
-    }
-
-    /// sled writes a value too long for a segment to a file of its own and never syncs that.
-    fn sync_files(&mut self) -> std::io::Result<()> {
-        self.db.sync_all()?;
-        if self.blobs.is_dir() {
-            let mut present = HashSet::new();
-            for entry in fs::read_dir(&self.blobs)? {
-                let entry = entry?;
-                let name = entry.file_name();
-                if !self.synced.contains(&name) {
-                    match File::open(entry.path()) {
-                        Ok(file) => file.sync_all()?,
-                        // sled collected it meanwhile.
-                        Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                        Err(e) => return Err(e),
-                    }
-                }
-                present.insert(name);
-            }
-            if present != self.synced {
-                File::open(&self.blobs)?.sync_all()?;
-                self.synced = present;
-            }
-        }
-        self.folder.sync_all()
     }
 }

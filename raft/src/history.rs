@@ -1,12 +1,11 @@
-//! What only grows: audit, usage and operation records, in the store by kind and sequence number.
+//! What only grows: audit, usage and operation records, by kind and sequence number.
 //!
-//! They are written in the batch that carries the applied index, with keys that are the same on every replay; a replay
-//! that would write another record is a divergence. A reader sees no record beyond the state it could read.
+//! They lie in files of their own ([`files`]), are written before the applied index that they belong to, and have keys
+//! that are the same on every replay; a replay that would write another record is a divergence. A reader sees no record
+//! beyond the state it could read.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::ops::Bound;
-use std::path::Path;
+pub(crate) mod files;
+pub(crate) mod segment;
 
 use crate::codec;
 use crate::durable::{Durable, Op};
@@ -15,8 +14,8 @@ use crate::snapshot::Heads;
 
 /// Prefix of every history key.
 const PREFIX: &[u8] = b"h/";
-/// Longest key or value taken from a file of incoming history.
-const ITEM_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest name of a kind.
+const KIND_BYTES_MAX: usize = 32;
 
 /// Gives the key of a record.
 pub(crate) fn key(kind: &str, seq: u64) -> Vec<u8> {
@@ -31,7 +30,10 @@ pub(crate) fn key(kind: &str, seq: u64) -> Vec<u8> {
 pub(crate) fn parse_key(key: &[u8]) -> Option<(&str, u64)> {
     let (rest, seq) = key.strip_prefix(PREFIX)?.split_last_chunk::<8>()?;
     let kind = std::str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
-    Some((kind, u64::from_be_bytes(*seq)))
+    // It is part of a file's name.
+    let word = |c: u8| c.is_ascii_lowercase() || c == b'_';
+    let named = (1..=KIND_BYTES_MAX).contains(&kind.len()) && kind.bytes().all(word);
+    named.then(|| (kind, u64::from_be_bytes(*seq)))
 }
 
 /// Gives up to `limit` records of a kind after `after` and up to `last`, as (seq, body). Blocks on the disk.
@@ -45,88 +47,73 @@ pub(crate) fn read(
     if after.is_some_and(|seq| seq >= last) {
         return Ok(Vec::new());
     }
-    let from = after.map_or(Bound::Included(key(kind, 0)), |seq| Bound::Excluded(key(kind, seq)));
-    let rows = store.range((from, Bound::Included(key(kind, last))), limit)?;
-    rows.into_iter()
-        .map(|(key, body)| match parse_key(&key) {
-            Some((_, seq)) => Ok((seq, body)),
-            None => Err(StoreError::lost("history", "a key of another shape")),
-        })
-        .collect()
+    store.records(kind, after.map_or(1, |seq| seq + 1), last, limit)
 }
 
 /// Gives the last sequence number of every kind in the store. Blocks on the disk.
 pub(crate) fn heads(store: &Durable) -> Result<Heads, StoreError> {
-    let mut heads = Heads::new();
-    // `i` follows `h`: walk backwards from the end, one kind at a time.
-    let mut before = b"i".to_vec();
-    while let Some((found, _)) = store.last_before(&before)? {
-        let Some((kind, seq)) = parse_key(&found) else { break };
-        before = key(kind, 0);
-        let kind = kind.to_owned();
-        // `last_before` looks strictly below: a kind whose only record is number 0 still moves on.
-        heads.insert(kind, seq);
-    }
-    Ok(heads)
+    store.heads()
 }
 
-/// Writes one record to a file of incoming history.
-pub(crate) fn write_item(out: &mut impl io::Write, key: &[u8], value: &[u8]) -> io::Result<()> {
-    for part in [key, value] {
-        let length = u32::try_from(part.len()).map_err(io::Error::other)?;
-        out.write_all(&length.to_be_bytes())?;
-        out.write_all(part)?;
-    }
-    Ok(())
+/// Takes records that another replica sends, page by page, into the store.
+///
+/// They belong to entries that are committed, so they stay even if the snapshot they came with does not arrive whole: the
+/// next attempt asks from there on. No reader sees them before the state that they belong to; what the log makes again
+/// must be the same.
+pub(crate) struct Incoming {
+    store: Durable,
+    heads: Heads,
+    /// Records taken.
+    pub(crate) records: u64,
 }
 
-/// The records of a file of incoming history, checked.
-pub(crate) struct Items {
-    file: BufReader<File>,
-}
-
-impl Items {
-    /// Opens the file.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = File::open(path).map_err(|e| StoreError::io("read incoming history", e))?;
-        Ok(Self { file: BufReader::new(file) })
+impl Incoming {
+    /// Begins after what the store has. Blocks on the disk.
+    pub(crate) fn begin(store: &Durable) -> Result<Self, StoreError> {
+        Ok(Self { store: store.clone(), heads: heads(store)?, records: 0 })
     }
 
-    fn part(&mut self, length: [u8; 4]) -> io::Result<Vec<u8>> {
-        let length = u32::from_be_bytes(length) as usize;
-        if length > ITEM_BYTES_MAX {
-            return Err(io::Error::other("a record longer than any"));
-        }
-        let mut bytes = vec![0; length];
-        self.file.read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn next_item(&mut self) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-        let mut length = [0; 4];
-        match self.file.read_exact(&mut length) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(e) => return Err(e),
-        }
-        let key = self.part(length)?;
-        self.file.read_exact(&mut length)?;
-        let value = self.part(length)?;
-        Ok(Some((key, value)))
-    }
-
-    /// Gives up to `limit` changes for the store; none at the end.
-    pub(crate) fn chunk(&mut self, limit: usize) -> Result<Vec<Op>, StoreError> {
-        let mut ops = Vec::new();
-        while ops.len() < limit {
-            let item = self.next_item().map_err(|e| StoreError::io("read incoming history", e))?;
-            let Some((key, value)) = item else { break };
-            if parse_key(&key).is_none() {
-                return Err(StoreError::lost("incoming history", "a key of another shape"));
+    /// Takes one page.
+    ///
+    /// # Errors
+    /// Nothing of the page was taken if a record is damaged or does not follow.
+    pub(crate) async fn page(&mut self, items: Vec<Op>) -> Result<(), IncomingError> {
+        let mut heads = self.heads.clone();
+        for (key, value) in &items {
+            let (kind, seq) = parse_key(key).ok_or(IncomingError::NoHistory)?;
+            codec::unseal(key, value)?;
+            let head = heads.entry(kind.to_owned()).or_insert(0);
+            if seq == 0 || seq > *head + 1 {
+                return Err(IncomingError::Gap { kind: kind.to_owned(), seq, last: *head });
             }
-            codec::unseal(&key, &value).map_err(StoreError::unreadable("incoming history"))?;
-            ops.push((key, value));
+            *head = seq.max(*head);
         }
-        Ok(ops)
+        self.records += items.len() as u64;
+        self.heads = heads;
+        Ok(self.store.write(items).await?)
     }
+}
+
+/// Why a page was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IncomingError {
+    /// Another kind of thing.
+    #[error("a record that is not history")]
+    NoHistory,
+    /// Its checksum or key is wrong.
+    #[error("a damaged record")]
+    Damaged(#[from] codec::CodecError),
+    /// One before it is missing.
+    #[error("record {seq} of {kind} after record {last}")]
+    Gap {
+        /// Its kind.
+        kind: String,
+        /// Its number.
+        seq: u64,
+        /// The one before.
+        last: u64,
+    },
+    /// The store did not take it.
+    #[error("the store did not take it")]
+    Store(#[from] StoreError),
 }

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hanse_state::audit::AuditRecord;
 use hanse_state::{Record, State};
 
 use crate::codec::{
-    self, CodecError, EntryV1, LogIdV1, MemberV1, MembershipV1, PayloadV1, SnapshotMetaV1, StoredMembershipV1, VoteV1,
+    self, CodecError, EntryV1, HeadsV1, LogIdV1, MemberV1, MembershipV1, PayloadV1, SnapshotMetaV1, StoredMembershipV1,
+    VoteV1,
 };
 pub use crate::durable::Durable;
-use crate::durable::put;
+use crate::durable::{HEADS, put};
 use crate::error::StoreError;
 use crate::history;
+pub use crate::history::files::Files as HistoryFiles;
+use crate::history::segment;
 pub use crate::log_store::LogStore;
 pub use crate::machine::Machine;
 use crate::snapshot::{self, SnapshotDir};
@@ -109,6 +113,19 @@ pub fn audit_records(store: &Durable, machine: &Machine) -> Result<(State, Vec<A
     Ok((view.state, records))
 }
 
+/// Gives how many records of history a running replica has read from its disk, and how many it has sent to others.
+#[must_use]
+pub fn records_read_and_sent(replica: &crate::Replica) -> (u64, u64) {
+    let core = replica.core();
+    (core.store.records_read(), core.records_sent.load(Ordering::Relaxed))
+}
+
+/// Gives a record of history as key and sealed value.
+#[must_use]
+pub fn sealed_record(kind: &str, seq: u64, body: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    put(history::key(kind, seq), body)
+}
+
 /// Opens a log by itself, without store and machine; close the first to end it. Blocks on the disk.
 ///
 /// # Errors
@@ -183,6 +200,8 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
         StoredMembershipV1 { at: Some(LogIdV1 { term: 0, leader: 0, index: 0 }), membership: membership.clone() };
     let meta = SnapshotMetaV1 { last: Some(at), membership: stored };
     let meta = meta.try_into().expect("the example membership is valid");
+    let mut history_record = Vec::new();
+    segment::push(&mut history_record, &codec::seal(&history::key("audit", 7), b"record"));
     let heads = BTreeMap::from([("audit".to_owned(), 40), ("usage".to_owned(), 2)]);
     vec![
         ("wal-header", record(Kind::Header, codec::encode(&header))),
@@ -195,6 +214,10 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("wal-seal", record(Kind::Seal, Vec::new())),
         ("wal-mark", wal::encode_mark(&mark)),
         ("history", codec::seal(&history::key("audit", 7), b"record")),
+        ("history-heads", codec::seal(HEADS, &codec::encode(&HeadsV1 { last: heads.clone() }))),
+        ("history-segment", segment::head("audit", 7)),
+        ("history-record", history_record.clone()),
+        ("history-index-head", segment::index_head("audit", 7, 2, 120)),
         ("snapshot", snapshot::encode(&meta, &heads, b"state")),
     ]
 }
@@ -207,6 +230,10 @@ pub fn read_example(name: &str, bytes: &[u8]) -> Result<(), CodecError> {
     match name {
         "wal-mark" => wal::decode_mark(bytes).map(|_| ()),
         "history" => codec::unseal(&history::key("audit", 7), bytes).map(|_| ()),
+        "history-heads" => codec::decode::<HeadsV1>(codec::unseal(HEADS, bytes)?).map(|_| ()),
+        "history-segment" => segment::check_head(bytes, "audit", 7),
+        "history-record" => segment::open(bytes, "audit", 7).map(|_| ()),
+        "history-index-head" => segment::check_index_head(bytes, "audit", 7, 2).map(|_| ()),
         "snapshot" => snapshot::decode(bytes).map(|_| ()),
         _ => {
             let frame = wal::decode_frame(bytes, EXAMPLE_SALT)?;

@@ -1,7 +1,7 @@
 //! The thin shell of consensus and storage: openraft orders requests, a log keeps them, `hanse_state` decides.
 //!
 //! How it works. [`Replica::start`] opens the write-ahead log (`wal`: one fdatasync a group, checksums and a high-water
-//! mark) and the store of history (`durable`: sled behind fsync), loads the newest snapshot, replays the log and joins its
+//! mark) and the store of history (`durable`, `history`: files that only grow), loads the newest snapshot, replays the log and joins its
 //! peers over mutual TLS (`network`, `peer`). A request given to [`Replica::propose`] on the leader is encoded into one
 //! entry (`codec`), durable on a majority before it commits, and applied by every replica (`machine`). [`Replica::read`]
 //! gives the state after a majority has confirmed the lead (ReadIndex).

@@ -10,6 +10,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{Stream, StreamExt};
@@ -29,8 +30,6 @@ use crate::types::{Entry, EntryAnswer, LogId, Payload, SnapshotMeta, StoredMembe
 pub(crate) const APPLIED: &[u8] = b"m/applied";
 /// Entries applied before readers and callers see them.
 const CHUNK: usize = 64;
-/// Records of incoming history written at once.
-const HISTORY_CHUNK: usize = 256;
 /// Events a watcher may fall behind before it is told that it lags.
 const EVENTS_MAX: usize = 4_096;
 
@@ -67,6 +66,8 @@ pub(crate) struct Core {
     view: RwLock<View>,
     latest: RwLock<Option<(SnapshotMeta, PathBuf)>>,
     pub(crate) events: broadcast::Sender<Notice>,
+    /// Records of history sent to replicas that lacked them, since the start.
+    pub(crate) records_sent: AtomicU64,
     stop: Stop,
 }
 
@@ -104,7 +105,7 @@ impl Core {
         let _ = self.events.send(notice);
     }
 
-    /// Writes what came with a snapshot, then the snapshot itself; durable when this returns.
+    /// Writes the snapshot beside the history that came before it; both are durable when this returns.
     async fn install(self: &Arc<Self>, meta: &SnapshotMeta, files: SnapshotFiles) -> Result<(), StoreError> {
         let bytes = blocking(move || {
             let bytes = std::fs::read(&files.state).map_err(|e| StoreError::io("read an incoming snapshot", e))?;
@@ -117,25 +118,13 @@ impl Core {
         }
         let state =
             hanse_state::codec::decode_state(&found.state).map_err(|e| StoreError::lost("incoming snapshot", e))?;
-        if let Some(path) = &files.history {
-            let mut items = history::Items::open(path)?;
-            loop {
-                let (ops, rest) = blocking(move || items.chunk(HISTORY_CHUNK).map(|ops| (ops, items))).await?;
-                items = rest;
-                if ops.is_empty() {
-                    break;
-                }
-                self.store.write(ops).await?;
-            }
-        }
         self.check_history(&found).await?;
         let index = meta.last_log_id.map_or(0, |id| id.index);
         self.store.write_durably(vec![put(APPLIED.to_vec(), &codec::encode(&index))]).await?;
         let core = self.clone();
         let save_meta = meta.clone();
         let path = blocking(move || core.snapshots.save(&save_meta, &bytes)).await?;
-        if let Some(history) = files.history {
-            remove(&history);
+        if files.incoming {
             remove(&files.state);
         }
         self.set_latest(meta.clone(), path);
@@ -238,7 +227,15 @@ impl Machine {
             latest = Some((meta, path));
         }
         let events = broadcast::Sender::new(EVENTS_MAX);
-        let core = Core { store, snapshots, view: RwLock::new(view), latest: RwLock::new(latest), events, stop };
+        let core = Core {
+            store,
+            snapshots,
+            view: RwLock::new(view),
+            latest: RwLock::new(latest),
+            events,
+            records_sent: AtomicU64::new(0),
+            stop,
+        };
         Ok(Self { core: Arc::new(core), written })
     }
 
@@ -397,7 +394,7 @@ impl RaftStateMachine<Types> for Machine {
         &mut self,
     ) -> Result<Option<openraft::type_config::alias::SnapshotOf<Types, SnapshotFiles>>, io::Error> {
         let latest = self.core.latest();
-        Ok(latest.map(|(meta, state)| openraft::Snapshot { meta, snapshot: SnapshotFiles { state, history: None } }))
+        Ok(latest.map(|(meta, state)| openraft::Snapshot { meta, snapshot: SnapshotFiles { state, incoming: false } }))
     }
 }
 
@@ -424,6 +421,6 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let path = blocking(save).await?;
         self.core.set_latest(meta.clone(), path.clone());
         tracing::info!(index = meta.last_log_id.map_or(0, |id| id.index), "snapshot written");
-        Ok(openraft::Snapshot { meta, snapshot: SnapshotFiles { state: path, history: None } })
+        Ok(openraft::Snapshot { meta, snapshot: SnapshotFiles { state: path, incoming: false } })
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
@@ -229,6 +230,7 @@ impl Producer {
                 bytes += value.len();
                 part.items.push(HistoryItem { key, value });
                 sent += 1;
+                self.core.records_sent.fetch_add(1, Ordering::Relaxed);
                 if bytes > PART_BYTES {
                     self.send(Part::History(std::mem::take(&mut part))).await?;
                     bytes = 0;

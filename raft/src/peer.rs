@@ -1,8 +1,8 @@
 //! The called side of the peer service.
 //!
 //! Each call must be of this cluster, for this replica, and from the replica its certificate names; anything else is
-//! refused before Raft sees it. A snapshot is taken to disk part by part, checked whole (lengths, checksums, keys), and
-//! only then handed over.
+//! refused before Raft sees it. A snapshot is taken to disk part by part, checked whole (lengths, checksums), and only then
+//! handed over; the history it brings goes into the store page by page, each checked, and stays when the rest is lost.
 
 use std::io;
 use std::path::PathBuf;
@@ -143,7 +143,7 @@ impl Peer for PeerService {
             incoming.discard().await;
             return Err(status);
         }
-        let files = SnapshotFiles { state: incoming.state_path, history: Some(incoming.history_path) };
+        let files = SnapshotFiles { state: incoming.state_path, incoming: true };
         let snapshot = openraft::Snapshot { meta, snapshot: files };
         let answer = self.raft.install_full_snapshot(head.vote.into(), snapshot).await.map_err(stopped)?;
         Ok(self.answer(&VoteV1::from(answer.vote)))
@@ -164,21 +164,20 @@ async fn next(parts: &mut Streaming<SnapshotPart>) -> Result<Option<Part>, Statu
 /// A snapshot on its way in.
 struct Incoming {
     state_path: PathBuf,
-    history_path: PathBuf,
     state: File,
-    history: File,
+    history: history::Incoming,
     state_bytes: u64,
     state_crc: crc32fast::Hasher,
-    history_records: u64,
 }
 
 impl Incoming {
     async fn create(core: &Core) -> io::Result<Self> {
         let state_path = core.snapshots.incoming_path("state");
-        let history_path = core.snapshots.incoming_path("history");
-        let (state, history) = (File::create(&state_path).await?, File::create(&history_path).await?);
+        let state = File::create(&state_path).await?;
+        let store = core.store.clone();
+        let history = blocking(move || history::Incoming::begin(&store)).await?;
         let state_crc = crc32fast::Hasher::new();
-        Ok(Self { state_path, history_path, state, history, state_bytes: 0, state_crc, history_records: 0 })
+        Ok(Self { state_path, state, history, state_bytes: 0, state_crc })
     }
 
     async fn receive(&mut self, parts: &mut Streaming<SnapshotPart>, meta: &SnapshotMeta) -> Result<(), Status> {
@@ -193,17 +192,8 @@ impl Incoming {
                     self.state.write_all(&bytes).await.map_err(disk)?;
                 }
                 Some(Part::History(part)) => {
-                    let mut framed = Vec::new();
-                    for item in part.items {
-                        let sound = history::parse_key(&item.key).is_some();
-                        codec::unseal(&item.key, &item.value).map_err(|e| Status::data_loss(e.to_string()))?;
-                        if !sound {
-                            return Err(Status::invalid_argument("a record that is not history"));
-                        }
-                        history::write_item(&mut framed, &item.key, &item.value).map_err(disk)?;
-                        self.history_records += 1;
-                    }
-                    self.history.write_all(&framed).await.map_err(disk)?;
+                    let items = part.items.into_iter().map(|item| (item.key, item.value)).collect();
+                    self.history.page(items).await.map_err(|e| Status::data_loss(e.to_string()))?;
                 }
                 Some(Part::End(end)) => return self.finish(end, meta).await,
                 Some(Part::Head(_)) => return Err(Status::invalid_argument("a second head")),
@@ -215,11 +205,10 @@ impl Incoming {
     /// Checks the whole before Raft sees it: a bad transfer must not stop this replica.
     async fn finish(&mut self, end: SnapshotEnd, meta: &SnapshotMeta) -> Result<(), Status> {
         let crc = self.state_crc.clone().finalize();
-        if (end.state_bytes, end.state_crc, end.history_records) != (self.state_bytes, crc, self.history_records) {
+        if (end.state_bytes, end.state_crc, end.history_records) != (self.state_bytes, crc, self.history.records) {
             return Err(Status::data_loss("the snapshot did not arrive whole"));
         }
         self.state.flush().await.map_err(disk)?;
-        self.history.flush().await.map_err(disk)?;
         let path = self.state_path.clone();
         let found = blocking(move || SnapshotDir::load(&path)).await.map_err(|e| Status::data_loss(e.to_string()))?;
         if found.meta != *meta {
@@ -229,10 +218,8 @@ impl Incoming {
     }
 
     async fn discard(self) {
-        for path in [self.state_path, self.history_path] {
-            if let Err(error) = tokio::fs::remove_file(&path).await {
-                tracing::warn!(%error, path = %path.display(), "cannot remove an incoming file");
-            }
+        if let Err(error) = tokio::fs::remove_file(&self.state_path).await {
+            tracing::warn!(%error, path = %self.state_path.display(), "cannot remove an incoming file");
         }
     }
 }

@@ -248,6 +248,10 @@ impl Replica {
         Ok(records)
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.shared.core
+    }
+
     /// Follows changes from now on. A watcher that falls behind gets `Lagged` and reads the state anew.
     #[must_use]
     pub fn watch_events(&self) -> broadcast::Receiver<Notice> {

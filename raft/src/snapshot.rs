@@ -3,7 +3,7 @@
 //! `HNSN · version · header length · header · state · CRC-32`. The header (MessagePack) says which entry it covers, the
 //! membership, the last history record of each kind, and the length of the state. A file appears by rename after fsync,
 //! and only when the history up to it is durable. The two newest are kept: if the newest is damaged the one before may
-//! still meet the log. History is not in the file: it lies in the store, and a replica that lacks some is sent it beside.
+//! still meet the log. History is not in the file: it lies in the store, and a replica that lacks some is sent it with it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,13 +21,13 @@ const MAGIC: &[u8; 4] = b"HNSN";
 /// Snapshots kept on disk.
 const KEEP: usize = 2;
 
-/// What openraft hands around as a snapshot: files on disk.
+/// What openraft hands around as a snapshot: a file on disk.
 #[derive(Debug)]
 pub struct SnapshotFiles {
     /// The snapshot file.
     pub(crate) state: PathBuf,
-    /// History records that came with it; none for one of our own.
-    pub(crate) history: Option<PathBuf>,
+    /// Whether the file came from another replica, and goes when it has served.
+    pub(crate) incoming: bool,
 }
 
 /// Last sequence number of each kind of history.

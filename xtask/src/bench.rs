@@ -1,5 +1,7 @@
 //! Figures that issues ask for, measured and printed with their conditions.
 
+mod history;
+
 use std::process::Command;
 use std::time::Instant;
 
@@ -8,7 +10,8 @@ use anyhow::{Context as _, Result, bail};
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["build"] => build(),
-        _ => bail!("usage: cargo xtask bench build"),
+        ["history", rest @ ..] => history::run(rest),
+        _ => bail!("usage: cargo xtask bench build|history"),
     }
 }
 

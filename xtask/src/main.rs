@@ -21,6 +21,7 @@ const HELP: &str = "cargo xtask <chore>
   faults KIND   faults on purpose: power-cut, damage, processes (needs root; see docs/faults.md)
   mutants NAME  mistakes on purpose, each of which a test must notice (all, or the named; see docs/mutants.md)
   bench build   time of a first release build on this machine
+  bench history what a long history costs a replica: disk, memory, start, paging
 ";
 
 fn main() -> ExitCode {

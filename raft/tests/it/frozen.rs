@@ -1,5 +1,6 @@
 //! What version 1 writes to disk, frozen: a change here means that old data can no longer be read. (The examples of the
-//! log were frozen anew when it moved from sled to its own files: no release had ever stored the earlier ones.)
+//! log were frozen anew when it moved from sled to its own files: no release had ever stored the earlier ones. `history` is what a record of history carries, `history-record` the same in
+//! its file.)
 
 use std::path::PathBuf;
 

@@ -5,6 +5,7 @@ mod cluster;
 mod disk;
 mod frozen;
 mod harness;
+mod history;
 mod power_cut;
 mod refused;
 mod sim_disk;
