@@ -55,8 +55,8 @@ fn build() -> Result<PathBuf> {
         bail!("the build failed: {}", output.status);
     }
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let made = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let example = made.filter(|message| message["target"]["kind"] == json!(["example"])).last();
+    let mut made = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let example = made.rfind(|message| message["target"]["kind"] == json!(["example"]));
     let path = example.as_ref().and_then(|message| message["executable"].as_str()).context("cargo named no example")?;
     Ok(PathBuf::from(path))
 }
