@@ -9,6 +9,9 @@
 //! in the log (`wal`), and the replay makes it again. After the first failure nothing is said to be durable any more: a
 //! failed fsync is never tried again, for the kernel may have dropped the pages.
 //!
+//! Before a batch is written the file system is asked for the blocks it needs, so that a full disk is known before anything
+//! is: then the batch stays in memory, and goes when there is room.
+//!
 //! Every value is sealed (codec): version, its own key, CRC-32. Keys: `m/…` (applied, log, heads; in sled),
 //! `h/`kind`\0`seq (history; in the files). Numbers are big-endian.
 //!
@@ -31,6 +34,7 @@ use crate::error::StoreError;
 use crate::history::files::Files as History;
 use crate::history::{self, parse_key};
 use crate::snapshot::Heads;
+use crate::space::{self, Shortage, Space};
 use crate::wal::{Done, Folder, Wal};
 
 /// Folder of history.
@@ -43,6 +47,9 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const FLUSH_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of changes at which the caller waits for the disk.
 const PENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of changes held for want of room at which a follower takes no more entries.
+const HELD_BYTES_MAX: usize = PENDING_BYTES_MAX / 2;
 
 /// One change: a key and its sealed value.
 pub(crate) type Op = (Vec<u8>, Vec<u8>);
@@ -63,6 +70,7 @@ struct Inner {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Closed with the store.
     log: OnceLock<Wal>,
+    space: Space,
 }
 
 /// What waits for the disk. A reader looks here first, then into sled: a change leaves only when it is there.
@@ -119,10 +127,13 @@ impl Durable {
         let history = Arc::new(History::open(Arc::new(folder), &durable_heads(&db)?)?);
         File::open(data_dir).and_then(|f| f.sync_all()).map_err(|e| StoreError::io("sync the data folder", e))?;
         let layers = Arc::new(Layers::default());
-        let flusher = Flusher { db: db.clone(), history: history.clone(), layers: layers.clone(), files };
+        let space = Space::new(data_dir);
+        let flusher =
+            Flusher { db: db.clone(), history: history.clone(), layers: layers.clone(), files, space: space.clone() };
         let thread = std::thread::Builder::new().name("hanse-store".into()).spawn(move || flusher.run());
         let thread = Mutex::new(Some(thread.map_err(|e| StoreError::io("start the thread of the store", e))?));
-        Ok(Self { inner: Arc::new(Inner { db: RwLock::new(Some(db)), history, layers, thread, log: OnceLock::new() }) })
+        let (db, log) = (RwLock::new(Some(db)), OnceLock::new());
+        Ok(Self { inner: Arc::new(Inner { db, history, layers, thread, log, space }) })
     }
 
     /// Has the log closed with the store.
@@ -131,9 +142,25 @@ impl Durable {
         let _ = self.inner.log.set(log);
     }
 
-    /// Gives why the log beside the store cannot grow; `None` while all is well.
-    pub(crate) fn short_of_space(&self) -> Option<String> {
-        self.inner.log.get().and_then(Wal::short_of_space)
+    /// Gives the room of the data folder.
+    pub(crate) fn space(&self) -> &Space {
+        &self.inner.space
+    }
+
+    /// Gives why nothing new is taken for want of room; `None` while all is well.
+    pub(crate) fn short_of_space(&self) -> Option<Shortage> {
+        let log = || self.inner.log.get().and_then(Wal::short_of_space).map(|_| self.inner.space.now());
+        self.inner.space.short().or_else(log)
+    }
+
+    /// Says whether entries of a leader are taken: while there is a reserve for them in the log and in memory.
+    ///
+    /// # Errors
+    /// The shortage.
+    pub(crate) fn takes_entries(&self) -> Result<(), Shortage> {
+        let log_short = self.inner.log.get().is_some_and(|log| log.short_of_space().is_some());
+        let much_held = self.inner.space.held() && self.inner.layers.lock().pending_bytes >= HELD_BYTES_MAX;
+        if log_short || much_held { Err(self.inner.space.now()) } else { Ok(()) }
     }
 
     /// Takes changes; they can be read when this returns, and are durable some time later. Waits while too many are not.
@@ -149,19 +176,35 @@ impl Durable {
             if self.take(&ops, None)? {
                 return Ok(());
             }
-            room.await;
+            if tokio::time::timeout(space::LOOK_EVERY, room).await.is_err() && self.inner.space.ending() {
+                return Err(StoreError::Closed);
+            }
         }
     }
 
     /// Takes changes and returns when they, and all before them, are durable.
     ///
     /// # Errors
-    /// [`StoreError`]: they may or may not be durable.
+    /// [`StoreError`]: they may or may not be durable. [`StoreError::Full`]: they are kept in memory, as by
+    /// [`Durable::write`], until there is room.
     pub(crate) async fn write_durably(&self, ops: Vec<Op>) -> Result<(), StoreError> {
         let (sender, wait) = oneshot::channel();
         // The waiter may have been dropped with its task; the write stands all the same.
         self.take(&ops, Some(Box::new(move |result| drop(sender.send(result)))))?;
         wait.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// As [`Durable::write_durably`], but waits while the disk is full.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Closed`] if the replica ends meanwhile.
+    pub(crate) async fn write_patiently(&self, ops: Vec<Op>) -> Result<(), StoreError> {
+        loop {
+            match self.write_durably(ops.clone()).await {
+                Err(StoreError::Full(_)) => self.inner.space.pause().await?,
+                written => return written,
+            }
+        }
     }
 
     /// As [`Durable::write_durably`], blocking the thread.
@@ -326,12 +369,19 @@ struct Flusher {
     history: Arc<History>,
     layers: Arc<Layers>,
     files: Files,
+    space: Space,
 }
 
 impl Flusher {
     fn run(mut self) {
-        while let Some((layer, waiters)) = self.next() {
-            let result = self.flush(&layer);
+        while let Some((layer, mut waiters)) = self.next() {
+            let room = self.make_room(&layer, &mut waiters);
+            if let Err(StoreError::Full(shortage)) = room {
+                // The log makes these changes again at the next start.
+                tracing::warn!(%shortage, "history that waited for room is not in the store");
+                return;
+            }
+            let result = room.and_then(|()| self.flush(&layer));
             if let Err(error) = &result {
                 // The first cause stays; a second failure is its consequence.
                 let _ = self.layers.failed.set(error.to_string());
@@ -344,6 +394,39 @@ impl Flusher {
             for done in waiters {
                 done(result.clone());
             }
+        }
+    }
+
+    /// Waits until the file system has given the blocks that a layer needs. While it does not, whoever waits for the disk
+    /// is told so.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] if the end comes first; what the system answers otherwise.
+    fn make_room(&mut self, layer: &Layer, waiters: &mut Vec<Done>) -> Result<(), StoreError> {
+        let failed = self.layers.failed.get().is_some();
+        if failed || layer.is_empty() {
+            return Ok(());
+        }
+        let bytes = layer.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() as u64;
+        loop {
+            match self.files.reserve(bytes).and_then(|()| self.history.reserve(bytes)) {
+                Ok(()) => {
+                    self.space.hold(false);
+                    return Ok(());
+                }
+                Err(error) if space::is_full(&error) => self.space.hold(true),
+                Err(error) => return Err(StoreError::io("reserve blocks for the store", error)),
+            }
+            let shortage = self.space.now();
+            for done in waiters.drain(..) {
+                done(Err(StoreError::Full(shortage.clone())));
+            }
+            let state = self.layers.lock();
+            if state.closed {
+                return Err(StoreError::Full(shortage));
+            }
+            let woken = self.layers.wake.wait_timeout(state, space::LOOK_EVERY);
+            waiters.append(&mut woken.unwrap_or_else(PoisonError::into_inner).0.waiters);
         }
     }
 

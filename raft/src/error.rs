@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::CodecError;
+use crate::space::Shortage;
 use crate::types::{Member, ReplicaId};
 
 /// Failure of what lies on this replica's disk.
@@ -34,6 +35,9 @@ pub enum StoreError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// There is no room on the disk. Nothing was written; it may be tried again.
+    #[error("the disk is full: {0}")]
+    Full(Shortage),
     /// An earlier write failed; the replica has stopped acknowledging.
     #[error("the store has failed before: {0}")]
     Failed(String),
@@ -74,6 +78,7 @@ impl StoreError {
             }
             Self::Busy { .. } => "stop the other process that runs with this data folder",
             Self::Io { .. } | Self::Failed(_) => "check the disk (space, rights, health) and start the replica again",
+            Self::Full(_) => "make room on this disk; nothing else is to be done",
             Self::Closed => "start the replica again",
         }
     }
@@ -162,6 +167,9 @@ pub enum ProposeError {
     /// The replica cannot take it now. No effect.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The disk of this replica is full, and no other has taken the lead yet. No effect.
+    #[error("the disk of the leader is full: {0}")]
+    DiskFull(Shortage),
     /// The request is longer than an entry may be. No effect.
     #[error("the request has {bytes} bytes, at most {limit} fit in an entry")]
     TooLarge {

@@ -151,7 +151,14 @@ impl RaftLogStorage<Types> for LogStore {
         }
         // Only these entries could make the history again that is still in memory.
         if let Some(store) = &self.store {
-            store.write_durably(Vec::new()).await?;
+            match store.write_durably(Vec::new()).await {
+                // They stay: openraft asks again with the next snapshot.
+                Err(StoreError::Full(shortage)) => {
+                    tracing::warn!(%shortage, "the log is not shortened: history waits for room on the disk");
+                    return Ok(());
+                }
+                written => written?,
+            }
         }
         Ok(self.wal.purge(log_id.into()).await?)
     }

@@ -24,6 +24,7 @@ use crate::durable::{Durable, Op, put};
 use crate::error::{RaftError, StoreError};
 use crate::history;
 use crate::snapshot::{self, Heads, Snapshot, SnapshotDir, SnapshotFiles};
+use crate::space;
 use crate::stop::Stop;
 use crate::types::{Entry, EntryAnswer, LogId, Payload, SnapshotMeta, StoredMembership, Types};
 
@@ -120,10 +121,8 @@ impl Core {
             hanse_state::codec::decode_state(&found.state).map_err(|e| StoreError::lost("incoming snapshot", e))?;
         self.check_history(&found).await?;
         let index = meta.last_log_id.map_or(0, |id| id.index);
-        self.store.write_durably(vec![put(APPLIED.to_vec(), &codec::encode(&index))]).await?;
-        let core = self.clone();
-        let save_meta = meta.clone();
-        let path = blocking(move || core.snapshots.save(&save_meta, &bytes)).await?;
+        self.store.write_patiently(vec![put(APPLIED.to_vec(), &codec::encode(&index))]).await?;
+        let path = self.save(meta, bytes).await?;
         if files.incoming {
             remove(&files.state);
         }
@@ -136,6 +135,22 @@ impl Core {
         });
         self.tell(Notice::Reset { revision: index });
         Ok(())
+    }
+
+    /// Writes a snapshot when there is room; gives its file. Each try is a new file, so no failed sync is trusted later.
+    async fn save(self: &Arc<Self>, meta: &SnapshotMeta, bytes: Vec<u8>) -> Result<PathBuf, StoreError> {
+        let bytes = Arc::new(bytes);
+        loop {
+            self.store.space().wait_for(bytes.len() as u64).await?;
+            let (core, meta, bytes) = (self.clone(), meta.clone(), bytes.clone());
+            match blocking(move || core.snapshots.save(&meta, &bytes)).await {
+                Err(StoreError::Io { what, source }) if space::is_full(&source) => {
+                    tracing::warn!(what, error = %source, "a snapshot waits for room on the disk");
+                    self.store.space().pause().await?;
+                }
+                saved => return saved,
+            }
+        }
     }
 
     /// Checks that the store reaches the history a snapshot speaks of.
@@ -411,14 +426,12 @@ impl RaftSnapshotBuilder<Types> for Builder {
         &mut self,
     ) -> Result<openraft::type_config::alias::SnapshotOf<Types, SnapshotFiles>, io::Error> {
         // History up to the snapshot must be durable before the log that could make it again may go.
-        self.core.store.write_durably(Vec::new()).await?;
+        self.core.store.write_patiently(Vec::new()).await?;
         let meta = SnapshotMeta { last_log_id: self.view.applied, last_membership: self.view.membership.clone() };
-        let (core, view, save_meta) = (self.core.clone(), self.view.clone(), meta.clone());
-        let save = move || {
-            let bytes = snapshot::encode(&save_meta, &view.heads, &hanse_state::codec::encode_state(&view.state));
-            core.snapshots.save(&save_meta, &bytes)
-        };
-        let path = blocking(save).await?;
+        let (view, encode_meta) = (self.view.clone(), meta.clone());
+        let encode =
+            move || Ok(snapshot::encode(&encode_meta, &view.heads, &hanse_state::codec::encode_state(&view.state)));
+        let path = self.core.save(&meta, blocking(encode).await?).await?;
         self.core.set_latest(meta.clone(), path.clone());
         tracing::info!(index = meta.last_log_id.map_or(0, |id| id.index), "snapshot written");
         Ok(openraft::Snapshot { meta, snapshot: SnapshotFiles { state: path, incoming: false } })

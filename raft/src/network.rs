@@ -62,6 +62,21 @@ pub(crate) struct Network {
 }
 
 impl Network {
+    /// Asks whether `target` has room on its disk.
+    ///
+    /// # Errors
+    /// In words, why it has not, or what kept it from answering.
+    pub(crate) async fn has_room(&self, target: ReplicaId, member: &Member) -> Result<(), String> {
+        let channel = self.channel(target, member).map_err(|e| e.to_string())?;
+        let connection = Connection { network: self.clone(), target, client: Some(PeerClient::new(channel)) };
+        let limit = Duration::from_millis(self.timings.election_min_ms);
+        let asked = connection.ask(limit, codec::encode(&()), |mut c, r| async move { c.heads(r).await }).await;
+        asked.map(|_: HeadsV1| ()).map_err(|error| match error {
+            CallError::Late(limit) => format!("no answer within {limit:?}"),
+            CallError::Refused(why) | CallError::Broken(why) => why,
+        })
+    }
+
     fn channel(&self, target: ReplicaId, member: &Member) -> Result<Channel, tonic::transport::Error> {
         let address = self.members.get(&target).unwrap_or(member).peer_address.clone();
         let half = Duration::from_millis((self.timings.election_min_ms / 2).max(1));

@@ -68,9 +68,18 @@ impl PeerService {
         codec::decode(&call.body).map_err(|e| Status::invalid_argument(e.to_string()))
     }
 
+    /// Refuses while the disk is full.
+    fn room(&self) -> Result<(), Status> {
+        self.core.store.short_of_space().map_or(Ok(()), |shortage| Err(no_room(shortage)))
+    }
+
     fn answer<T: serde::Serialize>(&self, body: &T) -> Response<Answer> {
         Response::new(Answer { replica: self.id.0, body: codec::encode(body) })
     }
+}
+
+fn no_room(shortage: impl std::fmt::Display) -> Status {
+    Status::resource_exhausted(format!("the disk of this replica is full: {shortage}"))
 }
 
 /// The caller's certificate chain, as DER.
@@ -92,6 +101,9 @@ impl Peer for PeerService {
         let body: AppendV1 = self.open(&request.into_inner(), &certificates)?;
         let rpc: AppendEntriesRequest<Types> =
             body.try_into().map_err(|e: codec::CodecError| Status::invalid_argument(e.to_string()))?;
+        if !rpc.entries.is_empty() {
+            self.core.store.takes_entries().map_err(no_room)?;
+        }
         let answer = self.raft.append_entries(rpc).await.map_err(stopped)?;
         Ok(self.answer(&AppendAnswerV1::from(answer)))
     }
@@ -113,6 +125,8 @@ impl Peer for PeerService {
     async fn transfer_leader(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {
         let certificates = request.peer_certs();
         let body: TransferV1 = self.open(&request.into_inner(), &certificates)?;
+        // A leader whose disk is full would only give the lead back.
+        self.room()?;
         let rpc = TransferLeaderRequest::new(body.from.into(), ReplicaId(body.to), body.last.map(Into::into));
         let answer = self.raft.handle_transfer_leader(rpc).await.map_err(stopped)?;
         Ok(self.answer(&TransferAnswerV1::from(answer)))
@@ -121,6 +135,8 @@ impl Peer for PeerService {
     async fn heads(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {
         let certificates = request.peer_certs();
         let () = self.open(&request.into_inner(), &certificates)?;
+        // Whoever asks has something to send: a snapshot, or the lead.
+        self.room()?;
         let core = self.core.clone();
         let last = blocking(move || history::heads(&core.store)).await.map_err(disk)?;
         Ok(self.answer(&HeadsV1 { last }))

@@ -22,6 +22,7 @@ use crate::inside::Parts;
 use crate::machine::{Core, Machine, Notice, blocking};
 use crate::network::Network;
 use crate::peer::PeerService;
+use crate::space::{self, keep_room};
 use crate::status::{self, Status};
 use crate::stop::Stop;
 use crate::tasks::{close, finish, observe, serve};
@@ -69,6 +70,9 @@ impl Replica {
             |e: std::io::Error| RaftError::Listen { address: config.peer_listen.to_string(), source: Arc::new(e) };
         let listener = TcpListener::bind(config.peer_listen).await.map_err(listen_failed)?;
         let stop = Stop::default();
+        if !space::wait_to_start(&config.data_dir, &shutdown).await? {
+            return Err(RaftError::Stopped);
+        }
         let (data_dir, parts_stop) = (config.data_dir.clone(), stop.clone());
         let parts = blocking(move || Parts::open(&data_dir, parts_stop)).await?;
         let store = parts.store.clone();
@@ -99,7 +103,7 @@ impl Replica {
             core: core.clone(),
         };
         let core_config = Arc::new(core_config(&config)?);
-        let raft = Raft::new(config.id, core_config, network, parts.log, parts.machine).await;
+        let raft = Raft::new(config.id, core_config, network.clone(), parts.log, parts.machine).await;
         // A cause found while replaying says more than openraft's.
         let raft = raft.map_err(|e| stop.get().unwrap_or_else(|| RaftError::Fatal(e.to_string())))?;
         let service = PeerService::new(config.cluster_name.clone(), config.id, raft.clone(), core.clone());
@@ -116,6 +120,7 @@ impl Replica {
         let (leader_sender, leader) = watch::channel(None);
         let (leading_sender, leading) = watch::channel(None);
         tasks.spawn(observe(raft.clone(), config.timings, stop.clone(), leader_sender, leading_sender));
+        tasks.spawn(keep_room(core.store.clone(), raft.clone(), network, leading.clone(), end.clone()));
         let (ended_sender, ended) = watch::channel(false);
         tokio::spawn(finish(end.clone(), raft.clone(), core.clone(), stop.clone(), tasks, ended_sender));
         let shared = Shared {
@@ -169,7 +174,7 @@ impl Replica {
         let busy = |_| ProposeError::Unavailable(format!("{WAITING_MAX} requests are waiting"));
         let _turn = self.shared.waiting.try_acquire().map_err(busy)?;
         if let Some(why) = self.shared.core.store.short_of_space() {
-            return Err(ProposeError::Unavailable(format!("the log of the leader cannot grow: {why}")));
+            return Err(ProposeError::DiskFull(why));
         }
         let write = self.shared.raft.client_write(EntryBytes(bytes));
         match tokio::time::timeout(PROPOSE_LIMIT, write).await {

@@ -147,7 +147,11 @@ impl SnapshotDir {
             fs::rename(&temporary, &path)?;
             File::open(&self.dir)?.sync_all()
         };
-        step().map_err(|e| StoreError::io("write a snapshot", e))?;
+        step().map_err(|e| {
+            // What is there of it would take the very room that may be missing; it may not be there at all.
+            let _ = fs::remove_file(&temporary);
+            StoreError::io("write a snapshot", e)
+        })?;
         for old in self.list()?.into_iter().skip(KEEP) {
             fs::remove_file(&old).map_err(|e| StoreError::io("remove an old snapshot", e))?;
         }

@@ -128,6 +128,7 @@ pub(crate) async fn finish(
     ended: watch::Sender<bool>,
 ) {
     end.cancelled().await;
+    core.store.space().end();
     if let Err(error) = raft.shutdown().await {
         tracing::warn!(%error, "consensus did not end cleanly");
     }

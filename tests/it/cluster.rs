@@ -100,6 +100,12 @@ impl Cluster {
         child.wait().unwrap();
     }
 
+    /// Says whether the process of replica `id` still runs.
+    pub(crate) fn runs(&mut self, id: u64) -> bool {
+        let child = self.replicas.get_mut(&id).and_then(Option::as_mut);
+        child.is_some_and(|child| child.try_wait().unwrap().is_none())
+    }
+
     /// Runs the CLI against the cluster and returns what it printed as JSON.
     ///
     /// # Errors

@@ -10,4 +10,5 @@ mod cluster;
 mod console;
 mod dev;
 mod faults;
+mod full_disk;
 mod wait;

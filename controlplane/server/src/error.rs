@@ -95,6 +95,13 @@ impl ApiError {
         Self::new(Code::ResourceExhausted, reason, message, advice).with_retry(Duration::from_secs(retry_s))
     }
 
+    /// The disk of the leader is full, and no other replica has taken the lead yet; nothing happened.
+    pub fn disk_full(replica: u64, shortage: &hanse_raft::Shortage) -> Self {
+        let message = format!("the disk of replica {replica} is full: {shortage}");
+        let advice = "make room on that replica's disk (`hanse doctor` there tells more); it goes on by itself";
+        Self::new(Code::ResourceExhausted, "DISK_FULL", message, advice).with_retry(Duration::from_secs(5))
+    }
+
     /// There is a state in which this would work, and it is not the present one.
     pub fn precondition(reason: &'static str, message: &str, advice: &str) -> Self {
         Self::new(Code::FailedPrecondition, reason, message, advice)

@@ -69,6 +69,7 @@ fn refused(context: &Context, error: ProposeError) -> ApiError {
     match error {
         ProposeError::NotLeader { leader } => context.not_leader(leader),
         ProposeError::Unavailable(_) => ApiError::not_leader(None),
+        ProposeError::DiskFull(shortage) => ApiError::disk_full(context.member().own, &shortage),
         ProposeError::TooLarge { bytes, limit } => {
             let why = format!("has {bytes} bytes, at most {limit} fit");
             ApiError::invalid("request", &why, "send less")

@@ -11,8 +11,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FallocateFlags, fallocate};
+
 use crate::error::StoreError;
 
+/// What sled may write for a batch: a few short values, but it writes whole pages anew.
+const RESERVE_BYTES: u64 = 8 << 20;
+/// What must be free besides.
+const BESIDE_BYTES: u64 = 4 << 20;
 /// Memory sled may use as cache; it holds a handful of keys.
 const CACHE_BYTES: u64 = 1024 * 1024;
 /// How long to wait for the lock of a store whose last holder is just ending.
@@ -71,6 +77,8 @@ pub(super) fn open_sled(dir: &Path) -> Result<sled::Db, StoreError> {
 /// What lies under sled and must be synced by us.
 pub(super) struct Files {
     db: File,
+    /// Up to here the blocks of `db` are ours.
+    reserved: u64,
     folder: File,
     blobs: PathBuf,
     synced: HashSet<OsString>,
@@ -78,8 +86,33 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let open = |path: &Path| File::open(path).map_err(|e| StoreError::io(format!("open {}", path.display()), e));
-        Ok(Self { db: open(&dir.join("db"))?, folder: open(dir)?, blobs: dir.join("blobs"), synced: HashSet::new() })
+        let failed = |path: &Path, e| StoreError::io(format!("open {}", path.display()), e);
+        let path = dir.join("db");
+        // To write is the right to reserve; sled alone writes.
+        let db = File::options().read(true).write(true).open(&path).map_err(|e| failed(&path, e))?;
+        let folder = File::open(dir).map_err(|e| failed(dir, e))?;
+        Ok(Self { db, reserved: 0, folder, blobs: dir.join("blobs"), synced: HashSet::new() })
+    }
+
+    /// Has blocks given for changes, beyond the end of the file; its length stays as it is. `bytes` of history beside them
+    /// must find room too, with what has no blocks ahead: new files.
+    pub(super) fn reserve(&mut self, bytes: u64) -> std::io::Result<()> {
+        let length = self.db.metadata()?.len();
+        if self.reserved < length.saturating_add(RESERVE_BYTES) {
+            // More than is needed now, so that it is seldom asked; less where there is not so much.
+            let ask = |size| fallocate(&self.db, FallocateFlags::KEEP_SIZE, length, size).map(|()| size);
+            match ask(2 * RESERVE_BYTES).or_else(|_| ask(RESERVE_BYTES)) {
+                Ok(size) => self.reserved = length + size,
+                // The file system cannot reserve: what is free must do.
+                Err(rustix::io::Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let stat = rustix::fs::fstatvfs(&self.db)?;
+        if stat.f_bavail.saturating_mul(stat.f_frsize) < bytes.saturating_add(BESIDE_BYTES) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {

@@ -24,6 +24,8 @@ const SEGMENT_BYTES: u32 = 32 * 1024 * 1024;
 const PIECE: u64 = 512;
 /// Bytes that are read from the disk at once: what one segment may hold, and its last record.
 const PIECE_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// Reserved with every batch, besides its length: heads of records.
+const RESERVE_BYTES: u64 = 256 * 1024;
 /// Zeros written at once.
 const ZEROS: usize = 1024 * 1024;
 /// Ends of the names.
@@ -256,6 +258,15 @@ impl Files {
             }
         }
         batch.map_or(Ok(()), |batch| batch.finish(self))
+    }
+
+    /// Has blocks given for so many bytes to append, to every kind that there is.
+    ///
+    /// # Errors
+    /// What the system answers; nothing changed but what is free.
+    pub fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.values().try_for_each(|row| row.growing.file.reserve(u64::from(row.growing.end()), bytes + RESERVE_BYTES))
     }
 
     /// Gives the segment that grows; no lock is held while it is written, for only one call writes.

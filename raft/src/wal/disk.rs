@@ -69,6 +69,15 @@ pub trait DiskFile: Send + Sync + 'static {
     /// As [`DiskFile::bytes`].
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Has the blocks of a range given, also beyond the end; the length stays as it is. A file system that cannot says
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`DiskFile::bytes`].
+    fn reserve(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes what was written durable, and the length if it changed (fdatasync).
     ///
     /// # Errors
@@ -142,6 +151,13 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    fn reserve(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::KEEP_SIZE, offset, bytes) {
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -309,6 +309,7 @@ impl Wal {
 
     /// Ends the threads after what they hold is done, and marks that. Blocks until then.
     pub fn close(&self) {
+        self.inner.pool.give_up();
         drop(self.inner.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
         let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {

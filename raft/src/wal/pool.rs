@@ -2,7 +2,7 @@
 //!
 //! Neither ever holds up an append while there is space: the next segment is there before the current one is full. When
 //! one cannot be made, it is tried again each second, [`Pool::short`] says why, and what is left of the current segment is
-//! a reserve for what consensus itself must write.
+//! a reserve for what consensus itself must write. When even that is used up, the log thread waits for room.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::disk::{Disk, DiskFile};
 use super::segment::{self, Options, Prepared};
 use crate::error::StoreError;
+use crate::space;
 
 /// Between two tries to make a segment.
 const RETRY: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ struct Shelf {
     /// Why the next one cannot be made now.
     short: Option<Arc<std::io::Error>>,
     ended: bool,
+    /// Nobody waits for room any more.
+    given_up: bool,
 }
 
 /// The shelf and its signal.
@@ -51,7 +54,12 @@ impl Pool {
         self.shelf.1.notify_all();
     }
 
-    /// Takes the segment, waiting while it is being made.
+    /// Ends the waiting for room: what cannot be written then was never acknowledged.
+    pub(super) fn give_up(&self) {
+        self.change(|shelf| shelf.given_up = true);
+    }
+
+    /// Takes the segment, waiting while it is being made, and while there is no room for it.
     fn take(&self, number: u64) -> Result<Arc<dyn DiskFile>, StoreError> {
         let what = || format!("make segment {number} of the log");
         let mut shelf = self.shelf.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +67,9 @@ impl Pool {
             if let Some((_, file)) = shelf.next.take_if(|(found, _)| *found == number) {
                 return Ok(file);
             }
-            if let Some(error) = &shelf.short {
+            if let Some(error) = &shelf.short
+                && (shelf.given_up || !space::is_full(error))
+            {
                 return Err(StoreError::Io { what: what(), source: error.clone() });
             }
             if shelf.ended {

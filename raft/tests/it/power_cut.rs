@@ -1,6 +1,7 @@
 //! The log on a disk that loses power, fails, or is full: what was acknowledged is there, and the open never refuses.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
@@ -248,7 +249,7 @@ async fn after_a_failed_sync_nothing_is_acknowledged_and_none_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_is_said_in_words_and_nothing_is_lost() {
+async fn a_full_disk_is_said_in_words_and_waited_for_and_nothing_is_lost() {
     let disk = SimDisk::default();
     let (wal, mut log) = open(&disk).unwrap();
     eventually("the next segment is made", async || {
@@ -257,23 +258,50 @@ async fn a_full_disk_is_said_in_words_and_nothing_is_lost() {
     .await;
     disk.limit(Some(8 * 1024 + 8 * 1024 + 32 * 1024 + 16 * 1024));
     let mut acknowledged = 0;
-    let error = loop {
-        match log.blocking_append([entry(1, acknowledged, 1_000)]).await {
-            Ok(()) => acknowledged += 1,
-            Err(error) => break error.to_string(),
-        }
+    // The reserve takes what comes after the refusals began; then an entry waits, and it goes on when there is room.
+    while wal.short_of_space().is_none() {
+        log.blocking_append([entry(1, acknowledged, 1_000)]).await.unwrap();
+        acknowledged += 1;
         assert!(acknowledged < 100, "the disk never filled");
-    };
-    assert!(acknowledged >= 20, "the reserve was not used: {acknowledged}");
-    assert!(error.contains("cannot make segment"), "{error}");
-    assert!(wal.short_of_space().is_some());
+        tokio::task::yield_now().await;
+    }
+    let mut writer = log.clone();
+    let (from, done) = (acknowledged, Arc::new(AtomicU64::new(0)));
+    let count = done.clone();
+    let waiting = tokio::spawn(async move {
+        for index in from..from + 100 {
+            writer.blocking_append([entry(1, index, 1_000)]).await.unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    eventually("the reserve is used", async || (done.load(Ordering::Relaxed) >= 10).then_some(())).await;
+    assert!(!waiting.is_finished() && wal.short_of_space().is_some());
+    disk.limit(None);
+    waiting.await.unwrap();
+    acknowledged += 100;
+    eventually("there is room again", async || wal.short_of_space().is_none().then_some(())).await;
+    // The end does not wait for room, and what was not acknowledged was never promised.
+    disk.limit(Some(0));
+    let mut writer = log.clone();
+    let from = acknowledged;
+    let refused = tokio::spawn(async move {
+        for index in from..from + 1_000 {
+            writer.blocking_append([entry(1, index, 1_000)]).await.map_err(|error| (index, error.to_string()))?;
+        }
+        Ok(())
+    });
+    eventually("the next segment cannot be made", async || wal.short_of_space().is_some().then_some(())).await;
     wal.close();
+    let (index, error) = refused.await.unwrap().unwrap_err();
+    acknowledged = index;
+    assert!(["cannot make segment", "closed"].iter().any(|words| error.contains(words)), "{error}");
     let disk = disk.after_kill();
     disk.limit(None);
     let (wal, mut log) = open(&disk).unwrap();
     let found = read(&mut log).await;
-    assert_eq!(found.entries.len() as u64, acknowledged);
-    for index in acknowledged..acknowledged + 50 {
+    let there = found.entries.len() as u64;
+    assert!(there >= acknowledged, "{acknowledged} were acknowledged, {there} are there");
+    for index in there..there + 50 {
         log.blocking_append([entry(1, index, 1_000)]).await.unwrap();
     }
     assert!(wal.short_of_space().is_none());
