@@ -6,6 +6,7 @@
 mod cli;
 mod connect;
 mod console;
+mod debug;
 mod dev;
 mod doctor;
 mod output;
@@ -44,6 +45,9 @@ enum Command {
     Ca(server::CaCommand),
     /// Look for what will hurt: this machine's configuration, disk and certificates, and the cluster.
     Doctor(doctor::DoctorArgs),
+    /// Look into the folder of a stopped replica, or write a bundle for whoever helps.
+    #[command(subcommand)]
+    Debug(debug::DebugCommand),
     /// Ledger nodes: on the platform, and the embedded ledger's node itself.
     #[command(subcommand)]
     Node(NodeNoun),
@@ -106,6 +110,7 @@ async fn dispatch(global: cli::Global, command: Command) -> ExitCode {
         Command::Node(NodeNoun::Ledger(command)) => return ledger_node(command).await,
         Command::Dev(args) => return dev::run(args, &global).await,
         Command::Doctor(args) => return doctor::run(args, &global).await,
+        Command::Debug(command) => return debug::run(command, &global).await,
         Command::Ca(command) => server::ca(command),
         Command::Console(args) => return console::run(&global, args).await,
         Command::Noun(command) => return exit_code(cli::run(command, global).await),

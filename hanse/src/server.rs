@@ -132,6 +132,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let listener = TcpListener::bind(config.api_listen)
         .await
         .with_context(|| format!("cannot listen for clients on {} (`api_listen`)", config.api_listen))?;
+    let metrics = metrics_listener(&config).await?;
     let replica = Replica::start(replica_config(&config)?, end.child_token()).await?;
     tracing::info!(replica = config.replica, api = %own.api, peer = %own.peer, "replica is up");
     let observed = Arc::new(Observed::default());
@@ -163,6 +164,13 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         reconcile::run(world, token).await;
         Ok(())
     });
+    if let Some(listener) = metrics {
+        let (replica, token) = (replica.clone(), end.child_token());
+        tasks.spawn(async move {
+            hanse_server::metrics::serve(replica, listener, token).await;
+            Ok(())
+        });
+    }
     let token = end.child_token();
     tasks.spawn(async move { hanse_server::serve(context, listener, &tls, token).await });
     let ended = tokio::select! {
@@ -181,6 +189,19 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     }
     replica.shutdown().await;
     ended
+}
+
+/// Listens for Prometheus, if that is wished.
+async fn metrics_listener(config: &Config) -> Result<Option<TcpListener>> {
+    let Some(address) = config.metrics_listen else { return Ok(None) };
+    let failed = || format!("cannot listen for Prometheus on {address} (`metrics_listen`)");
+    let listener = TcpListener::bind(address).await.with_context(failed)?;
+    let own = listener.local_addr().with_context(failed)?;
+    if !own.ip().is_loopback() {
+        tracing::warn!(address = %own, "anyone who reaches this address can read the metrics");
+    }
+    tracing::info!("metrics at http://{own}/metrics");
+    Ok(Some(listener))
 }
 
 fn replica_config(config: &Config) -> Result<ReplicaConfig> {

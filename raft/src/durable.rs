@@ -142,6 +142,11 @@ impl Durable {
         let _ = self.inner.log.set(log);
     }
 
+    /// Gives the log beside the store.
+    pub(crate) fn log(&self) -> Option<&Wal> {
+        self.inner.log.get()
+    }
+
     /// Gives the room of the data folder.
     pub(crate) fn space(&self) -> &Space {
         &self.inner.space

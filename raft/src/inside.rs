@@ -27,7 +27,7 @@ use crate::wal::{self, HeaderV1, Kind, MarkV1, Place, Salt};
 pub use crate::wal::{Disk, DiskFile, Folder, Options, Wal};
 
 /// Folder of the log.
-const LOG_DIR: &str = "wal";
+pub(crate) const LOG_DIR: &str = "wal";
 /// Where the store keeps the id of its log.
 const LOG_ID: &[u8] = b"m/log";
 

@@ -12,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use futures::{Stream, StreamExt};
 use hanse_state::{Event, Record, State};
@@ -23,6 +24,7 @@ use crate::codec;
 use crate::durable::{Durable, Op, put};
 use crate::error::{RaftError, StoreError};
 use crate::history;
+use crate::meter::Meters;
 use crate::snapshot::{self, Heads, Snapshot, SnapshotDir, SnapshotFiles};
 use crate::space;
 use crate::stop::Stop;
@@ -69,6 +71,7 @@ pub(crate) struct Core {
     pub(crate) events: broadcast::Sender<Notice>,
     /// Records of history sent to replicas that lacked them, since the start.
     pub(crate) records_sent: AtomicU64,
+    pub(crate) meters: Meters,
     stop: Stop,
 }
 
@@ -249,6 +252,7 @@ impl Machine {
             latest: RwLock::new(latest),
             events,
             records_sent: AtomicU64::new(0),
+            meters: Meters::default(),
             stop,
         };
         Ok(Self { core: Arc::new(core), written })
@@ -260,6 +264,7 @@ impl Machine {
 
     /// Applies one chunk and publishes it.
     async fn apply_chunk(&self, chunk: Vec<EntryResponder<Types>>) -> Result<(), io::Error> {
+        let begun = Instant::now();
         let mut work = Work {
             view: self.core.view(),
             fresh: Vec::new(),
@@ -279,6 +284,7 @@ impl Machine {
             self.core.store.write(fresh).await?;
         }
         self.core.publish(view);
+        self.core.meters.apply.since(begun);
         for (responder, answer) in answers {
             responder.send(answer);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hanse_state::{Applied, Record, Request, State};
 use openraft::async_runtime::WatchReceiver;
@@ -20,6 +20,7 @@ use crate::error::{Leader, ProposeError, RaftError, ReadError, StoreError};
 use crate::history;
 use crate::inside::Parts;
 use crate::machine::{Core, Machine, Notice, blocking};
+use crate::meter::{Histogram, Room};
 use crate::network::Network;
 use crate::peer::PeerService;
 use crate::space::{self, keep_room};
@@ -27,6 +28,7 @@ use crate::status::{self, Status};
 use crate::stop::Stop;
 use crate::tasks::{close, finish, observe, serve};
 use crate::types::{EntryBytes, Member, ReplicaId, Types};
+use crate::wal::Wal;
 
 /// Longest encoded request; one entry must fit a message between replicas many times over.
 pub const ENTRY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -167,7 +169,10 @@ impl Replica {
         if bytes.len() > ENTRY_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes: bytes.len(), limit: ENTRY_BYTES_MAX });
         }
-        self.propose_bytes(bytes).await
+        let begun = Instant::now();
+        let result = self.propose_bytes(bytes).await;
+        self.shared.core.meters.proposal(begun, &result);
+        result
     }
 
     pub(crate) async fn propose_bytes(&self, bytes: Vec<u8>) -> Result<Applied, ProposeError> {
@@ -269,6 +274,44 @@ impl Replica {
         let snapshot = self.shared.core.latest().and_then(|(meta, _)| meta.last_log_id).map(|id| id.index);
         let metrics = self.shared.raft.metrics().borrow_watched().clone();
         status::status(&metrics, &self.shared.core.view(), snapshot)
+    }
+
+    /// Gives how many proposals had each end, by its name.
+    #[must_use]
+    pub fn proposals(&self) -> Vec<(&'static str, u64)> {
+        self.shared.core.meters.proposals()
+    }
+
+    /// Gives how long proposals took from their arrival to their answer.
+    #[must_use]
+    pub fn commit_times(&self) -> &Histogram {
+        &self.shared.core.meters.commit
+    }
+
+    /// Gives how long chunks of entries took to be applied.
+    #[must_use]
+    pub fn apply_times(&self) -> &Histogram {
+        &self.shared.core.meters.apply
+    }
+
+    /// Gives how long the log's syncs took.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] after the end.
+    pub fn fsync_times(&self) -> Result<&Histogram, StoreError> {
+        self.shared.core.store.log().map(Wal::fsync_times).ok_or(StoreError::Closed)
+    }
+
+    /// Gives what the replica takes on its disk, and what is free there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] for what the system answers.
+    pub async fn room(&self) -> Result<Room, StoreError> {
+        let core = self.shared.core.clone();
+        let latest = core.latest().map(|(_, path)| path);
+        let room = blocking(move || core.store.space().measure()).await?;
+        let modified = |path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        Ok(Room { snapshot_at: latest.and_then(modified), ..room })
     }
 
     /// Follows who leads, as far as this replica knows.

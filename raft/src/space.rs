@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::durable::Durable;
 use crate::error::StoreError;
+use crate::inside::LOG_DIR;
 use crate::machine::{Machine, blocking};
+use crate::meter::Room;
 use crate::network::Network;
 use crate::types::{ReplicaId, Types};
 
@@ -110,6 +112,21 @@ impl Space {
         Shortage { folder: self.inner.folder.clone(), free_bytes, needed_bytes: ENOUGH_BYTES }
     }
 
+    /// Gives what each part of the folder takes, and what is free. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub(crate) fn measure(&self) -> Result<Room, StoreError> {
+        let mut parts = Vec::new();
+        for (name, folder) in [("log", LOG_DIR), ("store", "store"), ("history", "history"), ("snapshots", "snapshots")] {
+            let folder = self.inner.folder.join(folder);
+            let taken = taken(&folder).map_err(|e| StoreError::io(format!("measure {}", folder.display()), e))?;
+            parts.push((name, taken));
+        }
+        let free_bytes = free(&self.inner.folder)?;
+        Ok(Room { parts, free_bytes, short: self.short().is_some(), snapshot_at: None })
+    }
+
     /// Says whether the store holds changes in memory for want of blocks.
     pub(crate) fn held(&self) -> bool {
         self.inner.held.load(Ordering::Acquire)
@@ -165,6 +182,25 @@ fn free(folder: &Path) -> Result<u64, StoreError> {
     let stat = rustix::fs::statvfs(there)
         .map_err(|e| StoreError::io(format!("look how much is free under {}", there.display()), e.into()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Gives the bytes of the blocks that a folder's files take. A file that goes meanwhile counts nothing.
+fn taken(folder: &Path) -> std::io::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut bytes = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => folders.push(entry.path()),
+                Ok(meta) => bytes += meta.blocks() * 512,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// Says whether an error of the system means that there is no room.

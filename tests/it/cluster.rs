@@ -100,6 +100,14 @@ impl Cluster {
         child.wait().unwrap();
     }
 
+    /// Asks replica `id` to stop and waits until it has.
+    pub(crate) fn terminate(&mut self, id: u64) {
+        let mut child = self.replicas.get_mut(&id).unwrap().take().expect("the replica runs");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
     /// Says whether the process of replica `id` still runs.
     pub(crate) fn runs(&mut self, id: u64) -> bool {
         let child = self.replicas.get_mut(&id).and_then(Option::as_mut);

@@ -11,4 +11,5 @@ mod console;
 mod dev;
 mod faults;
 mod full_disk;
+mod operators;
 mod wait;

@@ -38,6 +38,9 @@ pub struct Config {
     /// Node software to put on hosts; by default this very program.
     #[serde(default)]
     pub node_artifact: Option<PathBuf>,
+    /// Where Prometheus may read this replica's numbers, over plain HTTP; nowhere if not said. Loopback is meant.
+    #[serde(default)]
+    pub metrics_listen: Option<SocketAddr>,
     /// Whether gRPC reflection is served.
     #[serde(default = "yes")]
     pub reflection: bool,

@@ -152,6 +152,7 @@ impl Ground {
                 tls: "tls".into(),
                 ssh_identity: None,
                 node_artifact: None,
+                metrics_listen: None,
                 reflection: true,
                 replicas: replicas.clone(),
                 timing: Timing { meter_ms: 2_000, ..Timing::default() },

@@ -73,7 +73,7 @@ fn free_space(dir: &Path) -> Finding {
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let what = format!("{} MiB are free under {}", free >> 20, dir.display());
-    let advice = "make room: a replica stops when it can not write";
+    let advice = "make room: below 96 MiB a replica takes no new requests";
     match free {
         free if free < FREE_BYTES_ERROR => Finding::error("disk", what, advice),
         free if free < FREE_BYTES_WARNING => Finding::warning("disk", what, advice),

@@ -9,7 +9,7 @@
 mod cluster;
 mod local;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -75,11 +75,26 @@ impl Finding {
 
 /// Looks, tells, and gives 0, or 1 if anything is an error.
 pub(crate) async fn run(args: DoctorArgs, global: &Global) -> ExitCode {
+    let findings = findings(args.config.as_deref(), global).await;
+    let worst = worst(&findings);
+    if let Err(error) = tell(&findings, global.format()) {
+        eprintln!("hanse doctor: cannot write: {error}");
+        return ExitCode::FAILURE;
+    }
+    if worst == Severity::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn worst(findings: &[Finding]) -> Severity {
+    findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok)
+}
+
+/// Looks at this machine, if a configuration is given, and at the cluster.
+pub(crate) async fn findings(config: Option<&Path>, global: &Global) -> Vec<Finding> {
     let mut findings = Vec::new();
-    match args.config {
+    match config {
         Some(path) => {
             // Blocks on the disk; nothing else runs in this program.
-            findings.extend(local::look(&path));
+            findings.extend(local::look(path));
         }
         None => findings.push(Finding::warning(
             "config",
@@ -88,27 +103,25 @@ pub(crate) async fn run(args: DoctorArgs, global: &Global) -> ExitCode {
         )),
     }
     findings.extend(cluster::look(global).await);
-    let worst = findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok);
-    if let Err(error) = tell(&findings, worst, global.format()) {
-        eprintln!("hanse doctor: cannot write: {error}");
-        return ExitCode::FAILURE;
-    }
-    if worst == Severity::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    findings
 }
 
-fn tell(findings: &[Finding], worst: Severity, format: Format) -> std::io::Result<()> {
+/// Gives the findings and the worst of them as JSON.
+pub(crate) fn to_json(findings: &[Finding]) -> serde_json::Value {
+    let list = findings.iter().map(|finding| {
+        json!({
+            "severity": finding.severity.word(),
+            "check": finding.check,
+            "what": finding.what,
+            "advice": finding.advice,
+        })
+    });
+    json!({ "worst": worst(findings).word(), "findings": list.collect::<Vec<_>>() })
+}
+
+fn tell(findings: &[Finding], format: Format) -> std::io::Result<()> {
     match format {
-        Format::Json => {
-            let list = findings.iter().map(|finding| {
-                json!({
-                    "severity": finding.severity.word(),
-                    "check": finding.check,
-                    "what": finding.what,
-                    "advice": finding.advice,
-                })
-            });
-            output::print_json(&json!({ "worst": worst.word(), "findings": list.collect::<Vec<_>>() }))
-        }
+        Format::Json => output::print_json(&to_json(findings)),
         Format::Name => {
             let bad = findings.iter().filter(|finding| finding.severity > Severity::Ok);
             output::print(&bad.map(|finding| format!("{}\n", finding.check)).collect::<String>())

@@ -11,6 +11,7 @@
 mod disk;
 mod frame;
 mod index;
+mod look;
 mod mark;
 mod pool;
 mod scan;
@@ -26,11 +27,13 @@ use tokio::sync::{Semaphore, oneshot};
 
 pub use disk::{Disk, DiskFile, Folder};
 pub(crate) use frame::{HeaderV1, Kind, Place, Salt, decode as decode_frame, encode as encode_frame};
+pub(crate) use look::{Looked, look};
 pub(crate) use mark::{MarkV1, decode as decode_mark, encode as encode_mark};
 pub use segment::Options;
 
 use crate::codec::{self, EntryV1, LogIdV1, VoteV1};
 use crate::error::StoreError;
+use crate::meter::Histogram;
 use crate::types::{Entry, Payload};
 use index::{Index, Slot, Spot};
 use pool::{Maker, Pool};
@@ -66,6 +69,8 @@ struct Shared {
     committed: Mutex<Option<LogIdV1>>,
     failed: OnceLock<String>,
     room: Semaphore,
+    /// How long the syncs took.
+    fsync: Histogram,
 }
 
 /// What can be read.
@@ -114,6 +119,7 @@ impl Wal {
             committed: Mutex::new(opened.mark.committed),
             failed: OnceLock::new(),
             room: Semaphore::new(QUEUE_MAX),
+            fsync: Histogram::default(),
         });
         let (log, pristine) = (opened.log, opened.pristine);
         let writer = Writer::new(shared.clone(), maker, opened)?;
@@ -141,6 +147,11 @@ impl Wal {
     #[must_use]
     pub fn short_of_space(&self) -> Option<String> {
         self.inner.pool.short()
+    }
+
+    /// Gives how long the syncs took.
+    pub(crate) fn fsync_times(&self) -> &Histogram {
+        &self.inner.shared.fsync
     }
 
     /// Gives the purged and the last entry.

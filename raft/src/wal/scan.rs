@@ -79,13 +79,13 @@ pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options, existed: bool) -> Re
     Ok(opened)
 }
 
-fn list(disk: &dyn Disk) -> Result<Vec<String>, StoreError> {
+pub(super) fn list(disk: &dyn Disk) -> Result<Vec<String>, StoreError> {
     disk.list().map_err(|e| StoreError::io("list the files of the log", e))
 }
 
 /// Keeps the segments up to the newest that follow each other, and gives those before the gap: a removal that a power
 /// cut undid. If an entry in them is still needed, [`Scan::check_holes`] finds it missing.
-fn older_than_a_gap(numbers: &mut Vec<u64>) -> Vec<u64> {
+pub(super) fn older_than_a_gap(numbers: &mut Vec<u64>) -> Vec<u64> {
     numbers.sort_unstable();
     let gap = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
     let rest = numbers.split_off(gap.map_or(0, |at| at + 1));
@@ -93,14 +93,14 @@ fn older_than_a_gap(numbers: &mut Vec<u64>) -> Vec<u64> {
 }
 
 /// The newest segment that is in use, as it was read.
-struct Active {
+pub(super) struct Active {
     data: Vec<u8>,
     /// End of the records.
     offset: usize,
     prepared: Option<Prepared>,
 }
 
-fn read_all(
+pub(super) fn read_all(
     disk: &Arc<dyn Disk>,
     options: &Options,
     numbers: &[u64],
@@ -125,7 +125,7 @@ fn read_all(
     }
 }
 
-fn read_segment(disk: &dyn Disk, number: u64) -> Result<(Arc<dyn DiskFile>, Vec<u8>), StoreError> {
+pub(super) fn read_segment(disk: &dyn Disk, number: u64) -> Result<(Arc<dyn DiskFile>, Vec<u8>), StoreError> {
     let step = || {
         let file = disk.open(&segment::name(number))?;
         let mut data = vec![0; usize::try_from(file.bytes()?).map_err(std::io::Error::other)?];
@@ -158,13 +158,13 @@ enum End {
 }
 
 /// What the records up to here say.
-struct Scan {
-    log: u64,
+pub(super) struct Scan {
+    pub(super) log: u64,
     lsn: u64,
     crc: u32,
-    ends: Ends,
-    index: Index,
-    segments: VecDeque<Segment>,
+    pub(super) ends: Ends,
+    pub(super) index: Index,
+    pub(super) segments: VecDeque<Segment>,
     /// CRC and ends at the record the mark speaks of.
     at_mark: Option<(u32, Ends)>,
     /// Bytes beyond the mark, in sealed segments: to be written again.
@@ -339,7 +339,7 @@ impl Scan {
     }
 
     /// Compares what was read with what was acknowledged.
-    fn check_mark(&self, mark: &MarkV1) -> Result<(), StoreError> {
+    pub(super) fn check_mark(&self, mark: &MarkV1) -> Result<(), StoreError> {
         if mark.log != self.log {
             return Err(StoreError::lost("high-water mark", "it belongs to another log"));
         }
@@ -356,7 +356,7 @@ impl Scan {
     }
 
     /// Checks that every entry after the purged ones is there.
-    fn check_holes(&self, numbers: &[u64]) -> Result<(), StoreError> {
+    pub(super) fn check_holes(&self, numbers: &[u64]) -> Result<(), StoreError> {
         let (base, purged) = (self.index.base().map(|id| id.index), self.ends.purged.map(|id| id.index));
         if base > purged {
             let from = purged.map_or(0, |index| index + 1);

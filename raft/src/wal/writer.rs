@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::frame::{self, HeaderV1, Kind, Place, Salt};
 use super::index::Spot;
@@ -277,7 +277,9 @@ impl Writer {
         let Some(segment) = self.segments.back() else { return Err(StoreError::Closed) };
         self.buffer.resize(length.next_multiple_of(PAGE_BYTES), 0);
         segment.file.write_at(&self.buffer, self.base as u64).map_err(|e| StoreError::io("write the log", e))?;
+        let begun = Instant::now();
         segment.file.sync().map_err(|e| StoreError::io("sync the log", e))?;
+        self.shared.fsync.since(begun);
         self.synced = self.lsn;
         let whole = length / PAGE_BYTES * PAGE_BYTES;
         self.buffer.truncate(length);
