@@ -118,7 +118,8 @@ impl Space {
     /// What the system answers.
     pub(crate) fn measure(&self) -> Result<Room, StoreError> {
         let mut parts = Vec::new();
-        for (name, folder) in [("log", LOG_DIR), ("store", "store"), ("history", "history"), ("snapshots", "snapshots")] {
+        for (name, folder) in [("log", LOG_DIR), ("store", "store"), ("history", "history"), ("snapshots", "snapshots")]
+        {
             let folder = self.inner.folder.join(folder);
             let taken = taken(&folder).map_err(|e| StoreError::io(format!("measure {}", folder.display()), e))?;
             parts.push((name, taken));
