@@ -18,6 +18,8 @@ struct Cli {
 enum Kind {
     /// Power cuts: the disk of a working replica dies; every image it may legally leave is opened again.
     PowerCut(power_cut::Options),
+    /// The same for a whole replica: the real server, with clients of its API.
+    PowerCutReplica(power_cut::whole::Options),
     /// Damage on a stopped replica's disk: bit flips, lost pages, cut and lost files, stale copies.
     Damage(damage::Options),
     /// System calls as evidence that nothing is acknowledged before it is synced.
@@ -35,6 +37,7 @@ enum Kind {
 fn main() -> ExitCode {
     let passed = match Cli::parse().kind {
         Kind::PowerCut(options) => power_cut::run(&options),
+        Kind::PowerCutReplica(options) => power_cut::whole::run(&options),
         Kind::Damage(options) => damage::run(&options),
         Kind::Trace(options) => trace::run(&options),
         Kind::Processes(options) => processes::run(&options),

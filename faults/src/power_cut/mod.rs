@@ -9,6 +9,7 @@
 
 pub mod replay;
 pub mod rig;
+pub mod whole;
 
 use std::fs;
 use std::path::{Path, PathBuf};

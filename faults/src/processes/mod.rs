@@ -25,7 +25,7 @@ mod report;
 mod watch;
 mod work;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -102,7 +102,7 @@ pub fn run(options: &Options) -> Result<bool> {
 /// # Errors
 /// If this machine cannot, or the harness itself failed: then nothing is proven.
 pub fn measure(options: &Options) -> Result<Report> {
-    let program = program(options)?;
+    let program = program(options.program.as_deref())?;
     leftovers::remove();
     let kinds = if options.nemeses.is_empty() { Kind::ALL.to_vec() } else { options.nemeses.clone() };
     let wishes = Wishes { disks: kinds.iter().any(|kind| kind.needs_disks()), clocks: kinds.contains(&Kind::Clock) };
@@ -162,8 +162,8 @@ fn resumed(book: &Book, after: u64, cluster: &mut Cluster) -> Result<Duration> {
 }
 
 /// The binary to run: the given one, or the workspace's, built now.
-fn program(options: &Options) -> Result<PathBuf> {
-    if let Some(program) = &options.program {
+pub(crate) fn program(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(program) = given {
         return program.canonicalize().with_context(|| format!("find {}", program.display()));
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
