@@ -1,7 +1,7 @@
 //! What a long history costs a replica: disk, memory, start, paging.
 //!
 //! `fill` makes a data folder with so many audit records as a restore would: each comes from applying a request, so that
-//! chain, state and digest fit. `run` starts a real replica on it in a process of its own and prints one line of JSON.
+//! chain, state and digest fit; the setup code of the cluster is `code`. `run` starts a real replica on it in a process of its own and prints one line of JSON.
 //! `cargo xtask bench history` runs one after the other; by itself it asserts nothing.
 
 use std::collections::BTreeMap;
@@ -29,14 +29,30 @@ fn main() -> Result<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match args.as_slice() {
-        ["fill", dir, entries] => runtime.block_on(fill(Path::new(dir), entries.parse()?)),
+        ["fill", dir, entries, members @ ..] => {
+            runtime.block_on(fill(Path::new(dir), entries.parse()?, parse_members(members)?))
+        }
         ["run", dir] => runtime.block_on(run(Path::new(dir))),
-        _ => Err("usage: history fill DIR ENTRIES | run DIR".into()),
+        _ => Err("usage: history fill DIR ENTRIES [ID PEER API]... | run DIR".into()),
     }
 }
 
+/// Reads the members; by default there is one, as `run` has it.
+fn parse_members(words: &[&str]) -> Result<BTreeMap<ReplicaId, Member>> {
+    let words = if words.is_empty() { &["1", "127.0.0.1:1", "127.0.0.1:2"] } else { words };
+    let (members, rest) = words.as_chunks::<3>();
+    if !rest.is_empty() {
+        return Err("a member is an id and two addresses".into());
+    }
+    let member = |[id, peer, api]: &[&str; 3]| {
+        let member = Member { peer_address: (*peer).to_owned(), api_address: (*api).to_owned() };
+        Ok((ReplicaId(id.parse()?), member))
+    };
+    members.iter().map(member).collect()
+}
+
 /// Makes the folder.
-async fn fill(dir: &Path, entries: u64) -> Result<()> {
+async fn fill(dir: &Path, entries: u64, members: BTreeMap<ReplicaId, Member>) -> Result<()> {
     let start = Instant::now();
     let mut seed = Seed::begin(dir).await?;
     let mut state = State::default();
@@ -46,8 +62,7 @@ async fn fill(dir: &Path, entries: u64) -> Result<()> {
             seed.record(&record).await?;
         }
     }
-    let member = Member { peer_address: "127.0.0.1:1".into(), api_address: "127.0.0.1:2".into() };
-    seed.finish(&state, BTreeMap::from([(ReplicaId(1), member)])).await?;
+    seed.finish(&state, members).await?;
     println!("{{\"fill_s\": {:.1}}}", start.elapsed().as_secs_f64());
     Ok(())
 }

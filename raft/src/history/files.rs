@@ -24,8 +24,11 @@ const SEGMENT_BYTES: u32 = 32 * 1024 * 1024;
 const PIECE: u64 = 512;
 /// Bytes that are read from the disk at once: what one segment may hold, and its last record.
 const PIECE_BYTES_MAX: u32 = 64 * 1024 * 1024;
-/// Reserved with every batch, besides its length: heads of records.
-const RESERVE_BYTES: u64 = 256 * 1024;
+/// Reserved with every batch, besides its length: heads of records, and what the end of a segment takes (its index, the head
+/// of the next one), for which the rest of the reserve is given back first.
+const RESERVE_BYTES: u64 = 1024 * 1024;
+/// Bytes gathered before they are written.
+const WRITE_BYTES: usize = 1024 * 1024;
 /// Zeros written at once.
 const ZEROS: usize = 1024 * 1024;
 /// Ends of the names.
@@ -295,6 +298,7 @@ impl Files {
     /// Makes a segment and its index durable.
     fn seal(&self, kind: &str, segment: &Growing) -> Result<(), StoreError> {
         let step = || {
+            segment.file.release()?;
             segment.file.sync()?;
             let index = self.disk.create(&name(kind, segment.first, INDEX))?;
             index.write_at(&segment::index(kind, segment.first, &segment.places), 0)?;
@@ -422,7 +426,7 @@ impl<'a> Batch<'a> {
         self.end += length;
         self.places.push(self.end);
         self.next += 1;
-        Ok(())
+        if self.bytes.len() >= WRITE_BYTES { self.write(files) } else { Ok(()) }
     }
 
     /// A replay may make again what a power cut left; it must be the same.

@@ -78,6 +78,14 @@ pub trait DiskFile: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Gives back blocks beyond the end.
+    ///
+    /// # Errors
+    /// As [`DiskFile::bytes`].
+    fn release(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes what was written durable, and the length if it changed (fdatasync).
     ///
     /// # Errors
@@ -158,6 +166,11 @@ impl DiskFile for RealFile {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn release(&self) -> io::Result<()> {
+        // ext4, xfs and btrfs free what was asked for beyond the end even if the length stays.
+        self.0.set_len(self.0.metadata()?.len())
     }
 
     fn sync(&self) -> io::Result<()> {
