@@ -169,9 +169,16 @@ impl Node {
         loop {
             tokio::time::sleep(ORDERS_EVERY).await;
             let orders = self.shared.world().orders.remove(&self.id).unwrap_or_default();
-            for order in orders {
-                SimRuntime::spawn(self.clone().obey(order));
+            if orders.is_empty() {
+                continue;
             }
+            // One after the other: openraft refuses a change of the membership while another is under way.
+            let node = self.clone();
+            SimRuntime::spawn(async move {
+                for order in orders {
+                    node.clone().obey(order).await;
+                }
+            });
         }
     }
 
