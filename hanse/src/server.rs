@@ -1,7 +1,7 @@
 //! Runs a replica: reads the configuration, starts Raft, the reconcilers and the API, and stops them in order.
 //!
 //! Exit codes: 0 asked to stop, 2 a mistake in the set-up, 1 a failure while running, 78 (`EX_CONFIG`) the replica's own
-//! store cannot be trusted and the replica must be replaced.
+//! store cannot be trusted and the replica must be replaced, 79 the replica was removed from the cluster.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -89,6 +89,8 @@ pub(crate) fn ca(command: CaCommand) -> Result<()> {
 
 /// Exit code of a replica whose own store cannot be trusted: it must be replaced, never restarted on that data.
 const EXIT_LOST: u8 = 78;
+/// Exit code of a replica that was removed from the cluster: it has nothing to do any more.
+const EXIT_REMOVED: u8 = 79;
 /// How long the API may take to let its callers go.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -107,9 +109,14 @@ pub(crate) async fn run(args: ServerArgs) -> ExitCode {
             for cause in error.chain().skip(1) {
                 eprintln!("  because: {cause}");
             }
+            if error.downcast_ref::<RaftError>().is_some_and(RaftError::is_removed) {
+                eprintln!("  what to do: nothing; this replica's machine can be given another task");
+                return ExitCode::from(EXIT_REMOVED);
+            }
             if error.downcast_ref::<RaftError>().is_some_and(RaftError::is_lost) {
                 eprintln!(
-                    "  what to do: do not start this replica on this data again; see docs/operations.md, \"A lost replica\""
+                    "  what to do: do not start this replica again; put a new one in its place with `hanse replica replace`, see \
+                     docs/operations.md, \"A lost replica\""
                 );
                 return ExitCode::from(EXIT_LOST);
             }
@@ -226,7 +233,7 @@ fn replica_config(config: &Config) -> Result<ReplicaConfig> {
             election_max_ms: config.timing.election_max_ms,
         },
         snapshot_every: config.timing.snapshot_every,
-        bootstrap: true,
+        bootstrap: !config.join,
     })
 }
 

@@ -444,6 +444,12 @@ pub(crate) struct HeadsV1 {
     pub(crate) last: BTreeMap<String, u64>,
 }
 
+/// Whether a replica has stored anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HelloV1 {
+    pub(crate) holds_data: bool,
+}
+
 /// Byte strings as MessagePack `bin`, not as arrays of numbers.
 pub(crate) mod byte_string {
     use serde::de::{Error, SeqAccess, Visitor};

@@ -74,7 +74,7 @@ impl StoreError {
         match self {
             Self::Lost { .. } => {
                 "keep the data folder for inspection and do not start it again; the other replicas go on while they are a \
-                 majority. Remove this replica and let a new one, with a new id and an empty folder, take its place"
+                 majority. Let a new one with a new id and an empty folder take its place: hanse replica replace"
             }
             Self::Busy { .. } => "stop the other process that runs with this data folder",
             Self::Io { .. } | Self::Failed(_) => "check the disk (space, rights, health) and start the replica again",
@@ -130,6 +130,22 @@ pub enum RaftError {
         /// What differs.
         why: String,
     },
+    /// The data folder is another replica's. Nothing changed.
+    #[error("the data folder {} belongs to {found}, this is {wanted}", dir.display())]
+    Foreign {
+        /// The folder.
+        dir: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who started.
+        wanted: String,
+    },
+    /// The data folder was emptied or exchanged: the cluster knows this replica with another.
+    #[error("the data folder of this replica was emptied or exchanged: {0}")]
+    Emptied(String),
+    /// This replica was removed from the cluster for ever.
+    #[error("this replica was removed from the cluster: {0}")]
+    Removed(String),
     /// openraft stopped by itself.
     #[error("consensus stopped: {0}")]
     Fatal(String),
@@ -142,7 +158,14 @@ impl RaftError {
     /// Says whether this replica must be replaced by a new one; the program then exits with 78.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        matches!(self, Self::Store(e) if e.is_lost()) || matches!(self, Self::Diverged { .. })
+        matches!(self, Self::Store(e) if e.is_lost())
+            || matches!(self, Self::Diverged { .. } | Self::Foreign { .. } | Self::Emptied(_))
+    }
+
+    /// Says whether this replica no longer belongs to the cluster; the program then exits with 79.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        matches!(self, Self::Removed(_))
     }
 }
 
@@ -201,4 +224,18 @@ pub enum ReadError {
     /// The replica has stopped.
     #[error("the replica has stopped")]
     Stopped,
+}
+
+/// Why a change of the membership was not made, as far as known.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// This replica does not lead. No effect.
+    #[error("this replica is not the leader")]
+    NotLeader,
+    /// It cannot be made, or not now. No effect.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It may have had effect; look at the membership.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
 }

@@ -1,12 +1,13 @@
 //! The parts of a replica's disk, opened together and checked against each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hanse_state::audit::AuditRecord;
 use hanse_state::{Record, State};
+use openraft::async_runtime::WatchReceiver as _;
 
 use crate::codec::{
     self, CodecError, EntryV1, HeadsV1, LogIdV1, MemberV1, MembershipV1, PayloadV1, SnapshotMetaV1, StoredMembershipV1,
@@ -18,11 +19,13 @@ use crate::error::StoreError;
 use crate::history;
 pub use crate::history::files::Files as HistoryFiles;
 use crate::history::segment;
+use crate::identity::{self, IdentityV1};
 pub use crate::log_store::LogStore;
 pub use crate::machine::Machine;
 use crate::snapshot::{self, SnapshotDir};
 pub use crate::stop::Stop;
 pub use crate::types::{EntryBytes, Types};
+use crate::types::{Membership, ReplicaId};
 use crate::wal::{self, HeaderV1, Kind, MarkV1, Place, Salt};
 pub use crate::wal::{Disk, DiskFile, Folder, Options, Wal};
 
@@ -169,6 +172,23 @@ pub async fn propose_bytes(
 /// Log and segment of the examples.
 const EXAMPLE_SALT: Salt = Salt { log: 0x0123_4567_89ab_cdef, segment: 5 };
 
+/// Leaves a joint configuration behind, as a leader does that fails in the middle of a change; this leader will not
+/// leave it any more.
+///
+/// # Errors
+/// openraft's words.
+pub async fn leave_joint_behind(replica: &crate::Replica, voters: &BTreeSet<ReplicaId>) -> Result<(), String> {
+    let (raft, roll) = replica.raft_parts();
+    std::mem::forget(roll.turn.clone().lock_owned().await);
+    let seen = raft.metrics().borrow_watched().membership_config.clone();
+    let mut configs = seen.membership().get_joint_config().clone();
+    configs.push(voters.clone());
+    let nodes: BTreeMap<_, _> = seen.membership().nodes().map(|(id, member)| (*id, member.clone())).collect();
+    let joint = Membership::new(configs, nodes).map_err(|e| e.to_string())?;
+    let appended = raft.append_membership(joint, openraft::EntryPayload::Blank, []).await;
+    appended.map(drop).map_err(|e| e.to_string())
+}
+
 /// Gives one encoded example of everything version 1 writes to disk, by name; they must never change.
 #[must_use]
 pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
@@ -213,6 +233,7 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("wal-purge", record(Kind::Purge, codec::encode(&at))),
         ("wal-seal", record(Kind::Seal, Vec::new())),
         ("wal-mark", wal::encode_mark(&mark)),
+        ("identity", identity::encode(&example_identity())),
         ("history", codec::seal(&history::key("audit", 7), b"record")),
         ("history-heads", codec::seal(HEADS, &codec::encode(&HeadsV1 { last: heads.clone() }))),
         ("history-segment", segment::head("audit", 7)),
@@ -222,6 +243,10 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+fn example_identity() -> IdentityV1 {
+    IdentityV1 { cluster: "test".into(), replica: 3, incarnation: "0a".repeat(16) }
+}
+
 /// Reads an example back, as a start would.
 ///
 /// # Errors
@@ -229,6 +254,7 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
 pub fn read_example(name: &str, bytes: &[u8]) -> Result<(), CodecError> {
     match name {
         "wal-mark" => wal::decode_mark(bytes).map(|_| ()),
+        "identity" => identity::decode(bytes).map(|_| ()),
         "history" => codec::unseal(&history::key("audit", 7), bytes).map(|_| ()),
         "history-heads" => codec::decode::<HeadsV1>(codec::unseal(HEADS, bytes)?).map(|_| ()),
         "history-segment" => segment::check_head(bytes, "audit", 7),

@@ -15,9 +15,11 @@ mod config;
 mod durable;
 mod error;
 mod history;
+mod identity;
 pub mod inspect;
 mod log_store;
 mod machine;
+mod membership;
 mod meter;
 mod network;
 mod peer;
@@ -44,7 +46,7 @@ mod pb {
 
 pub use codec::CodecError;
 pub use config::{ReplicaConfig, Timings};
-pub use error::{Leader, ProposeError, RaftError, ReadError, StoreError};
+pub use error::{ChangeError, Leader, ProposeError, RaftError, ReadError, StoreError};
 pub use machine::Notice;
 pub use meter::{Histogram, Room};
 pub use replica::{ENTRY_BYTES_MAX, Replica};

@@ -15,6 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use futures::{Stream, StreamExt};
+use hanse_state::replica::Replicas;
 use hanse_state::{Event, Record, State};
 use openraft::RaftSnapshotBuilder;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
@@ -79,6 +80,12 @@ impl Core {
     /// Gives the current view; a cheap copy.
     pub(crate) fn view(&self) -> View {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the state about the replicas without copying it.
+    pub(crate) fn ask_replicas<T>(&self, ask: impl FnOnce(&Replicas) -> T) -> Option<T> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.state.cluster.as_ref().map(|cluster| ask(&cluster.replicas))
     }
 
     /// Gives the newest snapshot's description and file.

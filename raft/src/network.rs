@@ -22,17 +22,19 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::codec::{
-    self, AppendAnswerV1, AppendV1, HeadsV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1, VoteCallV1,
-    VoteV1,
+    self, AppendAnswerV1, AppendV1, HeadsV1, HelloV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1,
+    VoteCallV1, VoteV1,
 };
 use crate::config::Timings;
-use crate::error::StoreError;
+use crate::error::{RaftError, StoreError};
 use crate::history;
 use crate::machine::{Core, blocking};
+use crate::membership::Roll;
 use crate::pb::peer_client::PeerClient;
 use crate::pb::snapshot_part::Part;
 use crate::pb::{Answer, Call, HistoryItem, HistoryPart, SnapshotEnd, SnapshotPart};
 use crate::snapshot::{SnapshotDir, SnapshotFiles};
+use crate::stop::Stop;
 use crate::tls::{PeerTls, peer_name};
 use crate::types::{Member, ReplicaId, SnapshotMeta, Types, Vote};
 
@@ -59,7 +61,18 @@ pub(crate) struct Network {
     pub(crate) tls: PeerTls,
     pub(crate) timings: Timings,
     pub(crate) core: Arc<Core>,
+    /// Random name of this replica's data folder.
+    pub(crate) incarnation: Arc<str>,
+    pub(crate) roll: Arc<Roll>,
+    pub(crate) stop: Stop,
 }
+
+/// Metadata in which a refusal says what is wrong with the caller for ever.
+pub(crate) const VERDICT: &str = "x-hanse-verdict";
+/// The caller was removed.
+pub(crate) const VERDICT_REMOVED: &str = "removed";
+/// The caller is known with another data folder.
+pub(crate) const VERDICT_EMPTIED: &str = "emptied";
 
 impl Network {
     /// Asks whether `target` has room on its disk.
@@ -75,6 +88,25 @@ impl Network {
             CallError::Late(limit) => format!("no answer within {limit:?}"),
             CallError::Refused(why) | CallError::Broken(why) => why,
         })
+    }
+
+    /// Asks whether `target` holds anything of this cluster; `None` if it gives no answer.
+    pub(crate) async fn hello(&self, target: ReplicaId, member: &Member) -> Option<bool> {
+        let client = self.channel(target, member).ok().map(PeerClient::new);
+        let connection = Connection { network: self.clone(), target, client };
+        let limit = Duration::from_millis(self.timings.election_min_ms);
+        let asked = connection.ask(limit, codec::encode(&()), |mut c, r| async move { c.hello(r).await }).await;
+        asked.ok().map(|HelloV1 { holds_data }| holds_data)
+    }
+
+    /// Stops this replica if the refusal says that it can never be accepted. The other end is who it says it is: TLS
+    /// demanded its name.
+    fn heed(&self, status: &tonic::Status) {
+        match status.metadata().get(VERDICT).and_then(|verdict| verdict.to_str().ok()) {
+            Some(VERDICT_REMOVED) => self.stop.set(RaftError::Removed(status.message().to_owned())),
+            Some(VERDICT_EMPTIED) => self.stop.set(RaftError::Emptied(status.message().to_owned())),
+            Some(_) | None => {}
+        }
     }
 
     fn channel(&self, target: ReplicaId, member: &Member) -> Result<Channel, tonic::transport::Error> {
@@ -131,14 +163,24 @@ impl CallError {
     }
 }
 
-fn refused(status: &tonic::Status) -> CallError {
-    let cause = std::error::Error::source(status).map(|e| format!(": {e}")).unwrap_or_default();
-    CallError::Refused(format!("{}: {}{cause}", status.code(), status.message()))
-}
-
 impl Connection {
     fn call(&self, body: Vec<u8>) -> Call {
-        Call { cluster: self.network.cluster.clone(), sender: self.network.id.0, target: self.target.0, body }
+        let target = self.target.0;
+        let expected = self.network.core.ask_replicas(|it| it.incarnation(target).map(str::to_owned)).flatten();
+        Call {
+            cluster: self.network.cluster.clone(),
+            sender: self.network.id.0,
+            target,
+            body,
+            sender_incarnation: self.network.incarnation.to_string(),
+            target_incarnation: expected.unwrap_or_default(),
+        }
+    }
+
+    fn refused(&self, status: &tonic::Status) -> CallError {
+        self.network.heed(status);
+        let cause = std::error::Error::source(status).map(|e| format!(": {e}")).unwrap_or_default();
+        CallError::Refused(format!("{}: {}{cause}", status.code(), status.message()))
     }
 
     fn client(&self) -> Result<PeerClient<Channel>, CallError> {
@@ -160,12 +202,15 @@ impl Connection {
         request.set_timeout(limit);
         let answer = tokio::time::timeout(limit, rpc(self.client()?, request)).await;
         let answer = answer.map_err(|_| CallError::Late(limit))?;
-        self.open(answer.map_err(|status| refused(&status))?.into_inner())
+        self.open(answer.map_err(|status| self.refused(&status))?.into_inner())
     }
 
     fn open<T: serde::de::DeserializeOwned>(&self, answer: Answer) -> Result<T, CallError> {
         if answer.replica != self.target.0 {
             return Err(CallError::Refused(format!("replica {} answered for {}", answer.replica, self.target)));
+        }
+        if !answer.incarnation.is_empty() {
+            self.network.roll.hear(self.target, &answer.incarnation);
         }
         codec::decode(&answer.body).map_err(|e| CallError::Broken(e.to_string()))
     }
@@ -185,7 +230,7 @@ impl Connection {
             match (produced, answer) {
                 (_, Ok(answer)) => self.open(answer.into_inner()),
                 (Err(e), Err(_)) => Err(CallError::Broken(e.to_string())),
-                (Ok(()), Err(status)) => Err(refused(&status)),
+                (Ok(()), Err(status)) => Err(self.refused(&status)),
             }
         };
         tokio::time::timeout(SNAPSHOT_TRANSFER, both).await.map_err(|_| CallError::Late(SNAPSHOT_TRANSFER))?

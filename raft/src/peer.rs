@@ -14,18 +14,22 @@ use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{
-    self, AppendAnswerV1, AppendV1, HeadsV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1, VoteCallV1,
-    VoteV1,
+    self, AppendAnswerV1, AppendV1, HeadsV1, HelloV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1,
+    VoteCallV1, VoteV1,
 };
+use crate::error::RaftError;
 use crate::history;
 use crate::machine::{Core, Machine, blocking};
+use crate::network::{Network, VERDICT, VERDICT_EMPTIED, VERDICT_REMOVED};
 use crate::pb::peer_server::Peer;
 use crate::pb::snapshot_part::Part;
 use crate::pb::{Answer, Call, SnapshotEnd, SnapshotPart};
 use crate::snapshot::{SnapshotDir, SnapshotFiles};
+use crate::stop::Stop;
 use crate::tls::{names, peer_name};
 use crate::types::{ReplicaId, SnapshotMeta, Types};
 
@@ -42,12 +46,22 @@ pub(crate) struct PeerService {
     id: ReplicaId,
     raft: Raft<Types, Machine>,
     core: Arc<Core>,
+    incarnation: Arc<str>,
+    stop: Stop,
     receiving: Semaphore,
 }
 
 impl PeerService {
-    pub(crate) fn new(cluster: String, id: ReplicaId, raft: Raft<Types, Machine>, core: Arc<Core>) -> Self {
-        Self { cluster, id, raft, core, receiving: Semaphore::new(SNAPSHOTS_AT_ONCE) }
+    pub(crate) fn new(network: &Network, raft: Raft<Types, Machine>) -> Self {
+        Self {
+            cluster: network.cluster.clone(),
+            id: network.id,
+            raft,
+            core: network.core.clone(),
+            incarnation: network.incarnation.clone(),
+            stop: network.stop.clone(),
+            receiving: Semaphore::new(SNAPSHOTS_AT_ONCE),
+        }
     }
 
     /// Checks who calls whom; gives the decoded body.
@@ -65,6 +79,7 @@ impl PeerService {
         if !named {
             return Err(Status::permission_denied(format!("the caller's certificate does not name {sender}")));
         }
+        self.know(call)?;
         codec::decode(&call.body).map_err(|e| Status::invalid_argument(e.to_string()))
     }
 
@@ -73,9 +88,47 @@ impl PeerService {
         self.core.store.short_of_space().map_or(Ok(()), |shortage| Err(no_room(shortage)))
     }
 
-    fn answer<T: serde::Serialize>(&self, body: &T) -> Response<Answer> {
-        Response::new(Answer { replica: self.id.0, body: codec::encode(body) })
+    /// Refuses a caller that was removed or comes with another data folder than it had, and stops this replica if the
+    /// caller knows it with another.
+    fn know(&self, call: &Call) -> Result<(), Status> {
+        let (sender, own) = (call.sender, self.incarnation.as_ref());
+        let asked = self.core.ask_replicas(|it| {
+            let expected = it.incarnation(sender);
+            (it.is_gone(sender), expected.is_none_or(|expected| expected == call.sender_incarnation))
+        });
+        match asked {
+            Some((true, _)) => {
+                let why = format!("replica {sender} was removed from the cluster for ever");
+                return Err(verdict(Status::permission_denied(why), VERDICT_REMOVED));
+            }
+            Some((_, false)) => {
+                let why = format!("replica {sender} is known to replica {} with another data folder", self.id);
+                return Err(verdict(Status::failed_precondition(why), VERDICT_EMPTIED));
+            }
+            Some((false, true)) | None => {}
+        }
+        if call.target_incarnation.is_empty() || call.target_incarnation == own {
+            return Ok(());
+        }
+        let why = format!("replica {sender} knows replica {} with another data folder", self.id);
+        self.stop.set(RaftError::Emptied(why.clone()));
+        Err(Status::failed_precondition(why))
     }
+
+    /// As [`PeerService::answer`], after something was stored: now the incarnation stands for what was promised.
+    fn answer_stored<T: serde::Serialize>(&self, body: &T) -> Response<Answer> {
+        let incarnation = self.incarnation.to_string();
+        Response::new(Answer { replica: self.id.0, body: codec::encode(body), incarnation })
+    }
+
+    fn answer<T: serde::Serialize>(&self, body: &T) -> Response<Answer> {
+        Response::new(Answer { replica: self.id.0, body: codec::encode(body), incarnation: String::new() })
+    }
+}
+
+fn verdict(mut status: Status, verdict: &'static str) -> Status {
+    status.metadata_mut().insert(VERDICT, MetadataValue::from_static(verdict));
+    status
 }
 
 fn no_room(shortage: impl std::fmt::Display) -> Status {
@@ -105,7 +158,7 @@ impl Peer for PeerService {
             self.core.store.takes_entries().map_err(no_room)?;
         }
         let answer = self.raft.append_entries(rpc).await.map_err(stopped)?;
-        Ok(self.answer(&AppendAnswerV1::from(answer)))
+        Ok(self.answer_stored(&AppendAnswerV1::from(answer)))
     }
 
     async fn vote(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {
@@ -140,6 +193,13 @@ impl Peer for PeerService {
         let core = self.core.clone();
         let last = blocking(move || history::heads(&core.store)).await.map_err(disk)?;
         Ok(self.answer(&HeadsV1 { last }))
+    }
+
+    async fn hello(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {
+        let certificates = request.peer_certs();
+        let () = self.open(&request.into_inner(), &certificates)?;
+        let holds_data = self.raft.is_initialized().await.map_err(stopped)?;
+        Ok(self.answer(&HelloV1 { holds_data }))
     }
 
     async fn snapshot(&self, request: Request<Streaming<SnapshotPart>>) -> Result<Response<Answer>, Status> {

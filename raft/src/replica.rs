@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use hanse_state::{Applied, Record, Request, State};
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{
-    ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError as CoreError,
-};
-use openraft::{LinearizerOption, Raft, ReadPolicy};
+use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError as CoreError};
+use openraft::storage::RaftLogStorage as _;
+use openraft::{LinearizerOption, Raft, RaftLogReader as _, ReadPolicy};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
@@ -18,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ReplicaConfig, Timings, check, core_config};
 use crate::error::{Leader, ProposeError, RaftError, ReadError, StoreError};
 use crate::history;
+use crate::identity::{self, IdentityV1};
 use crate::inside::Parts;
 use crate::machine::{Core, Machine, Notice, blocking};
+use crate::membership::{Keeper, Roll, keep};
 use crate::meter::{Histogram, Room};
 use crate::network::Network;
 use crate::peer::PeerService;
@@ -57,6 +58,20 @@ struct Shared {
     leading: watch::Receiver<Option<u64>>,
     end: CancellationToken,
     ended: watch::Receiver<bool>,
+    incarnation: Arc<str>,
+    roll: Arc<Roll>,
+}
+
+/// Gives the random name of the store: kept, or made now because the store is empty.
+async fn incarnation(config: &ReplicaConfig, parts: &Parts, found: Option<IdentityV1>) -> Result<String, RaftError> {
+    let unread = |e: std::io::Error| StoreError::io("read the end of the log", e);
+    let mut log = parts.log.clone();
+    let (ends, vote) = (log.get_log_state().await.map_err(unread)?, log.read_vote().await.map_err(unread)?);
+    let core = parts.machine.core();
+    let empty = ends.last_log_id.is_none() && vote.is_none() && core.view().applied.is_none();
+    let (dir, cluster, id) = (config.data_dir.clone(), config.cluster_name.clone(), config.id);
+    let known = core.ask_replicas(|it| it.incarnation(id.0).map(str::to_owned)).flatten();
+    Ok(blocking(move || identity::settle(&dir, &cluster, id, found, empty, known)).await?)
 }
 
 impl Replica {
@@ -68,6 +83,7 @@ impl Replica {
     /// [`StoreError::advice`]); [`RaftError::Config`], [`RaftError::Tls`], [`RaftError::Listen`] for what they say.
     pub async fn start(config: ReplicaConfig, shutdown: CancellationToken) -> Result<Self, RaftError> {
         check(&config)?;
+        let identity = identity::check(&config.data_dir, &config.cluster_name, config.id)?;
         let listen_failed =
             |e: std::io::Error| RaftError::Listen { address: config.peer_listen.to_string(), source: Arc::new(e) };
         let listener = TcpListener::bind(config.peer_listen).await.map_err(listen_failed)?;
@@ -78,7 +94,7 @@ impl Replica {
         let (data_dir, parts_stop) = (config.data_dir.clone(), stop.clone());
         let parts = blocking(move || Parts::open(&data_dir, parts_stop)).await?;
         let store = parts.store.clone();
-        match Self::join(config, listener, parts, stop, &shutdown).await {
+        match Self::join(config, listener, parts, stop, identity, &shutdown).await {
             Ok(replica) => Ok(replica),
             Err(error) => {
                 close(store).await;
@@ -92,10 +108,13 @@ impl Replica {
         listener: TcpListener,
         parts: Parts,
         stop: Stop,
+        identity: Option<IdentityV1>,
         shutdown: &CancellationToken,
     ) -> Result<Self, RaftError> {
         let core = parts.machine.core();
         let members = Arc::new(config.members.clone());
+        let incarnation: Arc<str> = incarnation(&config, &parts, identity).await?.into();
+        let roll = Arc::new(Roll::default());
         let network = Network {
             cluster: config.cluster_name.clone(),
             id: config.id,
@@ -103,12 +122,15 @@ impl Replica {
             tls: config.tls.clone(),
             timings: config.timings,
             core: core.clone(),
+            incarnation: incarnation.clone(),
+            roll: roll.clone(),
+            stop: stop.clone(),
         };
         let core_config = Arc::new(core_config(&config)?);
         let raft = Raft::new(config.id, core_config, network.clone(), parts.log, parts.machine).await;
         // A cause found while replaying says more than openraft's.
         let raft = raft.map_err(|e| stop.get().unwrap_or_else(|| RaftError::Fatal(e.to_string())))?;
-        let service = PeerService::new(config.cluster_name.clone(), config.id, raft.clone(), core.clone());
+        let service = PeerService::new(&network, raft.clone());
         let end = shutdown.child_token();
         let mut tasks = JoinSet::new();
         match serve(config.tls.clone(), listener, service, end.clone(), stop.clone()) {
@@ -122,7 +144,18 @@ impl Replica {
         let (leader_sender, leader) = watch::channel(None);
         let (leading_sender, leading) = watch::channel(None);
         tasks.spawn(observe(raft.clone(), config.timings, stop.clone(), leader_sender, leading_sender));
-        tasks.spawn(keep_room(core.store.clone(), raft.clone(), network, leading.clone(), end.clone()));
+        tasks.spawn(keep_room(core.store.clone(), raft.clone(), network.clone(), leading.clone(), end.clone()));
+        let keeper = Keeper {
+            raft: raft.clone(),
+            network,
+            roll: roll.clone(),
+            stop: stop.clone(),
+            first: config.bootstrap.then_some(config.members),
+            looks: 0,
+            leading: leading.clone(),
+            end: end.clone(),
+        };
+        tasks.spawn(keep(keeper));
         let (ended_sender, ended) = watch::channel(false);
         tokio::spawn(finish(end.clone(), raft.clone(), core.clone(), stop.clone(), tasks, ended_sender));
         let shared = Shared {
@@ -137,23 +170,10 @@ impl Replica {
             leading,
             end,
             ended,
+            incarnation,
+            roll,
         };
-        let replica = Self { shared: Arc::new(shared) };
-        if config.bootstrap && config.members.keys().next() == Some(&config.id) {
-            replica.make_membership(config.members).await?;
-        }
-        Ok(replica)
-    }
-
-    /// Writes the first membership, unless there is one.
-    async fn make_membership(&self, members: BTreeMap<ReplicaId, Member>) -> Result<(), RaftError> {
-        match self.shared.raft.initialize(members).await {
-            Ok(()) | Err(CoreError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => {
-                self.shutdown().await;
-                Err(RaftError::Bootstrap(error.to_string()))
-            }
-        }
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Proposes a request and waits until this replica, the leader, has applied it. Returns what applying it did; a
@@ -198,7 +218,7 @@ impl Replica {
 
     fn leader_of(&self, forward: &ForwardToLeader<Types>) -> Option<Leader> {
         let id = forward.leader_id.filter(|id| *id != self.shared.id)?;
-        let member = self.shared.members.get(&id).cloned().or_else(|| forward.leader_node.clone())?;
+        let member = self.member(id).or_else(|| forward.leader_node.clone())?;
         Some(Leader { id, member })
     }
 
@@ -273,7 +293,9 @@ impl Replica {
     pub fn status(&self) -> Status {
         let snapshot = self.shared.core.latest().and_then(|(meta, _)| meta.last_log_id).map(|id| id.index);
         let metrics = self.shared.raft.metrics().borrow_watched().clone();
-        status::status(&metrics, &self.shared.core.view(), snapshot)
+        let silence = Duration::from_millis(self.shared.timings.election_max_ms);
+        let heard = self.shared.roll.heard();
+        status::status(&metrics, &self.shared.core.view(), snapshot, silence, &self.shared.incarnation, heard)
     }
 
     /// Gives how many proposals had each end, by its name.
@@ -336,7 +358,25 @@ impl Replica {
     #[must_use]
     pub fn known_leader(&self) -> Option<Leader> {
         let id = (*self.shared.leader.borrow()).filter(|id| *id != self.shared.id)?;
-        Some(Leader { id, member: self.shared.members.get(&id)?.clone() })
+        Some(Leader { id, member: self.member(id)? })
+    }
+
+    /// Gives where a member is reached: the configuration knows it best, the membership knows those who came later.
+    fn member(&self, id: ReplicaId) -> Option<Member> {
+        let known =
+            || self.shared.raft.metrics().borrow_watched().membership_config.membership().get_node(&id).cloned();
+        self.shared.members.get(&id).cloned().or_else(known)
+    }
+
+    /// Gives what changes of the membership work with.
+    pub(crate) fn raft_parts(&self) -> (&Raft<Types, Machine>, &Roll) {
+        (&self.shared.raft, &self.shared.roll)
+    }
+
+    /// Says whether the log knows that a replica was removed for ever.
+    #[must_use]
+    pub fn is_gone(&self, id: ReplicaId) -> bool {
+        self.shared.core.ask_replicas(|it| it.is_gone(id.0)).unwrap_or(false)
     }
 
     /// Gives this replica's id.

@@ -1,8 +1,9 @@
 //! What a replica says of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use openraft::{RaftMetrics, ServerState};
+use openraft::{Instant, RaftMetrics, ServerState};
 
 use crate::machine::View;
 use crate::types::{Member, ReplicaId, Types};
@@ -49,12 +50,29 @@ pub struct Status {
     pub digest_revision: u64,
     /// The members by id.
     pub members: BTreeMap<ReplicaId, Member>,
+    /// Those of them that vote; of a joint configuration, both halves.
+    pub voters: BTreeSet<ReplicaId>,
+    /// Whether a change of the voters is under way.
+    pub joint: bool,
+    /// On the leader: those who answered it lately, itself included.
+    pub heard: BTreeSet<ReplicaId>,
+    /// Random name of this replica's data folder.
+    pub incarnation: String,
+    /// The same of the others, as far as they have answered this replica after they had stored something.
+    pub incarnations: BTreeMap<ReplicaId, String>,
     /// On the leader: the last entry each member is known to have.
     pub matched: BTreeMap<ReplicaId, Option<u64>>,
 }
 
 /// Puts openraft's metrics and the view together.
-pub(crate) fn status(metrics: &RaftMetrics<Types>, view: &View, snapshot: Option<u64>) -> Status {
+pub(crate) fn status(
+    metrics: &RaftMetrics<Types>,
+    view: &View,
+    snapshot: Option<u64>,
+    silence_max: Duration,
+    incarnation: &str,
+    incarnations: BTreeMap<ReplicaId, String>,
+) -> Status {
     let role = match (&metrics.running_state, metrics.state) {
         (Err(_), _) | (_, ServerState::Shutdown) => Role::Stopped,
         (Ok(()), ServerState::Leader) => Role::Leader,
@@ -63,6 +81,16 @@ pub(crate) fn status(metrics: &RaftMetrics<Types>, view: &View, snapshot: Option
         (Ok(()), ServerState::Learner) => Role::Learner,
     };
     let matched = metrics.replication.iter().flatten().map(|(id, at)| (*id, at.as_ref().map(|l| l.index))).collect();
+    let membership = metrics.membership_config.membership();
+    let mut heard: BTreeSet<ReplicaId> = metrics
+        .heartbeat
+        .iter()
+        .flatten()
+        .filter_map(|(id, at)| at.as_ref().filter(|at| at.elapsed() < silence_max).map(|_| *id))
+        .collect();
+    if role == Role::Leader {
+        heard.insert(metrics.id);
+    }
     Status {
         id: metrics.id,
         role,
@@ -76,6 +104,11 @@ pub(crate) fn status(metrics: &RaftMetrics<Types>, view: &View, snapshot: Option
         digest: view.state.digest().to_string(),
         digest_revision: view.state.revision,
         members: metrics.membership_config.nodes().map(|(id, m)| (*id, m.clone())).collect(),
+        voters: membership.voter_ids().collect(),
+        joint: membership.get_joint_config().len() > 1,
+        heard,
+        incarnation: incarnation.to_owned(),
+        incarnations,
         matched,
     }
 }

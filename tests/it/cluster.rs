@@ -114,6 +114,25 @@ impl Cluster {
         child.is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
+    /// Waits until replica `id` ends by itself; gives its exit code and all it ever wrote.
+    pub(crate) fn ended(&mut self, id: u64, limit: Duration) -> (Option<i32>, String) {
+        let mut child = self.replicas.get_mut(&id).unwrap().take().expect("the replica runs");
+        let log = self.dir.join(format!("n{id}/replica.log"));
+        let words = || std::fs::read_to_string(&log).unwrap_or_default();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until("the replica ends by itself", limit, || child.try_wait().unwrap().ok_or_else(words))
+        }));
+        match ended {
+            Ok(status) => (status.code(), words()),
+            Err(cause) => {
+                // Nothing is left behind, also when the test fails here.
+                drop(child.kill());
+                drop(child.wait());
+                std::panic::resume_unwind(cause)
+            }
+        }
+    }
+
     /// Runs the CLI against the cluster and returns what it printed as JSON.
     ///
     /// # Errors

@@ -12,4 +12,5 @@ mod dev;
 mod faults;
 mod full_disk;
 mod operators;
+mod replica;
 mod wait;

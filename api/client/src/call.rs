@@ -122,6 +122,14 @@ calls! {
         read GetTransaction(GetTransactionRequest) -> GetTransactionResponse;
         read GetAccount(GetAccountRequest) -> GetAccountResponse;
     }
+    "ReplicaService" {
+        read ListReplicas(ListReplicasRequest) -> ListReplicasResponse;
+        write AddReplica(AddReplicaRequest) -> AddReplicaResponse;
+        write PromoteReplica(PromoteReplicaRequest) -> PromoteReplicaResponse;
+        write RemoveReplica(RemoveReplicaRequest) -> RemoveReplicaResponse;
+        write ReplaceReplica(ReplaceReplicaRequest) -> ReplaceReplicaResponse;
+        write TransferLeader(TransferLeaderRequest) -> TransferLeaderResponse;
+    }
     "OperationService" {
         read GetOperation(GetOperationRequest) -> GetOperationResponse;
         read ListOperations(ListOperationsRequest) -> ListOperationsResponse;

@@ -12,6 +12,7 @@ mod contract;
 mod node;
 mod proposal;
 mod repair;
+mod replica;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ pub use contract::plan_contract;
 pub use node::{HEALTH_PERIOD_MS, HEALTH_SILENCE_MS, START_GRACE_MS, plan_node};
 pub use proposal::plan_proposals;
 pub use repair::{BACKOFF_MS_BASE, BACKOFF_MS_MAX, may_disturb, plan_repair, quorum};
+pub use replica::{LAG_MAX, MembershipView, ReplicaAct, plan_replicas};
 
 /// What the leader has seen of the world since it became leader; lives in its memory only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

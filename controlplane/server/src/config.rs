@@ -24,6 +24,9 @@ pub struct Config {
     pub cluster: String,
     /// Which of `replicas` this process is.
     pub replica: u64,
+    /// Whether this replica joins a cluster that is there; otherwise it is one of the first.
+    #[serde(default)]
+    pub join: bool,
     /// Folder of the log, history and snapshots.
     pub data: PathBuf,
     /// Where replicas reach this one.

@@ -111,7 +111,7 @@ impl Context {
     /// # Errors
     /// [`ListenError`] if the certificates cannot be used.
     pub fn new(parts: Parts, tls: &ApiTls, shutdown: CancellationToken) -> Result<Self, ListenError> {
-        let peers = Peers::new(parts.member.own, &parts.member.api_addresses, tls)?;
+        let peers = Peers::new(parts.member.own, tls)?;
         let passwords = Passwords::new().map_err(|error| ListenError::Serve(error.to_string()))?;
         let events = EventLog::spawn(parts.replica.clone(), shutdown.clone());
         let throttle = Throttle::default();
@@ -207,6 +207,23 @@ impl Context {
         // The configuration knows where a replica's API is; the log's word is for replicas that were added later.
         let known = self.member().api_addresses.get(&id).cloned();
         Leadership::Other { id, api: known.unwrap_or(leader.member.api_address) }
+    }
+
+    /// `host:port` of the API of every member: by the membership, and before there is one by the configuration. Where a
+    /// replica of the configuration is, the configuration knows better.
+    pub(crate) fn api_addresses(&self) -> BTreeMap<u64, String> {
+        let configured = &self.member().api_addresses;
+        let members = self.replica().status().members;
+        if members.is_empty() {
+            return configured.clone();
+        }
+        let address = |id: u64, api: String| configured.get(&id).cloned().unwrap_or(api);
+        members.into_iter().map(|(id, member)| (id.0, address(id.0, member.api_address))).collect()
+    }
+
+    /// Whether the log says that the replica was removed.
+    pub(crate) fn is_gone(&self, replica: u64) -> bool {
+        self.replica().is_gone(hanse_raft::ReplicaId(replica))
     }
 
     /// Returns a state that holds everything acknowledged before this call (ReadIndex on the leader).

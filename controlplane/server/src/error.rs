@@ -63,7 +63,7 @@ impl ApiError {
         self
     }
 
-    fn with_field(mut self, field: &str) -> Self {
+    pub(crate) fn with_field(mut self, field: &str) -> Self {
         self.0.field = (!field.is_empty()).then(|| field.to_string());
         self
     }

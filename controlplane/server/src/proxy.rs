@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -65,29 +65,44 @@ pub struct Origin {
     pub via: Option<u64>,
 }
 
-/// Kept connections to the API of every other replica.
+/// Kept connections to the API of every other replica, also of those that join later.
 #[derive(Clone)]
 pub struct Peers {
     own: u64,
-    channels: Arc<BTreeMap<u64, (String, Channel)>>,
+    tls: Arc<ApiTls>,
+    channels: Arc<Mutex<BTreeMap<u64, (String, Channel)>>>,
 }
 
 impl Peers {
-    /// Returns the connections; none is opened before it is used. `addresses` are `host:port` by replica.
+    /// Returns the connections; none is opened before it is used.
     ///
     /// # Errors
-    /// [`ListenError::Tls`] if the certificates or an address cannot be used.
-    pub fn new(own: u64, addresses: &BTreeMap<u64, String>, tls: &ApiTls) -> Result<Self, ListenError> {
-        let mut channels = BTreeMap::new();
-        for (id, address) in addresses.iter().filter(|(id, _)| **id != own) {
-            channels.insert(*id, (address.clone(), channel(address, tls)?));
-        }
-        Ok(Self { own, channels: Arc::new(channels) })
+    /// [`ListenError::Tls`] if the certificates cannot be used.
+    pub fn new(own: u64, tls: &ApiTls) -> Result<Self, ListenError> {
+        // Built once for nothing, so that bad certificates are found at start and not with the first call.
+        channel("localhost:1", tls)?;
+        Ok(Self { own, tls: Arc::new(tls.clone()), channels: Arc::default() })
     }
 
-    /// The connection to replica `id` and its API address.
-    pub fn get(&self, id: u64) -> Option<(&str, Channel)> {
-        self.channels.get(&id).map(|(address, channel)| (address.as_str(), channel.clone()))
+    /// The connection to replica `id` at `address` (`host:port`); `None` for this replica and for a bad address.
+    pub fn get(&self, id: u64, address: &str) -> Option<Channel> {
+        if id == self.own {
+            return None;
+        }
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, channel)) = channels.get(&id).filter(|(known, _)| known == address) {
+            return Some(channel.clone());
+        }
+        match channel(address, &self.tls) {
+            Ok(channel) => {
+                channels.insert(id, (address.to_owned(), channel.clone()));
+                Some(channel)
+            }
+            Err(error) => {
+                tracing::warn!(replica = id, %error, "its API address cannot be used");
+                None
+            }
+        }
     }
 
     /// The replica these connections belong to.
@@ -160,7 +175,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Answer {
-        let origin = take_origin(&mut request);
+        let origin = take_origin(&mut request, |id| self.context.is_gone(id));
         let path = request.uri().path();
         let local = LOCAL.iter().any(|known| path == *known || (known.ends_with('/') && path.starts_with(known)));
         let leadership = if local { Leadership::Me } else { self.context.leadership() };
@@ -187,13 +202,14 @@ fn refuse(error: ApiError) -> Answer {
 }
 
 /// Takes our own headers off the request and returns what may be believed of them.
-fn take_origin(request: &mut Request<Body>) -> Origin {
+fn take_origin(request: &mut Request<Body>, is_gone: impl FnOnce(u64) -> bool) -> Origin {
     let caller = request.extensions().get::<Caller>().cloned();
     let forwarded = request.headers_mut().remove(FORWARDED_HEADER);
     let told = request.headers_mut().remove(SOURCE_HEADER);
     let remote = caller.as_ref().map_or_else(|| "unknown".to_string(), |caller| caller.remote.ip().to_string());
     match (caller.and_then(|caller| caller.replica), forwarded) {
-        (Some(replica), Some(_)) => {
+        // The certificate of a removed replica proves nothing any more.
+        (Some(replica), Some(_)) if !is_gone(replica) => {
             let told = told.and_then(|value| value.to_str().map(str::to_string).ok());
             let told = told.filter(|source| !source.is_empty() && source.len() <= SOURCE_CHARS_MAX);
             Origin { source: told.unwrap_or(remote), via: Some(replica) }
@@ -203,7 +219,7 @@ fn take_origin(request: &mut Request<Body>) -> Origin {
 }
 
 async fn forward(peers: &Peers, id: u64, api: String, origin: &Origin, request: Request<Body>) -> Response<Body> {
-    let Some((_, channel)) = peers.get(id) else {
+    let Some(channel) = peers.get(id, &api) else {
         return Status::from(ApiError::not_leader(Some(api))).into_http();
     };
     let (mut parts, body) = request.into_parts();

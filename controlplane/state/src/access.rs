@@ -115,6 +115,7 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::RecordIntent(_)
         | Command::RecordNodeFact(_)
         | Command::RecordContractFact(_)
+        | Command::RecordReplica(_)
         | Command::Meter(_) => Rule { system: true, ..deny() },
         Command::Bootstrap(_) => Rule { setup_code: true, ..deny() },
         Command::CreateAccount(c) => accounts(&c.account),
@@ -131,7 +132,11 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::SetPlan(_)
         | Command::AcceptHostKey(_)
         | Command::CreateBackup(_)
-        | Command::ResumeCluster(_) => Rule { platform: ADMINISTRATOR, ..deny() },
+        | Command::ResumeCluster(_)
+        | Command::AddReplica(_)
+        | Command::PromoteReplica(_)
+        | Command::RemoveReplica(_)
+        | Command::TransferLeader(_) => Rule { platform: ADMINISTRATOR, ..deny() },
         Command::SetTenantMetadata(c) => {
             Rule { platform: ADMINISTRATOR, tenant: VOTERS, scope: Scope::Tenant(&c.tenant), ..deny() }
         }

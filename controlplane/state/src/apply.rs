@@ -10,7 +10,7 @@ use crate::event::{Change, Event, Record};
 use crate::ids::AccountId;
 use crate::{
     Applied, DIGESTS_KEPT, Digest, Divergence, Millis, Rejection, State, access, account, billing, chain, cluster,
-    consortium, contract, host, tenant,
+    consortium, contract, host, replica, tenant,
 };
 
 /// Every so many entries the whole state is mixed into the digest, so that a difference that no outcome shows is found.
@@ -159,6 +159,11 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::RecordContractFact(c) => contract::apply::fact(state, cx, c),
         Command::SetPlan(c) => billing::apply::set_plan(state, cx, c),
         Command::Meter(c) => billing::apply::meter(state, cx, c),
+        Command::AddReplica(c) => replica::apply::add(state, cx, c),
+        Command::PromoteReplica(c) => replica::apply::promote(state, cx, c),
+        Command::RemoveReplica(c) => replica::apply::remove(state, cx, c),
+        Command::TransferLeader(c) => replica::apply::transfer(state, c),
+        Command::RecordReplica(c) => replica::apply::record(state, cx, c),
     }
 }
 

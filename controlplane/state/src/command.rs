@@ -17,6 +17,7 @@ use crate::digest::Digest;
 use crate::host::{AcceptHostKey, CordonHost, EnrolHost, RecordHostFacts, RecordHostKeyChanged, UncordonHost};
 use crate::ids::{AccountId, OperationId, ProposalKey, RequestId};
 use crate::name;
+use crate::replica::{AddReplica, PromoteReplica, RecordReplica, RemoveReplica, TransferLeader};
 use crate::tenant::{CreateTenant, SetTenantMetadata};
 use crate::time::Millis;
 
@@ -175,6 +176,11 @@ pub enum Command {
     SetPlan(SetPlan),
     Meter(Meter),
     SetTenantMetadata(SetTenantMetadata),
+    AddReplica(AddReplica),
+    PromoteReplica(PromoteReplica),
+    RemoveReplica(RemoveReplica),
+    TransferLeader(TransferLeader),
+    RecordReplica(RecordReplica),
 }
 
 impl Command {
@@ -216,6 +222,11 @@ impl Command {
             Self::SetPlan(_) => "SetPlan",
             Self::Meter(_) => "Meter",
             Self::SetTenantMetadata(_) => "SetTenantMetadata",
+            Self::AddReplica(_) => "AddReplica",
+            Self::PromoteReplica(_) => "PromoteReplica",
+            Self::RemoveReplica(_) => "RemoveReplica",
+            Self::TransferLeader(_) => "TransferLeader",
+            Self::RecordReplica(_) => "RecordReplica",
         }
     }
 
@@ -256,6 +267,11 @@ impl Command {
             Self::SetPlan(c) => name::plan(&c.plan),
             Self::Meter(_) => "usage".into(),
             Self::SetTenantMetadata(c) => name::tenant(&c.tenant),
+            Self::AddReplica(c) => c.replaces.map_or_else(|| "cluster".into(), name::replica),
+            Self::PromoteReplica(c) => name::replica(c.replica),
+            Self::RemoveReplica(c) => name::replica(c.replica),
+            Self::TransferLeader(c) => name::replica(c.replica),
+            Self::RecordReplica(c) => name::replica(c.replica),
         }
     }
 }

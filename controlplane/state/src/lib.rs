@@ -28,6 +28,7 @@ pub mod name;
 pub mod operation;
 pub mod page;
 pub mod rejection;
+pub mod replica;
 mod state;
 pub mod tenant;
 pub mod time;

@@ -44,6 +44,11 @@ pub fn host(id: &HostId) -> String {
     format!("hosts/{id}")
 }
 
+/// `replicas/4`
+pub fn replica(id: u64) -> String {
+    format!("replicas/{id}")
+}
+
 /// `operations/op-1`
 pub fn operation(id: OperationId) -> String {
     format!("operations/{id}")

@@ -21,6 +21,7 @@ mod node;
 mod operation;
 mod password;
 mod proposal;
+mod replica;
 mod tenant;
 mod tx;
 mod units;
@@ -39,6 +40,9 @@ pub(crate) enum Command {
     /// The control plane itself.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Who belongs to the control plane.
+    #[command(subcommand)]
+    Replica(replica::ReplicaCommand),
     /// Open a session and keep its token.
     Login(account::LoginArgs),
     /// Close the session.
@@ -138,6 +142,7 @@ async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
     let context = context::Context::new(global)?;
     match command {
         Command::Cluster(command) => cluster::run(command, &context).await,
+        Command::Replica(command) => replica::run(command, &context).await,
         Command::Login(args) => account::login(args, &context).await,
         Command::Logout => account::logout(&context).await,
         Command::Whoami => account::whoami(&context).await,

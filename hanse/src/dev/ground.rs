@@ -146,6 +146,7 @@ impl Ground {
                 version: CONFIG_VERSION,
                 cluster: self.layout.cluster.clone(),
                 replica: *id,
+                join: false,
                 data: "data".into(),
                 peer_listen: (Ipv4Addr::LOCALHOST, *peer).into(),
                 api_listen: (Ipv4Addr::LOCALHOST, *api).into(),

@@ -6,6 +6,7 @@ mod disk;
 mod frozen;
 mod harness;
 mod history;
+mod membership;
 mod power_cut;
 mod refused;
 mod sim_disk;

@@ -6,3 +6,4 @@ mod world;
 
 mod life;
 mod repair;
+mod replica;

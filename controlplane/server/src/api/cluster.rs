@@ -60,7 +60,7 @@ impl Cluster {
         match self.0.leadership() {
             Leadership::Me => auth::authenticate(&self.0.read().await?, key, self.0.now()),
             Leadership::Other { id, api } => {
-                let asked = tokio::time::timeout(SESSION_MAX, self.caller_by_leader(id, key, request)).await;
+                let asked = tokio::time::timeout(SESSION_MAX, self.caller_by_leader(id, &api, key, request)).await;
                 asked.unwrap_or_else(|_| Err(ApiError::leader_unreachable(api)))
             }
             Leadership::Nobody => Err(ApiError::not_leader(None)),
@@ -68,8 +68,14 @@ impl Cluster {
     }
 
     /// Asks the leader whose session this is, then waits until this replica has applied that much.
-    async fn caller_by_leader<T>(&self, leader: u64, key: Digest, request: &Request<T>) -> Result<Caller, ApiError> {
-        let (api, channel) = self.0.peers().get(leader).ok_or_else(|| ApiError::not_leader(None))?;
+    async fn caller_by_leader<T>(
+        &self,
+        leader: u64,
+        api: &str,
+        key: Digest,
+        request: &Request<T>,
+    ) -> Result<Caller, ApiError> {
+        let channel = self.0.peers().get(leader, api).ok_or_else(|| ApiError::not_leader(None))?;
         let mut ask = Request::new(pb::WhoAmIRequest {});
         if let Some(token) = request.metadata().get("authorization") {
             ask.metadata_mut().insert("authorization", token.clone());
@@ -151,11 +157,12 @@ impl Cluster {
     /// What every replica says of itself, in order of id; one that does not answer is told as unreachable.
     async fn everyone(&self) -> Vec<pb::Replica> {
         let member = self.0.member();
-        let ask = member.api_addresses.iter().map(|(id, api)| async move {
+        let addresses = self.0.api_addresses();
+        let ask = addresses.iter().map(|(id, api)| async move {
             if *id == member.own {
                 return self.own();
             }
-            match tokio::time::timeout(PEER_MAX, self.ask_peer(*id)).await {
+            match tokio::time::timeout(PEER_MAX, self.ask_peer(*id, api)).await {
                 Ok(Ok(Some(replica))) => replica,
                 Ok(Ok(None)) => unreachable(*id, api, "gave no word on itself"),
                 Ok(Err(status)) => unreachable(*id, api, status.message()),
@@ -165,8 +172,8 @@ impl Cluster {
         futures::future::join_all(ask).await
     }
 
-    async fn ask_peer(&self, id: u64) -> Result<Option<pb::Replica>, Status> {
-        let Some((_, channel)) = self.0.peers().get(id) else { return Ok(None) };
+    async fn ask_peer(&self, id: u64, api: &str) -> Result<Option<pb::Replica>, Status> {
+        let Some(channel) = self.0.peers().get(id, api) else { return Ok(None) };
         let mut request = Request::new(pb::GetStatusRequest {});
         mark_forwarded(&self.0, &mut request);
         let answer = ClusterServiceClient::new(channel).get_status(request).await?.into_inner();

@@ -18,6 +18,7 @@ mod host;
 mod node_call;
 mod operation;
 pub(crate) mod page;
+mod replica;
 mod sight;
 mod template;
 mod tenant;
@@ -32,6 +33,7 @@ pub(crate) use consortium::Consortiums;
 pub(crate) use explorer::Explorer;
 pub(crate) use host::Hosts;
 pub(crate) use operation::Operations;
+pub(crate) use replica::ReplicaSet;
 pub(crate) use template::Templates;
 pub(crate) use tenant::Tenants;
 

@@ -56,6 +56,25 @@ impl<'a> Sight<'a> {
         self.caller.is_platform()
     }
 
+    /// The control plane's own replicas are the platform's.
+    pub(crate) fn sees_replicas(&self) -> Result<(), ApiError> {
+        if self.caller.is_platform() {
+            return Ok(());
+        }
+        Err(ApiError::denied("only accounts of the platform see its replicas", "ask an administrator"))
+    }
+
+    /// What is judged by looking at the replicas is judged for administrators only.
+    pub(crate) fn manages_replicas(&self) -> Result<(), ApiError> {
+        let command = hanse_state::Command::RemoveReplica(hanse_state::replica::RemoveReplica {
+            replica: 0,
+            forced: false,
+            reason: String::new(),
+        });
+        let actor = hanse_state::Actor::Account(self.caller.account.id.clone());
+        Ok(hanse_state::access::check(self.state, &actor, &command)?)
+    }
+
     /// Usage and invoices of a tenant: the platform, and the tenant's owner, billing and auditor.
     pub(crate) fn sees_bills(&self, tenant: &TenantId) -> bool {
         let reads =

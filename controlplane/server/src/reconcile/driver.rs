@@ -134,14 +134,24 @@ async fn lead(world: &World) {
                     warn!("restored and paused: no host is touched until an administrator says `hanse cluster resume`");
                 }
                 paused = true;
+                plan_membership(world, &state, &desk, &mut acts);
             }
             Ok(state) => {
                 upkeep.round(world, &state).await;
+                plan_membership(world, &state, &desk, &mut acts);
                 plan_round(world, &state, &desk, &mut acts);
             }
             Err(error) => info!(%error, "no majority answers; waiting"),
         }
         tokio::time::sleep(ROUND).await;
+    }
+}
+
+/// Plans the membership of the control plane, which concerns no host.
+fn plan_membership(world: &World, state: &State, desk: &Desk, acts: &mut JoinSet<()>) {
+    if let Some((name, act)) = super::replica::plan(world, state) {
+        let world = world.clone();
+        start(desk, acts, name, async move { super::replica::carry_out(&world, act).await });
     }
 }
 

@@ -92,6 +92,17 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
         ],
     ),
     ("OperationService", &[("GetOperation", Session), ("ListOperations", Session)]),
+    (
+        "ReplicaService",
+        &[
+            ("ListReplicas", Platform),
+            ("AddReplica", Platform),
+            ("PromoteReplica", Platform),
+            ("RemoveReplica", Platform),
+            ("ReplaceReplica", Platform),
+            ("TransferLeader", Platform),
+        ],
+    ),
     ("TemplateService", &[("ListTemplates", Session)]),
     (
         "TenantService",

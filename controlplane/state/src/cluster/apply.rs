@@ -5,6 +5,7 @@ use crate::account::{PlatformRole, Role};
 use crate::apply::Cx;
 use crate::check;
 use crate::command::Outcome;
+use crate::replica::Replicas;
 use crate::{Divergence, Rejection, State, account, name};
 
 pub(crate) fn init(state: &mut State, cx: &mut Cx<'_>, c: &InitCluster) -> Result<Outcome, Rejection> {
@@ -27,6 +28,7 @@ pub(crate) fn init(state: &mut State, cx: &mut Cx<'_>, c: &InitCluster) -> Resul
         created_at: cx.now,
         last_backup: None,
         restored: None,
+        replicas: Replicas::default(),
     });
     cx.created(resource());
     Ok(Outcome::Done { resource: resource() })

@@ -115,6 +115,8 @@ pub(crate) fn restore(state: &mut State, cx: &mut Cx<'_>, c: &RestoreCluster) ->
         at: cx.now,
         resumed_at: None,
     });
+    // The replicas of the new life have other certificates and folders: none of the old ones is known.
+    cluster.replicas = crate::replica::Replicas::default();
     state.cluster = Some(cluster);
     // A token of the old cluster must open nothing here.
     state.sessions.clear();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Secret};
 use crate::ids::{AccountId, ClusterId};
+use crate::replica::Replicas;
 use crate::time::Millis;
 use backup::{BackupNote, Restored};
 
@@ -27,6 +28,9 @@ pub struct Cluster {
     /// Where it was restored from; `None` in its first life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
+    /// Its replicas; states written before there were any have none.
+    #[serde(default, skip_serializing_if = "Replicas::is_empty")]
+    pub replicas: Replicas,
 }
 
 impl Cluster {

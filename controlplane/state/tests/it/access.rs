@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 35] = [
+pub(crate) const SAMPLES: [&str; 40] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -46,6 +46,11 @@ pub(crate) const SAMPLES: [&str; 35] = [
     "CreateBackup",
     "RestoreCluster",
     "ResumeCluster",
+    "AddReplica",
+    "PromoteReplica replica=4",
+    "RemoveReplica replica=3",
+    "TransferLeader replica=2",
+    "RecordReplica Member replica=3",
 ];
 
 #[test]

@@ -17,7 +17,7 @@ use super::parse::{self, Args};
 use super::world::{MEMBERS, World, actor, ballot, owner, spec};
 
 /// Lines of the scripts that random logs are made of; good ones and bad ones.
-const LINES: [&str; 44] = [
+const LINES: [&str; 52] = [
     "system RecordIntent Prepare",
     "system RecordIntent Configure",
     "system RecordIntent Start",
@@ -46,6 +46,14 @@ const LINES: [&str; 44] = [
     "oda UncordonHost host=h1",
     "system RecordHostKeyChanged host=h2",
     "root AcceptHostKey host=h2 fingerprint=B",
+    "system RecordReplica Member replica=1",
+    "system RecordReplica Member replica=4",
+    "system RecordReplica Member replica=4 votes=no",
+    "root AddReplica floor=1",
+    "root AddReplica floor=3 peer=10.0.0.9:7401 api=10.0.0.9:7400 vote=yes replaces=1",
+    "root RemoveReplica replica=4",
+    "root PromoteReplica replica=4",
+    "system RecordReplica Gone replica=4",
     "owner@acme OpenProposal chain=a chain-id=11 nodes=2",
     "owner@globex OpenProposal chain=b chain-id=12 nodes=5",
     "owner@acme CastBallot",

@@ -15,6 +15,7 @@ use hanse_state::consortium::proposal::{Action, CloseProposal, OpenProposal};
 use hanse_state::consortium::*;
 use hanse_state::contract::{ContractFact, DeployContract, RecordContractFact};
 use hanse_state::host::*;
+use hanse_state::replica::*;
 use hanse_state::tenant::{CreateTenant, SetTenantMetadata};
 use hanse_state::{Blob, Command, Digest, Millis, Secret};
 
@@ -120,8 +121,43 @@ pub(crate) fn command(w: &World, a: &Args) -> Command {
                 _ => ContractFact::Failed { reason: a.text("reason", "reverted") },
             },
         }),
-        _ => accounts(a).or_else(|| consortiums(w, a)).or_else(|| hosts(a)).or_else(|| nodes(w, a)).unwrap(),
+        _ => accounts(a)
+            .or_else(|| replicas(a))
+            .or_else(|| consortiums(w, a))
+            .or_else(|| hosts(a))
+            .or_else(|| nodes(w, a))
+            .unwrap(),
     }
+}
+
+fn replicas(a: &Args) -> Option<Command> {
+    let replica = a.number("replica", 1);
+    let forced = a.get("forced").is_some();
+    let reason = a.text("reason", "");
+    let peer_address = a.text("peer", &format!("10.0.0.{replica}:7401"));
+    let api_address = a.text("api", &format!("10.0.0.{replica}:7400"));
+    Some(match a.word(1) {
+        "AddReplica" => Command::AddReplica(AddReplica {
+            peer_address: a.text("peer", "10.0.0.4:7401"),
+            api_address: a.text("api", "10.0.0.4:7400"),
+            vote: a.get("vote").is_some_and(|text| text == "yes"),
+            replaces: a.get("replaces").map(|text| text.parse().unwrap()),
+            floor: a.number("floor", 3),
+            reason,
+        }),
+        "PromoteReplica" => Command::PromoteReplica(PromoteReplica { replica, forced, reason }),
+        "RemoveReplica" => Command::RemoveReplica(RemoveReplica { replica, forced, reason }),
+        "TransferLeader" => Command::TransferLeader(TransferLeader { replica, reason }),
+        "RecordReplica" => Command::RecordReplica(RecordReplica {
+            replica,
+            fact: match a.word(2) {
+                "Member" => ReplicaFact::Member { peer_address, api_address, votes: a.text("votes", "yes") == "yes" },
+                "Heard" => ReplicaFact::Heard { incarnation: a.text("incarnation", &"0a".repeat(16)) },
+                _ => ReplicaFact::Gone,
+            },
+        }),
+        _ => return None,
+    })
 }
 
 fn accounts(a: &Args) -> Option<Command> {

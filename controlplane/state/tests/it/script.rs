@@ -139,6 +139,9 @@ fn resource(state: &State, name: &str) -> Value {
         ["accounts", id] => get(&state.accounts, id),
         ["tenants", id] => get(&state.tenants, id),
         ["hosts", id] => get(&state.hosts, id),
+        ["replicas", id] => {
+            json(state.cluster.as_ref().and_then(|it| it.replicas.by_id.get(&id.parse::<u64>().unwrap())))
+        }
         ["plans", id] => get(&state.plans, id),
         ["operations", _] | ["usage"] => Value::Null,
         ["consortiums", id] => get(&state.consortiums, id),

@@ -1,0 +1,141 @@
+//! A replica's folder is emptied: it refuses to start, is replaced by a command, and the cluster is whole again; then the
+//! lead moves, and an unsafe removal is refused.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cluster::{Cluster, hanse};
+use crate::wait::until;
+
+/// Longest wait for anything on a busy two-core machine.
+const LONG: Duration = Duration::from_secs(120);
+const PASSWORD: &str = "correct horse battery staple";
+
+fn rows(list: &Value) -> Vec<Value> {
+    list["replicas"].as_array().cloned().unwrap_or_default()
+}
+
+fn row<'a>(rows: &'a [Value], id: &str) -> Option<&'a Value> {
+    rows.iter().find(|row| row["id"] == id)
+}
+
+/// A cluster with an administrator, an acknowledged write, and every replica known to the log with its folder's name.
+fn begin(dir: &std::path::Path) -> Cluster {
+    let cluster = Cluster::start(dir, "");
+    std::fs::write(dir.join("code"), cluster.setup_code()).unwrap();
+    let code = dir.join("code").display().to_string();
+    let password = [("HANSE_PASSWORD", PASSWORD)];
+    until("bootstrap", LONG, || {
+        let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
+        cluster.ask_with("admin", &args, &password).map_err(|(_, words)| words)
+    });
+    cluster.ask_with("admin", &["login", "admin"], &password).unwrap();
+    cluster.tell("admin", &["plan", "set", "standard", "--currency", "CNY", "--rate-micro-per-node-hour", "360000"]);
+    until("the log knows every replica", LONG, || {
+        let list = cluster.ask("admin", &["replica", "list"]).map_err(|(_, words)| words)?;
+        let known = rows(&list).iter().filter(|row| row["incarnation"] != "").count();
+        if known == 3 { Ok(()) } else { Err(list.to_string()) }
+    });
+    cluster
+}
+
+/// A certificate for replica 4, beside the configuration that the command has written.
+fn issue(dir: &std::path::Path, id: &str) {
+    let (ca, out) = (dir.join("ca"), dir.join(format!("n{id}/tls")));
+    let (ca, out) = (ca.to_str().unwrap(), out.to_str().unwrap());
+    hanse(&["ca", "issue", "--cluster", "test", "--dir", ca, "--replica", id, "--host", "127.0.0.1", "--out", out]);
+}
+
+#[test]
+fn an_emptied_replica_refuses_and_is_replaced_by_a_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = begin(dir.path());
+    let leader = cluster.leader("admin");
+    let victim = (1..=3).find(|id| *id != leader).unwrap();
+    let (victim_id, home) = (victim.to_string(), dir.path().join(format!("n{victim}")));
+
+    cluster.kill(victim);
+    std::fs::remove_dir_all(home.join("data")).unwrap();
+    cluster.start_replica(victim);
+    let (code, words) = cluster.ended(victim, LONG);
+    assert_eq!(code, Some(78), "{words}");
+    assert!(words.contains("hanse replica replace") && words.contains("emptied"), "{words}");
+
+    // Ordered twice, as after an interruption: it is one replacement.
+    let held: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let [peer, api] = [0, 1].map(|n: usize| held[n].local_addr().unwrap().to_string());
+    drop(held);
+    std::fs::create_dir_all(dir.path().join("n4")).unwrap();
+    let config = dir.path().join("n4/hanse.toml").display().to_string();
+    let replace = [
+        "replica",
+        "replace",
+        &victim_id,
+        "--peer",
+        &peer,
+        "--api",
+        &api,
+        "--config-out",
+        &config,
+        "--yes",
+        "--no-wait",
+    ];
+    for _ in 0..2 {
+        let ordered = cluster.tell("admin", &replace);
+        assert_eq!((&ordered["replica"]["id"], &ordered["join"]["cluster_name"]), (&"4".into(), &"test".into()));
+    }
+    let listed = cluster.tell("admin", &["replica", "list"]);
+    assert!(row(&rows(&listed), &victim_id).is_some(), "the old one stays until the new one votes: {listed}");
+    issue(dir.path(), "4");
+    cluster.start_replica(4);
+    until("the new one votes and the old one is out", LONG, || {
+        let list = cluster.ask("admin", &["replica", "list"]).map_err(|(_, words)| words)?;
+        let rows = rows(&list);
+        let new = row(&rows, "4").is_some_and(|row| row["standing"] == "VOTER" && row["waits_for"] == "");
+        if new && row(&rows, &victim_id).is_none() && rows.len() == 3 { Ok(()) } else { Err(list.to_string()) }
+    });
+
+    // What was acknowledged before is there, on the new one alone too, and all hold the same.
+    let endpoint = [("HANSE_ENDPOINT", api.as_str())];
+    until("digests are equal", LONG, || {
+        let status = cluster.ask_with("admin", &["cluster", "status"], &endpoint).map_err(|(_, words)| words)?;
+        let digests: Vec<_> =
+            rows(&status).iter().map(|row| (row["digest_revision"].clone(), row["digest"].clone())).collect();
+        let same = digests.len() == 3 && digests.windows(2).all(|pair| pair[0] == pair[1]) && digests[0].1 != "";
+        if same { Ok(()) } else { Err(status.to_string()) }
+    });
+    let plans = cluster.ask_with("admin", &["plan", "list"], &endpoint).unwrap();
+    assert!(plans.to_string().contains("\"standard\""), "{plans}");
+
+    // The old one, whatever its folder holds, is told that it is out.
+    cluster.start_replica(victim);
+    let (code, words) = cluster.ended(victim, LONG);
+    assert_eq!(code, Some(79), "{words}");
+    assert!(words.contains("was removed from the cluster"), "{words}");
+
+    // The lead moves to the new one; with another dead, taking the third out would leave no majority.
+    cluster.tell("admin", &["replica", "transfer-leader", "4", "--reason", "test"]);
+    until("4 leads", LONG, || if cluster.leader("admin") == 4 { Ok(()) } else { Err("another leads".into()) });
+    let third = (1..=3).find(|id| *id != victim && *id != leader).unwrap();
+    cluster.kill(leader);
+    let unsafe_removal = ["replica", "remove", &third.to_string(), "--yes", "--no-wait"];
+    until("the leader misses the dead one", LONG, || {
+        let list = cluster.ask("admin", &["replica", "list"]).map_err(|(_, words)| words)?;
+        let missed = row(&rows(&list), &leader.to_string()).is_some_and(|row| row["role"] == "UNREACHABLE");
+        if missed { Ok(()) } else { Err(list.to_string()) }
+    });
+    let (code, words) = cluster.ask("admin", &unsafe_removal).unwrap_err();
+    assert_eq!(code, 5, "{words}");
+    assert!(words.contains("NO_MAJORITY_LEFT"), "{words}");
+    // Taking the dead one out is safe.
+    cluster.tell("admin", &["replica", "remove", &leader.to_string(), "--yes", "--wait", "--reason", "dead"]);
+    let list = cluster.tell("admin", &["replica", "list"]);
+    assert_eq!((rows(&list).len(), &list["changing"]), (2, &false.into()), "{list}");
+
+    let trail = cluster.tell("admin", &["audit", "list"]).to_string();
+    for action in ["AddReplica", "RecordReplica", "TransferLeader", "RemoveReplica"] {
+        assert!(trail.contains(action), "{action} left no trace");
+    }
+}
