@@ -183,12 +183,27 @@ pub enum Action {
     Cordon,
     /// Trust the new key of a host.
     AcceptKey,
+    /// Hand the lead to a replica.
+    TransferLeader,
+    /// Give a learner a vote.
+    PromoteReplica,
+    /// Take a replica out for ever.
+    RemoveReplica,
 }
 
 impl Action {
     /// Returns whether this changes the cluster.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Vote | Self::Restart | Self::Cordon | Self::AcceptKey)
+        matches!(
+            self,
+            Self::Vote
+                | Self::Restart
+                | Self::Cordon
+                | Self::AcceptKey
+                | Self::TransferLeader
+                | Self::PromoteReplica
+                | Self::RemoveReplica
+        )
     }
 }
 
@@ -245,6 +260,9 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::Restart, &["R"], T::ActRestart, &[Kind::Nodes, Kind::Chain], 1),
     only(Action::Cordon, &["C"], T::ActCordon, &[Kind::Hosts], 1),
     only(Action::AcceptKey, &["K"], T::ActAcceptKey, &[Kind::Hosts], 2),
+    only(Action::TransferLeader, &["T"], T::ActTransferLeader, &[Kind::Replicas], 1),
+    only(Action::PromoteReplica, &["P"], T::ActPromoteReplica, &[Kind::Replicas], 2),
+    only(Action::RemoveReplica, &["X"], T::ActRemoveReplica, &[Kind::Replicas], 2),
 ];
 
 /// Returns the action of a key on a screen; a key of that screen comes before one of all screens.

@@ -82,6 +82,21 @@ pub enum Write {
         /// The key that was compared.
         fingerprint: String,
     },
+    /// Hand the lead to a replica.
+    TransferLeader {
+        /// Id.
+        replica: String,
+    },
+    /// Give a learner a vote.
+    PromoteReplica {
+        /// Id.
+        replica: String,
+    },
+    /// Take a replica out for ever.
+    RemoveReplica {
+        /// Id.
+        replica: String,
+    },
 }
 
 impl std::fmt::Debug for Effect {
@@ -109,6 +124,9 @@ impl std::fmt::Debug for Write {
             Self::CordonHost { host } => write!(f, "CordonHost({host})"),
             Self::UncordonHost { host } => write!(f, "UncordonHost({host})"),
             Self::AcceptHostKey { host, fingerprint } => write!(f, "AcceptHostKey({host}, {fingerprint})"),
+            Self::TransferLeader { replica } => write!(f, "TransferLeader({replica})"),
+            Self::PromoteReplica { replica } => write!(f, "PromoteReplica({replica})"),
+            Self::RemoveReplica { replica } => write!(f, "RemoveReplica({replica})"),
         }
     }
 }

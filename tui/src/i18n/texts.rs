@@ -254,6 +254,9 @@ texts! {
     ActRestart: "restart...", "重启...";
     ActCordon: "cordon...", "停止/恢复调度...";
     ActAcceptKey: "accept key...", "接受密钥...";
+    ActTransferLeader: "transfer lead...", "移交领导...";
+    ActPromoteReplica: "promote...", "提升...";
+    ActRemoveReplica: "remove...", "移除...";
     HelpRule: "Lower case looks, UPPER CASE changes (always with a dialog).", "小写只看, 大写才改 (总有确认对话框)。";
     HelpPrefix: "After g", "g 之后";
     HelpCommands: "Commands", "命令";
@@ -289,6 +292,12 @@ texts! {
     CordonPlan: "Nothing new is placed on this host. Its nodes go on.", "不再向该主机放置新节点。已有节点继续运行。";
     UncordonTitle: "Uncordon host", "恢复主机调度";
     UncordonPlan: "Nodes may be placed on this host again.", "可以再次向该主机放置节点。";
+    TransferLeaderTitle: "Hand the lead over", "移交领导权";
+    TransferLeaderPlan: "This replica leads afterwards. Calls wait for a moment.", "此后由该副本领导。请求会短暂等待。";
+    PromoteReplicaTitle: "Give a learner a vote", "授予投票权";
+    PromoteReplicaPlan: "The replica counts for the majority from then on. Refused if it lags or does not answer.", "此后该副本计入多数。若其落后或无应答则拒绝。";
+    RemoveReplicaTitle: "Remove a replica for ever", "永久移除副本";
+    RemoveReplicaPlan: "It leaves the cluster and its id never comes back. Refused if no majority of the rest answers.", "它将离开集群, 其编号不再使用。若其余副本无多数应答则拒绝。";
     AcceptKeyTitle: "Trust a host's new key", "信任主机的新密钥";
     AcceptKeyPlan: "Whoever holds this key is given the host's nodes. Compare it at the host's own console, then type its last 8 characters.", "持有此密钥者将得到该主机的节点。请在主机本地控制台核对, 然后输入其最后 8 个字符。";
     AcceptKeyTyped: "Last 8", "最后 8 位";

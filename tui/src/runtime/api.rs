@@ -293,6 +293,21 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             let request = pb::AcceptHostKeyRequest { host: id(&host), fingerprint, ..Default::default() };
             Ok(done(host, client.call(request).await.map_err(call)?.header))
         }
+        Write::TransferLeader { replica } => {
+            let reason = "console".to_owned();
+            let request = pb::TransferLeaderRequest { replica: replica.clone(), reason, ..Default::default() };
+            Ok(done(replica, client.call(request).await.map_err(call)?.header))
+        }
+        Write::PromoteReplica { replica } => {
+            let reason = "console".to_owned();
+            let request = pb::PromoteReplicaRequest { replica: replica.clone(), reason, ..Default::default() };
+            Ok(done(replica, client.call(request).await.map_err(call)?.header))
+        }
+        Write::RemoveReplica { replica } => {
+            let reason = "console".to_owned();
+            let request = pb::RemoveReplicaRequest { replica: replica.clone(), reason, ..Default::default() };
+            Ok(done(replica, client.call(request).await.map_err(call)?.header))
+        }
     }
 }
 

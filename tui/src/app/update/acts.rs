@@ -35,6 +35,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Restart => restart(model, &line),
         Action::Cordon => cordon(model, &line),
         Action::AcceptKey => accept_key(model, &line).map(Dialog::AcceptKey),
+        Action::TransferLeader | Action::PromoteReplica | Action::RemoveReplica => replica(model, action, &line),
         _ => Err(T::BlockNothing),
     };
     match dialog {
@@ -99,6 +100,24 @@ fn cordon(model: &Model, line: &str) -> Result<Dialog, T> {
     };
     let command = format!("hanse host {verb} {}", leaf(&name));
     Ok(Dialog::Confirm { title, target: name, plan, command, write, opened_at: model.now })
+}
+
+fn replica(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
+    let known = model.status().map(|status| status.replicas.as_slice()).unwrap_or_default();
+    let replica = known.iter().find(|replica| replica.id == line).map(|replica| replica.id.clone());
+    let replica = replica.ok_or(T::BlockNothing)?;
+    let target = replica.clone();
+    let (verb, title, plan, write) = match action {
+        Action::TransferLeader => {
+            ("transfer-leader", T::TransferLeaderTitle, T::TransferLeaderPlan, Write::TransferLeader { replica })
+        }
+        Action::PromoteReplica => {
+            ("promote", T::PromoteReplicaTitle, T::PromoteReplicaPlan, Write::PromoteReplica { replica })
+        }
+        _ => ("remove", T::RemoveReplicaTitle, T::RemoveReplicaPlan, Write::RemoveReplica { replica }),
+    };
+    let command = format!("hanse replica {verb} {target}");
+    Ok(Dialog::Confirm { title, target, plan, command, write, opened_at: model.now })
 }
 
 fn accept_key(model: &Model, line: &str) -> Result<AcceptKey, T> {

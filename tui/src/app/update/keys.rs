@@ -90,7 +90,13 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Redraw => return vec![Effect::Redraw],
         Action::Interrupt => return interrupt(model),
         Action::Quit => return vec![Effect::Quit],
-        Action::Vote | Action::Restart | Action::Cordon | Action::AcceptKey => return acts::act(model, action),
+        Action::Vote
+        | Action::Restart
+        | Action::Cordon
+        | Action::AcceptKey
+        | Action::TransferLeader
+        | Action::PromoteReplica
+        | Action::RemoveReplica => return acts::act(model, action),
     }
     Vec::new()
 }
