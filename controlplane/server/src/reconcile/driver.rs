@@ -149,9 +149,11 @@ async fn lead(world: &World) {
 
 /// Plans the membership of the control plane, which concerns no host.
 fn plan_membership(world: &World, state: &State, desk: &Desk, acts: &mut JoinSet<()>) {
-    if let Some((name, act)) = super::replica::plan(world, state) {
+    if let Some((name, act)) = super::replica::plan(world, state)
+        && desk.turn(&name, Instant::now()).is_some()
+    {
         let world = world.clone();
-        start(desk, acts, name, async move { super::replica::carry_out(&world, act).await });
+        start(desk, acts, name, Box::pin(async move { super::replica::carry_out(&world, act).await }));
     }
 }
 
