@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hanse_engines_core::Engine;
 use hanse_raft::{Leader, ReadError, Replica};
@@ -15,6 +15,7 @@ use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::error::ApiError;
 use crate::listen::{ApiTls, ListenError};
+use crate::log_clock::LogClock;
 use crate::observed::Observed;
 use crate::proxy::Peers;
 use crate::reconcile::connect::HostConnector;
@@ -85,6 +86,7 @@ struct Inner {
     passwords: Passwords,
     throttle: Throttle,
     events: EventLog,
+    log_clock: LogClock,
     started_at: Millis,
     shutdown: CancellationToken,
 }
@@ -116,7 +118,8 @@ impl Context {
         let events = EventLog::spawn(parts.replica.clone(), shutdown.clone());
         let throttle = Throttle::default();
         let started_at = clock();
-        let inner = Inner { parts, peers, passwords, throttle, events, started_at, shutdown };
+        let log_clock = LogClock::default();
+        let inner = Inner { parts, peers, passwords, throttle, events, log_clock, started_at, shutdown };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -183,6 +186,11 @@ impl Context {
     /// The clock: the one place of the API that reads it.
     pub fn now(&self) -> Millis {
         clock()
+    }
+
+    /// The time that requests are stamped and clients' times are compared with: see [`LogClock`].
+    pub(crate) fn log_clock(&self) -> Millis {
+        self.inner.log_clock.read(self.now(), self.replica().local().now, Instant::now())
     }
 
     /// Who leads.

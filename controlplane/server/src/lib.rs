@@ -14,6 +14,7 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod listen;
+mod log_clock;
 pub mod metrics;
 pub mod observed;
 mod places;

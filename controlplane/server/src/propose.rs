@@ -37,7 +37,7 @@ pub struct Order {
 /// The state's rejection; not leader; outcome unknown if no answer came in time.
 pub async fn propose(context: &Context, order: Order) -> Result<Done, ApiError> {
     let Order { id, actor, source, command } = order;
-    let request = Request::new(id, actor, source, context.now(), command);
+    let request = Request::new(id, actor, source, context.log_clock(), command);
     let sent = context.replica().propose(request);
     let applied: Applied = match tokio::time::timeout(context.limits().propose, sent).await {
         Ok(Ok(applied)) => applied,
@@ -54,7 +54,7 @@ pub async fn propose(context: &Context, order: Order) -> Result<Done, ApiError> 
 /// The rejection that the real order would get now.
 pub fn validate(context: &Context, mut state: State, order: Order) -> Result<Done, ApiError> {
     let Order { id, actor, source, command } = order;
-    let request = Request::new(id, actor, source, context.now(), command);
+    let request = Request::new(id, actor, source, context.log_clock(), command);
     let index = state.revision.saturating_add(1);
     let outcome = hanse_state::apply(&mut state, index, &request).outcome?;
     Ok(Done { outcome, revision: 0, state })

@@ -119,7 +119,7 @@ impl AccountService for Accounts {
         let source = source(&request);
         let it = request.into_inner();
         // A token is shown once and kept nowhere, so a retry cannot get the first one again: it opens a session of its own.
-        request_id(&it.request_id)?;
+        request_id(&it.request_id, self.0.log_clock())?;
         let named = |error: ApiError| error.with_request(&it.request_id);
         let begun = Instant::now();
         let opened = async {

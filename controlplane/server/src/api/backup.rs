@@ -102,7 +102,7 @@ impl BackupService for Backups {
     ) -> Result<Response<Self::CreateBackupStream>, Status> {
         let call = Call::enter(&self.context, &request).await?;
         let it = request.into_inner();
-        let backup = convert::id("request_id", &request_id(&it.request_id)?.to_string())?;
+        let backup = convert::id("request_id", &request_id(&it.request_id, self.context.log_clock())?.to_string())?;
         let base = it.base.map(base_of).transpose()?;
         let command = Command::CreateBackup(CreateBackup { backup, base: base.as_ref().map(|(base, _)| base.backup) });
         call.may(&command)?;

@@ -141,7 +141,12 @@ impl ChainService for Chains {
         let key = node_key(&it.consortium, &it.chain, &it.node)?;
         let node = call.sight().node(&key)?;
         // A request that is known replaced the generation before the present one; asked again it must be the same order.
-        let known = call.state.dedup.seen.get(&request_id(&it.request_id)?).is_some_and(|seen| seen.outcome.is_ok());
+        let known = call
+            .state
+            .dedup
+            .seen
+            .get(&request_id(&it.request_id, self.0.log_clock())?)
+            .is_some_and(|seen| seen.outcome.is_ok());
         let generation = if known { node.generation.saturating_sub(1) } else { node.generation };
         let reason = convert::text("reason", it.reason)?;
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
@@ -180,7 +185,7 @@ impl ChainService for Chains {
         let call = Call::enter(&self.0, &request).await?;
         let it = request.into_inner();
         // The ledger itself knows a transaction by its hash, so sending one again is harmless without our window.
-        request_id(&it.request_id)?;
+        request_id(&it.request_id, self.0.log_clock())?;
         let key = chain_key(&it.consortium, &it.chain)?;
         call.sight().chain(&key)?;
         may_send(&call)?;

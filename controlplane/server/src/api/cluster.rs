@@ -249,7 +249,7 @@ impl ClusterService for Cluster {
         let code = Zeroizing::new(std::mem::take(&mut request.get_mut().setup_code));
         let source = source(&request);
         let it = request.into_inner();
-        let id = request_id(&it.request_id)?;
+        let id = request_id(&it.request_id, self.0.log_clock())?;
         let account: AccountId = convert::id("account", &it.account)?;
         let state = self.0.read().await?;
         // A retry of the one that succeeded gets its first answer; anyone else is refused before any work and any entry.

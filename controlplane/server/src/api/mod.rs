@@ -39,6 +39,7 @@ pub(crate) use tenant::Tenants;
 
 use hanse_proto::v1 as pb;
 use hanse_state::ids::RequestId;
+use hanse_state::time::Millis;
 use hanse_state::{Actor, Command, State};
 use tonic::Request;
 
@@ -101,7 +102,7 @@ impl Call {
     pub(crate) async fn write(&self, wish: Wish<'_>, command: Command) -> Result<Done, ApiError> {
         let work = async {
             let order = Order {
-                id: request_id(wish.request_id)?,
+                id: request_id(wish.request_id, self.context.log_clock())?,
                 actor: Actor::Account(self.caller.account.id.clone()),
                 source: self.source.clone(),
                 command,
@@ -150,8 +151,9 @@ pub(crate) fn source<T>(request: &Request<T>) -> String {
 const CLOCK_AHEAD_MS_MAX: u64 = 10 * 60 * 1_000;
 
 /// The client's request id. One from the future is refused before it reaches the log: the window of remembered requests
-/// is ordered by the ids' time, and such ids would push everyone else's out of it.
-pub(crate) fn request_id(text: &str) -> Result<RequestId, ApiError> {
+/// is ordered by the ids' time, and such ids would push everyone else's out of it. `now` is [`Context::log_clock`]: a
+/// leader whose own clock is behind must not refuse everybody.
+pub(crate) fn request_id(text: &str, now: Millis) -> Result<RequestId, ApiError> {
     if text.is_empty() {
         let advice = "make a UUID of version 7 and send it with every try of this request";
         return Err(ApiError::invalid("request_id", "is missing", advice));
@@ -159,7 +161,7 @@ pub(crate) fn request_id(text: &str) -> Result<RequestId, ApiError> {
     let id: RequestId = convert::id("request_id", text)?;
     // The first 48 bits of a UUID of version 7 are its time in milliseconds since 1970 (RFC 9562, section 5.7).
     let made_ms = u64::try_from(id.uuid().as_u128() >> 80).unwrap_or(u64::MAX);
-    if made_ms > crate::context::clock().0.saturating_add(CLOCK_AHEAD_MS_MAX) {
+    if made_ms > now.0.saturating_add(CLOCK_AHEAD_MS_MAX) {
         let advice = "set this machine's clock; it is more than 10 minutes ahead of the platform's";
         return Err(ApiError::invalid("request_id", "is from the future", advice));
     }
