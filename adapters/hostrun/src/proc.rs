@@ -35,6 +35,9 @@ pub(crate) struct ProcId {
 /// How often `/proc` is read where the kernel has no pidfds to wait on.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Longest time that a process takes to end after `/proc` no longer shows it as alive.
+const ENDING_MAX: Duration = Duration::from_secs(5);
+
 /// A live process.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -63,8 +66,11 @@ impl Process {
         };
         let Some(start_ticks) = start_ticks(number)? else {
             return match &fd {
-                // `/proc` shows a process for as long as its pidfd says that it lives; if not, it is not to be trusted.
-                Some(fd) if !is_ended(fd)? => Err(io::Error::other(format!("/proc does not show live process {pid}"))),
+                // The first thread of a process that ends is a zombie while the others still go; its pidfd says that it
+                // has ended once all have. If it does not soon, `/proc` is not to be trusted.
+                Some(fd) if !ends_within(fd, ENDING_MAX)? => {
+                    Err(io::Error::other(format!("/proc does not show live process {pid}")))
+                }
                 Some(_) | None => Ok(None),
             };
         };
@@ -134,8 +140,14 @@ fn poll_end(fd: &OwnedFd, limit: Duration) -> io::Result<bool> {
     }
 }
 
-fn is_ended(fd: &OwnedFd) -> io::Result<bool> {
-    poll_end(fd, Duration::ZERO)
+fn ends_within(fd: &OwnedFd, limit: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if poll_end(fd, left)? || left.is_zero() {
+            return poll_end(fd, Duration::ZERO);
+        }
+    }
 }
 
 /// Which boot this is; empty where the kernel does not say.
@@ -242,6 +254,17 @@ mod tests {
             let error = Process::open_with(me, |_| Err(cannot_look)).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(cannot_look.raw_os_error()));
         }
+    }
+
+    #[test]
+    fn what_proc_no_longer_shows_is_waited_for_until_it_has_ended() {
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        // Stands for the threads that still end after the first one has.
+        let mut ending = std::process::Command::new("sleep").arg("0.3").spawn().unwrap();
+        let its_fd = pidfd_open(Pid::from_child(&ending), PidfdFlags::empty());
+        assert!(Process::open_with(gone.id(), |_| its_fd).unwrap().is_none());
+        assert!(ending.try_wait().unwrap().is_some(), "it was not waited for");
     }
 
     #[test]

@@ -15,10 +15,18 @@ fn program() -> &'static Path {
 
 #[test]
 fn nothing_acknowledged_is_lost_in_a_power_cut() {
-    let figures = power_cut::measure(&power_cut::Options::short(6, 11), program()).unwrap();
-    assert!(figures.passed(), "{figures:#?}");
+    let measure = |cuts, seed| {
+        let figures = power_cut::measure(&power_cut::Options::short(cuts, seed), program()).unwrap();
+        assert!(figures.passed(), "{figures:#?}");
+        figures
+    };
+    let figures = measure(6, 11);
     assert_eq!((figures.cuts, figures.images), (6, 24));
-    assert!(figures.acked > 100 && figures.images_unflushed > 0, "the cuts did not try the store: {figures:#?}");
+    assert!(figures.acked > 100, "the store did nothing: {figures:#?}");
+    // On an idle machine all six may come when nothing is under way; one that does not is wanted.
+    let tried =
+        figures.images_unflushed > 0 || (200..200 + CUTS_TO_CATCH).any(|seed| measure(1, seed).images_unflushed > 0);
+    assert!(tried, "no cut tried the store");
 }
 
 /// Cuts the power of a mutant until it is caught, so often that only a blind rig lets it live: one cut may come when
