@@ -177,6 +177,16 @@ impl Cluster {
         })
     }
 
+    /// Waits until the log knows `count` replicas with the names of their folders, as the leader writes it down by itself.
+    pub(crate) fn known_to_the_log(&self, token: &str, count: usize) {
+        until("the log knows every replica", ELECTION_MAX, || {
+            let list = self.ask(token, &["replica", "list"]).map_err(|(_, words)| words)?;
+            let rows = list["replicas"].as_array().ok_or("no replicas")?;
+            let known = rows.iter().filter(|row| row["incarnation"].as_str().is_some_and(|it| !it.is_empty())).count();
+            if known == count { Ok(()) } else { Err(list.to_string()) }
+        });
+    }
+
     /// Waits for the one-time setup code that one of the replicas left in its data folder.
     pub(crate) fn setup_code(&self) -> String {
         until("a setup code", ELECTION_MAX, || {

@@ -33,11 +33,7 @@ fn begin(dir: &std::path::Path) -> Cluster {
     });
     cluster.ask_with("admin", &["login", "admin"], &password).unwrap();
     cluster.tell("admin", &["plan", "set", "standard", "--currency", "CNY", "--rate-micro-per-node-hour", "360000"]);
-    until("the log knows every replica", LONG, || {
-        let list = cluster.ask("admin", &["replica", "list"]).map_err(|(_, words)| words)?;
-        let known = rows(&list).iter().filter(|row| row["incarnation"] != "").count();
-        if known == 3 { Ok(()) } else { Err(list.to_string()) }
-    });
+    cluster.known_to_the_log("admin", 3);
     cluster
 }
 
