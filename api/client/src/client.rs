@@ -16,7 +16,7 @@ use tonic_prost::ProstCodec;
 
 use crate::call::{Call, Repeat};
 use crate::config::{ClientConfig, Timeouts};
-use crate::error::{ClientError, Effect, is_local, reason};
+use crate::error::{ClientError, Effect, is_local, is_logged, reason};
 use crate::replicas::{Replica, Replicas};
 
 /// First pause between attempts; doubled each time.
@@ -135,8 +135,9 @@ impl Client {
             let give_up = || {
                 let mut error = ClientError::from_status(&status);
                 error.request_id.clone_from(&request_id);
-                // A refusal by the log is certain for this id, whatever became of the attempts before.
-                error.effect = if failure == Failure::Final { Effect::None } else { effect };
+                // A refusal by the log is certain for this id, whatever became of the attempts before. Any other refusal
+                // says nothing about them: a session may have ended after an attempt that did it.
+                error.effect = if is_logged(&status) { Effect::None } else { effect };
                 error
             };
             if failure == Failure::Final || options.single_attempt || backoff.attempts >= ATTEMPTS_MAX {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use hanse_proto::LOGGED_KEY;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -132,6 +133,11 @@ impl std::error::Error for ClientError {}
 /// Returns whether the status was made on this side, because the connection failed, rather than sent by a replica.
 pub(crate) fn is_local(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
+}
+
+/// Returns whether the log itself refused the request, which is certain for every attempt with its id.
+pub(crate) fn is_logged(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.metadata.get(LOGGED_KEY).is_some_and(|it| it == "true"))
 }
 
 /// Returns the UPPER_SNAKE name of a code.

@@ -27,6 +27,10 @@ pub const LEADER_TRAILER: &str = "x-hanse-leader";
 /// Header a follower sets when it hands a call to the leader; a call that carries it is never handed on.
 pub const FORWARDED_HEADER: &str = "x-hanse-forwarded";
 
+/// Key in the metadata of an `ErrorInfo`: "true" if the log itself refused the request id, so that no attempt with that
+/// id, earlier or later, has changed anything.
+pub const LOGGED_KEY: &str = "logged";
+
 /// Domain of every `ErrorInfo` of the platform.
 pub const ERROR_DOMAIN: &str = "hanse";
 

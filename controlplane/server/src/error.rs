@@ -1,6 +1,6 @@
 //! What a caller is told when a call fails: one type, turned into a gRPC status in one place.
 //!
-//! Every status carries `google.rpc.ErrorInfo` (reason, domain `hanse`, metadata field, advice, request_id), a
+//! Every status carries `google.rpc.ErrorInfo` (reason, domain `hanse`, metadata field, advice, request_id, logged), a
 //! `BadRequest` when a field is to blame, `Help` with what to do, and `RetryInfo` when waiting helps. An object of
 //! another tenant and one that does not exist give the same bytes.
 //!
@@ -37,6 +37,7 @@ struct Fault {
     retry: Option<Duration>,
     leader: Option<String>,
     request_id: Option<String>,
+    logged: bool,
 }
 
 impl ApiError {
@@ -50,6 +51,7 @@ impl ApiError {
             retry: None,
             leader: None,
             request_id: None,
+            logged: false,
         }))
     }
 
@@ -136,6 +138,13 @@ impl ApiError {
         Self::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", message, advice)
     }
 
+    /// A change was sent to a node and no usable answer came: the ledger may have taken it.
+    pub fn node_outcome_unknown(node: &str, why: &str) -> Self {
+        let message = format!("{node}: {why}; it may or may not have happened");
+        let advice = "send the same bytes again: the ledger takes a transaction once; or look it up by its hash";
+        Self::new(Code::DeadlineExceeded, "OUTCOME_UNKNOWN", message, advice)
+    }
+
     /// A node or its host could not answer; nothing on the platform changed.
     pub fn node_unavailable(node: &str, why: &str) -> Self {
         let message = format!("{node}: {why}");
@@ -177,6 +186,13 @@ impl ApiError {
         self
     }
 
+    /// Says that the log itself refused this request id: whatever became of earlier attempts, nothing changed.
+    #[must_use]
+    pub(crate) fn by_the_log(mut self) -> Self {
+        self.0.logged = true;
+        self
+    }
+
     /// The field to blame.
     pub fn field(&self) -> Option<&str> {
         self.0.field.as_deref()
@@ -208,6 +224,9 @@ impl From<ApiError> for Status {
             if let Some(value) = value {
                 metadata.insert(key.to_string(), value.clone());
             }
+        }
+        if error.logged {
+            metadata.insert(hanse_proto::LOGGED_KEY.to_string(), "true".to_string());
         }
         if !error.advice.is_empty() {
             metadata.insert("advice".to_string(), error.advice.clone());

@@ -2,6 +2,7 @@
 
 use hanse_raft::ProposeError;
 use hanse_state::ids::RequestId;
+use hanse_state::rejection::Rejection;
 use hanse_state::{Actor, Applied, Command, Outcome, Request, State};
 use uuid::Uuid;
 
@@ -44,7 +45,7 @@ pub async fn propose(context: &Context, order: Order) -> Result<Done, ApiError> 
         Ok(Err(error)) => return Err(refused(context, error)),
         Err(_) => return Err(ApiError::outcome_unknown()),
     };
-    let outcome = applied.outcome?;
+    let outcome = applied.outcome.map_err(by_the_log)?;
     Ok(Done { outcome, revision: applied.revision, state: context.replica().local() })
 }
 
@@ -63,6 +64,36 @@ pub fn validate(context: &Context, mut state: State, order: Order) -> Result<Don
 /// An id for an order of the platform itself, which is never asked for again.
 pub fn system_id() -> Result<RequestId, ApiError> {
     Ok(RequestId::new(Uuid::now_v7())?)
+}
+
+/// What the state refused. It answers with the first outcome of a request id, so its refusal is certain for every attempt
+/// with that id, except where it refused before looking at the id.
+fn by_the_log(rejection: Rejection) -> ApiError {
+    let looked_at_the_id = match &rejection {
+        Rejection::SessionOver { .. } | Rejection::AccountUnusable { .. } | Rejection::RequestTooOld { .. } => false,
+        Rejection::NotFound { .. }
+        | Rejection::AlreadyExists { .. }
+        | Rejection::InvalidName { .. }
+        | Rejection::InvalidValue { .. }
+        | Rejection::ParameterOutOfRange { .. }
+        | Rejection::UnknownParameter { .. }
+        | Rejection::PermissionDenied { .. }
+        | Rejection::NotAMember { .. }
+        | Rejection::WrongKey { .. }
+        | Rejection::AlreadyVoted { .. }
+        | Rejection::DeadlinePassed { .. }
+        | Rejection::ArtifactMismatch { .. }
+        | Rejection::TooFewHosts { .. }
+        | Rejection::HostKeyChanged { .. }
+        | Rejection::QuotaExceeded { .. }
+        | Rejection::WrongState { .. }
+        | Rejection::StaleGeneration { .. }
+        | Rejection::ConflictingFact { .. }
+        | Rejection::RestartBudgetSpent { .. }
+        | Rejection::RequestIdReused { .. } => true,
+    };
+    let error = ApiError::from(rejection);
+    if looked_at_the_id { error.by_the_log() } else { error }
 }
 
 fn refused(context: &Context, error: ProposeError) -> ApiError {

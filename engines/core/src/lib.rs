@@ -26,6 +26,14 @@ pub enum EngineError {
         /// What it said and what to do.
         reason: String,
     },
+    /// The node refused for now (full, busy, starting): nothing happened, and the same may succeed later.
+    #[error("{node}: {reason} (for now)")]
+    NotNow {
+        /// Which node.
+        node: String,
+        /// What it said.
+        reason: String,
+    },
     /// What was asked for is not there (block, transaction, contract).
     #[error("{0} is not on this chain")]
     NotFound(String),

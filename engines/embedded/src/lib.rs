@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hanse_adapters_core::{Adapter, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
+use hanse_adapters_core::{Adapter, AdapterError, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
 use hanse_engines_core::{
     Account, Block, BlockRef, ChainPlan, Engine, EngineError, NodeHealth, NodeIdentity, NodePlan, Peer, Result,
     Transaction,
@@ -151,7 +151,11 @@ impl Engine for EmbeddedEngine {
         let text = format!("0x{}", hex::encode(raw));
         let rpc = Rpc::new(host, node);
         match Rpc::changing(host, node).one("eth_sendRawTransaction", json!([text])).await {
-            Ok(hash) => hash.as_str().map(str::to_owned).ok_or_else(|| nonsense(node, "eth_sendRawTransaction", &hash)),
+            Ok(hash) => hash.as_str().map(str::to_owned).ok_or_else(|| {
+                // It took the transaction, or something else listens on that port: only a look tells.
+                let reason = format!("eth_sendRawTransaction answered {hash}, which is no hash");
+                EngineError::Host(AdapterError::Unknown { subject: format!("node {}", node.key), reason })
+            }),
             Err(refusal @ EngineError::Node { .. }) => {
                 // Waiting already, or in a block already (its sequence number is used then): that is what was wanted.
                 let hash = rpc.one("web3_sha3", json!([text])).await?;

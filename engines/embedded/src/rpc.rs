@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hanse_adapters_core::{Adapter, AdapterError};
 use hanse_engines_core::{EngineError, NodePlan, Result};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -21,6 +21,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(15);
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// JSON-RPC's own code for a failure inside the node, which says nothing about the request.
 const INTERNAL_ERROR: i64 = -32603;
+/// "Limit exceeded" (EIP-1474): nothing is wrong with the request, and it may succeed later.
+const LIMIT_EXCEEDED: i64 = -32005;
 
 /// The port of one node.
 pub(crate) struct Rpc<'a> {
@@ -60,7 +62,7 @@ impl<'a> Rpc<'a> {
     pub(crate) async fn one(&self, method: &str, params: Value) -> Result<Value> {
         let body = self.post(&request(0, method, &params)).await?;
         let answer: Answer =
-            serde_json::from_slice(&body).map_err(|e| self.said(format!("no JSON-RPC answer: {e}")))?;
+            serde_json::from_slice(&body).map_err(|e| self.unreadable(format!("no JSON-RPC answer: {e}")))?;
         self.result(answer)
     }
 
@@ -70,7 +72,7 @@ impl<'a> Rpc<'a> {
             calls.iter().enumerate().map(|(id, (method, params))| request(id, method, params)).collect();
         let body = self.post(&json!(batch)).await?;
         let mut answers: Vec<Answer> =
-            serde_json::from_slice(&body).map_err(|e| self.said(format!("no JSON-RPC answers: {e}")))?;
+            serde_json::from_slice(&body).map_err(|e| self.unreadable(format!("no JSON-RPC answers: {e}")))?;
         let mut results = Vec::with_capacity(calls.len());
         for id in 0..calls.len() {
             let at = answers.iter().position(|answer| answer.id == json!(id));
@@ -84,6 +86,7 @@ impl<'a> Rpc<'a> {
         match answer.error {
             None => Ok(answer.result),
             Some(Refusal { code: INTERNAL_ERROR, message }) => Err(self.lost(message)),
+            Some(Refusal { code: LIMIT_EXCEEDED, message }) => Err(self.not_now(message)),
             Some(refusal) => Err(self.said(refusal.message)),
         }
     }
@@ -112,6 +115,9 @@ impl<'a> Rpc<'a> {
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|e| self.lost(format!("the answer cannot be read: {e}")))?.to_bytes();
+            if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+                return Err(self.not_now(format!("HTTP {status}")));
+            }
             if !status.is_success() {
                 return Err(self.said(format!("HTTP {status}; is another program on port {}?", self.node.rpc_port)));
             }
@@ -132,6 +138,16 @@ impl<'a> Rpc<'a> {
     /// The node said something that is no answer, or no.
     fn said(&self, reason: String) -> EngineError {
         EngineError::Node { node: self.node.key.to_string(), reason }
+    }
+
+    /// The node refused before it did anything, and says that this passes.
+    fn not_now(&self, reason: String) -> EngineError {
+        EngineError::NotNow { node: self.node.key.to_string(), reason }
+    }
+
+    /// Something came that is no answer: of a change nobody knows then whether it happened.
+    fn unreadable(&self, reason: String) -> EngineError {
+        if self.changes { self.lost(reason) } else { self.said(reason) }
     }
 
     /// Nothing was heard.

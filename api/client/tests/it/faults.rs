@@ -124,6 +124,20 @@ async fn an_unknown_outcome_is_told_with_the_id_to_ask_with() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_an_unknown_outcome_is_certain_only_if_the_log_gave_it() {
+    let authority = Authority::new();
+    for (refusal, effect) in [(Step::Refuse, Effect::Unknown), (Step::RefuseByLog, Effect::None)] {
+        let script = Script::of([Step::OutcomeUnknown, refusal]);
+        let replica = Replica::start(&authority, &script).await;
+
+        let error = within(client(&authority, &[&replica.address]).call(create())).await.unwrap_err();
+
+        assert_eq!((error.code, error.effect), (Code::AlreadyExists, effect));
+        assert_eq!(script.seen(), [error.request_id.clone(), error.request_id.clone()]);
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_final_and_says_everything() {
     let authority = Authority::new();
     let script = Script::of([Step::Refuse]);

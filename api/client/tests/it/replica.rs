@@ -29,8 +29,10 @@ pub(crate) enum Step {
     Silence,
     /// DEADLINE_EXCEEDED with reason OUTCOME_UNKNOWN.
     OutcomeUnknown,
-    /// A refusal with every kind of detail.
+    /// A refusal with every kind of detail, before the log saw the request.
     Refuse,
+    /// The same refusal by the log.
+    RefuseByLog,
 }
 
 /// What a replica was told and what it saw.
@@ -169,8 +171,10 @@ impl TenantService for Scripted {
                 let details = ErrorDetails::with_error_info("OUTCOME_UNKNOWN", "hanse", []);
                 Err(Status::with_error_details(Code::DeadlineExceeded, "proposed, not yet known", details))
             }
-            Some(Step::Refuse) => {
-                let metadata = [("advice".to_owned(), "Choose another id.".to_owned())];
+            Some(step @ (Step::Refuse | Step::RefuseByLog)) => {
+                let logged = matches!(step, Step::RefuseByLog);
+                let metadata = [("advice", "Choose another id."), ("logged", if logged { "true" } else { "" })];
+                let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
                 let mut details = ErrorDetails::with_error_info("ALREADY_EXISTS", "hanse", metadata);
                 details.add_bad_request_violation("tenant", "exists");
                 Err(Status::with_error_details(Code::AlreadyExists, "tenant acme exists", details))

@@ -191,7 +191,7 @@ impl ChainService for Chains {
         may_send(&call)?;
         let raw = raw_transaction(it.raw_transaction)?;
         let node = reach_chain(&call, &key).await?;
-        let hash = node.ask(node.engine.send_raw(&*node.adapter, &node.plan, &raw)).await;
+        let hash = node.change(node.engine.send_raw(&*node.adapter, &node.plan, &raw)).await;
         let transaction_hash = hash.map_err(|error| error.with_request(&it.request_id))?;
         Ok(Response::new(pb::SendTransactionResponse { header: call.read_header(), transaction_hash }))
     }

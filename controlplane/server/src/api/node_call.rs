@@ -31,7 +31,18 @@ pub(crate) struct Reached {
 }
 
 impl Reached {
-    /// Waits for the engine's answer, within the limit of a node call.
+    /// Waits for the engine's answer to a change, within the limit of a node call.
+    ///
+    /// # Errors
+    /// What the engine's failure means to the caller; an unknown outcome if no answer came in time.
+    pub(crate) async fn change<T>(&self, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, ApiError> {
+        match tokio::time::timeout(self.context.limits().node_call, work).await {
+            Ok(answer) => answer.map_err(|error| engine_error(&self.name, error)),
+            Err(_) => Err(ApiError::node_outcome_unknown(&self.name, "did not answer in time")),
+        }
+    }
+
+    /// Waits for the engine's answer to a question, within the limit of a node call.
     ///
     /// # Errors
     /// What the engine's failure means to the caller.
@@ -109,9 +120,8 @@ pub(crate) async fn within<T>(
 
 fn adapter_error(error: &AdapterError) -> ApiError {
     match error {
-        AdapterError::Transient { subject, reason } | AdapterError::Unknown { subject, reason } => {
-            ApiError::node_unavailable(subject, reason)
-        }
+        AdapterError::Transient { subject, reason } => ApiError::node_unavailable(subject, reason),
+        AdapterError::Unknown { subject, reason } => ApiError::node_outcome_unknown(subject, reason),
         AdapterError::Denied { subject, reason } | AdapterError::Invalid { subject, reason } => {
             let advice = "an operator must look at the host";
             ApiError::precondition("HOST_REFUSED", &format!("{subject}: {reason}"), advice)
@@ -123,6 +133,7 @@ fn engine_error(node: &str, error: EngineError) -> ApiError {
     match error {
         EngineError::Host(error) => adapter_error(&error),
         EngineError::Node { node, reason } => ApiError::ledger_refused(&format!("{node}: {reason}")),
+        EngineError::NotNow { node, reason } => ApiError::node_unavailable(&node, &reason),
         EngineError::NotFound(what) => ApiError::not_on_ledger(&what),
         EngineError::Invalid { field, reason } => ApiError::invalid(&field, &reason, "correct it"),
         EngineError::Unsupported(what) => {

@@ -1,6 +1,8 @@
 //! Carrying a user's signed transaction to the chain, and looking for its receipt. The transaction's own hash and nonce
 //! make sending it twice harmless.
 
+use std::time::Duration;
+
 use hanse_engines_core::EngineError;
 use hanse_state::contract::{Contract, ContractFact, RecordContractFact};
 use hanse_state::ids::{ContractKey, NodeKey};
@@ -10,17 +12,20 @@ use super::World;
 use super::act::Trouble;
 use super::node::Site;
 
+/// How long a chain may refuse a deployment "for now" (a full pool, a busy node) before the deployment has failed.
+const NOT_NOW_MAX: Duration = Duration::from_secs(10 * 60);
+
 /// Hands the transaction of contract `key` to a node of its chain.
 pub(super) async fn send_contract(world: &World, state: &State, key: &ContractKey) -> Result<(), Trouble> {
     let (contract, site) = reach(world, state, key).await?;
-    let fact = send(&site, contract).await?;
+    let fact = send(state, &site, contract).await?;
     report(world, key, fact).await
 }
 
 /// Looks for the transaction of contract `key` in a block.
 pub(super) async fn look_contract(world: &World, state: &State, key: &ContractKey) -> Result<(), Trouble> {
     let (contract, site) = reach(world, state, key).await?;
-    let fact = look(&site, contract).await?;
+    let fact = look(state, &site, contract).await?;
     report(world, key, fact).await
 }
 
@@ -36,7 +41,7 @@ async fn report(world: &World, key: &ContractKey, fact: ContractFact) -> Result<
     Ok(())
 }
 
-async fn send(site: &Site, contract: &Contract) -> Result<ContractFact, Trouble> {
+async fn send(state: &State, site: &Site, contract: &Contract) -> Result<ContractFact, Trouble> {
     let raw = contract.raw_transaction.as_ref().ok_or_else(|| Trouble::Stale("its transaction is gone".into()))?;
     match site.engine.send_raw(site.adapter.as_ref(), &site.plan, &raw.0).await {
         Ok(tx_hash) => Ok(ContractFact::Sent { tx_hash }),
@@ -44,20 +49,33 @@ async fn send(site: &Site, contract: &Contract) -> Result<ContractFact, Trouble>
         Err(EngineError::Invalid { field, reason }) => {
             Ok(ContractFact::Failed { reason: format!("{field}: {reason}") })
         }
-        Err(error @ (EngineError::Host(_) | EngineError::NotFound(_) | EngineError::Unsupported(_))) => {
-            Err(error.into())
+        Err(EngineError::NotNow { reason, .. }) if waited_enough(state, contract) => {
+            let minutes = NOT_NOW_MAX.as_secs() / 60;
+            Ok(ContractFact::Failed { reason: format!("{reason}; so for {minutes} minutes") })
         }
+        Err(
+            error @ (EngineError::Host(_)
+            | EngineError::NotNow { .. }
+            | EngineError::NotFound(_)
+            | EngineError::Unsupported(_)),
+        ) => Err(error.into()),
     }
 }
 
-async fn look(site: &Site, contract: &Contract) -> Result<ContractFact, Trouble> {
+/// Whether the contract has been waiting for longer than a passing refusal lasts, by the log's time: a leader's clock that
+/// is ahead must not fail a deployment.
+fn waited_enough(state: &State, contract: &Contract) -> bool {
+    u128::from(state.now.0.saturating_sub(contract.created_at.0)) >= NOT_NOW_MAX.as_millis()
+}
+
+async fn look(state: &State, site: &Site, contract: &Contract) -> Result<ContractFact, Trouble> {
     let hash = contract.tx_hash.as_ref().ok_or_else(|| Trouble::Stale("its transaction has no hash".into()))?;
     let transaction = match site.engine.transaction(site.adapter.as_ref(), &site.plan, hash).await {
         Ok(transaction) => transaction,
         // The node that took it may have died with it: hand it over again. A refusal here is no failure: another node took
         // the transaction and may yet put it into a block.
         Err(EngineError::NotFound(_)) => {
-            return match send(site, contract).await? {
+            return match send(state, site, contract).await? {
                 ContractFact::Failed { reason } => Err(Trouble::Stale(reason)),
                 fact @ (ContractFact::Sent { .. } | ContractFact::Deployed { .. }) => Ok(fact),
             };

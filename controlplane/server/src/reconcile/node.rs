@@ -157,9 +157,10 @@ async fn explain(world: &World, state: &State, node: &Node, trouble: Trouble) ->
         }
         // Not known whether it happened: the next round looks again, by the same key.
         EngineError::Host(AdapterError::Unknown { .. }) => None,
-        EngineError::Host(AdapterError::Transient { .. }) | EngineError::Node { .. } | EngineError::NotFound(_) => {
-            Some(NodeFact::Waiting { reason: error.to_string() })
-        }
+        EngineError::Host(AdapterError::Transient { .. })
+        | EngineError::Node { .. }
+        | EngineError::NotNow { .. }
+        | EngineError::NotFound(_) => Some(NodeFact::Waiting { reason: error.to_string() }),
     };
     let known = |fact: &NodeFact| matches!(fact, NodeFact::Waiting { reason } if node.state_reason == *reason);
     match fact {

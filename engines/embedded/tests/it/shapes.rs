@@ -59,10 +59,26 @@ async fn every_wrong_answer_has_its_class() {
             other => panic!("{word}: {other:?}"),
         }
     }
-    // Sent, and no answer came: it may be in the pool.
-    let node = plan("x", 1, serve(Vec::new()).await);
-    let seen = engine.send_raw(&host, &node, &[1]).await;
-    assert!(matches!(seen, Err(EngineError::Host(AdapterError::Unknown { .. }))), "{seen:?}");
+    let full = r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32005,"message":"the pool is full"}}"#;
+    let busy = [http("200 OK", full), http("429 Too Many Requests", ""), http("503 Service Unavailable", "")];
+    for answer in busy.clone() {
+        let seen = ask(answer).await;
+        assert!(matches!(seen, Err(EngineError::NotNow { .. })), "{seen:?}");
+    }
+    let send = async |answer: Vec<u8>| {
+        let node = plan("x", 1, serve(answer).await);
+        engine.send_raw(&host, &node, &[1]).await
+    };
+    for answer in busy {
+        let seen = send(answer).await;
+        assert!(matches!(seen, Err(EngineError::NotNow { .. })), "{seen:?}");
+    }
+    // Sent, and no answer came, or none that can be read: it may be in the pool.
+    let no_hash = http("200 OK", r#"{"jsonrpc":"2.0","id":0,"result":7}"#);
+    for answer in [Vec::new(), http("200 OK", "<html>"), no_hash] {
+        let seen = send(answer).await;
+        assert!(matches!(seen, Err(EngineError::Host(AdapterError::Unknown { .. }))), "{seen:?}");
+    }
     // Nobody there: nothing happened.
     let node = plan("x", 1, crate::free_ports(1)[0]);
     let seen = engine.send_raw(&host, &node, &[1]).await;
