@@ -189,6 +189,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
             Err(panic) => Err(panic.into()),
         },
     };
+    replica.hand_over().await;
     end.cancel();
     // What does not end in time is dropped with the runtime; the log is durable without it.
     if tokio::time::timeout(DRAIN_MAX, async { while tasks.join_next().await.is_some() {} }).await.is_err() {

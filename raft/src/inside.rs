@@ -9,6 +9,7 @@ use hanse_state::audit::AuditRecord;
 use hanse_state::{Record, State};
 use openraft::async_runtime::WatchReceiver as _;
 
+use crate::batch;
 use crate::codec::{
     self, CodecError, EntryV1, HeadsV1, LogIdV1, MemberV1, MembershipV1, PayloadV1, SnapshotMetaV1, StoredMembershipV1,
     VoteV1,
@@ -227,6 +228,7 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("wal-header", record(Kind::Header, codec::encode(&header))),
         ("wal-entry-blank", entry(PayloadV1::Blank)),
         ("wal-entry-request", entry(PayloadV1::Request(b"request".to_vec()))),
+        ("wal-entry-batch", entry(PayloadV1::Request(batch::example()))),
         ("wal-entry-membership", entry(PayloadV1::Membership(membership))),
         ("wal-vote", record(Kind::Vote, codec::encode(&vote))),
         ("wal-truncate", record(Kind::Truncate, codec::encode(&Some(at)))),

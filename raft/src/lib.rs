@@ -1,15 +1,17 @@
 //! The thin shell of consensus and storage: openraft orders requests, a log keeps them, `hanse_state` decides.
 //!
 //! How it works. [`Replica::start`] opens the write-ahead log (`wal`: one fdatasync a group, checksums and a high-water
-//! mark) and the store of history (`durable`, `history`: files that only grow), loads the newest snapshot, replays the log and joins its
-//! peers over mutual TLS (`network`, `peer`). A request given to [`Replica::propose`] on the leader is encoded into one
-//! entry (`codec`), durable on a majority before it commits, and applied by every replica (`machine`). [`Replica::read`]
+//! mark) and the store of history (`durable`, `history`: files that only grow), loads the newest snapshot, replays the
+//! log and joins its peers over mutual TLS (`network`, `peer`). A request given to [`Replica::propose`] on the leader is
+//! put into one entry with all that wait (`batch`, `codec`), durable on a majority before it commits, and applied by
+//! every replica (`machine`). [`Replica::read`]
 //! gives the state after a majority has confirmed the lead (ReadIndex).
 //!
 //! What it never does. It never looks into a request, acknowledges what is not durable, reads by a lease of the clock,
 //! repairs or shortens a damaged store, or goes on after an unknown request, a divergence or a failed write: then the
 //! replica stops with a cause ([`Replica::stopped`]). Only this crate names openraft or sled.
 
+mod batch;
 mod codec;
 mod config;
 mod durable;

@@ -16,11 +16,12 @@ use std::time::Instant;
 
 use futures::{Stream, StreamExt};
 use hanse_state::replica::Replicas;
-use hanse_state::{Event, Record, State};
+use hanse_state::{Applied, Event, Record, State};
 use openraft::RaftSnapshotBuilder;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use tokio::sync::broadcast;
 
+use crate::batch;
 use crate::codec;
 use crate::durable::{Durable, Op, put};
 use crate::error::{RaftError, StoreError};
@@ -42,7 +43,7 @@ const EVENTS_MAX: usize = 4_096;
 pub enum Notice {
     /// These resources changed with this revision.
     Events {
-        /// Index of the entry.
+        /// The revision that the request made.
         revision: u64,
         /// What changed; never empty.
         events: Arc<[Event]>,
@@ -93,6 +94,17 @@ impl Core {
         self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Gives the current state; a cheap copy.
+    pub(crate) fn state(&self) -> State {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).state.clone()
+    }
+
+    /// Gives the current state if an entry of `term` has been applied: everything before that term is in it.
+    pub(crate) fn state_in_term(&self, term: u64) -> Option<State> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.applied.is_some_and(|id| id.leader_id.term == term).then(|| view.state.clone())
+    }
+
     fn publish(&self, view: View) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
@@ -137,13 +149,14 @@ impl Core {
             remove(&files.state);
         }
         self.set_latest(meta.clone(), path);
+        let revision = state.revision;
         self.publish(View {
             state,
             applied: meta.last_log_id,
             membership: meta.last_membership.clone(),
             heads: found.heads,
         });
-        self.tell(Notice::Reset { revision: index });
+        self.tell(Notice::Reset { revision });
         Ok(())
     }
 
@@ -337,26 +350,19 @@ struct Work {
 impl Work {
     fn apply(&mut self, entry: Entry, responder: Option<ApplyResponder<Types>>, replay: bool) -> Result<(), RaftError> {
         let index = entry.log_id.index;
-        let mut answer = None;
+        let mut answer = Vec::new();
         match entry.payload {
             Payload::Blank => {}
             Payload::Membership(membership) => {
                 self.view.membership = StoredMembership::new(Some(entry.log_id), membership);
             }
             Payload::Normal(bytes) => {
-                let request = hanse_state::codec::decode_request(&bytes.0)
-                    .map_err(|e| RaftError::UnknownRequest { index, why: e.to_string() })?;
-                let mut applied = hanse_state::apply(&mut self.view.state, index, &request);
-                if let Some(divergence) = applied.diverged.take() {
-                    return Err(RaftError::Diverged { index, why: format!("{divergence:?}") });
+                for request in batch::split(&bytes.0).map_err(|why| RaftError::UnknownRequest { index, why })? {
+                    let applied = self.request(index, request, replay)?;
+                    if responder.is_some() {
+                        answer.push(applied);
+                    }
                 }
-                for record in &applied.records {
-                    self.keep(index, record, replay)?;
-                }
-                if !applied.events.is_empty() {
-                    self.notices.push(Notice::Events { revision: index, events: applied.events.clone().into() });
-                }
-                answer = Some(Box::new(applied));
             }
         }
         self.view.applied = Some(entry.log_id);
@@ -364,6 +370,25 @@ impl Work {
             self.answers.push((responder, answer));
         }
         Ok(())
+    }
+
+    /// Applies one request. Its revision is its entry's index, or the next one where a batch has run ahead of the log:
+    /// a log without batches gives the revisions that it gave before there were any.
+    fn request(&mut self, index: u64, bytes: &[u8], replay: bool) -> Result<Applied, RaftError> {
+        let request = hanse_state::codec::decode_request(bytes)
+            .map_err(|e| RaftError::UnknownRequest { index, why: e.to_string() })?;
+        let revision = index.max(self.view.state.revision + 1);
+        let mut applied = hanse_state::apply(&mut self.view.state, revision, &request);
+        if let Some(divergence) = applied.diverged.take() {
+            return Err(RaftError::Diverged { index, why: format!("{divergence:?}") });
+        }
+        for record in &applied.records {
+            self.keep(index, record, replay)?;
+        }
+        if !applied.events.is_empty() {
+            self.notices.push(Notice::Events { revision, events: applied.events.clone().into() });
+        }
+        Ok(applied)
     }
 
     fn keep(&mut self, index: u64, record: &Record, replay: bool) -> Result<(), RaftError> {

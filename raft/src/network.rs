@@ -46,6 +46,10 @@ const PART_BYTES: usize = 512 * 1024;
 const PART_RECORDS: usize = 128;
 /// Parts that wait for the wire.
 const PARTS_WAITING: usize = 4;
+/// Pings and connections wait this long, however short the election times are: a busy machine is no partition.
+const PING_MIN: Duration = Duration::from_millis(500);
+/// Entries wait this long for the target's fsync.
+const APPEND_MIN: Duration = Duration::from_secs(1);
 /// Longest a whole snapshot may take; a dead peer is found long before by the pings.
 const SNAPSHOT_TRANSFER: Duration = Duration::from_secs(600);
 
@@ -111,10 +115,10 @@ impl Network {
 
     fn channel(&self, target: ReplicaId, member: &Member) -> Result<Channel, tonic::transport::Error> {
         let address = self.members.get(&target).unwrap_or(member).peer_address.clone();
-        let half = Duration::from_millis((self.timings.election_min_ms / 2).max(1));
+        let half = Duration::from_millis(self.timings.election_min_ms / 2).max(PING_MIN);
         let endpoint = Endpoint::from_shared(format!("https://{address}"))?
             .tls_config(self.tls.client(peer_name(&self.cluster, target)))?
-            .connect_timeout(Duration::from_millis(self.timings.election_min_ms))
+            .connect_timeout(Duration::from_millis(self.timings.election_min_ms).max(PING_MIN))
             .http2_keep_alive_interval(half)
             .keep_alive_timeout(half)
             .keep_alive_while_idle(true)
@@ -312,10 +316,10 @@ impl RaftNetworkV2<Types> for Connection {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         // openraft gives one heartbeat. That is right for a heartbeat; entries wait for the target's fsync, and for a
-        // stream of appends the option bounds silence, not the whole (RPCOption), so they may take an election timeout.
+        // stream of appends the option bounds silence, not the whole (RPCOption), so they may take longer.
         let limit = match rpc.entries.is_empty() {
             true => option.soft_ttl(),
-            false => option.soft_ttl().max(Duration::from_millis(self.network.timings.election_min_ms)),
+            false => option.soft_ttl().max(APPEND_MIN),
         };
         let body = codec::encode(&AppendV1::from(&rpc));
         let answer: Result<AppendAnswerV1, _> =

@@ -10,10 +10,11 @@ use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError,
 use openraft::storage::RaftLogStorage as _;
 use openraft::{LinearizerOption, Raft, RaftLogReader as _, ReadPolicy};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::batch::{self, Waiting, WaitingRead};
 use crate::config::{ReplicaConfig, Timings, check, core_config};
 use crate::error::{Leader, ProposeError, RaftError, ReadError, StoreError};
 use crate::history;
@@ -37,6 +38,10 @@ pub const ENTRY_BYTES_MAX: usize = 2 * 1024 * 1024;
 const WAITING_MAX: usize = 1_024;
 /// How long a request may wait for its answer.
 const PROPOSE_LIMIT: Duration = Duration::from_secs(10);
+/// A read may wait this long for a majority, however short the election times are: a busy machine is no partition.
+const READ_WAIT_MIN: Duration = Duration::from_secs(1);
+/// How long a leader that ends waits for another to take over.
+const HAND_OVER_MAX: Duration = Duration::from_millis(500);
 /// History records given by one read at most.
 const HISTORY_LIMIT: usize = 10_000;
 
@@ -44,9 +49,12 @@ const HISTORY_LIMIT: usize = 10_000;
 #[derive(Clone)]
 pub struct Replica {
     shared: Arc<Shared>,
+    requests: mpsc::Sender<Waiting>,
+    reads: mpsc::Sender<WaitingRead>,
 }
 
-struct Shared {
+/// What all handles and the batchers share.
+pub(crate) struct Shared {
     id: ReplicaId,
     members: Arc<BTreeMap<ReplicaId, Member>>,
     raft: Raft<Types, Machine>,
@@ -72,6 +80,53 @@ async fn incarnation(config: &ReplicaConfig, parts: &Parts, found: Option<Identi
     let (dir, cluster, id) = (config.data_dir.clone(), config.cluster_name.clone(), config.id);
     let known = core.ask_replicas(|it| it.incarnation(id.0).map(str::to_owned)).flatten();
     Ok(blocking(move || identity::settle(&dir, &cluster, id, found, empty, known)).await?)
+}
+
+impl Shared {
+    /// Writes one entry and gives what its requests did, in order.
+    pub(crate) async fn write(&self, entry: EntryBytes) -> Result<Vec<Applied>, ProposeError> {
+        match self.raft.client_write(entry).await {
+            Ok(answer) => Ok(answer.data),
+            Err(CoreError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Err(ProposeError::NotLeader { leader: self.leader_of(&forward) })
+            }
+            // Discarded by a new leader here, but another replica may have it.
+            Err(error) => Err(ProposeError::OutcomeUnknown(error.to_string())),
+        }
+    }
+
+    /// Confirms the lead with a majority and gives the state as of then, or later.
+    pub(crate) async fn confirm(&self) -> Result<State, ReadError> {
+        let limit = Duration::from_millis(self.timings.election_max_ms).max(READ_WAIT_MIN);
+        let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(limit);
+        let late = || ReadError::Unavailable(format!("no majority confirmed the lead within {limit:?}"));
+        let confirmed = tokio::time::timeout(limit * 2, self.raft.get_read_linearizer(option)).await;
+        let linearizer = match confirmed.map_err(|_| late())? {
+            Ok(linearizer) => linearizer,
+            Err(CoreError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                return Err(ReadError::NotLeader { leader: self.leader_of(&forward) });
+            }
+            Err(CoreError::APIError(LinearizableReadError::QuorumNotEnough(_))) => return Err(late()),
+            Err(CoreError::Fatal(_)) => return Err(ReadError::Stopped),
+        };
+        match linearizer.try_await_ready(&self.raft, Some(limit)).await {
+            Ok(Ok(_)) => Ok(self.core.state()),
+            Ok(Err(_)) => Err(ReadError::Unavailable("the leader has not yet applied what is committed".into())),
+            Err(_) => Err(ReadError::Stopped),
+        }
+    }
+
+    fn leader_of(&self, forward: &ForwardToLeader<Types>) -> Option<Leader> {
+        let id = forward.leader_id.filter(|id| *id != self.id)?;
+        let member = self.member(id).or_else(|| forward.leader_node.clone())?;
+        Some(Leader { id, member })
+    }
+
+    /// Where a replica is reached: the configuration's word, or the log's for those that came later.
+    fn member(&self, id: ReplicaId) -> Option<Member> {
+        let known = || self.raft.metrics().borrow_watched().membership_config.membership().get_node(&id).cloned();
+        self.members.get(&id).cloned().or_else(known)
+    }
 }
 
 impl Replica {
@@ -168,12 +223,17 @@ impl Replica {
             waiting: Semaphore::new(WAITING_MAX),
             leader,
             leading,
-            end,
+            end: end.clone(),
             ended,
             incarnation,
             roll,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        let (requests, waiting_requests) = mpsc::channel(WAITING_MAX);
+        let (reads, waiting_reads) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(batch::send(shared.clone(), waiting_requests, end.clone()));
+        tokio::spawn(batch::read(shared.clone(), waiting_reads, end.clone()));
+        Ok(Self { shared, requests, reads })
     }
 
     /// Proposes a request and waits until this replica, the leader, has applied it. Returns what applying it did; a
@@ -201,29 +261,17 @@ impl Replica {
         if let Some(why) = self.shared.core.store.short_of_space() {
             return Err(ProposeError::DiskFull(why));
         }
-        let write = self.shared.raft.client_write(EntryBytes(bytes));
-        match tokio::time::timeout(PROPOSE_LIMIT, write).await {
+        let (answer, wait) = oneshot::channel();
+        self.requests.send(Waiting { bytes, answer }).await.map_err(|_| ProposeError::Stopped)?;
+        match tokio::time::timeout(PROPOSE_LIMIT, wait).await {
             Err(_) => Err(ProposeError::OutcomeUnknown(format!("no answer within {PROPOSE_LIMIT:?}"))),
-            Ok(Ok(answer)) => {
-                let lost = || ProposeError::OutcomeUnknown("the entry gave no answer".into());
-                answer.data.map(|applied| *applied).ok_or_else(lost)
-            }
-            Ok(Err(CoreError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
-                Err(ProposeError::NotLeader { leader: self.leader_of(&forward) })
-            }
-            // Discarded by a new leader here, but another replica may have it.
-            Ok(Err(error)) => Err(ProposeError::OutcomeUnknown(error.to_string())),
+            Ok(Err(_)) => Err(ProposeError::OutcomeUnknown("the replica stopped meanwhile".into())),
+            Ok(Ok(answer)) => answer,
         }
     }
 
-    fn leader_of(&self, forward: &ForwardToLeader<Types>) -> Option<Leader> {
-        let id = forward.leader_id.filter(|id| *id != self.shared.id)?;
-        let member = self.member(id).or_else(|| forward.leader_node.clone())?;
-        Some(Leader { id, member })
-    }
-
     /// Gives a state that holds every request answered before this call: the leader confirms its lead with a majority
-    /// (ReadIndex), then waits until it has applied what was committed.
+    /// (ReadIndex), then waits until it has applied what was committed. Reads that wait at once share one round.
     ///
     /// # Errors
     /// [`ReadError`]; a leader cut off from the majority gives [`ReadError::Unavailable`].
@@ -233,29 +281,23 @@ impl Replica {
         }
         let busy = |_| ReadError::Unavailable(format!("{WAITING_MAX} requests are waiting"));
         let _turn = self.shared.waiting.try_acquire().map_err(busy)?;
-        let limit = Duration::from_millis(self.shared.timings.election_max_ms);
-        let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(limit);
-        let late = || ReadError::Unavailable(format!("no majority confirmed the lead within {limit:?}"));
-        let confirmed = tokio::time::timeout(limit * 2, self.shared.raft.get_read_linearizer(option)).await;
-        let linearizer = match confirmed.map_err(|_| late())? {
-            Ok(linearizer) => linearizer,
-            Err(CoreError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                return Err(ReadError::NotLeader { leader: self.leader_of(&forward) });
-            }
-            Err(CoreError::APIError(LinearizableReadError::QuorumNotEnough(_))) => return Err(late()),
-            Err(CoreError::Fatal(_)) => return Err(ReadError::Stopped),
-        };
-        match linearizer.try_await_ready(&self.shared.raft, Some(limit)).await {
-            Ok(Ok(_)) => Ok(self.local()),
-            Ok(Err(_)) => Err(ReadError::Unavailable("the leader has not yet applied what is committed".into())),
-            Err(_) => Err(ReadError::Stopped),
-        }
+        let (answer, wait) = oneshot::channel();
+        self.reads.send(answer).await.map_err(|_| ReadError::Stopped)?;
+        wait.await.map_err(|_| ReadError::Stopped)?
+    }
+
+    /// Gives this replica's own state if it leads and has applied everything that was acknowledged before it led: then
+    /// only a newer leader may know more. Enough to refuse early or to prepare an order, never to answer a read.
+    #[must_use]
+    pub fn near(&self) -> Option<State> {
+        let term = self.is_leader()?;
+        self.shared.core.state_in_term(term)
     }
 
     /// Gives this replica's own state, possibly behind; a cheap copy.
     #[must_use]
     pub fn local(&self) -> State {
-        self.shared.core.view().state
+        self.shared.core.state()
     }
 
     /// Gives up to `limit` history records of a kind after `after_seq` (0: from the first), as of [`Replica::local`].
@@ -358,14 +400,7 @@ impl Replica {
     #[must_use]
     pub fn known_leader(&self) -> Option<Leader> {
         let id = (*self.shared.leader.borrow()).filter(|id| *id != self.shared.id)?;
-        Some(Leader { id, member: self.member(id)? })
-    }
-
-    /// Gives where a member is reached: the configuration knows it best, the membership knows those who came later.
-    fn member(&self, id: ReplicaId) -> Option<Member> {
-        let known =
-            || self.shared.raft.metrics().borrow_watched().membership_config.membership().get_node(&id).cloned();
-        self.shared.members.get(&id).cloned().or_else(known)
+        Some(Leader { id, member: self.shared.member(id)? })
     }
 
     /// Gives what changes of the membership work with.
@@ -391,6 +426,27 @@ impl Replica {
     /// [`RaftError::Fatal`] if the replica has stopped.
     pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), RaftError> {
         self.shared.raft.trigger().transfer_leader(to).await.map_err(|e| RaftError::Fatal(e.to_string()))
+    }
+
+    /// Lets the follower that has the most take the lead, if this replica leads; for an orderly end, so that nobody has
+    /// to wait for an election. Returns when another leads, or after half a second.
+    pub async fn hand_over(&self) {
+        let mut leader = self.leadership();
+        if self.is_leader().is_none() {
+            return;
+        }
+        let status = self.status();
+        let others = status.matched.iter().filter(|(id, _)| **id != self.shared.id);
+        let Some((to, _)) = others.max_by_key(|(_, matched)| **matched) else { return };
+        if let Err(error) = self.transfer_leader(*to).await {
+            tracing::warn!(%error, "the lead could not be handed over");
+            return;
+        }
+        let own = self.shared.id;
+        let taken = leader.wait_for(|leader| leader.is_some_and(|id| id != own));
+        if tokio::time::timeout(HAND_OVER_MAX, taken).await.is_err() {
+            tracing::warn!(%to, "nobody took the lead in time");
+        }
     }
 
     /// Waits until the replica has stopped by itself or was shut down; gives the cause. The program must then end.

@@ -46,7 +46,7 @@ pub struct Status {
     pub purged: Option<u64>,
     /// Digest of its state, hex.
     pub digest: String,
-    /// Revision of that digest: index of the last request applied.
+    /// Revision of that digest: the number of the last request applied.
     pub digest_revision: u64,
     /// The members by id.
     pub members: BTreeMap<ReplicaId, Member>,

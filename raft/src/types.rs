@@ -42,7 +42,7 @@ pub struct Member {
     pub api_address: String,
 }
 
-/// The encoded request that one log entry carries (`hanse_state::codec`); raft never looks inside.
+/// The encoded requests that one log entry carries (`hanse_state::codec`, joined by `batch`); raft never looks inside.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EntryBytes(pub Vec<u8>);
 
@@ -58,8 +58,8 @@ impl fmt::Display for EntryBytes {
     }
 }
 
-/// What applying one entry answers: nothing for Raft's own entries.
-pub(crate) type EntryAnswer = Option<Box<Applied>>;
+/// What applying one entry answers, request by request: nothing for Raft's own entries.
+pub(crate) type EntryAnswer = Vec<Applied>;
 
 openraft::declare_raft_types!(
     /// openraft's types, filled in.

@@ -11,7 +11,10 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
         ["build"] => build(),
         ["history", rest @ ..] => history::run(rest),
-        _ => bail!("usage: cargo xtask bench build|history"),
+        ["core", rest @ ..] => core(rest),
+        _ => bail!(
+            "usage: cargo xtask bench build|history|core [--rounds N] [--seconds N] [--kills N] [--no-etcd] [-o json]"
+        ),
     }
 }
 
@@ -31,5 +34,36 @@ fn build() -> Result<()> {
     let size = std::fs::metadata(target.path().join("release/hanse")).context("look at the binary")?.len();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     println!("{}", serde_json::json!({"bench": "build", "cores": cores, "seconds": seconds, "binary_bytes": size}));
+    Ok(())
+}
+
+/// Speed of the replicated core through the public API, beside etcd's. Both programs are release builds.
+fn core(args: &[&str]) -> Result<()> {
+    for package in ["hanse", "hanse-bench"] {
+        let status = Command::new("cargo")
+            .args(["build", "--release", "--locked", "--package", package])
+            .status()
+            .context("start cargo")?;
+        if !status.success() {
+            bail!("release build of {package} failed: {status}");
+        }
+    }
+    if !args.contains(&"--no-etcd") {
+        crate::parts::etcd()?;
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
+    let release = target.join("release");
+    // On the disk of the target folder: a folder for temporary files may be memory.
+    let status = Command::new(release.join("hanse-bench"))
+        .arg("--hanse")
+        .arg(release.join("hanse"))
+        .arg("--dir")
+        .arg(&target)
+        .args(args)
+        .status()
+        .context("start the benchmark")?;
+    if !status.success() {
+        bail!("bench core failed: {status}");
+    }
     Ok(())
 }

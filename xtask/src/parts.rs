@@ -43,6 +43,11 @@ pub(crate) fn install() -> Result<PathBuf> {
     cast()
 }
 
+/// Installs etcd, which only `bench core` needs.
+pub(crate) fn etcd() -> Result<()> {
+    if is_there("etcd") { Ok(()) } else { apt(&["etcd-server"]) }
+}
+
 fn apt(packages: &[&str]) -> Result<()> {
     for args in
         [vec!["update", "-q"], [vec!["install", "-q", "-y", "--no-install-recommends"], packages.to_vec()].concat()]

@@ -25,6 +25,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-proto", &[]),
     ("hanse-client", &["hanse-proto"]),
     ("hanse-tui", &["hanse-client", "hanse-proto"]),
+    ("hanse-bench", &["hanse-client", "hanse-proto"]),
     ("hanse-state", &[]),
     ("hanse-backup", &["hanse-state"]),
     ("hanse-planner", &["hanse-state"]),

@@ -3,7 +3,7 @@
 use hanse_raft::ProposeError;
 use hanse_state::ids::RequestId;
 use hanse_state::rejection::Rejection;
-use hanse_state::{Actor, Applied, Command, Outcome, Request, State};
+use hanse_state::{Actor, Applied, Command, Digest, Outcome, Request, State};
 use uuid::Uuid;
 
 use crate::context::Context;
@@ -26,6 +26,8 @@ pub struct Order {
     pub id: RequestId,
     /// Who orders.
     pub actor: Actor,
+    /// The session in which an account orders; it must still be open when the order is applied.
+    pub session: Option<Digest>,
     /// From which address.
     pub source: String,
     /// What.
@@ -37,8 +39,7 @@ pub struct Order {
 /// # Errors
 /// The state's rejection; not leader; outcome unknown if no answer came in time.
 pub async fn propose(context: &Context, order: Order) -> Result<Done, ApiError> {
-    let Order { id, actor, source, command } = order;
-    let request = Request::new(id, actor, source, context.log_clock(), command);
+    let request = request(context, order);
     let sent = context.replica().propose(request);
     let applied: Applied = match tokio::time::timeout(context.limits().propose, sent).await {
         Ok(Ok(applied)) => applied,
@@ -54,11 +55,15 @@ pub async fn propose(context: &Context, order: Order) -> Result<Done, ApiError> 
 /// # Errors
 /// The rejection that the real order would get now.
 pub fn validate(context: &Context, mut state: State, order: Order) -> Result<Done, ApiError> {
-    let Order { id, actor, source, command } = order;
-    let request = Request::new(id, actor, source, context.log_clock(), command);
+    let request = request(context, order);
     let index = state.revision.saturating_add(1);
     let outcome = hanse_state::apply(&mut state, index, &request).outcome?;
     Ok(Done { outcome, revision: 0, state })
+}
+
+fn request(context: &Context, order: Order) -> Request {
+    let Order { id, actor, session, source, command } = order;
+    Request { session, ..Request::new(id, actor, source, context.log_clock(), command) }
 }
 
 /// An id for an order of the platform itself, which is never asked for again.

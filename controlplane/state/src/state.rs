@@ -33,7 +33,7 @@ pub const DIGESTS_KEPT: usize = 1_024;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// Index of the last applied log entry.
+    /// Number of the last applied request: higher with each, and at least the index of its log entry.
     pub revision: u64,
     /// Log time: strictly later with every entry.
     pub now: Millis,

@@ -1,6 +1,7 @@
 //! Tests of the replica: its disk, its network, and three of them together.
 #![allow(clippy::unwrap_used)]
 
+mod batch;
 mod cluster;
 mod disk;
 mod frozen;

@@ -39,7 +39,7 @@ impl Accounts {
 
     /// Proposes in the name of the platform itself.
     async fn as_system(&self, source: &str, command: Command) -> Result<Done, ApiError> {
-        let order = Wanted { id: system_id()?, actor: Actor::System, source: source.into(), command };
+        let order = Wanted { id: system_id()?, actor: Actor::System, session: None, source: source.into(), command };
         propose(&self.0, order).await
     }
 

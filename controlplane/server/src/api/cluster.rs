@@ -263,7 +263,7 @@ impl ClusterService for Cluster {
             password_hash: Secret::new(hash),
             setup_code_hash: code_hash(&code),
         });
-        let done = propose(&self.0, Order { id, actor: Actor::SetupCode, source, command }).await;
+        let done = propose(&self.0, Order { id, actor: Actor::SetupCode, session: None, source, command }).await;
         let done = done.map_err(|error| error.with_request(&it.request_id))?;
         let header = self.header(&done.state, done.revision);
         Ok(Response::new(pb::BootstrapResponse { header, account: account.to_string() }))

@@ -57,6 +57,8 @@ pub(crate) struct Call {
     pub(crate) state: State,
     pub(crate) caller: Caller,
     pub(crate) source: String,
+    /// The state was not confirmed by a majority: good enough to prepare an order, not to refuse or answer with.
+    near: bool,
 }
 
 /// How a write is asked for.
@@ -78,7 +80,32 @@ impl Call {
             .ok_or_else(|| ApiError::unauthenticated("NO_SESSION", "this call needs a session"))?;
         let state = context.read().await?;
         let caller = auth::authenticate(&state, key, context.now())?;
-        Ok(Self { context: context.clone(), state, caller, source: source(request) })
+        Ok(Self { context: context.clone(), state, caller, source: source(request), near: false })
+    }
+
+    /// As [`Call::enter`] for a call that only proposes: without a round to a majority if this leader's own state knows
+    /// the session. The order carries the session, and the state decides when it applies the order.
+    ///
+    /// # Errors
+    /// As [`Call::enter`].
+    pub(crate) async fn enter_to_write<T>(context: &Context, request: &Request<T>) -> Result<Self, ApiError> {
+        let key = auth::claimed(request.metadata())?;
+        let near = key.and_then(|key| {
+            let state = context.replica().near()?;
+            let caller = auth::authenticate(&state, key, context.now()).ok()?;
+            Some(Self { context: context.clone(), state, caller, source: source(request), near: true })
+        });
+        match near {
+            Some(call) => Ok(call),
+            None => Self::enter(context, request).await,
+        }
+    }
+
+    /// The same call with a state that a majority has confirmed.
+    async fn confirmed(&self) -> Result<Self, ApiError> {
+        let state = self.context.read().await?;
+        let caller = auth::authenticate(&state, self.caller.session_key, self.context.now())?;
+        Ok(Self { context: self.context.clone(), state, caller, source: self.source.clone(), near: false })
     }
 
     /// What the caller may see.
@@ -101,22 +128,33 @@ impl Call {
     /// The state's refusal, or that the outcome is unknown.
     pub(crate) async fn write(&self, wish: Wish<'_>, command: Command) -> Result<Done, ApiError> {
         let work = async {
+            let id = request_id(wish.request_id, self.context.log_clock())?;
+            let allowed = |call: &Self| match call.state.dedup.seen.contains_key(&id) {
+                // A known request is a retry: the state gives its first answer, whatever the caller may do by now.
+                true => Ok(()),
+                false => call.may(&command),
+            };
+            let confirmed;
+            let mut call = self;
+            if self.near && (wish.validate_only || allowed(self).is_err()) {
+                // What is told without proposing must be the word of a majority.
+                confirmed = self.confirmed().await?;
+                call = &confirmed;
+            }
+            allowed(call)?;
             let order = Order {
-                id: request_id(wish.request_id, self.context.log_clock())?,
-                actor: Actor::Account(self.caller.account.id.clone()),
-                source: self.source.clone(),
+                id,
+                actor: Actor::Account(call.caller.account.id.clone()),
+                session: Some(call.caller.session_key),
+                source: call.source.clone(),
                 command,
             };
-            // A known request is a retry: the state gives its first answer, whatever the caller may do by now.
-            if !self.state.dedup.seen.contains_key(&order.id) {
-                self.may(&order.command)?;
-            }
             if wish.validate_only {
-                let mut done = validate(&self.context, self.state.clone(), order)?;
-                done.revision = self.state.revision;
+                let mut done = validate(&call.context, call.state.clone(), order)?;
+                done.revision = call.state.revision;
                 return Ok(done);
             }
-            propose(&self.context, order).await
+            propose(&call.context, order).await
         };
         work.await.map_err(|error: ApiError| error.with_request(wish.request_id))
     }

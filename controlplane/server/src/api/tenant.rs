@@ -80,7 +80,7 @@ impl TenantService for Tenants {
         &self,
         request: Request<pb::SetTenantMetadataRequest>,
     ) -> Result<Response<pb::SetTenantMetadataResponse>, Status> {
-        let call = Call::enter(&self.0, &request).await?;
+        let call = Call::enter_to_write(&self.0, &request).await?;
         let it = request.into_inner();
         let tenant: TenantId = convert::id("tenant", &it.tenant)?;
         let mut changes: BTreeMap<String, Option<String>> =
