@@ -68,7 +68,7 @@ impl Cluster {
             ]);
             let config = format!(
                 "version = 1\ncluster = \"{name}\"\nreplica = {id}\ndata = \"data\"\ntls = \"tls\"\npeer_listen = \"127.0.0.1:{}\"\n\
-                 api_listen = \"127.0.0.1:{}\"\n{extra_config}\n{list}\n[timing]\nmeter_ms = 2000\n",
+                 api_listen = \"127.0.0.1:{}\"\n{extra_config}\n{list}\n[timing]\nmeter_ms = 2000\nheartbeat_ms = 100\nelection_min_ms = 600\nelection_max_ms = 1200\n",
                 ports[id * 2 - 2],
                 ports[id * 2 - 1]
             );

@@ -314,7 +314,9 @@ fn config(id: u64, count: u64, wishes: Wishes) -> String {
             "[[replicas]]\nid = {other}\npeer = \"{place}:{PEER_PORT}\"\napi = \"{place}:{API_PORT}\"\n"
         ));
     }
-    text.push_str("[timing]\nsnapshot_every = 500\n");
+    text.push_str(
+        "[timing]\nsnapshot_every = 500\nheartbeat_ms = 100\nelection_min_ms = 600\nelection_max_ms = 1200\n",
+    );
     text
 }
 

@@ -156,7 +156,15 @@ impl Ground {
                 metrics_listen: None,
                 reflection: true,
                 replicas: replicas.clone(),
-                timing: Timing { meter_ms: 2_000, ..Timing::default() },
+                // Three replicas, four nodes and a console share one machine here, and nobody waits for a fail-over:
+                // patient elections rather than needless ones.
+                timing: Timing {
+                    heartbeat_ms: 100,
+                    election_min_ms: 600,
+                    election_max_ms: 1_200,
+                    meter_ms: 2_000,
+                    ..Timing::default()
+                },
             };
             write_private(&self.config_path(*id), toml::to_string_pretty(&config)?.as_bytes())?;
         }
