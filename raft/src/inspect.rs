@@ -16,6 +16,7 @@ use std::sync::Arc;
 use hanse_state::State;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::batch;
 use crate::codec::{EntryV1, LogIdV1, PayloadV1};
 use crate::error::StoreError;
 use crate::snapshot::{self, Snapshot};
@@ -247,11 +248,14 @@ impl Inspector {
 /// Applies what an entry carries, as the machine does.
 fn apply(state: &mut State, index: u64, bytes: &[u8]) -> Result<(), StoreError> {
     let lost = |why: String| StoreError::lost(format!("log entry {index}"), why);
-    let request = hanse_state::codec::decode_request(bytes).map_err(|e| lost(e.to_string()))?;
-    match hanse_state::apply(state, index, &request).diverged {
-        None => Ok(()),
-        Some(divergence) => Err(lost(format!("{divergence:?}"))),
+    for bytes in batch::split(bytes).map_err(lost)? {
+        let request = hanse_state::codec::decode_request(bytes).map_err(|e| lost(e.to_string()))?;
+        let revision = state.revision + 1;
+        if let Some(divergence) = hanse_state::apply(state, revision, &request).diverged {
+            return Err(lost(format!("{divergence:?}")));
+        }
     }
+    Ok(())
 }
 
 fn content(found: &Snapshot) -> Result<SnapshotContent, String> {
@@ -280,15 +284,17 @@ fn view(entry: &EntryV1) -> EntryView {
 }
 
 fn requests(bytes: &[u8]) -> ContentView {
-    match hanse_state::codec::decode_request(bytes) {
-        Ok(request) => ContentView::Requests(vec![RequestView {
+    let view = |bytes: &[u8]| {
+        let request = hanse_state::codec::decode_request(bytes).map_err(|e| e.to_string())?;
+        Ok(RequestView {
             command: request.command.name(),
             actor: request.actor.to_string(),
             id: request.id.to_string(),
             at_ms: request.at.0,
-        }]),
-        Err(error) => ContentView::Unknown(error.to_string()),
-    }
+        })
+    };
+    let views = batch::split(bytes).and_then(|requests| requests.into_iter().map(view).collect());
+    views.map_or_else(ContentView::Unknown, ContentView::Requests)
 }
 
 /// A folder in which nothing can be changed.
