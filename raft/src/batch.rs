@@ -83,6 +83,12 @@ pub(crate) fn split(entry: &[u8]) -> Result<Vec<&[u8]>, String> {
     if requests.is_empty() { Err("an empty batch".into()) } else { Ok(requests) }
 }
 
+/// Gives the revision of the next request, which is in the entry at `index`: that index, or the next number where a batch
+/// has run ahead of the log. A log without batches so gives the revisions that it gave before there were any.
+pub(crate) fn revision(index: u64, state: &State) -> u64 {
+    index.max(state.revision + 1)
+}
+
 /// Gives the example of the format that is kept for ever.
 pub(crate) fn example() -> Vec<u8> {
     join(&[b"Qfirst".to_vec(), b"Qsecond".to_vec()])

@@ -250,7 +250,7 @@ fn apply(state: &mut State, index: u64, bytes: &[u8]) -> Result<(), StoreError> 
     let lost = |why: String| StoreError::lost(format!("log entry {index}"), why);
     for bytes in batch::split(bytes).map_err(lost)? {
         let request = hanse_state::codec::decode_request(bytes).map_err(|e| lost(e.to_string()))?;
-        let revision = state.revision + 1;
+        let revision = batch::revision(index, state);
         if let Some(divergence) = hanse_state::apply(state, revision, &request).diverged {
             return Err(lost(format!("{divergence:?}")));
         }

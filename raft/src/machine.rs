@@ -372,12 +372,11 @@ impl Work {
         Ok(())
     }
 
-    /// Applies one request. Its revision is its entry's index, or the next one where a batch has run ahead of the log:
-    /// a log without batches gives the revisions that it gave before there were any.
+    /// Applies one request.
     fn request(&mut self, index: u64, bytes: &[u8], replay: bool) -> Result<Applied, RaftError> {
         let request = hanse_state::codec::decode_request(bytes)
             .map_err(|e| RaftError::UnknownRequest { index, why: e.to_string() })?;
-        let revision = index.max(self.view.state.revision + 1);
+        let revision = batch::revision(index, &self.view.state);
         let mut applied = hanse_state::apply(&mut self.view.state, revision, &request);
         if let Some(divergence) = applied.diverged.take() {
             return Err(RaftError::Diverged { index, why: format!("{divergence:?}") });

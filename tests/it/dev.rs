@@ -125,7 +125,10 @@ fn a_busy_port_of_a_kept_folder_is_named() {
     interrupt(&mut child);
     let layout: Value = serde_json::from_slice(&std::fs::read(dir.path().join("dev.json")).unwrap()).unwrap();
     let port = u16::try_from(layout["replicas"]["2"][0].as_u64().unwrap()).unwrap();
-    let held = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    // A connection of another test may have been given this number as its own for a moment.
+    let held = until("the port is free to be held", Duration::from_secs(60), || {
+        std::net::TcpListener::bind(("127.0.0.1", port)).map_err(|error| error.to_string())
+    });
     let refused = once(dir.path());
     drop(held);
     let words = String::from_utf8_lossy(&refused.stderr);
