@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -30,6 +30,14 @@ const HASHES_WAITING: usize = 64;
 
 /// Memory in KiB, passes and lanes of argon2id.
 const COST: (u32, u32, u32) = (19_456, 2, 1);
+
+/// Blocks (of 1 KiB) that the memory of a hash has room for, used or not. The C library gives what is larger than 32 MiB
+/// back to the system at once (`mallopt(3)`, DEFAULT_MMAP_THRESHOLD_MAX) and keeps what is smaller, 19 MiB for each thread that
+/// ever checked a password. Room that is not used is never touched, so it costs nothing.
+const BLOCKS_MIN: usize = 33 * 1_024;
+
+/// Bytes of a hash's output.
+const OUTPUT_BYTES: usize = 32;
 
 /// The keeper of the turns; one per replica.
 #[derive(Clone)]
@@ -115,14 +123,42 @@ fn argon() -> Result<Argon2<'static>, ApiError> {
 }
 
 fn hash_now(password: &[u8], salt: &[u8; 16]) -> Result<String, ApiError> {
-    let hash = argon()?.hash_password_with_salt(password, salt);
-    Ok(hash.map_err(|error| ApiError::internal("argon2", error))?.to_string())
+    let failed = |error: &dyn std::fmt::Display| ApiError::internal("argon2", error);
+    let argon = argon()?;
+    let output = derive(&argon, password, salt, OUTPUT_BYTES).map_err(|error| failed(&error))?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon.params()).map_err(|error| failed(&error))?,
+        salt: Some(Salt::new(salt).map_err(|error| failed(&error))?),
+        hash: Some(output),
+    };
+    Ok(hash.to_string())
 }
 
 fn verify_now(password: &[u8], stored: &str) -> bool {
-    let Ok(parsed) = PasswordHash::new(stored) else { return false };
     // The parameters are those of the stored hash, so older hashes stay good.
-    Argon2::default().verify_password(password, &parsed).is_ok()
+    let computed = || -> Option<bool> {
+        let parsed = PasswordHash::new(stored).ok()?;
+        let (salt, expected) = (parsed.salt?, parsed.hash?);
+        let algorithm = Algorithm::try_from(parsed.algorithm.as_str()).ok()?;
+        let version = Version::try_from(parsed.version?).ok()?;
+        let argon = Argon2::new(algorithm, version, Params::try_from(&parsed).ok()?);
+        // Outputs are compared in constant time (password-hash).
+        Some(derive(&argon, password, &salt, expected.len()).ok()? == expected)
+    };
+    computed().unwrap_or(false)
+}
+
+/// Gives the raw hash, in memory that goes back to the system afterwards.
+fn derive(argon: &Argon2<'_>, password: &[u8], salt: &[u8], length: usize) -> Result<Output, argon2::Error> {
+    let blocks = argon.params().block_count();
+    let mut memory = Vec::with_capacity(blocks.max(BLOCKS_MIN));
+    memory.resize(blocks, Block::default());
+    let mut out = Zeroizing::new([0u8; Output::MAX_LENGTH]);
+    let out = out.get_mut(..length).ok_or(argon2::Error::OutputTooLong)?;
+    argon.hash_password_into_with_memory(password, salt, out, memory.as_mut_slice())?;
+    Output::new(out).map_err(|_| argon2::Error::OutputTooShort)
 }
 
 fn no_randomness() -> ApiError {
@@ -148,6 +184,18 @@ mod tests {
         assert!(!keeper.verify(secret("correct horse batterz"), Some(hash)).await.unwrap());
         assert!(!keeper.verify(secret("correct horse battery"), None).await.unwrap());
         assert!(!keeper.verify(secret("x"), Some("not a hash".into())).await.unwrap());
+    }
+
+    /// Made by the `argon2` program of the reference implementation's package:
+    /// `echo -n "correct horse battery" | argon2 saltsaltsaltsalt -id -t 2 -k 19456 -p 1 -l 32 -e`.
+    #[tokio::test]
+    async fn a_hash_is_what_the_reference_implementation_makes() {
+        let keeper = Passwords::new().unwrap();
+        let hash = keeper.hash("password", secret("correct horse battery"), *b"saltsaltsaltsalt").await.unwrap();
+        assert_eq!(
+            hash,
+            "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$iPOQ5f2O21FsjnBvo1AiFcDuSXciCnKUrXFO+yfgNoM"
+        );
     }
 
     #[tokio::test]
