@@ -16,7 +16,7 @@ pub(crate) const VALUE_BYTES: usize = 256;
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// What is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Op {
     /// A write of one value.
     Write,

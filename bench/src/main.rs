@@ -44,12 +44,26 @@ struct Arguments {
     /// Kills of the leader.
     #[arg(long, default_value_t = 20)]
     kills: usize,
+    /// How many clients at once, one load after another; the goals are for all of the default.
+    #[arg(long, value_delimiter = ',', default_values_t = CLIENTS)]
+    clients: Vec<usize>,
+    /// Only writes or only reads, to look into one of them.
+    #[arg(long, value_enum)]
+    only: Option<Op>,
     /// Leave etcd out even if it is installed.
     #[arg(long)]
     no_etcd: bool,
     /// Output: table or json.
     #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
     output: String,
+}
+
+impl Arguments {
+    /// What is done in one round, in order.
+    fn loads(&self) -> impl Iterator<Item = (Op, usize)> {
+        let ops = [Op::Write, Op::Read].into_iter().filter(|op| self.only.is_none_or(|only| only == *op));
+        ops.flat_map(|op| self.clients.iter().map(move |clients| (op, *clients)))
+    }
 }
 
 fn main() -> Result<()> {
@@ -92,7 +106,7 @@ async fn run(arguments: &Arguments) -> Result<Report> {
     }
     let length = Duration::from_secs(arguments.seconds);
     for round in 0..arguments.rounds {
-        for (op, clients) in CLIENTS.map(|n| (Op::Write, n)).into_iter().chain(CLIENTS.map(|n| (Op::Read, n))) {
+        for (op, clients) in arguments.loads() {
             let figures = load::drive(&ours.target(clients).await?, op, clients, length, &ours.members).await?;
             tell(round, "hanse", op, clients, &figures);
             report.ours.add(op, clients, figures);

@@ -19,7 +19,10 @@ const PAYLOAD_BYTES: usize = 400;
 
 fn entry(index: u64) -> Entry {
     let leader = LeaderId { term: 1, node_id: ReplicaId(1) };
-    Entry { log_id: LogId::new(leader, index), payload: EntryPayload::Normal(EntryBytes(vec![7; PAYLOAD_BYTES])) }
+    Entry {
+        log_id: LogId::new(leader, index),
+        payload: EntryPayload::Normal(EntryBytes(vec![7; PAYLOAD_BYTES].into())),
+    }
 }
 
 async fn append(mut log: LogStore, index: u64) -> std::io::Result<Duration> {

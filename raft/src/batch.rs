@@ -147,7 +147,7 @@ fn collect(first: Waiting, queue: &mut mpsc::Receiver<Waiting>) -> (Vec<u8>, Ans
 }
 
 async fn one(shared: &Shared, entry: Vec<u8>, answers: Answers) {
-    let told = match shared.write(EntryBytes(entry)).await {
+    let told = match shared.write(EntryBytes(entry.into())).await {
         Ok(applied) if applied.len() == answers.len() => {
             for (answer, applied) in answers.into_iter().zip(applied) {
                 // The caller may have stopped waiting; the request stands all the same.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderError, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
@@ -228,7 +229,7 @@ pub(crate) enum PayloadV1 {
     /// A leader's first entry.
     Blank,
     /// An encoded request.
-    Request(#[serde(with = "byte_string")] Vec<u8>),
+    Request(#[serde(with = "byte_string")] Bytes),
     /// The replicas.
     Membership(MembershipV1),
 }
@@ -342,6 +343,17 @@ impl From<AppendAnswerV1> for AppendEntriesResponse<Types> {
     }
 }
 
+/// Mirror of the answer to one append of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum StreamAnswerV1 {
+    /// The target's log is the caller's up to here, durable.
+    Matching(Option<LogIdV1>),
+    /// The target has another entry here, or none.
+    Conflict(LogIdV1),
+    /// The target follows another leader.
+    HigherVote(VoteV1),
+}
+
 /// Mirror of a call for a vote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VoteCallV1 {
@@ -452,30 +464,31 @@ pub(crate) struct HelloV1 {
 
 /// Byte strings as MessagePack `bin`, not as arrays of numbers.
 pub(crate) mod byte_string {
+    use bytes::Bytes;
     use serde::de::{Error, SeqAccess, Visitor};
     use serde::{Deserializer, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        struct Bytes;
-        impl<'de> Visitor<'de> for Bytes {
-            type Value = Vec<u8>;
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        struct Whole;
+        impl<'de> Visitor<'de> for Whole {
+            type Value = Bytes;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a byte string")
             }
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes::copy_from_slice(bytes))
             }
-            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-                Ok(bytes)
+            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+                Ok(bytes.into())
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Vec<u8>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Bytes, A::Error> {
                 Err(A::Error::custom("an array where a byte string belongs"))
             }
         }
-        deserializer.deserialize_byte_buf(Bytes)
+        deserializer.deserialize_byte_buf(Whole)
     }
 }

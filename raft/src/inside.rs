@@ -227,8 +227,8 @@ pub fn examples() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("wal-header", record(Kind::Header, codec::encode(&header))),
         ("wal-entry-blank", entry(PayloadV1::Blank)),
-        ("wal-entry-request", entry(PayloadV1::Request(b"request".to_vec()))),
-        ("wal-entry-batch", entry(PayloadV1::Request(batch::example()))),
+        ("wal-entry-request", entry(PayloadV1::Request(b"request".to_vec().into()))),
+        ("wal-entry-batch", entry(PayloadV1::Request(batch::example().into()))),
         ("wal-entry-membership", entry(PayloadV1::Membership(membership))),
         ("wal-vote", record(Kind::Vote, codec::encode(&vote))),
         ("wal-truncate", record(Kind::Truncate, codec::encode(&Some(at)))),

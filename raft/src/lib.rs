@@ -11,6 +11,7 @@
 //! repairs or shortens a damaged store, or goes on after an unknown request, a divergence or a failed write: then the
 //! replica stops with a cause ([`Replica::stopped`]). Only this crate names openraft or sled.
 
+mod append_stream;
 mod batch;
 mod codec;
 mod config;

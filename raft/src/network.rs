@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::Stream;
+use openraft::base::BoxFuture;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory};
+use openraft::network::{RPCOption, RaftNetworkFactory, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
@@ -21,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::append_stream;
 use crate::codec::{
     self, AppendAnswerV1, AppendV1, HeadsV1, HelloV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1,
     VoteCallV1, VoteV1,
@@ -85,7 +88,7 @@ impl Network {
     /// In words, why it has not, or what kept it from answering.
     pub(crate) async fn has_room(&self, target: ReplicaId, member: &Member) -> Result<(), String> {
         let channel = self.channel(target, member).map_err(|e| e.to_string())?;
-        let connection = Connection { network: self.clone(), target, client: Some(PeerClient::new(channel)) };
+        let connection = Connection::new(self, target, Some(PeerClient::new(channel)));
         let limit = Duration::from_millis(self.timings.election_min_ms);
         let asked = connection.ask(limit, codec::encode(&()), |mut c, r| async move { c.heads(r).await }).await;
         asked.map(|_: HeadsV1| ()).map_err(|error| match error {
@@ -97,7 +100,7 @@ impl Network {
     /// Asks whether `target` holds anything of this cluster; `None` if it gives no answer.
     pub(crate) async fn hello(&self, target: ReplicaId, member: &Member) -> Option<bool> {
         let client = self.channel(target, member).ok().map(PeerClient::new);
-        let connection = Connection { network: self.clone(), target, client };
+        let connection = Connection::new(self, target, client);
         let limit = Duration::from_millis(self.timings.election_min_ms);
         let asked = connection.ask(limit, codec::encode(&()), |mut c, r| async move { c.hello(r).await }).await;
         asked.ok().map(|HelloV1 { holds_data }| holds_data)
@@ -139,19 +142,42 @@ impl RaftNetworkFactory<Types> for Network {
         if let Err(error) = &client {
             tracing::error!(%target, %error, "the peer's address or our certificates cannot be used");
         }
-        Connection { network: self.clone(), target, client: client.ok() }
+        Connection::new(self, target, client.ok())
+    }
+}
+
+/// Who calls whom.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    network: Network,
+    target: ReplicaId,
+}
+
+impl Caller {
+    pub(crate) fn call(&self, body: Vec<u8>) -> Call {
+        let target = self.target.0;
+        let expected = self.network.core.ask_replicas(|it| it.incarnation(target).map(str::to_owned)).flatten();
+        Call {
+            cluster: self.network.cluster.clone(),
+            sender: self.network.id.0,
+            target,
+            body,
+            sender_incarnation: self.network.incarnation.to_string(),
+            target_incarnation: expected.unwrap_or_default(),
+        }
     }
 }
 
 /// A channel to one replica.
 pub(crate) struct Connection {
-    network: Network,
-    target: ReplicaId,
+    caller: Caller,
     client: Option<PeerClient<Channel>>,
+    /// Whether the target takes appends in a stream, as far as is known.
+    pub(crate) streams: bool,
 }
 
 /// Why a call gave nothing.
-enum CallError {
+pub(crate) enum CallError {
     Late(Duration),
     Refused(String),
     Broken(String),
@@ -168,26 +194,26 @@ impl CallError {
 }
 
 impl Connection {
-    fn call(&self, body: Vec<u8>) -> Call {
-        let target = self.target.0;
-        let expected = self.network.core.ask_replicas(|it| it.incarnation(target).map(str::to_owned)).flatten();
-        Call {
-            cluster: self.network.cluster.clone(),
-            sender: self.network.id.0,
-            target,
-            body,
-            sender_incarnation: self.network.incarnation.to_string(),
-            target_incarnation: expected.unwrap_or_default(),
-        }
+    fn new(network: &Network, target: ReplicaId, client: Option<PeerClient<Channel>>) -> Self {
+        Self { caller: Caller { network: network.clone(), target }, client, streams: true }
     }
 
-    fn refused(&self, status: &tonic::Status) -> CallError {
-        self.network.heed(status);
+    pub(crate) fn caller(&self) -> Caller {
+        self.caller.clone()
+    }
+
+    /// As openraft wants to hear of an append that failed.
+    pub(crate) fn append_failed(&self, error: CallError) -> RPCError<Types> {
+        error.into_rpc(RPCTypes::AppendEntries, self.caller.network.id, self.caller.target)
+    }
+
+    pub(crate) fn refused(&self, status: &tonic::Status) -> CallError {
+        self.caller.network.heed(status);
         let cause = std::error::Error::source(status).map(|e| format!(": {e}")).unwrap_or_default();
         CallError::Refused(format!("{}: {}{cause}", status.code(), status.message()))
     }
 
-    fn client(&self) -> Result<PeerClient<Channel>, CallError> {
+    pub(crate) fn client(&self) -> Result<PeerClient<Channel>, CallError> {
         self.client.clone().ok_or_else(|| CallError::Refused("no usable address or certificate".into()))
     }
 
@@ -202,30 +228,32 @@ impl Connection {
         T: serde::de::DeserializeOwned,
         F: Future<Output = Result<tonic::Response<Answer>, tonic::Status>>,
     {
-        let mut request = tonic::Request::new(self.call(body));
+        let mut request = tonic::Request::new(self.caller.call(body));
         request.set_timeout(limit);
         let answer = tokio::time::timeout(limit, rpc(self.client()?, request)).await;
         let answer = answer.map_err(|_| CallError::Late(limit))?;
         self.open(answer.map_err(|status| self.refused(&status))?.into_inner())
     }
 
-    fn open<T: serde::de::DeserializeOwned>(&self, answer: Answer) -> Result<T, CallError> {
-        if answer.replica != self.target.0 {
-            return Err(CallError::Refused(format!("replica {} answered for {}", answer.replica, self.target)));
+    pub(crate) fn open<T: serde::de::DeserializeOwned>(&self, answer: Answer) -> Result<T, CallError> {
+        let Caller { network, target } = &self.caller;
+        if answer.replica != target.0 {
+            return Err(CallError::Refused(format!("replica {} answered for {target}", answer.replica)));
         }
         if !answer.incarnation.is_empty() {
-            self.network.roll.hear(self.target, &answer.incarnation);
+            network.roll.hear(*target, &answer.incarnation);
         }
         codec::decode(&answer.body).map_err(|e| CallError::Broken(e.to_string()))
     }
 
     /// Streams a snapshot and the history the target lacks.
     async fn send_snapshot(&self, vote: Vote, meta: SnapshotMeta, files: SnapshotFiles) -> Result<VoteV1, CallError> {
-        let limit = Duration::from_millis(self.network.timings.election_max_ms);
+        let limit = Duration::from_millis(self.caller.network.timings.election_max_ms);
         let theirs: HeadsV1 = self.ask(limit, codec::encode(&()), |mut c, r| async move { c.heads(r).await }).await?;
         let head = codec::encode(&SnapshotHeadV1 { vote: vote.into(), meta: (&meta).into() });
         let (parts, receiver) = mpsc::channel(PARTS_WAITING);
-        let produce = Producer { parts, core: self.network.core.clone() }.run(self.call(head), files, theirs);
+        let produce =
+            Producer { parts, core: self.caller.network.core.clone() }.run(self.caller.call(head), files, theirs);
         let mut client = self.client()?;
         let send = client.snapshot(ReceiverStream::new(receiver));
         let both = async {
@@ -307,6 +335,12 @@ impl Producer {
     }
 }
 
+/// How long appends may take. openraft gives one heartbeat. That is right for a heartbeat; entries wait for the target's
+/// fsync, and for a stream of appends the option bounds silence, not the whole (RPCOption), so they may take longer.
+fn limits(option: &RPCOption) -> append_stream::Limits {
+    append_stream::Limits { empty: option.soft_ttl(), entries: option.soft_ttl().max(APPEND_MIN) }
+}
+
 impl RaftNetworkV2<Types> for Connection {
     type SnapshotData = SnapshotFiles;
 
@@ -315,16 +349,31 @@ impl RaftNetworkV2<Types> for Connection {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        // openraft gives one heartbeat. That is right for a heartbeat; entries wait for the target's fsync, and for a
-        // stream of appends the option bounds silence, not the whole (RPCOption), so they may take longer.
-        let limit = match rpc.entries.is_empty() {
-            true => option.soft_ttl(),
-            false => option.soft_ttl().max(APPEND_MIN),
-        };
+        let limits = limits(&option);
+        let limit = if rpc.entries.is_empty() { limits.empty } else { limits.entries };
         let body = codec::encode(&AppendV1::from(&rpc));
         let answer: Result<AppendAnswerV1, _> =
             self.ask(limit, body, |mut c, r| async move { c.append(r).await }).await;
-        answer.map(Into::into).map_err(|e| e.into_rpc(RPCTypes::AppendEntries, self.network.id, self.target))
+        answer.map(Into::into).map_err(|e| self.append_failed(e))
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<append_stream::Answers<'s>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        if !std::mem::replace(&mut self.streams, true) {
+            // After one session without, the stream is tried again: the target may have been upgraded.
+            return stream_append_sequential(self, input, option);
+        }
+        let failed = self.caller();
+        Box::pin(async move {
+            let opened = append_stream::open(self, input, limits(&option)).await;
+            opened.map_err(|e| e.into_rpc(RPCTypes::AppendEntries, failed.network.id, failed.target))
+        })
     }
 
     async fn vote(
@@ -335,7 +384,7 @@ impl RaftNetworkV2<Types> for Connection {
         let body = codec::encode(&VoteCallV1::from(&rpc));
         let answer: Result<VoteAnswerV1, _> =
             self.ask(option.soft_ttl(), body, |mut c, r| async move { c.vote(r).await }).await;
-        answer.map(Into::into).map_err(|e| e.into_rpc(RPCTypes::Vote, self.network.id, self.target))
+        answer.map(Into::into).map_err(|e| e.into_rpc(RPCTypes::Vote, self.caller.network.id, self.caller.target))
     }
 
     async fn pre_vote(
@@ -346,7 +395,7 @@ impl RaftNetworkV2<Types> for Connection {
         let body = codec::encode(&VoteCallV1::from(&rpc));
         let answer: Result<VoteAnswerV1, _> =
             self.ask(option.soft_ttl(), body, |mut c, r| async move { c.pre_vote(r).await }).await;
-        answer.map(Into::into).map_err(|e| e.into_rpc(RPCTypes::Vote, self.network.id, self.target))
+        answer.map(Into::into).map_err(|e| e.into_rpc(RPCTypes::Vote, self.caller.network.id, self.caller.target))
     }
 
     async fn full_snapshot(
@@ -360,7 +409,7 @@ impl RaftNetworkV2<Types> for Connection {
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = self.send_snapshot(vote, snapshot.meta, snapshot.snapshot) => match sent {
                 Ok(vote) => Ok(SnapshotResponse::new(vote.into())),
-                Err(e) => Err(e.into_rpc(RPCTypes::InstallSnapshot, self.network.id, self.target).into()),
+                Err(e) => Err(e.into_rpc(RPCTypes::InstallSnapshot, self.caller.network.id, self.caller.target).into()),
             },
         }
     }
@@ -377,6 +426,8 @@ impl RaftNetworkV2<Types> for Connection {
         });
         let answer: Result<TransferAnswerV1, _> =
             self.ask(option.soft_ttl(), body, |mut c, r| async move { c.transfer_leader(r).await }).await;
-        answer.map(Into::into).map_err(|e| e.into_rpc(RPCTypes::TransferLeader, self.network.id, self.target))
+        answer
+            .map(Into::into)
+            .map_err(|e| e.into_rpc(RPCTypes::TransferLeader, self.caller.network.id, self.caller.target))
     }
 }

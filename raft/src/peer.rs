@@ -6,20 +6,22 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt as _, stream};
 use openraft::Raft;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::codec::{
-    self, AppendAnswerV1, AppendV1, HeadsV1, HelloV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1,
-    VoteCallV1, VoteV1,
+    self, AppendAnswerV1, AppendV1, HeadsV1, HelloV1, SnapshotHeadV1, StreamAnswerV1, TransferAnswerV1, TransferV1,
+    VoteAnswerV1, VoteCallV1, VoteV1,
 };
 use crate::error::RaftError;
 use crate::history;
@@ -40,7 +42,8 @@ const STATE_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 /// Snapshots taken at once: there is one leader.
 const SNAPSHOTS_AT_ONCE: usize = 1;
 
-/// Answers peers.
+/// Answers peers; a clone is another handle.
+#[derive(Clone)]
 pub(crate) struct PeerService {
     cluster: String,
     id: ReplicaId,
@@ -48,7 +51,7 @@ pub(crate) struct PeerService {
     core: Arc<Core>,
     incarnation: Arc<str>,
     stop: Stop,
-    receiving: Semaphore,
+    receiving: Arc<Semaphore>,
 }
 
 impl PeerService {
@@ -60,12 +63,22 @@ impl PeerService {
             core: network.core.clone(),
             incarnation: network.incarnation.clone(),
             stop: network.stop.clone(),
-            receiving: Semaphore::new(SNAPSHOTS_AT_ONCE),
+            receiving: Arc::new(Semaphore::new(SNAPSHOTS_AT_ONCE)),
         }
     }
 
     /// Checks who calls whom; gives the decoded body.
     fn open<T: serde::de::DeserializeOwned>(&self, call: &Call, certificates: &Certificates) -> Result<T, Status> {
+        self.open_from(call, certificates, &mut None)
+    }
+
+    /// As [`PeerService::open`]; whom the certificate was found to name is in `proven`, and is not looked for again.
+    fn open_from<T: serde::de::DeserializeOwned>(
+        &self,
+        call: &Call,
+        certificates: &Certificates,
+        proven: &mut Option<ReplicaId>,
+    ) -> Result<T, Status> {
         if call.cluster != self.cluster {
             let why = format!("this is cluster {:?}, not {:?}", self.cluster, call.cluster);
             return Err(Status::failed_precondition(why));
@@ -74,13 +87,39 @@ impl PeerService {
             let why = format!("this is replica {}, not {}", self.id, call.target);
             return Err(Status::failed_precondition(why));
         }
-        let sender = peer_name(&self.cluster, ReplicaId(call.sender));
-        let named = certificates.as_ref().is_some_and(|c| c.first().is_some_and(|der| names(der, &sender)));
-        if !named {
-            return Err(Status::permission_denied(format!("the caller's certificate does not name {sender}")));
+        let sender = ReplicaId(call.sender);
+        if *proven != Some(sender) {
+            let name = peer_name(&self.cluster, sender);
+            let named = certificates.as_ref().is_some_and(|c| c.first().is_some_and(|der| names(der, &name)));
+            if !named {
+                return Err(Status::permission_denied(format!("the caller's certificate does not name {name}")));
+            }
+            *proven = Some(sender);
         }
         self.know(call)?;
         codec::decode(&call.body).map_err(|e| Status::invalid_argument(e.to_string()))
+    }
+
+    /// Gives the next append of a stream; `None` at its end.
+    async fn next_append(&self, appends: &mut Appends) -> Result<Option<AppendEntriesRequest<Types>>, Status> {
+        let Some(call) = appends.calls.message().await? else { return Ok(None) };
+        self.append_of(&call, &appends.certificates, &mut appends.proven).map(Some)
+    }
+
+    /// Gives what a call wants appended, if there is room for it.
+    fn append_of(
+        &self,
+        call: &Call,
+        certificates: &Certificates,
+        proven: &mut Option<ReplicaId>,
+    ) -> Result<AppendEntriesRequest<Types>, Status> {
+        let body: AppendV1 = self.open_from(call, certificates, proven)?;
+        let rpc: AppendEntriesRequest<Types> =
+            body.try_into().map_err(|e: codec::CodecError| Status::invalid_argument(e.to_string()))?;
+        if !rpc.entries.is_empty() {
+            self.core.store.takes_entries().map_err(no_room)?;
+        }
+        Ok(rpc)
     }
 
     /// Refuses while the disk is full.
@@ -126,6 +165,14 @@ impl PeerService {
     }
 }
 
+/// Appends on their way in.
+struct Appends {
+    certificates: Certificates,
+    /// Whom the certificates were found to name.
+    proven: Option<ReplicaId>,
+    calls: Streaming<Call>,
+}
+
 fn verdict(mut status: Status, verdict: &'static str) -> Status {
     status.metadata_mut().insert(VERDICT, MetadataValue::from_static(verdict));
     status
@@ -151,14 +198,38 @@ fn disk(error: impl std::fmt::Display) -> Status {
 impl Peer for PeerService {
     async fn append(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {
         let certificates = request.peer_certs();
-        let body: AppendV1 = self.open(&request.into_inner(), &certificates)?;
-        let rpc: AppendEntriesRequest<Types> =
-            body.try_into().map_err(|e: codec::CodecError| Status::invalid_argument(e.to_string()))?;
-        if !rpc.entries.is_empty() {
-            self.core.store.takes_entries().map_err(no_room)?;
-        }
+        let rpc = self.append_of(&request.into_inner(), &certificates, &mut None)?;
         let answer = self.raft.append_entries(rpc).await.map_err(stopped)?;
         Ok(self.answer_stored(&AppendAnswerV1::from(answer)))
+    }
+
+    type AppendStreamStream = Pin<Box<dyn Stream<Item = Result<Answer, Status>> + Send>>;
+
+    async fn append_stream(
+        &self,
+        request: Request<Streaming<Call>>,
+    ) -> Result<Response<Self::AppendStreamStream>, Status> {
+        let certificates = request.peer_certs();
+        let appends = Appends { certificates, proven: None, calls: request.into_inner() };
+        let (failure, failed) = oneshot::channel();
+        let taken = stream::unfold((self.clone(), appends, failure), |(service, mut appends, failure)| async move {
+            match service.next_append(&mut appends).await {
+                Ok(append) => append.map(|append| (append, (service, appends, failure))),
+                Err(status) => {
+                    // Nobody to tell: the caller is gone.
+                    let _ = failure.send(status);
+                    None
+                }
+            }
+        });
+        let service = self.clone();
+        let answers = self.raft.stream_append(taken).map(move |result| {
+            let result = result.map_err(stopped)?;
+            Ok(service.answer_stored(&StreamAnswerV1::from(result)).into_inner())
+        });
+        // What kept the next append from being taken comes after the answers to those before it.
+        let end = stream::once(failed).filter_map(async |failed| failed.ok().map(Err));
+        Ok(Response::new(Box::pin(answers.chain(end))))
     }
 
     async fn vote(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Instant, Raft, ServerState};
+use openraft::{Instant, Raft, RaftMetrics, ServerState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -80,24 +80,20 @@ pub(crate) async fn observe(
     let mut metrics = raft.metrics();
     let mut tick = tokio::time::interval(Duration::from_millis(timings.heartbeat_ms));
     loop {
-        let now = metrics.borrow_watched().clone();
-        if let Err(fatal) = &now.running_state {
-            leader.send_replace(None);
-            leading.send_replace(None);
-            stop.set(RaftError::Fatal(fatal.to_string()));
-            return;
+        // Looked at in place: the metrics change with every entry.
+        let now = lead(&metrics.borrow_watched(), timings);
+        match now {
+            Ok(now) => {
+                set(&leading, now.leading);
+                set(&leader, now.leader);
+            }
+            Err(fatal) => {
+                leader.send_replace(None);
+                leading.send_replace(None);
+                stop.set(fatal);
+                return;
+            }
         }
-        // A leader that no longer hears a majority is none: another may already be elected. A sole voter is a majority,
-        // and nobody acknowledges to it.
-        let alone = now.membership_config.membership().voter_ids().count() == 1;
-        let heard = alone
-            || now
-                .last_quorum_acked
-                .as_ref()
-                .is_some_and(|at| at.elapsed() < Duration::from_millis(timings.election_max_ms));
-        let leads = now.state == ServerState::Leader && heard;
-        set(&leading, leads.then_some(now.current_term));
-        set(&leader, now.current_leader.filter(|id| *id != now.id || leads));
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() {
                 stop.set(RaftError::Stopped);
@@ -106,6 +102,33 @@ pub(crate) async fn observe(
             _ = tick.tick() => {}
         }
     }
+}
+
+/// Who leads, as far as this replica knows.
+struct Lead {
+    leader: Option<ReplicaId>,
+    /// The term in which it leads itself.
+    leading: Option<u64>,
+}
+
+/// Gives who leads.
+///
+/// # Errors
+/// [`RaftError::Fatal`] if the core has stopped.
+fn lead(now: &RaftMetrics<Types>, timings: Timings) -> Result<Lead, RaftError> {
+    now.running_state.as_ref().map_err(|fatal| RaftError::Fatal(fatal.to_string()))?;
+    // A leader that no longer hears a majority is none: another may already be elected. A sole voter is a majority,
+    // and nobody acknowledges to it.
+    let heard = || {
+        let silence = Duration::from_millis(timings.election_max_ms);
+        now.last_quorum_acked.as_ref().is_some_and(|at| at.elapsed() < silence)
+            || now.membership_config.membership().voter_ids().count() == 1
+    };
+    let leads = now.state == ServerState::Leader && heard();
+    Ok(Lead {
+        leader: now.current_leader.filter(|id| *id != now.id || leads),
+        leading: leads.then_some(now.current_term),
+    })
 }
 
 fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {

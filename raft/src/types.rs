@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::Bytes;
 use hanse_state::Applied;
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +44,9 @@ pub struct Member {
 }
 
 /// The encoded requests that one log entry carries (`hanse_state::codec`, joined by `batch`); raft never looks inside.
+/// A clone is another handle on the same bytes: an entry goes to the log, to every peer and to the state machine.
 #[derive(Clone, PartialEq, Eq)]
-pub struct EntryBytes(pub Vec<u8>);
+pub struct EntryBytes(pub Bytes);
 
 impl fmt::Debug for EntryBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

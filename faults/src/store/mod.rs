@@ -58,7 +58,7 @@ pub fn entry(term: u64, index: u64, stream: u64, filler: usize) -> Entry {
     let command = Command::InitCluster(InitCluster { cluster, name, setup_code_hash: Digest::of(b"code") });
     let request =
         Request::system(RequestId::new(id).expect("a UUID of version 7"), Millis(1_790_000_000_000 + index), command);
-    let bytes = EntryBytes(hanse_state::codec::encode_request(&request));
+    let bytes = EntryBytes(hanse_state::codec::encode_request(&request).into());
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(bytes) }
 }
 

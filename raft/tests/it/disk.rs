@@ -23,7 +23,7 @@ fn leader(term: u64) -> LeaderId<u64, ReplicaId> {
 }
 
 fn entry(term: u64, index: u64) -> Entry {
-    let payload = EntryPayload::Normal(EntryBytes([PAYLOAD, &index.to_be_bytes()].concat()));
+    let payload = EntryPayload::Normal(EntryBytes([PAYLOAD, &index.to_be_bytes()].concat().into()));
     Entry { log_id: LogId::new(leader(term), index), payload }
 }
 

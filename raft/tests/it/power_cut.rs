@@ -27,8 +27,8 @@ fn leader(term: u64) -> LeaderId<u64, ReplicaId> {
 
 fn entry(term: u64, index: u64, bytes: usize) -> Entry {
     let fill = (term * 31 + index).to_be_bytes();
-    let body = fill.iter().copied().cycle().take(bytes).collect();
-    Entry { log_id: LogId::new(leader(term), index), payload: EntryPayload::Normal(EntryBytes(body)) }
+    let body: Vec<u8> = fill.iter().copied().cycle().take(bytes).collect();
+    Entry { log_id: LogId::new(leader(term), index), payload: EntryPayload::Normal(EntryBytes(body.into())) }
 }
 
 /// What a log says of itself.

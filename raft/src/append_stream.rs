@@ -1,0 +1,158 @@
+//! Appends in a stream: one call to a peer carries many, the next goes out before the last is answered.
+//!
+//! The calling side hands openraft's stream of appends over as it comes; the called side gives it to openraft, which
+//! answers in order. Nothing waits for a round trip, and HTTP/2's cost of a call is paid once for the life of a leader.
+//!
+//! A stream in which the oldest append without an answer is older than its limit has failed. A peer that does not know
+//! streams (an older build) is told by its status, and is then sent one append after another.
+//!
+//! What this never does: give answers in another order, or count an append as answered that was not.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use openraft::errors::RPCError;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
+use tonic::{Code, Status, Streaming};
+
+use crate::codec::{self, AppendV1, StreamAnswerV1};
+use crate::network::{CallError, Connection};
+use crate::pb::Answer;
+use crate::types::Types;
+
+/// What openraft is given: the answers, in order.
+pub(crate) type Answers<'s> =
+    Pin<Box<dyn Stream<Item = Result<StreamAppendResult<Types>, RPCError<Types>>> + Send + 's>>;
+
+/// Answers from a peer, each with the time its append may still take.
+struct Incoming<'s> {
+    connection: &'s mut Connection,
+    answers: Streaming<Answer>,
+    sent: Sent,
+}
+
+/// When the appends without an answer ran out of time, oldest first. openraft holds back how many there are.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<VecDeque<Instant>>>);
+
+impl Sent {
+    fn begin(&self, limit: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(Instant::now() + limit);
+    }
+
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    }
+
+    /// When the oldest must have been answered.
+    fn due(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).front().copied()
+    }
+}
+
+/// How long appends may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// One without entries.
+    pub(crate) empty: Duration,
+    /// One with entries, which waits for the target's sync.
+    pub(crate) entries: Duration,
+}
+
+/// Opens a stream of appends to a peer.
+///
+/// # Errors
+/// [`CallError`] if the peer takes no stream; nothing is known of the appends that were taken from `input` by then.
+pub(crate) async fn open<'s, S>(
+    connection: &'s mut Connection,
+    input: S,
+    limits: Limits,
+) -> Result<Answers<'s>, CallError>
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+{
+    let sent = Sent::default();
+    let (caller, noted) = (connection.caller(), sent.clone());
+    let calls = input.map(move |append| {
+        noted.begin(if append.entries.is_empty() { limits.empty } else { limits.entries });
+        caller.call(codec::encode(&AppendV1::from(&append)))
+    });
+    let mut client = connection.client()?;
+    let opened = tokio::time::timeout(limits.entries, client.append_stream(calls)).await;
+    match opened.map_err(|_| CallError::Late(limits.entries))? {
+        Ok(answers) => {
+            let incoming = Incoming { connection, answers: answers.into_inner(), sent };
+            Ok(Box::pin(futures::stream::unfold(Some(incoming), move |state| next(state, limits))))
+        }
+        Err(status) => Err(refused(connection, &status)),
+    }
+}
+
+fn refused(connection: &mut Connection, status: &Status) -> CallError {
+    connection.streams = status.code() != Code::Unimplemented;
+    connection.refused(status)
+}
+
+type Step<'s> = Option<(Result<StreamAppendResult<Types>, RPCError<Types>>, Option<Incoming<'s>>)>;
+
+/// Gives the next answer; an error or a refusal is the last.
+async fn next(state: Option<Incoming<'_>>, limits: Limits) -> Step<'_> {
+    let mut incoming = state?;
+    match incoming.answer(limits).await {
+        None => None,
+        Some(Ok(answer)) => {
+            let result: StreamAppendResult<Types> = answer.into();
+            let goes_on = result.is_ok();
+            Some((Ok(result), goes_on.then_some(incoming)))
+        }
+        Some(Err(error)) => Some((Err(incoming.connection.append_failed(error)), None)),
+    }
+}
+
+impl Incoming<'_> {
+    /// Waits for one answer as long as the oldest append may take; for ever while nothing is on its way.
+    async fn answer(&mut self, limits: Limits) -> Option<Result<StreamAnswerV1, CallError>> {
+        loop {
+            let patience = self.sent.due().map_or(limits.entries, |due| due.saturating_duration_since(Instant::now()));
+            let message = match tokio::time::timeout(patience, self.answers.message()).await {
+                Ok(message) => message,
+                Err(_) if self.sent.due().is_some_and(|due| due <= Instant::now()) => {
+                    return Some(Err(CallError::Late(limits.entries)));
+                }
+                // Nothing was on its way, or what was late has gone out only just now.
+                Err(_) => continue,
+            };
+            return match message {
+                Ok(None) => None,
+                Ok(Some(answer)) => {
+                    self.sent.end();
+                    Some(self.connection.open(answer))
+                }
+                Err(status) => Some(Err(refused(self.connection, &status))),
+            };
+        }
+    }
+}
+
+impl From<StreamAppendResult<Types>> for StreamAnswerV1 {
+    fn from(result: StreamAppendResult<Types>) -> Self {
+        match result {
+            Ok(matching) => Self::Matching(matching.map(Into::into)),
+            Err(StreamAppendError::Conflict(id)) => Self::Conflict(id.into()),
+            Err(StreamAppendError::HigherVote(vote)) => Self::HigherVote(vote.into()),
+        }
+    }
+}
+
+impl From<StreamAnswerV1> for StreamAppendResult<Types> {
+    fn from(mirror: StreamAnswerV1) -> Self {
+        match mirror {
+            StreamAnswerV1::Matching(matching) => Ok(matching.map(Into::into)),
+            StreamAnswerV1::Conflict(id) => Err(StreamAppendError::Conflict(id.into())),
+            StreamAnswerV1::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote.into())),
+        }
+    }
+}
