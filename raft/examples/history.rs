@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hanse_raft::{Member, PeerTls, Replica, ReplicaConfig, ReplicaId, Seed, Timings, peer_name};
 use hanse_state::cluster::InitCluster;
+use hanse_state::cluster::version::Version;
 use hanse_state::ids::{ClusterId, RequestId};
 use hanse_state::{Command, Digest, Millis, Request, State, apply};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -74,8 +75,12 @@ fn request(index: u64) -> Result<Request> {
     // The time in a UUID of version 7 are its first 48 bits; version and variant have their places.
     let id = |tail: u64| uuid::Uuid::from_u128(u128::from(at) << 80 | 7 << 76 | 2 << 62 | u128::from(tail));
     let cluster = ClusterId::new(id(0)).map_err(wrong)?;
-    let command =
-        Command::InitCluster(InitCluster { cluster, name: CLUSTER.into(), setup_code_hash: Digest::of(b"code") });
+    let command = Command::InitCluster(InitCluster {
+        cluster,
+        name: CLUSTER.into(),
+        setup_code_hash: Digest::of(b"code"),
+        version: Version::NEWEST,
+    });
     Ok(Request::system(RequestId::new(id(index)).map_err(wrong)?, Millis(at), command))
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hanse_state::account::{CreateAccount, Role};
 use hanse_state::chain::{ChainSpec, NodeSpec};
+use hanse_state::cluster::version::Version;
 use hanse_state::cluster::{Bootstrap, InitCluster};
 use hanse_state::consortium::ballot::{CastBallot, Choice, ballot_text, join_text};
 use hanse_state::consortium::policy::{ActionKind, Policy};
@@ -86,7 +87,12 @@ fn create_tenant(name: &str) -> Wish {
 
 /// Gives what must be there before anything else, in order: platform, tenants, the active consortium.
 pub(crate) fn founding() -> Vec<Wish> {
-    let init = InitCluster { cluster: cluster(), name: "sim".into(), setup_code_hash: digest("code") };
+    let init = InitCluster {
+        cluster: cluster(),
+        name: "sim".into(),
+        setup_code_hash: digest("code"),
+        version: Version::NEWEST,
+    };
     let first = Bootstrap { account: account("root"), password_hash: password(), setup_code_hash: digest("code") };
     let mut wishes = vec![
         Wish { actor: Actor::System, command: Command::InitCluster(init) },

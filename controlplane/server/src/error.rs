@@ -274,7 +274,8 @@ fn code_of(rejection: &Rejection) -> Code {
         | Rejection::StaleGeneration { .. }
         | Rejection::ConflictingFact { .. }
         | Rejection::RestartBudgetSpent { .. }
-        | Rejection::RequestTooOld { .. } => Code::FailedPrecondition,
+        | Rejection::RequestTooOld { .. }
+        | Rejection::TooNew { .. } => Code::FailedPrecondition,
     }
 }
 
@@ -288,6 +289,7 @@ mod tests {
 
     use super::*;
     use hanse_state::Millis;
+    use hanse_state::cluster::version::Version;
 
     fn t() -> String {
         "x".to_string()
@@ -319,6 +321,7 @@ mod tests {
             Rejection::RestartBudgetSpent { node: t(), budget: 5 },
             Rejection::RequestTooOld { request_id: t(), window: 1 },
             Rejection::RequestIdReused { request_id: t(), revision: 1 },
+            Rejection::TooNew { command: t(), since: Version(2), version: Version(1) },
         ]
     }
 
@@ -347,6 +350,7 @@ CONFLICTING_FACT FailedPrecondition
 RESTART_BUDGET_SPENT FailedPrecondition
 REQUEST_TOO_OLD FailedPrecondition
 REQUEST_ID_REUSED InvalidArgument
+TOO_NEW FailedPrecondition
 ";
 
     #[test]

@@ -75,7 +75,10 @@ pub fn system_id() -> Result<RequestId, ApiError> {
 /// with that id, except where it refused before looking at the id.
 fn by_the_log(rejection: Rejection) -> ApiError {
     let looked_at_the_id = match &rejection {
-        Rejection::SessionOver { .. } | Rejection::AccountUnusable { .. } | Rejection::RequestTooOld { .. } => false,
+        Rejection::SessionOver { .. }
+        | Rejection::AccountUnusable { .. }
+        | Rejection::RequestTooOld { .. }
+        | Rejection::TooNew { .. } => false,
         Rejection::NotFound { .. }
         | Rejection::AlreadyExists { .. }
         | Rejection::InvalidName { .. }

@@ -136,7 +136,8 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::AddReplica(_)
         | Command::PromoteReplica(_)
         | Command::RemoveReplica(_)
-        | Command::TransferLeader(_) => Rule { platform: ADMINISTRATOR, ..deny() },
+        | Command::TransferLeader(_)
+        | Command::RaiseClusterVersion(_) => Rule { platform: ADMINISTRATOR, ..deny() },
         Command::SetTenantMetadata(c) => {
             Rule { platform: ADMINISTRATOR, tenant: VOTERS, scope: Scope::Tenant(&c.tenant), ..deny() }
         }

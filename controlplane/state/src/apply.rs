@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use imbl::OrdMap;
+
 use crate::audit::{AuditHead, AuditRecord};
+use crate::cluster::version::{self, Version};
 use crate::codec::{encode_outcome, encode_record, encode_state};
 use crate::command::{Actor, Command, Outcome, Request};
-use crate::dedup::{DEDUP_MAX, Lookup, Seen};
+use crate::dedup::{DEDUP_MAX, Dedup, Lookup, Seen};
 use crate::event::{Change, Event, Record};
 use crate::ids::AccountId;
 use crate::{
@@ -74,8 +77,9 @@ pub fn apply(state: &mut State, index: u64, request: &Request) -> Applied {
         Cx { revision: index, now: state.now, request, diverged: None, events: BTreeMap::new(), records: Vec::new() };
     // Facts of the system are idempotent by their content and would only fill the window.
     let is_remembered = request.actor != Actor::System;
-    let lookup = match access::check_session(state, request) {
-        // Not remembered: the same wish may come again in an open session.
+    let admitted = access::check_session(state, request).and_then(|()| version::check(state, &request.command));
+    let lookup = match admitted {
+        // Not remembered: the same wish may come again in an open session, or once the cluster was raised.
         Err(rejection) => Lookup::Refused(rejection),
         Ok(()) if is_remembered => state.dedup.look(request.id, &hash),
         Ok(()) => Lookup::New,
@@ -164,6 +168,7 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::RemoveReplica(c) => replica::apply::remove(state, cx, c),
         Command::TransferLeader(c) => replica::apply::transfer(state, c),
         Command::RecordReplica(c) => replica::apply::record(state, cx, c),
+        Command::RaiseClusterVersion(c) => version::raise(state, cx, c),
     }
 }
 
@@ -211,7 +216,7 @@ fn mix_digest(state: &mut State, outcome: &Result<Outcome, Rejection>, records: 
     parts.extend(records.iter().map(Vec::as_slice));
     let mut digest = Digest::of_parts(&parts);
     if state.revision.is_multiple_of(WHOLE_STATE_EVERY) {
-        digest = Digest::of_parts(&[digest.as_bytes(), &encode_state(state)]);
+        digest = mix_whole_state(digest, state);
     }
     state.digest = digest;
     state.digests.insert(state.revision, digest);
@@ -219,4 +224,16 @@ fn mix_digest(state: &mut State, outcome: &Result<Outcome, Rejection>, records: 
         let Some(oldest) = state.digests.get_min().map(|(revision, _)| *revision) else { break };
         state.digests.remove(&oldest);
     }
+}
+
+/// Mixes in the whole state. From [`Version::LEAN_DIGEST`] on of the window of remembered requests only their number, and
+/// nothing of earlier digests: both were mixed in outcome by outcome, and encoding them would cost more than all the rest.
+fn mix_whole_state(digest: Digest, state: &State) -> Digest {
+    if state.version() < Version::LEAN_DIGEST {
+        return Digest::of_parts(&[digest.as_bytes(), &encode_state(state)]);
+    }
+    let remembered = (state.dedup.seen.len() as u64).to_be_bytes();
+    let dedup = Dedup { floor: state.dedup.floor, seen: OrdMap::new() };
+    let lean = State { dedup, digests: OrdMap::new(), ..state.clone() };
+    Digest::of_parts(&[digest.as_bytes(), &remembered, &encode_state(&lean)])
 }

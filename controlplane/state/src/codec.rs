@@ -1,17 +1,19 @@
 //! How requests, states and records are written to the log, to snapshots and to history.
 //!
 //! An envelope of three bytes (a magic byte for the kind, the version as two bytes, big end first), then MessagePack
-//! with named fields. What is not understood wholly is an error, never a guess: another kind or version, an unknown
+//! with named fields. The version in the envelope of a state is its cluster's ([`Version`]), so that a build that does not
+//! speak it says so instead of looking into the body. What is not understood wholly is an error, never a guess: another kind or version, an unknown
 //! command or field, bytes left over. The replica that meets one stops.
 
 use rmp_serde::Serializer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::cluster::version::{SPOKEN, Version};
 use crate::event::Record;
 use crate::{Outcome, Rejection, Request, State};
 
-/// Version of every envelope that this version writes and reads.
+/// Version of every other envelope.
 pub const WIRE_VERSION: u16 = 1;
 
 const MAGIC_REQUEST: u8 = b'Q';
@@ -35,6 +37,14 @@ pub enum CodecError {
         what: &'static str,
         /// Version found.
         found: u16,
+    },
+    /// Of a cluster version that this build does not speak.
+    #[error("{what} is of cluster version {found}, this build speaks {SPOKEN}: start a build that speaks it")]
+    ClusterVersion {
+        /// What it is.
+        what: &'static str,
+        /// Version found.
+        found: Version,
     },
     /// The body has a command or field that this build does not know, or is damaged.
     #[error("{what} cannot be decoded: {reason}")]
@@ -60,12 +70,17 @@ pub fn decode_request(bytes: &[u8]) -> Result<Request, CodecError> {
     if request.version != crate::command::REQUEST_VERSION {
         return Err(CodecError::Version { what: "request", found: request.version });
     }
+    if let Some(found) = request.command.sets_version()
+        && !SPOKEN.contains(found)
+    {
+        return Err(CodecError::ClusterVersion { what: "request", found });
+    }
     Ok(request)
 }
 
 /// Returns the bytes of a whole state; equal states have equal bytes.
 pub fn encode_state(state: &State) -> Vec<u8> {
-    encode(MAGIC_STATE, state)
+    encode_as(MAGIC_STATE, state.version().0, state)
 }
 
 /// Returns the state of `bytes`.
@@ -73,7 +88,18 @@ pub fn encode_state(state: &State) -> Vec<u8> {
 /// # Errors
 /// Any [`CodecError`]: the snapshot must not be used.
 pub fn decode_state(bytes: &[u8]) -> Result<State, CodecError> {
-    decode(MAGIC_STATE, "state", bytes)
+    let what = "state";
+    let (version, body) = open(MAGIC_STATE, what, bytes)?;
+    let version = Version(version);
+    if !SPOKEN.contains(version) {
+        return Err(CodecError::ClusterVersion { what, found: version });
+    }
+    let state: State = decode_body(what, body)?;
+    if state.version() == version {
+        return Ok(state);
+    }
+    let reason = format!("its envelope says cluster version {version}, its body {}", state.version());
+    Err(CodecError::Body { what, reason })
 }
 
 /// Returns the bytes of a record of history.
@@ -103,7 +129,11 @@ pub fn decode_outcome(bytes: &[u8]) -> Result<Result<Outcome, Rejection>, CodecE
 }
 
 fn encode<T: Serialize>(magic: u8, value: &T) -> Vec<u8> {
-    let [high, low] = WIRE_VERSION.to_be_bytes();
+    encode_as(magic, WIRE_VERSION, value)
+}
+
+fn encode_as<T: Serialize>(magic: u8, version: u16, value: &T) -> Vec<u8> {
+    let [high, low] = version.to_be_bytes();
     let mut bytes = vec![magic, high, low];
     value
         .serialize(&mut Serializer::new(&mut bytes).with_struct_map())
@@ -112,16 +142,22 @@ fn encode<T: Serialize>(magic: u8, value: &T) -> Vec<u8> {
 }
 
 fn decode<T: DeserializeOwned>(magic: u8, what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
-    let [found, high, low, body @ ..] = bytes else {
-        return Err(CodecError::NotThis { what });
-    };
-    if *found != magic {
-        return Err(CodecError::NotThis { what });
-    }
-    let version = u16::from_be_bytes([*high, *low]);
+    let (version, body) = open(magic, what, bytes)?;
     if version != WIRE_VERSION {
         return Err(CodecError::Version { what, found: version });
     }
+    decode_body(what, body)
+}
+
+/// Gives the version and the body of an envelope.
+fn open<'a>(magic: u8, what: &'static str, bytes: &'a [u8]) -> Result<(u16, &'a [u8]), CodecError> {
+    match bytes {
+        [found, high, low, body @ ..] if *found == magic => Ok((u16::from_be_bytes([*high, *low]), body)),
+        _ => Err(CodecError::NotThis { what }),
+    }
+}
+
+fn decode_body<T: DeserializeOwned>(what: &'static str, body: &[u8]) -> Result<T, CodecError> {
     let mut rest = body;
     let value = rmp_serde::from_read(&mut rest).map_err(|e| CodecError::Body { what, reason: e.to_string() })?;
     if rest.is_empty() {

@@ -7,6 +7,7 @@ use crate::billing::{Meter, SetPlan};
 use crate::chain::RecordGenesis;
 use crate::chain::node::{RecordIntent, RecordNodeFact, RestartNode};
 use crate::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
+use crate::cluster::version::{RaiseClusterVersion, Version};
 use crate::cluster::{Bootstrap, CheckDigest, InitCluster};
 use crate::consortium::ballot::CastBallot;
 use crate::consortium::proposal::ProposalState;
@@ -181,6 +182,7 @@ pub enum Command {
     RemoveReplica(RemoveReplica),
     TransferLeader(TransferLeader),
     RecordReplica(RecordReplica),
+    RaiseClusterVersion(RaiseClusterVersion),
 }
 
 impl Command {
@@ -227,6 +229,7 @@ impl Command {
             Self::RemoveReplica(_) => "RemoveReplica",
             Self::TransferLeader(_) => "TransferLeader",
             Self::RecordReplica(_) => "RecordReplica",
+            Self::RaiseClusterVersion(_) => "RaiseClusterVersion",
         }
     }
 
@@ -235,9 +238,11 @@ impl Command {
         match self {
             Self::InitCluster(_) => "cluster".into(),
             Self::Bootstrap(c) => name::account(&c.account),
-            Self::CheckDigest(_) | Self::CreateBackup(_) | Self::RestoreCluster(_) | Self::ResumeCluster(_) => {
-                "cluster".into()
-            }
+            Self::CheckDigest(_)
+            | Self::CreateBackup(_)
+            | Self::RestoreCluster(_)
+            | Self::ResumeCluster(_)
+            | Self::RaiseClusterVersion(_) => "cluster".into(),
             Self::CreateAccount(c) => name::account(&c.account),
             Self::SuspendAccount(c) => name::account(&c.account),
             Self::RestoreAccount(c) => name::account(&c.account),
@@ -272,6 +277,65 @@ impl Command {
             Self::RemoveReplica(c) => name::replica(c.replica),
             Self::TransferLeader(c) => name::replica(c.replica),
             Self::RecordReplica(c) => name::replica(c.replica),
+        }
+    }
+
+    /// The cluster version it came with: builds of an older one cannot read it. A command with a field that
+    /// came later is of that later version when the field is set.
+    pub fn since(&self) -> Version {
+        match self {
+            Self::InitCluster(_)
+            | Self::Bootstrap(_)
+            | Self::CheckDigest(_)
+            | Self::CreateBackup(_)
+            | Self::RestoreCluster(_)
+            | Self::ResumeCluster(_)
+            | Self::CreateAccount(_)
+            | Self::SuspendAccount(_)
+            | Self::RestoreAccount(_)
+            | Self::OpenSession(_)
+            | Self::CloseSession(_)
+            | Self::RecordLoginFailure(_)
+            | Self::CreateTenant(_)
+            | Self::CreateConsortium(_)
+            | Self::InviteMember(_)
+            | Self::JoinConsortium(_)
+            | Self::ActivateConsortium(_)
+            | Self::OpenProposal(_)
+            | Self::CloseProposal(_)
+            | Self::CastBallot(_)
+            | Self::EnrolHost(_)
+            | Self::CordonHost(_)
+            | Self::UncordonHost(_)
+            | Self::RecordHostFacts(_)
+            | Self::RecordHostKeyChanged(_)
+            | Self::AcceptHostKey(_)
+            | Self::RecordGenesis(_)
+            | Self::RecordIntent(_)
+            | Self::RecordNodeFact(_)
+            | Self::RestartNode(_)
+            | Self::DeployContract(_)
+            | Self::RecordContractFact(_)
+            | Self::SetPlan(_)
+            | Self::Meter(_)
+            | Self::SetTenantMetadata(_)
+            | Self::AddReplica(_)
+            | Self::PromoteReplica(_)
+            | Self::RemoveReplica(_)
+            | Self::TransferLeader(_)
+            | Self::RecordReplica(_) => Version::FIRST,
+            Self::RaiseClusterVersion(_) => Version(2),
+        }
+    }
+
+    /// The version it puts the cluster at, if it is one that does.
+    pub fn sets_version(&self) -> Option<Version> {
+        if let Self::InitCluster(InitCluster { version, .. })
+        | Self::RaiseClusterVersion(RaiseClusterVersion { version }) = self
+        {
+            Some(*version)
+        } else {
+            None
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::version::Version;
 use crate::time::Millis;
 
 /// Why a command was refused. `field` is the command's field at fault, `what` a resource name or short noun.
@@ -225,6 +226,16 @@ pub enum Rejection {
         /// Revision of its first use.
         revision: u64,
     },
+    /// The command came with a newer cluster version than the cluster is at. Since version 2.
+    #[error("{command} needs cluster version {since}, the cluster is at {version}")]
+    TooNew {
+        /// Which command.
+        command: String,
+        /// The version it came with.
+        since: Version,
+        /// The version of the cluster.
+        version: Version,
+    },
 }
 
 impl Rejection {
@@ -254,6 +265,7 @@ impl Rejection {
             Self::RestartBudgetSpent { .. } => "RESTART_BUDGET_SPENT",
             Self::RequestTooOld { .. } => "REQUEST_TOO_OLD",
             Self::RequestIdReused { .. } => "REQUEST_ID_REUSED",
+            Self::TooNew { .. } => "TOO_NEW",
         }
     }
 
@@ -279,6 +291,7 @@ impl Rejection {
             Self::StaleGeneration { .. } => "generation",
             Self::RestartBudgetSpent { .. } => "node",
             Self::RequestTooOld { .. } | Self::RequestIdReused { .. } => "request_id",
+            Self::TooNew { .. } => "version",
         }
     }
 
@@ -318,6 +331,10 @@ impl Rejection {
             Self::RestartBudgetSpent { .. } => "look at the node's log, then restart it by hand",
             Self::RequestTooOld { .. } => "read the state to see whether it was done; send a new request id if not",
             Self::RequestIdReused { .. } => "make a new request id for each different request",
+            Self::TooNew { .. } => {
+                "once every replica runs the newer build, an administrator raises the cluster: `hanse cluster upgrade`; \
+                 then send it with a new request id"
+            }
         }
     }
 }

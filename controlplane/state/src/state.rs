@@ -9,6 +9,7 @@ use crate::billing::{Plan, UsageKey};
 use crate::chain::Chain;
 use crate::chain::node::Node;
 use crate::cluster::Cluster;
+use crate::cluster::version::Version;
 use crate::command::Outcome;
 use crate::consortium::Consortium;
 use crate::consortium::proposal::Proposal;
@@ -111,9 +112,15 @@ pub struct Divergence {
 impl State {
     /// The rolling digest: equal on two replicas at the same revision, or one of them is wrong.
     ///
-    /// Each entry mixes in its index, outcome and records; each thousandth the whole encoded state.
+    /// Each entry mixes in its index, outcome and records; each thousandth the whole encoded state, from cluster version 2
+    /// on without what was mixed in before.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The version the cluster is at; the first one before it has a name.
+    pub fn version(&self) -> Version {
+        self.cluster.as_ref().map_or(Version::FIRST, |cluster| cluster.version)
     }
 
     /// The digest after `revision`, if it is among the latest [`DIGESTS_KEPT`].

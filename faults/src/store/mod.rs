@@ -15,6 +15,7 @@ use crate::rng::Rng;
 use hanse_raft::inside::{EntryBytes, Parts, Stop};
 use hanse_raft::{Member, ReplicaId, StoreError};
 use hanse_state::cluster::InitCluster;
+use hanse_state::cluster::version::Version;
 use hanse_state::ids::{ClusterId, RequestId};
 use hanse_state::{Command, Digest, Millis, Request};
 use openraft::impls::leader_id_adv::LeaderId;
@@ -55,7 +56,12 @@ pub fn entry(term: u64, index: u64, stream: u64, filler: usize) -> Entry {
     let id = id.into_uuid();
     let name = format!("{}{}", marker(term, index), "x".repeat(filler));
     let cluster = ClusterId::new(id).expect("a UUID of version 7");
-    let command = Command::InitCluster(InitCluster { cluster, name, setup_code_hash: Digest::of(b"code") });
+    let command = Command::InitCluster(InitCluster {
+        cluster,
+        name,
+        setup_code_hash: Digest::of(b"code"),
+        version: Version::NEWEST,
+    });
     let request =
         Request::system(RequestId::new(id).expect("a UUID of version 7"), Millis(1_790_000_000_000 + index), command);
     let bytes = EntryBytes(hanse_state::codec::encode_request(&request).into());

@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 use hanse_state::account::RecordLoginFailure;
+use hanse_state::cluster::version::Version;
 use hanse_state::cluster::{Bootstrap, InitCluster};
 use hanse_state::ids::{AccountId, ClusterId, RequestId};
 use hanse_state::{Actor, Command, Digest, Millis, Rejection, Request, Secret};
@@ -29,6 +30,7 @@ async fn each_caller_of_a_batch_gets_its_own_answer_and_a_doubled_request_is_app
         cluster: ClusterId::new(uuid::Uuid::now_v7()).unwrap(),
         name: "batched".into(),
         setup_code_hash: Digest::of(b"code"),
+        version: Version::NEWEST,
     };
     leader.propose(Request::system(id(), AT, Command::InitCluster(init))).await.unwrap().outcome.unwrap();
     let bootstrap = Command::Bootstrap(Bootstrap {

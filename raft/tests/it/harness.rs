@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hanse_raft::{Member, PeerTls, ProposeError, RaftError, Replica, ReplicaConfig, ReplicaId, Timings, peer_name};
 use hanse_state::cluster::InitCluster;
+use hanse_state::cluster::version::Version;
 use hanse_state::ids::{ClusterId, RequestId};
 use hanse_state::{Applied, Command, Digest, Millis, Request};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -60,8 +61,12 @@ pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Op
 /// A request of the system; only the first is accepted, every one is recorded.
 pub(crate) fn request(name: &str) -> Request {
     let cluster = ClusterId::new(uuid::Uuid::now_v7()).unwrap();
-    let command =
-        Command::InitCluster(InitCluster { cluster, name: name.to_owned(), setup_code_hash: Digest::of(b"code") });
+    let command = Command::InitCluster(InitCluster {
+        cluster,
+        name: name.to_owned(),
+        setup_code_hash: Digest::of(b"code"),
+        version: Version::NEWEST,
+    });
     Request::system(RequestId::new(uuid::Uuid::now_v7()).unwrap(), Millis(1_790_000_000_000), command)
 }
 

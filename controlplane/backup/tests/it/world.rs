@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use hanse_backup::chain::{Chain, Verified, head_of};
 use hanse_backup::{BackupError, Content, Head, Key, Protection, Writer};
 use hanse_state::cluster::backup::CreateBackup;
+use hanse_state::cluster::version::Version;
 use hanse_state::cluster::{Bootstrap, CheckDigest, InitCluster};
 use hanse_state::codec::encode_state;
 use hanse_state::ids::{BackupId, ClusterId, RequestId};
@@ -33,7 +34,8 @@ impl World {
     pub(crate) fn new() -> Self {
         let mut world = Self { state: State::default(), records: Vec::new(), requests: 0 };
         let cluster = ClusterId::new(uuid(1)).unwrap();
-        let init = InitCluster { cluster, name: "test".into(), setup_code_hash: Digest::of(b"code") };
+        let init =
+            InitCluster { cluster, name: "test".into(), setup_code_hash: Digest::of(b"code"), version: Version::FIRST };
         world.send(Actor::System, Command::InitCluster(init));
         let bootstrap = Bootstrap {
             account: "root".parse().unwrap(),

@@ -1,6 +1,7 @@
 //! What time makes due: the cluster's first entry, votes past their deadline, usage, and the comparison of digests.
 
 use hanse_planner::{plan_metering, plan_proposals};
+use hanse_state::cluster::version::Version;
 use hanse_state::cluster::{CheckDigest, InitCluster};
 use hanse_state::ids::ClusterId;
 use hanse_state::{Command, State};
@@ -57,7 +58,14 @@ impl Upkeep {
         };
         let cluster = ClusterId::new(uuid::Uuid::new_v4()).expect("a random UUID is not nil");
         let name = world.cluster_name.clone();
-        log(world.order(Command::InitCluster(InitCluster { cluster, name, setup_code_hash: code_hash(&code) })).await);
+        log(world
+            .order(Command::InitCluster(InitCluster {
+                cluster,
+                name,
+                setup_code_hash: code_hash(&code),
+                version: Version::FIRST,
+            }))
+            .await);
     }
 
     /// Prints the code once per lead, if this replica holds the one that counts.

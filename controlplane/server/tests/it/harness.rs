@@ -19,6 +19,7 @@ use hanse_server::reconcile::connect::HostConnector;
 use hanse_server::reconcile::setup::code_hash;
 use hanse_server::{ApiTls, Context, Limits, Member, Parts, ca, serve};
 use hanse_state::cluster::InitCluster;
+use hanse_state::cluster::version::Version;
 use hanse_state::host::Host;
 use hanse_state::ids::{ClusterId, RequestId};
 use hanse_state::{Applied, Command, Millis, Request as Order};
@@ -138,6 +139,7 @@ impl Cluster {
             cluster: ClusterId::new(uuid::Uuid::now_v7()).unwrap(),
             name: CLUSTER.into(),
             setup_code_hash: code_hash(SETUP_CODE),
+            version: Version::NEWEST,
         });
         wait_for("the first entry", async || {
             let leader = self.leader_now()?;

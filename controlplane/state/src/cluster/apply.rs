@@ -1,6 +1,6 @@
 //! Rules of the platform: all checks, then all changes.
 
-use super::{Bootstrap, CheckDigest, Cluster, InitCluster};
+use super::{Bootstrap, CheckDigest, Cluster, InitCluster, version};
 use crate::account::{PlatformRole, Role};
 use crate::apply::Cx;
 use crate::check;
@@ -20,6 +20,7 @@ pub(crate) fn init(state: &mut State, cx: &mut Cx<'_>, c: &InitCluster) -> Resul
         };
     }
     check::text("name", &c.name, check::DISPLAY_NAME_MAX)?;
+    version::check_spoken(c.version)?;
 
     state.cluster = Some(Cluster {
         id: c.cluster,
@@ -29,6 +30,7 @@ pub(crate) fn init(state: &mut State, cx: &mut Cx<'_>, c: &InitCluster) -> Resul
         last_backup: None,
         restored: None,
         replicas: Replicas::default(),
+        version: c.version,
     });
     cx.created(resource());
     Ok(Outcome::Done { resource: resource() })

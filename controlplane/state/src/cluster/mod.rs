@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub mod backup;
+pub mod version;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +11,11 @@ use crate::ids::{AccountId, ClusterId};
 use crate::replica::Replicas;
 use crate::time::Millis;
 use backup::{BackupNote, Restored};
+use version::Version;
 
 /// The platform. Made once by the first leader; the setup code is spent by the first administrator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// Its id, part of every signed text and process label.
     pub id: ClusterId,
@@ -31,6 +34,9 @@ pub struct Cluster {
     /// Its replicas; states written before there were any have none.
     #[serde(default, skip_serializing_if = "Replicas::is_empty")]
     pub replicas: Replicas,
+    /// What every replica of it can read; only grows. Not written at the first version, whose bytes older builds made.
+    #[serde(default, skip_serializing_if = "Version::is_first")]
+    pub version: Version,
 }
 
 impl Cluster {
@@ -52,6 +58,9 @@ pub struct InitCluster {
     /// SHA-256 of the one-time setup code.
     #[serde(serialize_with = "crate::digest::hidden")]
     pub setup_code_hash: Digest,
+    /// The version it begins at: the newest that all its first replicas were heard to speak.
+    #[serde(default, skip_serializing_if = "Version::is_first")]
+    pub version: Version,
 }
 
 /// Makes the first administrator with the one-time code.

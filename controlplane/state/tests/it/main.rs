@@ -7,6 +7,7 @@ mod laws;
 mod parse;
 mod script;
 mod session;
+mod version;
 mod wire;
 mod world;
 

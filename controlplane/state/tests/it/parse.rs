@@ -8,6 +8,7 @@ use hanse_state::billing::{Meter, SetPlan};
 use hanse_state::chain::node::*;
 use hanse_state::chain::{NodeSpec, RecordGenesis};
 use hanse_state::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
+use hanse_state::cluster::version::{RaiseClusterVersion, Version};
 use hanse_state::cluster::{Bootstrap, CheckDigest, InitCluster};
 use hanse_state::consortium::ballot::{CastBallot, Choice, ballot_text, join_text};
 use hanse_state::consortium::policy::{ActionKind, Policy};
@@ -74,7 +75,9 @@ pub(crate) fn command(w: &World, a: &Args) -> Command {
             cluster: a.id("cluster", &world::cluster().to_string()),
             name: a.text("name", "test"),
             setup_code_hash: world::hash(a.get("code").unwrap_or("code")),
+            version: version(a, 1),
         }),
+        "RaiseClusterVersion" => Command::RaiseClusterVersion(RaiseClusterVersion { version: version(a, 2) }),
         "Bootstrap" => Command::Bootstrap(Bootstrap {
             account: a.id("account", "root"),
             password_hash: a.secret(),
@@ -128,6 +131,10 @@ pub(crate) fn command(w: &World, a: &Args) -> Command {
             .or_else(|| nodes(w, a))
             .unwrap(),
     }
+}
+
+fn version(a: &Args, default: u64) -> Version {
+    Version(u16::try_from(a.number("version", default)).unwrap())
 }
 
 fn replicas(a: &Args) -> Option<Command> {

@@ -1,8 +1,9 @@
-//! Frozen bytes of version 1: what a replica of this version wrote, every later one must read.
+//! Frozen bytes of each cluster version: what a replica wrote at it, every later one must read.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
 
+use hanse_state::cluster::version::Version;
 use hanse_state::codec::*;
 use hanse_state::{Actor, Digest, Request};
 
@@ -10,8 +11,8 @@ use super::access::SAMPLES;
 use super::parse::{self, Args};
 use super::world::{self, World, request_id};
 
-fn frozen(name: &str, fresh: impl Fn() -> String) -> Vec<Vec<u8>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/wire/v1").join(name);
+pub(crate) fn frozen(name: &str, fresh: impl Fn() -> String) -> Vec<Vec<u8>> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/wire").join(name);
     if !path.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, fresh()).unwrap();
     }
@@ -19,33 +20,51 @@ fn frozen(name: &str, fresh: impl Fn() -> String) -> Vec<Vec<u8>> {
     text.lines().map(|line| hex::decode(line).unwrap()).collect()
 }
 
-fn requests() -> Vec<Request> {
+/// The samples, as the log would hold them.
+fn logged(samples: &[&str]) -> Vec<Request> {
     let w = World::running(4);
     let command = |sample: &&str| parse::command(&w, &Args::parse(&format!("root {sample}")));
     let request =
         |(number, command)| Request::new(request_id(number), Actor::SetupCode, "192.0.2.1:1", world::START, command);
-    let mut requests: Vec<Request> = (1..).zip(SAMPLES.iter().map(command)).map(request).collect();
+    (1..).zip(samples.iter().map(command)).map(request).collect()
+}
+
+fn requests() -> Vec<Request> {
+    let mut requests = logged(&SAMPLES);
+    requests.retain(|request| request.command.since() == Version::FIRST);
     // The one in a session stands where it was frozen; commands that came later stand after it.
     let at = SAMPLES.iter().position(|sample| sample.starts_with("SetTenantMetadata")).unwrap();
     requests.insert(at + 1, requests[at].clone().in_session(world::hash("token")));
     requests
 }
 
-#[test]
-fn requests_of_version_1_are_read_and_written_alike() {
-    let lines = frozen("requests.hex", || {
-        requests().iter().map(|request| hex::encode(encode_request(request)) + "\n").collect()
-    });
+/// What came with version 2.
+fn requests_of_version_2() -> Vec<Request> {
+    let news: Vec<&str> = SAMPLES.into_iter().filter(|sample| sample.starts_with("RaiseClusterVersion")).collect();
+    logged(&[news.as_slice(), &["InitCluster version=2"]].concat())
+}
+
+fn read_and_written_alike(name: &str, requests: &[Request]) {
+    let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
+    let lines = frozen(name, fresh);
     let decoded: Vec<Request> = lines.iter().map(|bytes| decode_request(bytes).unwrap()).collect();
-    assert_eq!(decoded, requests());
+    assert_eq!(decoded, requests);
     let encoded: Vec<Vec<u8>> = decoded.iter().map(encode_request).collect();
     assert_eq!(encoded, lines);
 }
 
 #[test]
+fn requests_of_each_version_are_read_and_written_alike() {
+    read_and_written_alike("v1/requests.hex", &requests());
+    read_and_written_alike("v2/requests.hex", &requests_of_version_2());
+    let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
+    assert_eq!(newest, Version(2), "commands of a new version need a frozen example of their own");
+}
+
+#[test]
 fn a_state_of_version_1_is_read_and_written_alike() {
     let state = World::running(4).state;
-    let lines = frozen("state.hex", || hex::encode(encode_state(&state)) + "\n");
+    let lines = frozen("v1/state.hex", || hex::encode(encode_state(&state)) + "\n");
     let decoded = decode_state(&lines[0]).unwrap();
     assert_eq!(encode_state(&decoded), lines[0]);
     assert_eq!(decoded.chains.len(), 1);
@@ -54,8 +73,21 @@ fn a_state_of_version_1_is_read_and_written_alike() {
 }
 
 #[test]
+fn a_state_of_version_2_is_read_and_written_alike() {
+    let raised = || {
+        let mut w = World::running(4);
+        w.ok(world::actor("root"), parse::command(&w, &Args::parse("root RaiseClusterVersion")));
+        w.state
+    };
+    let lines = frozen("v2/state.hex", || hex::encode(encode_state(&raised())) + "\n");
+    let decoded = decode_state(&lines[0]).unwrap();
+    assert_eq!(decoded.version(), Version(2));
+    assert!(decoded == raised() && encode_state(&decoded) == lines[0]);
+}
+
+#[test]
 fn records_of_version_1_are_read_and_written_alike() {
-    let lines = frozen("records.hex", || {
+    let lines = frozen("v1/records.hex", || {
         let mut w = World::running(4);
         let meter = parse::command(&w, &Args::parse("system Meter"));
         w.ok(Actor::System, meter);

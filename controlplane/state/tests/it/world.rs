@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hanse_state::account::{PlatformRole, Role, TenantRole};
 use hanse_state::chain::node::*;
 use hanse_state::chain::{ChainSpec, NodeSpec, RecordGenesis};
+use hanse_state::cluster::version::Version;
 use hanse_state::cluster::{Bootstrap, InitCluster};
 use hanse_state::consortium::ballot::{CastBallot, Choice, ballot_text, join_text};
 use hanse_state::consortium::policy::{ActionKind, Policy};
@@ -146,7 +147,12 @@ impl World {
     /// Cluster, administrator `root`, operator `oda`, the members' and the outsider's tenants with owners.
     pub(crate) fn platform() -> Self {
         let mut w = Self::empty();
-        let init = InitCluster { cluster: cluster(), name: "test".into(), setup_code_hash: hash("code") };
+        let init = InitCluster {
+            cluster: cluster(),
+            name: "test".into(),
+            setup_code_hash: hash("code"),
+            version: Version::FIRST,
+        };
         w.ok(Actor::System, Command::InitCluster(init));
         let account = AccountId::parse("root").unwrap();
         let first = Bootstrap { account, password_hash: password(), setup_code_hash: hash("code") };
