@@ -19,6 +19,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+/// A replica makes and drops many small things on several threads; with the C library's allocator that was a sixth of a
+/// write's processor time (docs/benchmarks.md). Its limits are in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Exit code for a mistake in the command line or the local set-up (CONSOLE.md section 12).
 const EXIT_USAGE: u8 = 2;
 

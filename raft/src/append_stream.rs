@@ -6,22 +6,29 @@
 //! A stream in which the oldest append without an answer is older than its limit has failed. A peer that does not know
 //! streams (an older build) is told by its status, and is then sent one append after another.
 //!
-//! What this never does: give answers in another order, or count an append as answered that was not.
+//! After each commit openraft has one more append without entries ready, only to say so. It waits a little for company:
+//! most often the next entry takes the news along, which saves half of the calls of a client that writes alone.
+//!
+//! What this never does: hold an entry back, give answers in another order, or count an append as answered that was not.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt as _, Stream, StreamExt, stream};
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
+use tokio::sync::watch;
 use tonic::{Code, Status, Streaming};
 
 use crate::codec::{self, AppendV1, StreamAnswerV1};
-use crate::network::{CallError, Connection};
-use crate::pb::Answer;
+use crate::network::{CallError, Caller, Connection};
+use crate::pb::{Answer, Call};
 use crate::types::Types;
+
+/// How long the news of a commit waits for an entry that takes it along.
+const COMMIT_WAIT: Duration = Duration::from_millis(5);
 
 /// What openraft is given: the answers, in order.
 pub(crate) type Answers<'s> =
@@ -62,12 +69,65 @@ pub(crate) struct Limits {
     pub(crate) entries: Duration,
 }
 
+/// What openraft wants sent, looked at as far as it is there at once.
+pub(crate) enum Wanted<S> {
+    /// Nothing.
+    Nothing,
+    /// One append and no more: a heartbeat, or a probe.
+    One(AppendEntriesRequest<Types>),
+    /// These, and what is still to come.
+    Many(Vec<AppendEntriesRequest<Types>>, S),
+}
+
+impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Wanted<S> {
+    pub(crate) async fn look(mut input: S) -> Self {
+        let Some(first) = input.next().await else { return Self::Nothing };
+        match input.next().now_or_never() {
+            Some(None) => Self::One(first),
+            Some(Some(second)) => Self::Many(vec![first, second], input),
+            None => Self::Many(vec![first], input),
+        }
+    }
+}
+
+/// Appends on their way out.
+struct Outgoing<S> {
+    input: S,
+    /// The last entry of this replica's own log.
+    appended: watch::Receiver<u64>,
+    /// The last entry that was sent.
+    sent_upto: u64,
+    caller: Caller,
+    sent: Sent,
+    limits: Limits,
+}
+
+impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Outgoing<S> {
+    /// Gives the next append; what has no entry waits for one, but not for long.
+    async fn next(mut self) -> Option<(Call, Self)> {
+        let sent_upto = self.sent_upto;
+        let more = self.appended.wait_for(|last| *last > sent_upto);
+        // Late, or the log is closed: then openraft ends the stream.
+        let _ = tokio::time::timeout(COMMIT_WAIT, more).await;
+        let append = self.input.next().await?;
+        Some((self.call(&append), self))
+    }
+
+    fn call(&mut self, append: &AppendEntriesRequest<Types>) -> Call {
+        let last = append.entries.last().map(|entry| entry.log_id).or(append.prev_log_id);
+        self.sent_upto = last.map_or(0, |id| id.index);
+        self.sent.begin(if append.entries.is_empty() { self.limits.empty } else { self.limits.entries });
+        self.caller.call(codec::encode(&AppendV1::from(append)))
+    }
+}
+
 /// Opens a stream of appends to a peer.
 ///
 /// # Errors
 /// [`CallError`] if the peer takes no stream; nothing is known of the appends that were taken from `input` by then.
 pub(crate) async fn open<'s, S>(
     connection: &'s mut Connection,
+    first: Vec<AppendEntriesRequest<Types>>,
     input: S,
     limits: Limits,
 ) -> Result<Answers<'s>, CallError>
@@ -75,17 +135,16 @@ where
     S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
 {
     let sent = Sent::default();
-    let (caller, noted) = (connection.caller(), sent.clone());
-    let calls = input.map(move |append| {
-        noted.begin(if append.entries.is_empty() { limits.empty } else { limits.entries });
-        caller.call(codec::encode(&AppendV1::from(&append)))
-    });
+    let (appended, caller) = (connection.appended()?, connection.caller());
+    let mut outgoing = Outgoing { input, appended, sent_upto: 0, caller, sent: sent.clone(), limits };
+    let first: Vec<Call> = first.iter().map(|append| outgoing.call(append)).collect();
+    let calls = stream::iter(first).chain(stream::unfold(outgoing, Outgoing::next));
     let mut client = connection.client()?;
     let opened = tokio::time::timeout(limits.entries, client.append_stream(calls)).await;
     match opened.map_err(|_| CallError::Late(limits.entries))? {
         Ok(answers) => {
             let incoming = Incoming { connection, answers: answers.into_inner(), sent };
-            Ok(Box::pin(futures::stream::unfold(Some(incoming), move |state| next(state, limits))))
+            Ok(Box::pin(stream::unfold(Some(incoming), move |state| next(state, limits))))
         }
         Err(status) => Err(refused(connection, &status)),
     }

@@ -381,8 +381,9 @@ impl Work {
         if let Some(divergence) = applied.diverged.take() {
             return Err(RaftError::Diverged { index, why: format!("{divergence:?}") });
         }
-        for record in &applied.records {
-            self.keep(index, record, replay)?;
+        let encoded = std::mem::take(&mut applied.encoded_records);
+        for (record, body) in applied.records.iter().zip(encoded) {
+            self.keep(index, record, body, replay)?;
         }
         if !applied.events.is_empty() {
             self.notices.push(Notice::Events { revision, events: applied.events.clone().into() });
@@ -390,15 +391,18 @@ impl Work {
         Ok(applied)
     }
 
-    fn keep(&mut self, index: u64, record: &Record, replay: bool) -> Result<(), RaftError> {
+    fn keep(&mut self, index: u64, record: &Record, body: Vec<u8>, replay: bool) -> Result<(), RaftError> {
         let (kind, seq) = (record.kind(), record.seq());
-        let head = self.view.heads.entry(kind.to_owned()).or_insert(0);
+        if !self.view.heads.contains_key(kind) {
+            self.view.heads.insert(kind.to_owned(), 0);
+        }
+        let head = self.view.heads.get_mut(kind).expect("it was just put there");
         if seq != *head + 1 {
             let why = format!("it makes record {seq} of {kind} after record {head}");
             return Err(RaftError::Diverged { index, why });
         }
         *head = seq;
-        let (key, body) = (history::key(kind, seq), hanse_state::codec::encode_record(record));
+        let key = history::key(kind, seq);
         if replay {
             self.replayed.push((index, key, body));
         } else {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, stream};
 use openraft::base::BoxFuture;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, stream_append_sequential};
@@ -19,11 +19,11 @@ use openraft::raft::{
 };
 use openraft::{RPCTypes, RaftNetworkV2};
 use tokio::io::AsyncReadExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::append_stream;
+use crate::append_stream::{self, Wanted};
 use crate::codec::{
     self, AppendAnswerV1, AppendV1, HeadsV1, HelloV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1,
     VoteCallV1, VoteV1,
@@ -40,6 +40,7 @@ use crate::snapshot::{SnapshotDir, SnapshotFiles};
 use crate::stop::Stop;
 use crate::tls::{PeerTls, peer_name};
 use crate::types::{Member, ReplicaId, SnapshotMeta, Types, Vote};
+use crate::wal::Wal;
 
 /// Longest message either side takes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -200,6 +201,12 @@ impl Connection {
 
     pub(crate) fn caller(&self) -> Caller {
         self.caller.clone()
+    }
+
+    /// Follows the last entry of this replica's log.
+    pub(crate) fn appended(&self) -> Result<watch::Receiver<u64>, CallError> {
+        let log = self.caller.network.core.store.log();
+        log.map(Wal::appended).ok_or_else(|| CallError::Refused("the log is not open".into()))
     }
 
     /// As openraft wants to hear of an append that failed.
@@ -369,10 +376,16 @@ impl RaftNetworkV2<Types> for Connection {
             // After one session without, the stream is tried again: the target may have been upgraded.
             return stream_append_sequential(self, input, option);
         }
-        let failed = self.caller();
         Box::pin(async move {
-            let opened = append_stream::open(self, input, limits(&option)).await;
-            opened.map_err(|e| e.into_rpc(RPCTypes::AppendEntries, failed.network.id, failed.target))
+            match Wanted::look(input).await {
+                Wanted::Nothing => Ok(Box::pin(stream::empty()) as append_stream::Answers<'s>),
+                Wanted::One(append) => stream_append_sequential(self, stream::iter([append]), option).await,
+                Wanted::Many(first, input) => {
+                    let caller = self.caller();
+                    let opened = append_stream::open(self, first, input, limits(&option)).await;
+                    opened.map_err(|e| e.into_rpc(RPCTypes::AppendEntries, caller.network.id, caller.target))
+                }
+            }
         })
     }
 

@@ -10,7 +10,7 @@ use crate::codec::{encode_outcome, encode_record, encode_state};
 use crate::command::{Actor, Command, Outcome, Request};
 use crate::dedup::{DEDUP_MAX, Dedup, Lookup, Seen};
 use crate::event::{Change, Event, Record};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, RequestId};
 use crate::{
     Applied, DIGESTS_KEPT, Digest, Divergence, Millis, Rejection, State, access, account, billing, chain, cluster,
     consortium, contract, host, replica, tenant,
@@ -93,6 +93,7 @@ pub fn apply(state: &mut State, index: u64, request: &Request) -> Applied {
                 replayed: true,
                 events: Vec::new(),
                 records: Vec::new(),
+                encoded_records: Vec::new(),
                 diverged: None,
             };
         }
@@ -113,6 +114,11 @@ pub fn apply(state: &mut State, index: u64, request: &Request) -> Applied {
 /// if a rule were to check after a change.
 fn execute(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
     access::check(state, &cx.request.actor, &cx.request.command)?;
+    if let Command::SetTenantMetadata(c) = &cx.request.command {
+        // Its rule gives the change before it can touch anything: the types say what the draft is for.
+        let change = tenant::apply::check_metadata_change(state, c)?;
+        return Ok(change.carry_out(state, cx));
+    }
     let mut draft = state.clone();
     let outcome = dispatch(&mut draft, cx);
     match &outcome {
@@ -141,7 +147,10 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::CloseSession(c) => account::apply::close_session(state, cx, c),
         Command::RecordLoginFailure(c) => account::apply::login_failure(state, cx, c),
         Command::CreateTenant(c) => tenant::apply::create(state, cx, c),
-        Command::SetTenantMetadata(c) => tenant::apply::set_metadata(state, cx, c),
+        Command::SetTenantMetadata(c) => {
+            let change = tenant::apply::check_metadata_change(state, c)?;
+            Ok(change.carry_out(state, cx))
+        }
         Command::CreateConsortium(c) => consortium::apply::create(state, cx, c),
         Command::InviteMember(c) => consortium::apply::invite(state, cx, c),
         Command::JoinConsortium(c) => consortium::apply::join(state, cx, c),
@@ -175,10 +184,12 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
 fn finish(state: &mut State, mut cx: Cx<'_>, outcome: Result<Outcome, Rejection>) -> Applied {
     let record = audit(state, &cx, &outcome);
     cx.records.push(Record::Audit(record));
-    mix_digest(state, &outcome, &cx.records);
+    let encoded_records: Vec<_> = cx.records.iter().map(encode_record).collect();
+    mix_digest(state, &outcome, &encoded_records);
     let revision = cx.revision;
     let events = cx.events.into_iter().map(|(resource, change)| Event { revision, resource, change }).collect();
-    Applied { revision, outcome, replayed: false, events, records: cx.records, diverged: cx.diverged }
+    let (records, diverged) = (cx.records, cx.diverged);
+    Applied { revision, outcome, replayed: false, events, records, encoded_records, diverged }
 }
 
 fn audit(state: &mut State, cx: &Cx<'_>, outcome: &Result<Outcome, Rejection>) -> AuditRecord {
@@ -202,16 +213,32 @@ fn audit(state: &mut State, cx: &Cx<'_>, outcome: &Result<Outcome, Rejection>) -
     record
 }
 
-/// Hash of who wants what; time, address and session may differ between tries of one wish.
-fn wish_hash(request: &Request) -> Digest {
-    let wish = Request { at: Millis(0), source: String::new(), session: None, ..request.clone() };
-    Digest::of(&crate::codec::encode_request(&wish))
+/// A request as it is hashed: encoded like a [`Request`] from nowhere at no time, without a copy of it.
+#[derive(serde::Serialize)]
+pub(crate) struct Wish<'a> {
+    version: u16,
+    id: RequestId,
+    actor: &'a Actor,
+    source: &'static str,
+    at: Millis,
+    command: &'a Command,
 }
 
-fn mix_digest(state: &mut State, outcome: &Result<Outcome, Rejection>, records: &[Record]) {
+/// Hash of who wants what; time, address and session may differ between tries of one wish.
+fn wish_hash(request: &Request) -> Digest {
+    Digest::of(&crate::codec::encode_wish(&Wish {
+        version: request.version,
+        id: request.id,
+        actor: &request.actor,
+        source: "",
+        at: Millis(0),
+        command: &request.command,
+    }))
+}
+
+fn mix_digest(state: &mut State, outcome: &Result<Outcome, Rejection>, records: &[Vec<u8>]) {
     let index = state.revision.to_be_bytes();
     let outcome = encode_outcome(outcome);
-    let records: Vec<Vec<u8>> = records.iter().map(encode_record).collect();
     let mut parts: Vec<&[u8]> = vec![state.digest.as_bytes(), &index, &outcome];
     parts.extend(records.iter().map(Vec::as_slice));
     let mut digest = Digest::of_parts(&parts);

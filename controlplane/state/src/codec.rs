@@ -6,8 +6,8 @@
 //! command or field, bytes left over. The replica that meets one stops.
 
 use rmp_serde::Serializer;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize as _, Serialize};
 
 use crate::cluster::version::{SPOKEN, Version};
 use crate::event::Record;
@@ -59,6 +59,11 @@ pub enum CodecError {
 /// Returns the bytes of a log entry.
 pub fn encode_request(request: &Request) -> Vec<u8> {
     encode(MAGIC_REQUEST, request)
+}
+
+/// As [`encode_request`], of what a request wants.
+pub(crate) fn encode_wish(wish: &crate::apply::Wish<'_>) -> Vec<u8> {
+    encode(MAGIC_REQUEST, wish)
 }
 
 /// Returns the log entry of `bytes`.
@@ -158,11 +163,12 @@ fn open<'a>(magic: u8, what: &'static str, bytes: &'a [u8]) -> Result<(u16, &'a 
 }
 
 fn decode_body<T: DeserializeOwned>(what: &'static str, body: &[u8]) -> Result<T, CodecError> {
-    let mut rest = body;
-    let value = rmp_serde::from_read(&mut rest).map_err(|e| CodecError::Body { what, reason: e.to_string() })?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(CodecError::Body { what, reason: format!("{} bytes left over", rest.len()) })
+    let refused = |e: rmp_serde::decode::Error| CodecError::Body { what, reason: e.to_string() };
+    let mut reader = rmp_serde::Deserializer::from_read_ref(body);
+    let value = T::deserialize(&mut reader).map_err(refused)?;
+    // Nothing more can be read: not even the marker that begins a value.
+    match IgnoredAny::deserialize(&mut reader) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        Ok(_) | Err(_) => Err(CodecError::Body { what, reason: "bytes are left over".into() }),
     }
 }

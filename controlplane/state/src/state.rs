@@ -93,6 +93,8 @@ pub struct Applied {
     pub events: Vec<Event>,
     /// History to append.
     pub records: Vec<Record>,
+    /// Each of them as [`crate::codec::encode_record`] gives it: made for the digest, and kept for the disk.
+    pub encoded_records: Vec<Vec<u8>>,
     /// This replica's state is not the leader's: it must stop.
     pub diverged: Option<Divergence>,
 }

@@ -23,7 +23,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use disk::{Disk, DiskFile, Folder};
 pub(crate) use frame::{HeaderV1, Kind, Place, Salt, decode as decode_frame, encode as encode_frame};
@@ -71,6 +71,8 @@ struct Shared {
     room: Semaphore,
     /// How long the syncs took.
     fsync: Histogram,
+    /// Index of the last entry that was added.
+    appended: watch::Sender<u64>,
 }
 
 /// What can be read.
@@ -120,6 +122,7 @@ impl Wal {
             failed: OnceLock::new(),
             room: Semaphore::new(QUEUE_MAX),
             fsync: Histogram::default(),
+            appended: watch::Sender::new(0),
         });
         let (log, pristine) = (opened.log, opened.pristine);
         let writer = Writer::new(shared.clone(), maker, opened)?;
@@ -202,7 +205,15 @@ impl Wal {
             let slot = Slot { id: entry.log_id.into(), spot: None, entry: Some(entry.clone()) };
             live.index.push(slot).map_err(|why| StoreError::lost("log", why))?;
         }
-        self.send(Change::Append(entries), done)
+        self.send(Change::Append(entries), done)?;
+        drop(live);
+        self.inner.shared.appended.send_replace(last.map_or(0, |id| id.index));
+        Ok(())
+    }
+
+    /// Follows the index of the last entry that was added since the log was opened; 0 before the first.
+    pub(crate) fn appended(&self) -> watch::Receiver<u64> {
+        self.inner.shared.appended.subscribe()
     }
 
     /// Keeps a vote; durable when this returns.

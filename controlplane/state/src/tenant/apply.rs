@@ -11,7 +11,7 @@ use crate::apply::Cx;
 use crate::billing::STANDARD_PLAN;
 use crate::check;
 use crate::command::Outcome;
-use crate::ids::PlanId;
+use crate::ids::{PlanId, TenantId};
 use crate::{Rejection, State, name};
 
 pub(crate) fn create(state: &mut State, cx: &mut Cx<'_>, c: &CreateTenant) -> Result<Outcome, Rejection> {
@@ -41,7 +41,30 @@ pub(crate) fn create(state: &mut State, cx: &mut Cx<'_>, c: &CreateTenant) -> Re
     Ok(Outcome::Done { resource })
 }
 
-pub(crate) fn set_metadata(state: &mut State, cx: &mut Cx<'_>, c: &SetTenantMetadata) -> Result<Outcome, Rejection> {
+/// A change of a tenant's metadata that was found good.
+pub(crate) struct MetadataChange<'a> {
+    tenant: &'a TenantId,
+    resource: String,
+    /// `None` if it is so already.
+    metadata: Option<OrdMap<String, String>>,
+}
+
+impl MetadataChange<'_> {
+    pub(crate) fn carry_out(self, state: &mut State, cx: &mut Cx<'_>) -> Outcome {
+        let Self { tenant, resource, metadata } = self;
+        let Some(metadata) = metadata else { return Outcome::Unchanged { resource } };
+        if let Some(tenant) = state.tenants.get_mut(tenant) {
+            tenant.metadata = metadata;
+        }
+        cx.updated(resource.clone());
+        Outcome::Done { resource }
+    }
+}
+
+pub(crate) fn check_metadata_change<'a>(
+    state: &State,
+    c: &'a SetTenantMetadata,
+) -> Result<MetadataChange<'a>, Rejection> {
     let kept = &query::get(state, &c.tenant)?.metadata;
     let resource = name::tenant(&c.tenant);
     if c.changes.is_empty() || c.changes.len() > METADATA_KEYS_MAX {
@@ -60,17 +83,12 @@ pub(crate) fn set_metadata(state: &mut State, cx: &mut Cx<'_>, c: &SetTenantMeta
         }
     }
     if metadata == *kept {
-        return Ok(Outcome::Unchanged { resource });
+        return Ok(MetadataChange { tenant: &c.tenant, resource, metadata: None });
     }
     // The last allowed key may be there.
     let before_last = metadata.len().saturating_sub(1);
     check::quota("metadata", "the number of keys of a tenant's metadata", before_last, METADATA_KEYS_MAX)?;
-
-    if let Some(tenant) = state.tenants.get_mut(&c.tenant) {
-        tenant.metadata = metadata;
-    }
-    cx.updated(resource.clone());
-    Ok(Outcome::Done { resource })
+    Ok(MetadataChange { tenant: &c.tenant, resource, metadata: Some(metadata) })
 }
 
 /// A key is a label in the manner of Kubernetes; a value is one piece of text.
