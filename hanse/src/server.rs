@@ -94,6 +94,15 @@ const EXIT_REMOVED: u8 = 79;
 /// How long the API may take to let its callers go.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// Threads that a replica's tasks run on: one for two processors. A write goes through a dozen tasks that do little each;
+/// handing it from thread to thread costs more than they do (docs/benchmarks.md). What takes long or waits for a disk has
+/// threads of its own. `TOKIO_WORKER_THREADS` overrides it.
+pub(crate) fn workers() -> usize {
+    let wished = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+    let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    wished.unwrap_or_else(|| (processors() / 2).max(1))
+}
+
 /// Runs a replica until it is asked to stop or cannot go on; returns the program's exit code.
 pub(crate) async fn run(args: ServerArgs) -> ExitCode {
     if args.die_with_parent {

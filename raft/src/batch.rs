@@ -1,7 +1,8 @@
 //! Many requests in one entry, and many reads in one round.
 //!
 //! Requests that arrive while an entry is on its way wait together and become the next entry, so that one fsync and one
-//! round to the peers carry them all; a request that finds nothing on its way is sent at once. Reads that arrive while a
+//! round to the peers carry them all; a request that finds nothing on its way is sent at once. One entry is on its way at a
+//! time: a second would only halve what each carries (measured: a tenth more processor time for each write). Reads that arrive while a
 //! majority is being asked wait together for the next round: a round that began before a read was asked says nothing
 //! about it.
 //!
@@ -12,8 +13,6 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use hanse_state::{Applied, State};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -32,10 +31,6 @@ const HEAD: usize = 2;
 const LENGTH: usize = 4;
 /// Requests in one entry at most: what one publication of the state may hold up.
 const REQUESTS_MAX: usize = 256;
-/// Entries on their way at most. A second one fills the wire while the first is being synced; more would only make
-/// smaller batches.
-const ENTRIES_MAX: usize = 2;
-
 /// A request that waits to be sent.
 pub(crate) struct Waiting {
     pub(crate) bytes: Vec<u8>,
@@ -96,24 +91,23 @@ pub(crate) fn example() -> Vec<u8> {
 
 /// Sends what waits until `end`; what is left then gets the answer "stopped".
 pub(crate) async fn send(shared: Arc<Shared>, mut queue: mpsc::Receiver<Waiting>, end: CancellationToken) {
-    let mut on_their_way = FuturesUnordered::new();
-    let mut next: Option<Waiting> = None;
+    let mut over: Option<Waiting> = None;
     loop {
+        let first = match over.take() {
+            Some(first) => Some(first),
+            None => tokio::select! {
+                biased;
+                () = end.cancelled() => return,
+                first = queue.recv() => first,
+            },
+        };
+        let Some(first) = first else { return };
+        let (entry, answers, more) = collect(first, &mut queue);
+        over = more;
         tokio::select! {
             biased;
             () = end.cancelled() => return,
-            Some(()) = on_their_way.next() => {}
-            first = queue.recv(), if next.is_none() && on_their_way.len() < ENTRIES_MAX => match first {
-                Some(first) => next = Some(first),
-                None => return,
-            },
-        }
-        if on_their_way.len() < ENTRIES_MAX
-            && let Some(first) = next.take()
-        {
-            let (entry, answers, over) = collect(first, &mut queue);
-            next = over;
-            on_their_way.push(one(&shared, entry, answers));
+            () = one(&shared, entry, answers) => {}
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::types::{
 /// Version of every encoding in this file.
 pub(crate) const VERSION: u8 = 1;
 
+/// Room made at once for what is encoded; entries make more.
+const ROOM: usize = 256;
+
 /// Why bytes could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -53,7 +56,7 @@ pub enum CodecError {
 
 /// Gives the version byte and the MessagePack of a value.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(ROOM);
     encode_to(&mut bytes, value);
     bytes
 }

@@ -26,6 +26,7 @@ mod membership;
 mod meter;
 mod network;
 mod peer;
+mod replay;
 mod replica;
 mod seed;
 mod snapshot;

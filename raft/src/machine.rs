@@ -8,9 +8,10 @@
 //! It never guesses: a request it cannot read, a digest that differs, or history that comes out different stops the
 //! replica.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use hanse_state::replica::Replicas;
 use hanse_state::{Applied, Event, Record, State};
 use openraft::RaftSnapshotBuilder;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex, broadcast};
 
 use crate::batch;
 use crate::codec;
@@ -70,6 +71,10 @@ pub(crate) struct Core {
     pub(crate) snapshots: SnapshotDir,
     view: RwLock<View>,
     latest: RwLock<Option<(SnapshotMeta, PathBuf)>>,
+    /// Revision of the newest snapshot.
+    kept: AtomicU64,
+    /// Held while a snapshot is written, by the thread that writes it.
+    pub(crate) saving: Arc<Mutex<()>>,
     pub(crate) events: broadcast::Sender<Notice>,
     /// Records of history sent to replicas that lacked them, since the start.
     pub(crate) records_sent: AtomicU64,
@@ -94,6 +99,12 @@ impl Core {
         self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Gives the current revision and that of the newest snapshot.
+    pub(crate) fn revisions(&self) -> (u64, u64) {
+        let now = self.view.read().unwrap_or_else(PoisonError::into_inner).state.revision;
+        (now, self.kept.load(Ordering::Relaxed))
+    }
+
     /// Gives the current state; a cheap copy.
     pub(crate) fn state(&self) -> State {
         self.view.read().unwrap_or_else(PoisonError::into_inner).state.clone()
@@ -110,7 +121,8 @@ impl Core {
     }
 
     /// Keeps the newest: one built meanwhile never replaces a later one that came in.
-    fn set_latest(&self, meta: SnapshotMeta, path: PathBuf) {
+    fn set_latest(&self, meta: SnapshotMeta, path: PathBuf, revision: u64) {
+        self.kept.fetch_max(revision, Ordering::Relaxed);
         let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
         if latest.as_ref().is_none_or(|(kept, _)| kept.last_log_id <= meta.last_log_id) {
             *latest = Some((meta, path));
@@ -148,8 +160,8 @@ impl Core {
         if files.incoming {
             remove(&files.state);
         }
-        self.set_latest(meta.clone(), path);
         let revision = state.revision;
+        self.set_latest(meta.clone(), path, revision);
         self.publish(View {
             state,
             applied: meta.last_log_id,
@@ -166,7 +178,13 @@ impl Core {
         loop {
             self.store.space().wait_for(bytes.len() as u64).await?;
             let (core, meta, bytes) = (self.clone(), meta.clone(), bytes.clone());
-            match blocking(move || core.snapshots.save(&meta, &bytes)).await {
+            let turn = self.saving.clone().lock_owned().await;
+            let write = move || {
+                let saved = core.snapshots.save(&meta, &bytes);
+                drop(turn);
+                saved
+            };
+            match blocking(write).await {
                 Err(StoreError::Io { what, source }) if space::is_full(&source) => {
                     tracing::warn!(what, error = %source, "a snapshot waits for room on the disk");
                     self.store.space().pause().await?;
@@ -264,12 +282,15 @@ impl Machine {
                 View { state, applied: meta.last_log_id, membership: meta.last_membership.clone(), heads: found.heads };
             latest = Some((meta, path));
         }
+        let kept = view.state.revision;
         let events = broadcast::Sender::new(EVENTS_MAX);
         let core = Core {
             store,
             snapshots,
             view: RwLock::new(view),
             latest: RwLock::new(latest),
+            kept: AtomicU64::new(kept),
+            saving: Arc::default(),
             events,
             records_sent: AtomicU64::new(0),
             meters: Meters::default(),
@@ -288,7 +309,7 @@ impl Machine {
         let mut work = Work {
             view: self.core.view(),
             fresh: Vec::new(),
-            replayed: Vec::new(),
+            replayed: Replayed::new(),
             answers: Vec::new(),
             notices: Vec::new(),
         };
@@ -315,20 +336,14 @@ impl Machine {
     }
 
     /// Compares history that comes out of a replay with what is on disk.
-    async fn check_replayed(&self, records: Vec<(u64, Vec<u8>, Vec<u8>)>) -> Result<(), io::Error> {
-        if records.is_empty() {
+    async fn check_replayed(&self, replayed: Replayed) -> Result<(), io::Error> {
+        if replayed.is_empty() {
             return Ok(());
         }
         let core = self.core.clone();
-        let check = move || {
-            for (index, key, body) in records {
-                if core.store.get(&key)?.as_deref() != Some(body.as_slice()) {
-                    return Ok(Some(index));
-                }
-            }
-            Ok(None)
-        };
-        match blocking(check).await? {
+        let check = move || replayed.iter().map(|(kind, made)| differs(&core.store, kind, made)).collect();
+        let differing: Vec<Option<u64>> = blocking(check).await?;
+        match differing.into_iter().flatten().min() {
             None => Ok(()),
             Some(index) => {
                 let why = "replaying it gives other history than is on disk".to_owned();
@@ -338,11 +353,22 @@ impl Machine {
     }
 }
 
+/// History that a replay made, by kind in the order of its numbers: entry, number, record.
+type Replayed = BTreeMap<&'static str, Vec<(u64, u64, Vec<u8>)>>;
+
+/// Gives the first entry whose record is not what lies on disk. Blocks on the disk.
+fn differs(store: &Durable, kind: &str, made: &[(u64, u64, Vec<u8>)]) -> Result<Option<u64>, StoreError> {
+    let (Some((_, first, _)), Some((_, last, _))) = (made.first(), made.last()) else { return Ok(None) };
+    // One read for all of them: a replay makes hundreds of thousands.
+    let found: BTreeMap<u64, Vec<u8>> = store.records(kind, *first, *last, made.len())?.into_iter().collect();
+    Ok(made.iter().find(|(_, seq, body)| found.get(seq) != Some(body)).map(|(index, _, _)| *index))
+}
+
 /// One chunk while it is applied.
 struct Work {
     view: View,
     fresh: Vec<Op>,
-    replayed: Vec<(u64, Vec<u8>, Vec<u8>)>,
+    replayed: Replayed,
     answers: Vec<(ApplyResponder<Types>, EntryAnswer)>,
     notices: Vec<Notice>,
 }
@@ -402,11 +428,10 @@ impl Work {
             return Err(RaftError::Diverged { index, why });
         }
         *head = seq;
-        let key = history::key(kind, seq);
         if replay {
-            self.replayed.push((index, key, body));
+            self.replayed.entry(kind).or_default().push((index, seq, body));
         } else {
-            self.fresh.push(put(key, &body));
+            self.fresh.push(put(history::key(kind, seq), &body));
         }
         Ok(())
     }
@@ -473,7 +498,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let encode =
             move || Ok(snapshot::encode(&encode_meta, &view.heads, &hanse_state::codec::encode_state(&view.state)));
         let path = self.core.save(&meta, blocking(encode).await?).await?;
-        self.core.set_latest(meta.clone(), path.clone());
+        self.core.set_latest(meta.clone(), path.clone(), self.view.state.revision);
         tracing::info!(index = meta.last_log_id.map_or(0, |id| id.index), "snapshot written");
         Ok(openraft::Snapshot { meta, snapshot: SnapshotFiles { state: path, incoming: false } })
     }

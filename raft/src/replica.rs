@@ -25,6 +25,7 @@ use crate::membership::{Keeper, Roll, keep};
 use crate::meter::{Histogram, Room};
 use crate::network::Network;
 use crate::peer::PeerService;
+use crate::replay::keep_short;
 use crate::space::{self, keep_room};
 use crate::status::{self, Status};
 use crate::stop::Stop;
@@ -200,6 +201,7 @@ impl Replica {
         let (leading_sender, leading) = watch::channel(None);
         tasks.spawn(observe(raft.clone(), config.timings, stop.clone(), leader_sender, leading_sender));
         tasks.spawn(keep_room(core.store.clone(), raft.clone(), network.clone(), leading.clone(), end.clone()));
+        tasks.spawn(keep_short(raft.clone(), core.clone(), end.clone()));
         let keeper = Keeper {
             raft: raft.clone(),
             network,

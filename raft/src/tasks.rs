@@ -19,6 +19,7 @@ use crate::machine::{Core, Machine, blocking};
 use crate::network::MESSAGE_BYTES_MAX;
 use crate::pb::peer_server::PeerServer;
 use crate::peer::PeerService;
+use crate::replay;
 use crate::stop::Stop;
 use crate::tls::PeerTls;
 use crate::types::{ReplicaId, Types};
@@ -151,6 +152,7 @@ pub(crate) async fn finish(
     ended: watch::Sender<bool>,
 ) {
     end.cancelled().await;
+    replay::shorten(&raft, &core).await;
     core.store.space().end();
     if let Err(error) = raft.shutdown().await {
         tracing::warn!(%error, "consensus did not end cleanly");
@@ -161,6 +163,8 @@ pub(crate) async fn finish(
             tracing::error!(%error, "a task of the replica panicked");
         }
     }
+    // A snapshot that is just being written is not left behind to appear after the end.
+    drop(core.saving.lock().await);
     close(core.store.clone()).await;
     ended.send_replace(true);
 }

@@ -88,10 +88,10 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             // A follower stands after `election_max_ms` (while it may not vote for another) and a random wait of
-            // `election_min_ms` to `election_max_ms`: 0.40 to 0.50 s of silence, eight heartbeats at least.
-            heartbeat_ms: 50,
-            election_min_ms: 150,
-            election_max_ms: 250,
+            // `election_min_ms` to `election_max_ms`: 0.34 to 0.44 s of silence, eight heartbeats at least.
+            heartbeat_ms: 40,
+            election_min_ms: 120,
+            election_max_ms: 220,
             snapshot_every: 10_000,
             health_ms: 1_000,
             meter_ms: 60_000,

@@ -23,6 +23,9 @@ const WHOLE_STATE_EVERY: u64 = 1_000;
 /// cannot be written.
 pub(crate) const TIME_MAX: Millis = Millis(253_370_764_800_000);
 
+/// Room made at once for the JSON of a command.
+const DETAIL_ROOM: usize = 512;
+
 /// What a rule knows of its entry besides the state, and where it says what it did.
 pub(crate) struct Cx<'a> {
     pub(crate) revision: u64,
@@ -204,13 +207,20 @@ fn audit(state: &mut State, cx: &Cx<'_>, outcome: &Result<Outcome, Rejection>) -
         resource: request.command.resource(),
         request_id: request.id.to_string(),
         outcome: outcome.as_ref().map_or_else(Rejection::reason, |_| "ok").into(),
-        detail: serde_json::to_string(&request.command).expect("commands are plain data with text keys"),
+        detail: detail(&request.command),
         prev_hash: state.audit.head,
         hash: Digest::default(),
     };
     record.hash = record.expected_hash();
     state.audit = AuditHead { count: record.seq, head: record.hash };
     record
+}
+
+/// What was asked, as JSON.
+fn detail(command: &Command) -> String {
+    let mut json = Vec::with_capacity(DETAIL_ROOM);
+    serde_json::to_writer(&mut json, command).expect("commands are plain data with text keys");
+    String::from_utf8(json).expect("JSON is UTF-8")
 }
 
 /// A request as it is hashed: encoded like a [`Request`] from nowhere at no time, without a copy of it.

@@ -21,6 +21,9 @@ const MAGIC_STATE: u8 = b'S';
 const MAGIC_RECORD: u8 = b'R';
 const MAGIC_OUTCOME: u8 = b'O';
 
+/// Room made at once for what is encoded: most requests and records fit.
+const ROOM: usize = 1_024;
+
 /// Why bytes were not understood.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
@@ -139,7 +142,8 @@ fn encode<T: Serialize>(magic: u8, value: &T) -> Vec<u8> {
 
 fn encode_as<T: Serialize>(magic: u8, version: u16, value: &T) -> Vec<u8> {
     let [high, low] = version.to_be_bytes();
-    let mut bytes = vec![magic, high, low];
+    let mut bytes = Vec::with_capacity(ROOM);
+    bytes.extend_from_slice(&[magic, high, low]);
     value
         .serialize(&mut Serializer::new(&mut bytes).with_struct_map())
         .expect("plain data into memory cannot fail to encode");

@@ -257,28 +257,21 @@ async fn a_full_disk_is_said_in_words_and_waited_for_and_nothing_is_lost() {
     })
     .await;
     disk.limit(Some(8 * 1024 + 8 * 1024 + 32 * 1024 + 16 * 1024));
-    let mut acknowledged = 0;
     // The reserve takes what comes after the refusals began; then an entry waits, and it goes on when there is room.
-    while wal.short_of_space().is_none() {
-        log.blocking_append([entry(1, acknowledged, 1_000)]).await.unwrap();
-        acknowledged += 1;
-        assert!(acknowledged < 100, "the disk never filled");
-        tokio::task::yield_now().await;
-    }
-    let mut writer = log.clone();
-    let (from, done) = (acknowledged, Arc::new(AtomicU64::new(0)));
+    let (mut writer, done) = (log.clone(), Arc::new(AtomicU64::new(0)));
     let count = done.clone();
     let waiting = tokio::spawn(async move {
-        for index in from..from + 100 {
+        for index in 0..200 {
             writer.blocking_append([entry(1, index, 1_000)]).await.unwrap();
             count.fetch_add(1, Ordering::Relaxed);
         }
     });
+    eventually("refusals begin", async || wal.short_of_space()).await;
     eventually("the reserve is used", async || (done.load(Ordering::Relaxed) >= 10).then_some(())).await;
     assert!(!waiting.is_finished() && wal.short_of_space().is_some());
     disk.limit(None);
     waiting.await.unwrap();
-    acknowledged += 100;
+    let mut acknowledged = 200;
     eventually("there is room again", async || wal.short_of_space().is_none().then_some(())).await;
     // The end does not wait for room, and what was not acknowledged was never promised.
     disk.limit(Some(0));
