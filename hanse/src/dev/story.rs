@@ -2,6 +2,7 @@
 //!
 //! Every step looks first whether it was done already, so that a second run in the same folder continues.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -253,7 +254,7 @@ async fn open(founder: &Client, treasury: &Wallet) -> Result<pb::Proposal> {
 
 /// Follows an operation to its end, telling each step as it ends.
 pub(crate) async fn follow(client: &Client, operation: &str) -> Result<()> {
-    let mut told = 0;
+    let mut told = BTreeSet::new();
     let mut last = String::new();
     let ended = wait_for("the operation", || async {
         let request = pb::GetOperationRequest { operation: operation.rsplit('/').next().unwrap_or(operation).into() };
@@ -267,11 +268,9 @@ pub(crate) async fn follow(client: &Client, operation: &str) -> Result<()> {
     let mut current = ended.await?;
     let end = tokio::time::Instant::now() + WAIT_MAX;
     loop {
-        let done: Vec<_> = current.steps.iter().filter(|step| step.state() == pb::StepState::Done).collect();
-        for step in done.iter().skip(told) {
-            note(format_args!("{}/{} {} {}", done.len(), current.steps.len(), step.step, short(&step.target)));
+        for line in newly_done(&current.steps, &mut told) {
+            note(line);
         }
-        told = told.max(done.len());
         match current.state() {
             pb::OperationState::Succeeded => return Ok(()),
             pb::OperationState::Failed => bail!("{}: {}", current.name, current.cause),
@@ -291,6 +290,18 @@ pub(crate) async fn follow(client: &Client, operation: &str) -> Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// A line for each step that is done and not among those `told`, which it joins. Nodes are worked on at the same time, so
+/// steps end in another order than they stand in.
+fn newly_done(steps: &[pb::OperationStep], told: &mut BTreeSet<usize>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (place, step) in steps.iter().enumerate().filter(|(_, step)| step.state() == pb::StepState::Done) {
+        if told.insert(place) {
+            lines.push(format!("{}/{} {} {}", told.len(), steps.len(), step.step, short(&step.target)));
+        }
+    }
+    lines
 }
 
 fn short(target: &str) -> &str {
@@ -337,4 +348,26 @@ fn key<'a>(people: &'a People, tenant: &str) -> Result<&'a hanse_client::MemberK
 
 fn session<'a>(people: &'a People, tenant: &str) -> Result<&'a Client> {
     people.owners.get(tenant).with_context(|| format!("{tenant} has a session"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_step_is_told_once_in_whatever_order_they_end() {
+        let mut steps: Vec<pb::OperationStep> = ["n0", "n1", "n2"]
+            .map(|target| pb::OperationStep { step: "prepare".into(), target: target.into(), ..Default::default() })
+            .into();
+        let mut told = BTreeSet::new();
+        let mut end = |places: &[usize]| {
+            for place in places {
+                steps[*place].set_state(pb::StepState::Done);
+            }
+            newly_done(&steps, &mut told)
+        };
+        assert_eq!(end(&[2]), ["1/3 prepare n2"]);
+        assert_eq!(end(&[]), Vec::<String>::new());
+        assert_eq!(end(&[0, 1]), ["2/3 prepare n0", "3/3 prepare n1"]);
+    }
 }
