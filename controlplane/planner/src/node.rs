@@ -5,6 +5,7 @@ use hanse_state::host::HostState;
 use hanse_state::ids::NodeKey;
 use hanse_state::{Millis, State};
 
+use crate::repair::fault;
 use crate::{Act, HealthView, InstanceView, NodeView, Observed, Run, Step, plan_repair};
 
 /// How often a running node is looked at.
@@ -69,7 +70,14 @@ fn plan_running(state: &State, node: &Node, observed: &Observed, now: Millis) ->
     match &instance.run {
         Run::Running if instance.generation == node.generation => {}
         Run::Running | Run::Exited { .. } | Run::Missing | Run::Prepared => {
-            return plan_repair(state, &node.key, observed, now);
+            return match (plan_repair(state, &node.key, observed, now), fault(node, instance)) {
+                // What is dead is not called healthy until its pause has passed.
+                (Step::Wait { .. }, Some((reason, true))) if node.health != Health::Unhealthy => {
+                    let fact = NodeFact::Unhealthy { reason: format!("{reason}; it is started again after a pause") };
+                    Step::Do(Act::RecordHealth { node: node.key.clone(), generation: node.generation, fact })
+                }
+                (step, _) => step,
+            };
         }
         // The silence below is judged whether the host or the node is silent.
         Run::Unreachable { .. } => {}

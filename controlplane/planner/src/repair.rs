@@ -55,7 +55,7 @@ pub fn may_disturb(state: &State, key: &NodeKey) -> bool {
 }
 
 /// What is wrong with the process, and whether it is dead.
-fn fault(node: &Node, instance: &InstanceView) -> Option<(String, bool)> {
+pub(crate) fn fault(node: &Node, instance: &InstanceView) -> Option<(String, bool)> {
     match &instance.run {
         Run::Exited { code, reason } => {
             let code = code.map_or("a signal".into(), |code| format!("code {code}"));

@@ -22,13 +22,24 @@ fn exited() -> Run {
 #[test]
 fn a_dead_process_is_restarted_with_pauses_until_the_budget_is_spent() {
     let mut w = World::running(4);
-    let mut pauses = Vec::new();
+    let (mut pauses, mut told) = (Vec::new(), 0);
     for _ in 0..RESTART_BUDGET {
         let mut waited = 0;
         let reason = loop {
             match plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at.plus(waited)) {
                 Step::Do(Act::Restart { reason, .. }) => break reason,
                 Step::Wait { .. } => waited += 100,
+                // Nothing is called healthy while it is dead and its pause lasts; that is said once.
+                Step::Do(Act::RecordHealth { fact: fact @ NodeFact::Unhealthy { .. }, .. }) => {
+                    assert_eq!(
+                        fact,
+                        NodeFact::Unhealthy {
+                            reason: "the process ended with code 1: panic; it is started again after a pause".into()
+                        }
+                    );
+                    told += 1;
+                    w.fact(0, fact);
+                }
                 other => panic!("{other:?}"),
             }
         };
@@ -43,6 +54,7 @@ fn a_dead_process_is_restarted_with_pauses_until_the_budget_is_spent() {
     }
     // The state's clock runs on with each entry; the pauses are those of the planner less these few milliseconds.
     assert_eq!(pauses[0], 0);
+    assert_eq!(told, pauses.len() - 1, "all but the first had to wait");
     assert!(pauses.windows(2).all(|pair| pair[0] < pair[1]), "{pauses:?}");
     let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at.plus(BACKOFF_MS_MAX));
     assert!(matches!(step, Step::Do(Act::Block { .. })), "{step:?}");
