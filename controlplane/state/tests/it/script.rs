@@ -90,6 +90,9 @@ fn describe(before: &State, after: &State, applied: &Applied, output: &mut Strin
             writeln!(output, "    -> {}", no.advice()).unwrap();
         }
     }
+    if applied.outcome.is_err() {
+        assert_eq!(without_trail(after.clone(), before), *before, "a refusal left more than its trail:\n{output}");
+    }
     for event in &applied.events {
         let (was, is) = (resource(before, &event.resource), resource(after, &event.resource));
         writeln!(output, "  {:?} {}{}", event.change, event.resource, difference(&was, &is)).unwrap();
@@ -108,6 +111,13 @@ fn describe(before: &State, after: &State, applied: &Applied, output: &mut Strin
     if let Some(divergence) = applied.diverged {
         writeln!(output, "  DIVERGED at {}", divergence.revision).unwrap();
     }
+}
+
+/// The state after a request but for what every request leaves, refused or not: its number, time, digests, remembered
+/// outcome and audit entry.
+fn without_trail(after: State, before: &State) -> State {
+    let State { revision, now, digest, digests, dedup, audit, .. } = before.clone();
+    State { revision, now, digest, digests, dedup, audit, ..after }
 }
 
 /// Top-level fields that differ, with their new values.
