@@ -122,6 +122,8 @@ impl Client {
         let mut effect = Effect::None;
         let mut backoff = Backoff::new();
         let mut followed = false;
+        // A replica's own word says more than the connections that then failed.
+        let mut told: Option<Status> = None;
         loop {
             let replica = self.inner.replicas.current();
             let status = match self.attempt(&replica, request.clone(), deadline).await {
@@ -132,8 +134,11 @@ impl Client {
             if failure == Failure::Unknown && C::REPEAT == Repeat::SameId {
                 effect = Effect::Unknown;
             }
+            if !is_local(&status) {
+                told = Some(status.clone());
+            }
             let give_up = || {
-                let mut error = ClientError::from_status(&status);
+                let mut error = ClientError::from_status(told.as_ref().unwrap_or(&status));
                 error.request_id.clone_from(&request_id);
                 // A refusal by the log is certain for this id, whatever became of the attempts before. Any other refusal
                 // says nothing about them: a session may have ended after an attempt that did it.

@@ -66,6 +66,24 @@ async fn goes_on_when_a_replica_is_down_or_unavailable() {
 }
 
 #[tokio::test]
+async fn what_a_replica_said_is_told_rather_than_that_the_others_are_down() {
+    let authority = Authority::new();
+    let script = Script::of((0..100).map(|_| Step::NotLeader(None)));
+    let replica = Replica::start(&authority, &script).await;
+    let client = client_with(&authority, &[&replica.address, &nobody().await, &nobody().await], |timeouts| {
+        timeouts.overall = Duration::from_secs(2);
+    });
+
+    let error = within(client.call(create())).await.unwrap_err();
+
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (Code::Unavailable, "this replica is not the leader"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_unanswered_write_is_asked_again_with_its_id() {
     let authority = Authority::new();
     let silent = Script::of([Step::Silence]);
