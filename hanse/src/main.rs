@@ -159,3 +159,57 @@ fn log_to_stderr(default: &str) {
     let filter = EnvFilter::try_from_env("HANSE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::error::ErrorKind;
+
+    /// The operations guide, whose commands people copy.
+    const GUIDE: &str = include_str!("../../docs/operations.md");
+
+    /// Splits a line into words as a shell does with double quotes; what follows `#`, `|` or `>` is not the command's.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+        for letter in line.chars() {
+            match letter {
+                '"' => quoted = !quoted,
+                ' ' if !quoted => words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
+                letter => word.push(letter),
+            }
+        }
+        words.extend(Some(word).filter(|word| !word.is_empty()));
+        let end = words.iter().position(|word| ["#", "|", ">"].contains(&word.as_str())).unwrap_or(words.len());
+        words.truncate(end);
+        words
+    }
+
+    /// What is wrong with a command; that `0x...` stands for some address is not.
+    fn error_of(line: &str) -> Option<clap::Error> {
+        let placeholder = |it: &clap::Error| it.kind() == ErrorKind::ValueValidation && line.contains("...");
+        Arguments::try_parse_from(words(line)).err().filter(|it| !placeholder(it))
+    }
+
+    #[test]
+    fn every_command_of_the_operations_guide_is_one() {
+        let joined = GUIDE.replace("\\\n", " ");
+        let blocks = joined.split("```").skip(1).step_by(2).flat_map(str::lines);
+        let commands: Vec<&str> = blocks.map(str::trim).filter(|line| line.starts_with("hanse ")).collect();
+        assert!(commands.len() > 30, "the guide's commands are found: {}", commands.len());
+        for line in commands {
+            assert!(
+                error_of(line).is_none(),
+                "{line}: {}",
+                error_of(line).map(|it| it.to_string()).unwrap_or_default()
+            );
+        }
+        // In running text a command is often only named, without what it is about.
+        let text: String = joined.split("```").step_by(2).collect();
+        let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|it| it.starts_with("hanse ")).collect();
+        assert!(named.len() > 5, "commands in the text are found: {}", named.len());
+        for line in named {
+            let wrong = error_of(line).filter(|it| it.kind() != ErrorKind::MissingRequiredArgument);
+            assert!(wrong.is_none(), "{line}: {}", wrong.map(|it| it.to_string()).unwrap_or_default());
+        }
+    }
+}
