@@ -97,6 +97,12 @@ fn cut(text: &str, columns: usize) -> String {
     short
 }
 
+/// Says a line on standard error. It may be gone (a closed terminal, a full disk under a log file); whoever speaks goes on
+/// without it, above all to stop what was started and to end with the right exit code.
+pub(crate) fn say(words: impl std::fmt::Display) {
+    let _nobody_listens = writeln!(io::stderr(), "{words}");
+}
+
 /// Prints text to stdout.
 ///
 /// # Errors

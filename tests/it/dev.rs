@@ -57,6 +57,7 @@ fn story_is_told_twice_in_one_folder_and_leaves_nothing_running() {
     assert!(nodes.iter().all(|node| node["state"] == "RUNNING"), "{nodes:?}");
     assert_eq!(first["invoice"]["total"], first["invoice"]["recomputed_total"]);
     assert!(first["transfer"]["block"].as_u64().unwrap() > 0);
+    assert!(first["chain"]["height"].as_u64() >= first["transfer"]["block"].as_u64(), "{first}");
     assert!(first["seconds"]["provision"].as_f64().unwrap() > 0.0);
 
     let second = summary(&once(dir.path()));
@@ -99,6 +100,24 @@ fn interrupted_while_provisioning_it_leaves_nothing_running() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = started_until(dir.path(), "four nodes are provisioned");
     assert_eq!(interrupt(&mut child), Some(130));
+    assert_eq!(processes_of(dir.path()), Vec::<String>::new());
+}
+
+#[test]
+fn interrupted_before_the_story_begins_it_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hanse"))
+        .args(["dev", "--headless"])
+        .env("TMPDIR", dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let made = || std::fs::read_dir(dir.path()).unwrap().next().is_some();
+    until("its folder is there", STORY_MAX, || if made() { Ok(()) } else { Err("not yet".into()) });
+    assert_eq!(interrupt(&mut child), Some(130));
+    assert!(!made(), "its temporary folder is removed");
     assert_eq!(processes_of(dir.path()), Vec::<String>::new());
 }
 

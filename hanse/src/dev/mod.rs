@@ -18,14 +18,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use ground::Ground;
 use people::People;
 use replicas::Replicas;
-use teller::{Teller, note, say};
+use teller::{Teller, note};
 
 use crate::cli::Global;
-use crate::output::Format;
+use crate::output::{Format, say};
 
 /// What `hanse dev` takes.
 #[derive(Clone, Debug, Args)]
@@ -64,6 +65,8 @@ async fn whole(args: &DevArgs, global: &Global) -> Result<bool> {
     if !args.headless && !std::io::stdout().is_terminal() {
         bail!("the console needs a terminal; use --headless (and --once -o json for a summary)");
     }
+    // From here on, so that also what comes before the story is cleaned up after a Ctrl-C.
+    let mut stop_signals = StopSignals::listen()?;
     let temporary = if args.keep.is_none() { Some(temporary_folder()?) } else { None };
     let dir = args.keep.clone().or_else(|| temporary.as_ref().map(|t| t.0.clone())).context("a folder")?;
     let mut ground = Ground::prepare(&dir)?;
@@ -75,7 +78,7 @@ async fn whole(args: &DevArgs, global: &Global) -> Result<bool> {
     let mut replicas = Replicas::start(&ground)?;
     let told = tokio::select! {
         told = tell_and_stay(args, global, &mut ground, &mut replicas) => told.map(|()| true),
-        stop = interrupted() => stop.map(|()| false),
+        () = stop_signals.interrupted() => Ok(false),
     };
     // What was started is stopped in any case; the first failure is the one that is told.
     let stopped = stop(&ground, replicas).await;
@@ -161,7 +164,8 @@ async fn tell(teller: &mut Teller, ground: &mut Ground, replicas: &mut Replicas)
         .await?;
     let month = month_of_now()?;
     let draft = teller.step("invoice", "usage is metered: a draft invoice", ledger::bill(&people, &month)).await?;
-    let chain = story::blocks(&people, chain.height).await?;
+    // The leader's word on the height may be older than the block that the story just saw.
+    let chain = story::blocks(&people, transfer.block.saturating_sub(1).max(chain.height)).await?;
     Ok(Told { people, proposal, chain, contract, transfer, draft })
 }
 
@@ -181,17 +185,30 @@ async fn stop(ground: &Ground, replicas: Replicas) -> Result<()> {
     nodes
 }
 
-async fn interrupted() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result.context("listen for Ctrl-C")?,
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+/// The ways a person or the system asks the demo to stop; one that came before it is waited for is not lost.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("listen for Ctrl-C")?,
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            hangup: signal(SignalKind::hangup()).context("listen for SIGHUP")?,
+        })
     }
-    say("interrupted");
-    Ok(())
+
+    async fn interrupted(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+        say("interrupted");
+    }
 }
 
 /// A folder that is removed when it is dropped.

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
+use crate::output::say;
+
 /// Tells steps and keeps their times.
 #[derive(Debug)]
 pub(crate) struct Teller {
@@ -42,11 +44,4 @@ impl Teller {
 /// A line below the current step.
 pub(crate) fn note(words: impl std::fmt::Display) {
     say(format_args!("    {words}"));
-}
-
-/// A line of the story. The terminal may be gone (closed, or a pipe's reader ended); the story and above all its end, which
-/// stops what was started, go on without it.
-pub(crate) fn say(words: impl std::fmt::Display) {
-    use std::io::Write as _;
-    let _nobody_listens = writeln!(std::io::stderr(), "{words}");
 }
