@@ -157,7 +157,14 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 fn log_to_stderr(default: &str) {
     let filter = EnvFilter::try_from_env("HANSE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    // A line that cannot be written (a full disk under the log file) is lost; complaining of it there would be a panic, and
+    // with it the end of a replica that the full disk itself leaves alone.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .init();
 }
 
 #[cfg(test)]

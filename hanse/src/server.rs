@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Connector;
+use crate::output::say;
 
 /// What `hanse server` takes.
 #[derive(Debug, Args)]
@@ -114,18 +115,18 @@ pub(crate) async fn run(args: ServerArgs) -> ExitCode {
     match serve(&args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hanse server: {error}");
+            say(format_args!("hanse server: {error}"));
             for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
+                say(format_args!("  because: {cause}"));
             }
             if error.downcast_ref::<RaftError>().is_some_and(RaftError::is_removed) {
-                eprintln!("  what to do: nothing; this replica's machine can be given another task");
+                say("  what to do: nothing; this replica's machine can be given another task");
                 return ExitCode::from(EXIT_REMOVED);
             }
             if error.downcast_ref::<RaftError>().is_some_and(RaftError::is_lost) {
-                eprintln!(
+                say(
                     "  what to do: do not start this replica again; put a new one in its place with `hanse replica replace`, see \
-                     docs/operations.md, \"A lost replica\""
+                     docs/operations.md, \"A lost replica\"",
                 );
                 return ExitCode::from(EXIT_LOST);
             }

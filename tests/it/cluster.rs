@@ -80,8 +80,14 @@ impl Cluster {
 
     /// Starts replica `id`, its output appended to `n<id>/replica.log`.
     pub(crate) fn start_replica(&mut self, id: u64) {
+        let log = self.dir.join(format!("n{id}/replica.log"));
+        self.start_replica_with_log(id, &log);
+    }
+
+    /// Starts replica `id`, its output appended to `log`.
+    pub(crate) fn start_replica_with_log(&mut self, id: u64, log: &Path) {
         let home = self.dir.join(format!("n{id}"));
-        let log = File::options().create(true).append(true).open(home.join("replica.log")).unwrap();
+        let log = File::options().create(true).append(true).open(log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_hanse"))
             .args(["server", "--die-with-parent", "--config"])
             .arg(home.join("hanse.toml"))

@@ -86,6 +86,29 @@ fn agree(cluster: &Cluster) {
 }
 
 #[test]
+fn replicas_whose_logs_cannot_be_written_work_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::prepare(dir.path(), "test", "");
+    for id in 1..=3 {
+        cluster.start_replica_with_log(id, Path::new("/dev/full"));
+    }
+    std::fs::write(dir.path().join("code"), cluster.setup_code()).unwrap();
+    let code = dir.path().join("code").display().to_string();
+    until("bootstrap", LONG, || {
+        let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
+        cluster.ask_with("admin", &args, &PASSWORD).map_err(|(_, words)| words)
+    });
+    cluster.ask_with("admin", &["login", "admin"], &PASSWORD).unwrap();
+    // An election is where a replica says most.
+    let leader = cluster.leader("admin");
+    cluster.kill(leader);
+    must_create(&cluster, "after".into(), &mut Vec::new());
+    cluster.start_replica_with_log(leader, Path::new("/dev/full"));
+    agree(&cluster);
+    assert!((1..=3).all(|id| cluster.runs(id)), "none has ended");
+}
+
+#[test]
 fn a_full_replica_steps_aside_all_full_ones_say_so_and_all_go_on_by_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::prepare(dir.path(), "test", "");

@@ -113,6 +113,12 @@ fn start_log(config: &NodeConfig) -> Result<(), NodeError> {
         .parse(format!("{QUIET},{wanted}"))
         .map_err(|e| NodeError::invalid(CONFIG_FILE, "log", e.to_string(), "use a filter such as \"info\""))?;
     // A program that has set up its own log keeps it.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    // A line that cannot be written (a full disk under the log file) is lost; complaining of it there would be a panic.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .try_init();
     Ok(())
 }

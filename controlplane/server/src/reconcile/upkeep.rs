@@ -1,5 +1,7 @@
 //! What time makes due: the cluster's first entry, votes past their deadline, usage, and the comparison of digests.
 
+use std::io::Write as _;
+
 use hanse_planner::{plan_metering, plan_proposals};
 use hanse_state::cluster::version::Version;
 use hanse_state::cluster::{CheckDigest, InitCluster};
@@ -77,7 +79,11 @@ impl Upkeep {
         match world.setup.read() {
             Ok(Some(code)) if Some(code_hash(&code)) == hash => {
                 // Standard output, not the log: logs are shipped and kept.
-                println!("hanse: one-time setup code {code} (use it with `hanse cluster bootstrap` or the console)");
+                let words =
+                    format!("one-time setup code {code} (use it with `hanse cluster bootstrap` or the console)");
+                if let Err(error) = writeln!(std::io::stdout(), "hanse: {words}") {
+                    warn!(%error, "the one-time setup code could not be printed; it is in this replica's data folder");
+                }
             }
             Ok(_) => info!("the one-time setup code is in the data folder of the replica that made it"),
             Err(error) => warn!(%error, "the setup code cannot be read"),
