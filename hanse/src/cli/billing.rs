@@ -53,8 +53,11 @@ pub(crate) enum InvoiceCommand {
     },
 }
 
-const PLANS: View =
-    View { key: "plans", name: "plan", columns: &[("PLAN", "plan"), ("CURRENCY", "currency"), ("RATES", "rates")] };
+const PLANS: View = View {
+    key: "plans",
+    name: "plan",
+    columns: &[("PLAN", "plan"), ("CURRENCY", "currency"), ("RATES: FROM, MICRO PER NODE AND HOUR", "rates")],
+};
 
 /// Runs a verb of `hanse plan`.
 ///
