@@ -228,6 +228,10 @@ impl ClusterService for Cluster {
             return Ok(Response::new(answer));
         }
         answer.replicas = if peer { vec![self.own()] } else { self.everyone().await };
+        // A follower that gets no majority goes on naming the last leader; one that was just found dead leads nobody.
+        if answer.replicas.iter().any(|it| it.id == answer.leader_id && it.role() == pb::ReplicaRole::Unreachable) {
+            answer.leader_id.clear();
+        }
         answer.header = self.header(&state, state.revision);
         answer.term = self.0.replica().status().term;
         answer.revision = state.revision;

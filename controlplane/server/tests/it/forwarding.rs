@@ -103,5 +103,11 @@ async fn without_a_majority_a_call_says_so_and_status_still_answers() {
     assert!(matches!(refused.code(), Code::Unavailable | Code::DeadlineExceeded), "{refused:?}");
     let status = client.cluster().get_status(pb::GetStatusRequest {}).await.unwrap().into_inner();
     assert_eq!(status.cluster_name, CLUSTER);
+    // A follower goes on believing in the leader that it followed last.
+    wait_for("the status to name no leader", async || {
+        let status = client.cluster().get_status(pb::GetStatusRequest {}).await.ok()?.into_inner();
+        status.leader_id.is_empty().then_some(())
+    })
+    .await;
     cluster.stop().await;
 }
