@@ -24,6 +24,9 @@ pub(crate) enum AuditCommand {
     List {
         #[command(flatten)]
         list: ListArgs,
+        /// Leave out the platform's bookkeeping: metering, intents and what it saw.
+        #[arg(long)]
+        changes_only: bool,
     },
     /// Show the trail's count and last hash.
     Head,
@@ -69,8 +72,13 @@ const RECORDS: View = View {
 /// The call failed, a file cannot be read, or the trail is broken.
 pub(crate) async fn run(command: AuditCommand, global: &Global) -> Result<(), CliError> {
     match command {
-        AuditCommand::List { list } => {
-            let request = |page_token| pb::ListAuditRequest { page_size: PAGE_SIZE, page_token, filter: list.filter() };
+        AuditCommand::List { list, changes_only } => {
+            let request = |page_token| pb::ListAuditRequest {
+                page_size: PAGE_SIZE,
+                page_token,
+                filter: list.filter(),
+                changes_only,
+            };
             Context::new(global)?.show_pages(RECORDS, request, list.limit).await
         }
         AuditCommand::Head => {

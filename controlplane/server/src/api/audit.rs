@@ -21,6 +21,21 @@ const CHUNK: u64 = 500;
 /// Records looked through for one page of a filtered list; the page may then be short, and its token goes on.
 const LOOKED_AT_MAX: u64 = 20_000;
 
+/// The same where the platform's bookkeeping is left out: consoles ask for that every other second.
+const CHANGES_LOOKED_AT_MAX: u64 = 2_000;
+
+/// What the platform writes down by itself all the time, and nobody needs to hear of.
+const BOOKKEEPING: [&str; 8] = [
+    "CheckDigest",
+    "Meter",
+    "RecordContractFact",
+    "RecordGenesis",
+    "RecordHostFacts",
+    "RecordIntent",
+    "RecordNodeFact",
+    "RecordReplica",
+];
+
 /// Messages of an export that may wait for a slow reader.
 const EXPORT_WAITING: usize = 4;
 
@@ -79,8 +94,9 @@ impl AuditService for Audit {
         let page = Page::<u64>::parse(it.page_size, &it.page_token, PAGE_DEFAULT)?;
         let newest =
             page.after.map_or(call.state.audit.count, |after| after.saturating_sub(1).min(call.state.audit.count));
+        let looked_at_max = if it.changes_only { CHANGES_LOOKED_AT_MAX } else { LOOKED_AT_MAX };
         let (mut last, mut looked_at, mut records) = (newest, 0, Vec::new());
-        while last > 0 && records.len() < page.size && looked_at < LOOKED_AT_MAX {
+        while last > 0 && records.len() < page.size && looked_at < looked_at_max {
             let first = last.saturating_sub(CHUNK - 1).max(1);
             let chunk = read(&self.0, first, last).await?;
             if chunk.last().map(|record| record.seq) != Some(last) {
@@ -88,7 +104,9 @@ impl AuditService for Audit {
             }
             for record in chunk.into_iter().rev() {
                 let texts = [&record.actor, &record.action, &record.resource, &record.outcome].map(String::as_str);
-                let kept = of.as_ref().is_none_or(|tenant| concerns(&record, tenant)) && matches(&it.filter, &texts);
+                let kept = of.as_ref().is_none_or(|tenant| concerns(&record, tenant))
+                    && matches(&it.filter, &texts)
+                    && !(it.changes_only && BOOKKEEPING.contains(&record.action.as_str()));
                 (last, looked_at) = (record.seq - 1, looked_at + 1);
                 if kept {
                     records.push(convert::audit::record(&record));

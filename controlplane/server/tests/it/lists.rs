@@ -178,7 +178,7 @@ async fn the_trail_is_whole_and_its_chain_holds() {
 
     let (mut token, mut listed) = (String::new(), Vec::new());
     loop {
-        let request = pb::ListAuditRequest { page_size: 3, page_token: token, filter: String::new() };
+        let request = pb::ListAuditRequest { page_size: 3, page_token: token, ..Default::default() };
         let answer = root.audit().list_audit(request).await.unwrap().into_inner();
         listed.extend(answer.records.into_iter().map(|record| record.seq));
         token = answer.next_page_token;
@@ -188,5 +188,19 @@ async fn the_trail_is_whole_and_its_chain_holds() {
     }
     let newest_first: Vec<u64> = (1..=head.count).rev().collect();
     assert_eq!(listed, newest_first);
+
+    // What people did, without the platform's bookkeeping.
+    let meter = hanse_state::Command::Meter(hanse_state::billing::Meter { until: now() });
+    cluster.leader().await.system_try(meter).await.unwrap();
+    let actions = async |changes_only| {
+        let request = pb::ListAuditRequest { page_size: 1_000, changes_only, ..Default::default() };
+        let records = root.audit().list_audit(request).await.unwrap().into_inner().records;
+        records.into_iter().map(|record| record.action).collect::<Vec<_>>()
+    };
+    let bookkeeping = |action: &String| action.starts_with("Record") || action == "Meter";
+    assert!(actions(false).await.iter().any(bookkeeping));
+    let changes = actions(true).await;
+    assert_eq!(changes.iter().filter(|action| *action == "CreateTenant").count(), 3, "{changes:?}");
+    assert!(!changes.iter().any(bookkeeping), "{changes:?}");
     cluster.stop().await;
 }
