@@ -54,6 +54,7 @@ texts! {
     NotLoggedIn: "not logged in", "未登录";
     RoleWord: "role", "角色";
     ReadOnly: "[RO]", "[只读]";
+    Ago: "{} ago", "{} 前";
     DataAge: "data {} ago", "数据 {} 前";
     Live: "LIVE", "实时";
     Stale: "STALE", "过时";
@@ -95,7 +96,7 @@ texts! {
     EmptyHosts: "No hosts yet. Enrol one: hanse host enrol", "还没有主机。登记: hanse host enrol";
     EmptyOperations: "No operations yet.", "还没有作业。";
     EmptyAudit: "No audit entries yet.", "还没有审计记录。";
-    EmptyRecent: "Only the platform itself changed things lately; :audit shows it.", "最近只有平台自身的变更; :audit 可查看。";
+    EmptyRecent: "Nobody changed anything lately; :audit shows what the platform did.", "最近无人变更; 平台自身的记录见 :audit。";
     EmptyBlocks: "No blocks yet.", "还没有区块。";
     EmptyTransactions: "No transactions in this block.", "该区块没有交易。";
     EmptyInvoice: "No usage in this month.", "该月没有用量。";
@@ -106,7 +107,7 @@ texts! {
     // Columns.
     ColReplica: "REPLICA", "副本";
     ColRole: "ROLE", "角色";
-    ColApplied: "APPLIED", "已应用";
+    ColApplied: "ENTRY", "条目";
     ColLag: "LAG", "落后";
     ColAddress: "ADDRESS", "地址";
     ColVersion: "VERSION", "程序版本";
@@ -138,7 +139,7 @@ texts! {
     ColSlots: "SLOTS", "槽位";
     ColReach: "REACH", "连接方式";
     ColCapacity: "CAPACITY", "容量";
-    ColSeen: "SEEN", "检查于";
+    ColSeen: "PROBED", "检查于";
     ColOperation: "OPERATION", "作业";
     ColKind: "KIND", "类型";
     ColTarget: "TARGET", "对象";
@@ -219,6 +220,7 @@ texts! {
     TileOk: "ok", "正常";
     TileWarn: "open", "进行";
     TileBad: "bad", "异常";
+    NeedReplica: "REPLICA", "副本";
     NeedOperation: "OPERATION", "作业";
     NeedChain: "CHAIN", "链";
     NeedNode: "NODE", "节点";

@@ -19,6 +19,8 @@ const PAGE_SIZE: i32 = 500;
 const PAGES_MAX: usize = 8;
 /// Operations and audit entries that are shown.
 const RECENT_MAX: i32 = 100;
+/// Changes asked for the overview: a panel's worth on a tall screen.
+const CHANGES_MAX: i32 = 30;
 /// Blocks that are shown; each is one question to a ledger node, and they are asked every other second.
 const BLOCKS_MAX: i32 = 30;
 /// Consortiums whose proposals are listed together.
@@ -136,6 +138,12 @@ async fn fetch_recent(client: &Client, query: &Query) -> Result<Box<Loaded>, Fai
         }
         Query::Audit => {
             let request = pb::ListAuditRequest { page_size: RECENT_MAX, ..Default::default() };
+            let answer = read(client, request).await?;
+            let list = answer.records.into_iter().map(convert::audit).collect();
+            loaded(Payload::Audit(list), revision(answer.header))
+        }
+        Query::Recent => {
+            let request = pb::ListAuditRequest { page_size: CHANGES_MAX, changes_only: true, ..Default::default() };
             let answer = read(client, request).await?;
             let list = answer.records.into_iter().map(convert::audit).collect();
             loaded(Payload::Audit(list), revision(answer.header))

@@ -91,7 +91,7 @@ pub(super) fn proposal(model: &Model, name: &str, columns: usize) -> Page {
         Line::of(&p.title, Role::Strong),
         labelled(model, T::ColState, state(model, &p.state)).and(format!("  {}", p.reason), Role::Dim),
         labelled(model, if p.state == "OPEN" { T::Closes } else { T::Decided }, closes(model, p))
-            .and(format!("   {}", date_time(p.deadline)), Role::Dim),
+            .and(format!("   {}", date_time(if p.state == "OPEN" { p.deadline } else { p.decided_at })), Role::Dim),
         fact(model, T::ColKind, word(lang, &p.action)),
         fact(model, T::ColBy, format!("{}  {}", p.by, date_time(p.opened_at))),
         Line::default(),

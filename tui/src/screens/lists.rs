@@ -3,11 +3,11 @@
 use crate::app::model::Model;
 use crate::app::model::data::{Operation, Proposal, Query};
 use crate::format::{age, date_time, number, span};
-use crate::i18n::T;
+use crate::i18n::{T, fill};
 use crate::theme::Role;
 
 use super::page::{Column, Page, Row, Span, State, Table, bar, col, dim, num, state, text, work};
-use super::{Screen, leaf, short};
+use super::{Screen, leaf, short, who};
 
 /// Returns a page that is one table, or why it has no rows.
 pub(super) fn table(model: &Model, columns: usize, table: Table, empty: T) -> Page {
@@ -126,10 +126,10 @@ pub(super) fn proposal_table(model: &Model, list: &[Proposal]) -> Table {
     Table { columns: COLUMNS, rows: rows.collect() }
 }
 
-/// Returns the countdown of an open proposal, or when it was decided.
+/// Returns the countdown of an open proposal, or how long ago it was decided.
 pub(super) fn closes(model: &Model, p: &Proposal) -> Span {
     if p.state != "OPEN" {
-        return dim(date_time(p.decided_at));
+        return dim(fill(model.t(T::Ago), &age(model.now - p.decided_at)));
     }
     match p.deadline - model.now {
         left if left <= 0 => Span { text: model.t(T::Overdue).to_owned(), role: Role::Warn },
@@ -265,7 +265,7 @@ pub(super) fn operations(model: &Model, columns: usize) -> Page {
             work(model, &o.state),
             text(steps(model, o)),
             dim(took(model, o.started_at, o.ended_at)),
-            dim(&o.by),
+            dim(who(&o.by)),
             dim(&o.cause),
         ],
         open: Some(Screen::Operation(o.name.clone())),
@@ -301,7 +301,7 @@ pub(super) fn audit(model: &Model, columns: usize) -> Page {
             cells: vec![
                 dim(a.seq.to_string()),
                 dim(date_time(a.at)),
-                text(&a.actor),
+                text(who(&a.actor)),
                 text(&a.action),
                 text(&a.resource),
                 Span { text: a.outcome.clone(), role },

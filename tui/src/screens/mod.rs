@@ -133,7 +133,7 @@ impl Screen {
                 Query::Tenants,
                 Query::Consortiums,
                 Query::Proposals(None),
-                Query::Audit,
+                Query::Recent,
             ],
             Self::Replicas => vec![Query::Status],
             Self::Tenants => vec![Query::Tenants],
@@ -253,6 +253,11 @@ fn waiting(model: &Model, query: &Query) -> Option<State> {
 /// Returns the name that people read: the ids of a resource name without the collections between them.
 pub fn short(name: &str) -> String {
     name.split('/').skip(1).step_by(2).collect::<Vec<_>>().join("/")
+}
+
+/// Returns an account as people read it: `owner@acme` of `accounts/owner@acme`.
+pub fn who(actor: &str) -> &str {
+    actor.strip_prefix("accounts/").unwrap_or(actor)
 }
 
 /// Returns the last id of a resource name.

@@ -7,7 +7,7 @@ use crate::i18n::T;
 use crate::theme::{Level, Role};
 
 use super::page::{Line, Page, State};
-use super::{Screen, leaf, short, waiting};
+use super::{Screen, leaf, short, waiting, who};
 
 /// Most lines of "needs you": the lists behind them have the rest.
 const NEEDS_MAX: usize = 50;
@@ -67,6 +67,12 @@ pub fn needs(model: &Model) -> Vec<Line> {
         let line = Line::of(format!("{glyph} {} ", fit(model.t(kind), 10, false)), level.role()).and(said, Role::Text);
         lines.push(line.opens(id, open));
     };
+    // Fewer replicas are less room for the next failure, whatever else works meanwhile.
+    let replicas = model.status().map(|s| s.replicas.as_slice()).unwrap_or_default();
+    for r in replicas.iter().filter(|r| Level::of(&r.role) >= Level::Warn) {
+        let said = format!("{}  {}  {}", r.id, crate::i18n::state(model.settings.lang, &r.role), r.address);
+        need(Level::of(&r.role), T::NeedReplica, said, &r.id, Screen::Replicas);
+    }
     for o in model.operations(&Query::Operations).iter().filter(|o| o.state == "FAILED") {
         let said = format!("{}  {}  {}", leaf(&o.name), short(&o.target), o.cause);
         need(Level::Bad, T::NeedOperation, said, &o.name, Screen::Operation(o.name.clone()));
@@ -112,19 +118,18 @@ fn bad(health: &str) -> Level {
 
 /// Returns the last changes, newest first, or why there are none.
 pub fn recent(model: &Model, columns: usize) -> Page {
-    if let Some(state) = waiting(model, &Query::Audit) {
+    if let Some(state) = waiting(model, &Query::Recent) {
         return Page::bare(state);
     }
-    let lines = model.audit(&Query::Audit).iter().filter(|a| a.actor != "system").map(|a| {
+    let lines = model.audit(&Query::Recent).iter().map(|a| {
         let role = if a.outcome == "ok" { Role::Ok } else { Role::Warn };
+        let resource = Some(short(&a.resource)).filter(|it| !it.is_empty()).unwrap_or_else(|| a.resource.clone());
         Line::of(format!("{}  ", clock(a.at)), Role::Dim)
-            .and(format!("{}  ", fit(&a.actor, 14, false)), Role::Text)
+            .and(format!("{}  ", fit(who(&a.actor), 14, false)), Role::Text)
             .and(format!("{}  ", fit(&a.action, 20, false)), Role::Text)
-            .and(format!("{}  ", fit(&a.resource, columns.saturating_sub(64).clamp(16, 50), false)), Role::Text)
+            .and(format!("{}  ", fit(&resource, columns.saturating_sub(64).clamp(16, 50), false)), Role::Text)
             .and(&a.outcome, role)
     });
     let lines: Vec<_> = lines.collect();
-    // The platform's own entries (metering, facts) crowd out people's; that is not the same as an empty log.
-    let none = if model.audit(&Query::Audit).is_empty() { T::EmptyAudit } else { T::EmptyRecent };
-    if lines.is_empty() { Page::bare(State::Empty(none)) } else { Page::of(lines) }
+    if lines.is_empty() { Page::bare(State::Empty(T::EmptyRecent)) } else { Page::of(lines) }
 }

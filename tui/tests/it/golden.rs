@@ -3,10 +3,12 @@
 
 use std::path::PathBuf;
 
+use hanse_tui::app::model::data::{Loaded, Payload, Query};
+use hanse_tui::app::msg::Msg;
 use hanse_tui::format::width;
 use hanse_tui::i18n::Lang;
 
-use crate::seed::{CHAIN, PROPOSAL, TX};
+use crate::seed::{self, CHAIN, PROPOSAL, TX};
 use crate::world::{Mood, World};
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
@@ -100,6 +102,19 @@ fn states_of_a_list() {
         w.mood = Mood::Lost;
         w.pass(9_000);
     });
+}
+
+#[test]
+fn a_long_name_gives_way_to_how_old_the_data_is() {
+    let mut world = World::with((80, 24), Lang::En, Mood::Normal, Some(":chains"));
+    let payload = Payload::Session(seed::session("somebody.with-a-long-name", "PLATFORM_ADMINISTRATOR", ""));
+    let result = Ok(Box::new(Loaded { payload, revision: 81_234 }));
+    world.send(Msg::Fetched { query: Query::Session, ticket: 1_000, result });
+    world.mood = Mood::Lost;
+    world.pass(9_000);
+    let screen = world.screen();
+    let row = screen.lines().nth(1).unwrap();
+    assert!(row.contains("..  data ") && row.contains("STALE") && row.contains("writes disabled"), "{row}");
 }
 
 #[test]

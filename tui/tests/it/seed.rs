@@ -346,6 +346,7 @@ pub(crate) fn answer(query: &Query, session: &Session) -> Result<Payload, Failur
         Query::Operations => Payload::Operations(operations()),
         Query::Operation(name) => Payload::Operations(operations().into_iter().filter(|o| o.name == *name).collect()),
         Query::Audit => Payload::Audit(audit()),
+        Query::Recent => Payload::Audit(audit().into_iter().filter(|a| !a.action.starts_with("Record")).collect()),
         Query::Invoice(tenant, month) => Payload::Invoice(invoice(tenant, month)),
         Query::Blocks(_) => Payload::Blocks((1_204_302..=1_204_331).rev().map(block).collect()),
         Query::Find(_, sought) => Payload::Found(found(sought)?),

@@ -83,6 +83,8 @@ pub enum Query {
     Operation(String),
     /// The last audit entries.
     Audit,
+    /// The last audit entries without the platform's bookkeeping.
+    Recent,
     /// Draft invoice of (tenant id, month).
     Invoice(String, String),
     /// Last blocks of a chain.

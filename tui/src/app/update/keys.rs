@@ -221,7 +221,8 @@ fn listed(id: &str, queries: &[Query]) -> Option<Query> {
         Query::Hosts => id.starts_with("hosts/"),
         Query::Operations => id.starts_with("operations/"),
         Query::Audit => id.starts_with("audit/"),
-        Query::Status
+        Query::Recent
+        | Query::Status
         | Query::Session
         | Query::Proposal(_)
         | Query::Operation(_)

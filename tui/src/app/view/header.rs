@@ -4,9 +4,9 @@ use ratatui::layout::{Position, Rect};
 
 use crate::app::model::dialog::PromptKind;
 use crate::app::model::{Link, Model};
-use crate::format::{age, clock, number, width};
+use crate::format::{age, clock, fit, number, width};
 use crate::i18n::{T, fill, state as word};
-use crate::keymap::{Key, hints};
+use crate::keymap::{Action, Binding, Key, hints};
 use crate::screens::command::complete;
 use crate::screens::page::{Page, State};
 use crate::theme::{Level, Role};
@@ -99,7 +99,6 @@ fn freshness(model: &Model) -> (String, Role) {
 }
 
 fn second_row(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
-    canvas.text(0, area.y, area.width, &format!(" {}", account(model)), Role::Text);
     let (fresh, role) = freshness(model);
     let now = format!("   {} UTC ", clock(model.now));
     let off = match model.stale() {
@@ -108,6 +107,9 @@ fn second_row(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
         false => String::new(),
     };
     let x = area.width.saturating_sub(columns(&fresh) + columns(&off) + columns(&now));
+    // How old the data is matters more than who looks at it.
+    let account = fit(&format!(" {}", account(model)), usize::from(x.saturating_sub(2)), false);
+    canvas.text(0, area.y, x, &account, Role::Text);
     let x = canvas.text(x, area.y, area.width, &fresh, role);
     let x = canvas.text(x, area.y, area.width, &off, Role::Warn);
     canvas.text(x, area.y, area.width, &now, Role::Dim);
@@ -125,7 +127,8 @@ fn crumbs(model: &Model, canvas: &mut Canvas<'_>, area: Rect, page: &Page) {
     if let (Some(revision), Some(at)) = (model.data_revision(), model.data_at()) {
         right.push_str(&format!("{} {}  {}   ", model.t(T::Revision), number(revision), age(model.now - at)));
     }
-    if matches!(page.state, State::Ready | State::NoMatch(_)) {
+    // Panels are no list whose lines could be counted.
+    if matches!(page.state, State::Ready | State::NoMatch(_)) && !model.view().screen.paneled() {
         right.push_str(&format!("{}/{} ", page.lines.len(), page.total));
     }
     let left = area.width.saturating_sub(columns(&right));
@@ -141,12 +144,23 @@ pub(super) fn footer(model: &Model, canvas: &mut Canvas<'_>, area: Rect) -> Opti
     if model.form.is_some() || model.dialog.is_some() {
         return caret;
     }
-    for hint in hints(model.view().screen.kind()) {
-        let Some(key) = hint.keys.first().and_then(|w| Key::parse(w)) else { continue };
+    let hints: Vec<_> = hints(model.view().screen.kind())
+        .into_iter()
+        .filter_map(|hint| Some((hint, hint.keys.first().and_then(|word| Key::parse(word))?)))
+        .collect();
+    let room = |(hint, key): &(&Binding, Key)| columns(&format!("{key} {}", model.t(hint.text)));
+    // The help has all the others, so it is the one that always finds room.
+    let help = hints.iter().find(|(hint, _)| hint.action == Action::Help).map_or(0, &room);
+    let (mut kept_for_help, mut full) = (help + 2, false);
+    for it in &hints {
+        let (hint, key) = it;
         let blocked = hint.action.writes() && model.write_block().is_some();
-        let text = format!("{key} {}", model.t(hint.text));
-        if x + columns(&text) > area.width {
-            break;
+        if hint.action == Action::Help {
+            kept_for_help = 0;
+        }
+        full |= x + room(it) + kept_for_help > area.width;
+        if full && hint.action != Action::Help {
+            continue;
         }
         let (strong, plain) = if blocked { (Role::Disabled, Role::Disabled) } else { (Role::Strong, Role::Dim) };
         x = canvas.text(x, y, area.width, &key.to_string(), strong);

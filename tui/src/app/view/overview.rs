@@ -108,15 +108,15 @@ fn replicas(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
         .map(|r| {
             let level = Level::of(&r.role);
             let role = format!("{} {}", canvas.theme.glyph(level), word(model.settings.lang, &r.role));
-            let applied = r.applied.map_or_else(|| "-".to_owned(), number);
-            let lag = match r.lag {
-                Some(lag) if lag > 0 => format!("{} {}", model.t(T::Lag), number(lag)),
-                _ => String::new(),
+            let (lag, lag_role) = match r.lag {
+                Some(lag) => {
+                    (format!("{} {}", model.t(T::Lag), number(lag)), if lag > 0 { Role::Warn } else { Role::Dim })
+                }
+                None => (String::new(), Role::Dim),
             };
             Line::of(format!("{} ", fit(&r.id, 3, false)), Role::Strong)
-                .and(fit(&role, 14, false), level.role())
-                .and(format!("{applied} "), Role::Dim)
-                .and(lag, Role::Warn)
+                .and(format!("{} ", fit(&role, 14, false)), level.role())
+                .and(lag, lag_role)
         })
         .collect();
     rows(canvas, inside, &lines);
