@@ -8,7 +8,6 @@
 //! It never guesses: a request it cannot read, a digest that differs, or history that comes out different stops the
 //! replica.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +27,7 @@ use crate::durable::{Durable, Op, put};
 use crate::error::{RaftError, StoreError};
 use crate::history;
 use crate::meter::Meters;
+use crate::replay::{Replayed, differs};
 use crate::snapshot::{self, Heads, Snapshot, SnapshotDir, SnapshotFiles};
 use crate::space;
 use crate::stop::Stop;
@@ -351,17 +351,6 @@ impl Machine {
             }
         }
     }
-}
-
-/// History that a replay made, by kind in the order of its numbers: entry, number, record.
-type Replayed = BTreeMap<&'static str, Vec<(u64, u64, Vec<u8>)>>;
-
-/// Gives the first entry whose record is not what lies on disk. Blocks on the disk.
-fn differs(store: &Durable, kind: &str, made: &[(u64, u64, Vec<u8>)]) -> Result<Option<u64>, StoreError> {
-    let (Some((_, first, _)), Some((_, last, _))) = (made.first(), made.last()) else { return Ok(None) };
-    // One read for all of them: a replay makes hundreds of thousands.
-    let found: BTreeMap<u64, Vec<u8>> = store.records(kind, *first, *last, made.len())?.into_iter().collect();
-    Ok(made.iter().find(|(_, seq, body)| found.get(seq) != Some(body)).map(|(index, _, _)| *index))
 }
 
 /// One chunk while it is applied.

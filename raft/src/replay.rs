@@ -1,16 +1,20 @@
 //! Keeps short what a start must do again: a snapshot after so many requests, and one at the orderly end.
 //!
 //! openraft asks for a snapshot after so many entries. An entry may hold hundreds of requests (`batch`), and it is requests
-//! that a start applies again and compares with history; so they are counted here too.
+//! that a start applies again and compares with history; so they are counted here too. What it makes again is compared with
+//! what lies on disk a run at a time.
 //!
 //! What this never does: hold up the end for long, or make a snapshot while the disk is full.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::Raft;
 use tokio_util::sync::CancellationToken;
 
+use crate::durable::Durable;
+use crate::error::StoreError;
 use crate::machine::{Core, Machine};
 use crate::types::Types;
 
@@ -58,4 +62,15 @@ pub(crate) async fn shorten(raft: &Raft<Types, Machine>, core: &Core) {
     if let Err(error) = made {
         tracing::warn!(%error, "no snapshot at the end; the next start takes longer");
     }
+}
+
+/// History that a replay made, by kind in the order of its numbers: entry, number, record.
+pub(crate) type Replayed = BTreeMap<&'static str, Vec<(u64, u64, Vec<u8>)>>;
+
+/// Gives the first entry whose record is not what lies on disk. Blocks on the disk.
+pub(crate) fn differs(store: &Durable, kind: &str, made: &[(u64, u64, Vec<u8>)]) -> Result<Option<u64>, StoreError> {
+    let (Some((_, first, _)), Some((_, last, _))) = (made.first(), made.last()) else { return Ok(None) };
+    // One read for all of them: a replay makes hundreds of thousands.
+    let found: BTreeMap<u64, Vec<u8>> = store.records(kind, *first, *last, made.len())?.into_iter().collect();
+    Ok(made.iter().find(|(_, seq, body)| found.get(seq) != Some(body)).map(|(index, _, _)| *index))
 }

@@ -78,10 +78,9 @@ pub(crate) async fn observe(
     leader: watch::Sender<Option<ReplicaId>>,
     leading: watch::Sender<Option<u64>>,
 ) {
-    let mut metrics = raft.metrics();
+    let (metrics, mut server) = (raft.metrics(), raft.server_metrics());
     let mut tick = tokio::time::interval(Duration::from_millis(timings.heartbeat_ms));
     loop {
-        // Looked at in place: the metrics change with every entry.
         let now = lead(&metrics.borrow_watched(), timings);
         match now {
             Ok(now) => {
@@ -96,7 +95,8 @@ pub(crate) async fn observe(
             }
         }
         tokio::select! {
-            changed = metrics.changed() => if changed.is_err() {
+            // Not `metrics`, which changes with every entry; what slips between the two is seen with the next tick.
+            changed = server.changed() => if changed.is_err() {
                 stop.set(RaftError::Stopped);
                 return;
             },

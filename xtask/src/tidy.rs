@@ -30,6 +30,8 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-backup", &["hanse-state"]),
     ("hanse-planner", &["hanse-state"]),
     ("hanse-raft", &["hanse-state"]),
+    // Stands in for a crate of openraft's; nothing of ours names it.
+    ("base2histogram", &[]),
     (
         "hanse-server",
         &[
