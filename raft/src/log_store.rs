@@ -15,7 +15,7 @@ use openraft::{LogState, RaftLogReader};
 
 use crate::durable::Durable;
 use crate::error::StoreError;
-use crate::types::{Entry, LogId, Types, Vote};
+use crate::types::{Entry, LogId, ReplicaId, Types, Vote};
 use crate::wal::Wal;
 
 /// Bytes of entries given to one call to a peer, so that a message stays far under the limit; one entry may exceed it.
@@ -27,12 +27,20 @@ pub struct LogStore {
     wal: Wal,
     /// What must be durable before entries go; none for a log by itself.
     store: Option<Durable>,
+    /// This replica. As a leader it has the entry on its way to the others while it syncs; a follower only waits for its sync,
+    /// so it may as well make it at once.
+    own: Option<ReplicaId>,
 }
 
 impl LogStore {
     /// Puts openraft's view before a log that was opened and checked.
     pub(crate) fn new(wal: Wal, store: Option<Durable>) -> Self {
-        Self { wal, store }
+        Self { wal, store, own: None }
+    }
+
+    /// Tells the log whose it is; until then it takes all entries for its own.
+    pub fn belong_to(&mut self, own: ReplicaId) {
+        self.own = Some(own);
     }
 
     /// Index up to which the log is purged.
@@ -134,7 +142,9 @@ impl RaftLogStorage<Types> for LogStore {
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let done = Box::new(move |result: Result<(), StoreError>| callback.io_completed(result.map_err(Into::into)));
-        Ok(self.wal.append(entries, done).await?)
+        let leads = |entry: &Entry| self.own.is_none_or(|own| entry.log_id.leader_id.node_id == own);
+        let here = !entries.iter().any(leads);
+        Ok(self.wal.append(entries, here, done).await?)
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {

@@ -183,7 +183,9 @@ impl Replica {
             stop: stop.clone(),
         };
         let core_config = Arc::new(core_config(&config)?);
-        let raft = Raft::new(config.id, core_config, network.clone(), parts.log, parts.machine).await;
+        let Parts { mut log, machine, .. } = parts;
+        log.belong_to(config.id);
+        let raft = Raft::new(config.id, core_config, network.clone(), log, machine).await;
         // A cause found while replaying says more than openraft's.
         let raft = raft.map_err(|e| stop.get().unwrap_or_else(|| RaftError::Fatal(e.to_string())))?;
         let service = PeerService::new(&network, raft.clone());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
+use hanse_raft::ReplicaId;
 use hanse_raft::inside::{Parts, Types};
 use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
 use openraft::type_config::TypeConfigExt as _;
@@ -85,6 +86,9 @@ struct Driver {
     ack_early: bool,
 }
 
+/// A replica that is not the leader of any entry ([`super::leader`]).
+const FOLLOWER: ReplicaId = ReplicaId(2);
+
 impl Driver {
     /// Opens the store; what an earlier run left is applied, as openraft would.
     async fn start(options: &Options) -> Result<Self> {
@@ -92,6 +96,10 @@ impl Driver {
         let data = options.data.clone();
         let opened = tokio::task::spawn_blocking(move || open(&data)).await.context("open the store")?;
         let mut parts = opened.context("open the store")?;
+        // Every other store is a follower's, which syncs where it appends; whoever acknowledges early must not find that done.
+        if options.seed % 2 == 1 && !options.ack_early {
+            parts.log.belong_to(FOLLOWER);
+        }
         let applied = parts.machine.applied_state().await.context("read the applied index")?.0.map(|id| id.index);
         let state = parts.log.get_log_state().await.context("read the ends of the log")?;
         let term = parts.log.read_vote().await.context("read the vote")?.map_or(0, |vote| vote.leader_id.term);

@@ -19,8 +19,9 @@ mod segment;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -41,6 +42,9 @@ use writer::{Change, Job, Writer};
 
 /// Jobs that may wait for the log thread; more make the caller wait.
 const QUEUE_MAX: usize = 1_024;
+/// A sync that takes longer is left to the log's thread, so that a slow disk does not hold up what else a replica does. The
+/// first one after a disk has become slow is not seen coming.
+const SYNC_HERE_US_MAX: u64 = 1_000;
 /// What an entry takes in a record besides its payload, at most.
 const ENTRY_OVERHEAD: usize = 1_024;
 
@@ -56,6 +60,8 @@ pub struct Wal {
 struct Inner {
     shared: Arc<Shared>,
     jobs: Mutex<Option<Sender<Job>>>,
+    /// The thread's; gone with it.
+    writer: Weak<Mutex<Writer>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     pool: Pool,
     log: u64,
@@ -73,6 +79,8 @@ struct Shared {
     fsync: Histogram,
     /// Index of the last entry that was added.
     appended: watch::Sender<u64>,
+    /// How long the last sync took, in microseconds.
+    sync_us: AtomicU64,
 }
 
 /// What can be read.
@@ -91,6 +99,11 @@ impl Shared {
     fn committed(&self) -> MutexGuard<'_, Option<LogIdV1>> {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives the room that an entry takes at most.
+fn room(entry: &Entry) -> usize {
+    index::weight(entry) + ENTRY_OVERHEAD
 }
 
 /// One entry to read.
@@ -123,16 +136,19 @@ impl Wal {
             room: Semaphore::new(QUEUE_MAX),
             fsync: Histogram::default(),
             appended: watch::Sender::new(0),
+            sync_us: AtomicU64::new(u64::MAX),
         });
         let (log, pristine) = (opened.log, opened.pristine);
         let writer = Writer::new(shared.clone(), maker, opened)?;
         let (jobs, queue) = channel();
-        let run = move || writer.run(&queue);
+        let writer = Arc::new(Mutex::new(writer));
+        let lent = Arc::downgrade(&writer);
+        let run = move || Writer::run(&writer, &queue);
         let log_thread = std::thread::Builder::new().name("hanse-log".into()).spawn(run).map_err(spawn_failed)?;
         let threads = Mutex::new(vec![log_thread, files_thread]);
         let body_bytes_max = options.body_bytes_max();
         let jobs = Mutex::new(Some(jobs));
-        Ok(Self { inner: Arc::new(Inner { shared, jobs, threads, pool, log, pristine, body_bytes_max }) })
+        Ok(Self { inner: Arc::new(Inner { shared, jobs, writer: lent, threads, pool, log, pristine, body_bytes_max }) })
     }
 
     /// Gives the id drawn when the log was made.
@@ -178,12 +194,14 @@ impl Wal {
         *self.inner.shared.committed() = committed;
     }
 
-    /// Adds entries; they can be read when this returns, and `done` is called when they are durable.
+    /// Adds entries; they can be read when this returns, and `done` is called when they are durable: later by the log's
+    /// thread, or, if `here` and the disk is quick and nothing waits, before this returns. Only one call that changes the log
+    /// may be under way at a time; openraft's core makes one after another.
     ///
     /// # Errors
     /// [`StoreError::Failed`] after a failed write, [`StoreError::Lost`] if they do not follow the last one; nothing is
     /// written then.
-    pub(crate) async fn append(&self, entries: Vec<Entry>, done: Done) -> Result<(), StoreError> {
+    pub(crate) async fn append(&self, entries: Vec<Entry>, here: bool, done: Done) -> Result<(), StoreError> {
         self.room().await?;
         let entries: Vec<_> = entries.into_iter().map(Arc::new).collect();
         let mut live = self.inner.shared.live();
@@ -205,10 +223,46 @@ impl Wal {
             let slot = Slot { id: entry.log_id.into(), spot: None, entry: Some(entry.clone()) };
             live.index.push(slot).map_err(|why| StoreError::lost("log", why))?;
         }
-        self.send(Change::Append(entries), done)?;
-        drop(live);
+        match self.try_here(entries, here, live, done) {
+            None => {}
+            Some((entries, done)) => self.send(Change::Append(entries), done)?,
+        }
         self.inner.shared.appended.send_replace(last.map_or(0, |id| id.index));
         Ok(())
+    }
+
+    /// Writes entries here and now, if that is wished, quick, and in order; gives them back if not.
+    fn try_here(
+        &self,
+        entries: Vec<Arc<Entry>>,
+        here: bool,
+        live: MutexGuard<'_, Live>,
+        done: Done,
+    ) -> Option<(Vec<Arc<Entry>>, Done)> {
+        // The writer publishes what it wrote under this lock.
+        drop(live);
+        let shared = &self.inner.shared;
+        // This call holds one place: whatever else is on its way would hold another.
+        let alone = shared.room.available_permits() + 1 == QUEUE_MAX;
+        if !here || !alone || shared.sync_us.load(Ordering::Relaxed) > SYNC_HERE_US_MAX {
+            return Some((entries, done));
+        }
+        let Some(writer) = self.inner.writer.upgrade() else { return Some((entries, done)) };
+        // Busy, or it panicked: then the queue has nobody any more, and says so.
+        let Ok(mut writer) = writer.try_lock() else { return Some((entries, done)) };
+        match writer.serve_here(entries, done) {
+            Err(back) => Some(back),
+            Ok(false) => None,
+            Ok(true) => {
+                drop(writer);
+                // Without a place, or after the end, somebody else makes the thread look.
+                if let Ok(place) = shared.room.try_acquire() {
+                    place.forget();
+                    let _ = self.send(Change::Look, Box::new(|_| {}));
+                }
+                None
+            }
+        }
     }
 
     /// Follows the index of the last entry that was added since the log was opened; 0 before the first.

@@ -1,11 +1,15 @@
 //! The log thread: takes all jobs that wait, writes them with one write and one fdatasync, marks, and answers in order.
 //!
+//! A follower's append need not go to the thread and back, which costs more than the write: while nothing waits and the disk is
+//! quick, whoever appends writes here and now ([`Writer::serve_here`]).
+//!
 //! After the first failure nothing is acknowledged any more: a failed fsync is never tried again, for the kernel may have
 //! dropped the pages and would say that all is well.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::frame::{self, HeaderV1, Kind, Place, Salt};
@@ -36,6 +40,8 @@ pub(super) enum Change {
     Truncate(Option<LogIdV1>),
     /// Entries up to this one go.
     Purge(LogIdV1),
+    /// Nothing: the thread is to look whether the mark must be synced.
+    Look,
 }
 
 /// A change on its way.
@@ -48,12 +54,12 @@ impl Job {
     fn weight(&self) -> usize {
         match &self.change {
             Change::Append(entries) => entries.iter().map(|entry| super::index::weight(entry)).sum(),
-            Change::Vote(_) | Change::Truncate(_) | Change::Purge(_) => frame::HEAD_BYTES,
+            Change::Vote(_) | Change::Truncate(_) | Change::Purge(_) | Change::Look => frame::HEAD_BYTES,
         }
     }
 }
 
-/// The thread's own.
+/// What writes: the thread's, and lent to who appends here and now.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     maker: Maker,
@@ -78,6 +84,8 @@ pub(super) struct Writer {
     mark: MarkV1,
     /// Whether the mark is written but not synced.
     mark_pending: bool,
+    /// When the last group was written.
+    written_at: Instant,
 }
 
 impl Writer {
@@ -99,27 +107,44 @@ impl Writer {
             mark_file: opened.mark_file,
             mark: opened.mark,
             mark_pending: false,
+            written_at: Instant::now(),
         };
         writer.measure()?;
         Ok(writer)
     }
 
-    /// Runs until the last handle is gone and every job is answered.
-    pub(super) fn run(mut self, queue: &Receiver<Job>) {
+    /// Runs until the last handle is gone and every job is answered, or until a write panicked: what that left is not known.
+    pub(super) fn run(this: &Mutex<Self>, queue: &Receiver<Job>) {
         let mut group = Vec::with_capacity(GROUP_MAX);
         loop {
-            let job = if self.settled() {
+            let Ok(settled) = this.lock().map(|writer| writer.settled()) else { return };
+            let job = if settled {
                 queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 queue.recv_timeout(IDLE)
             };
+            let Ok(mut writer) = this.lock() else { return };
             match job {
-                Ok(first) => self.serve(first, queue, &mut group),
-                Err(RecvTimeoutError::Timeout) => self.settle(),
-                Err(RecvTimeoutError::Disconnected) => break,
+                Ok(first) => writer.serve(first, queue, &mut group),
+                Err(RecvTimeoutError::Timeout) => writer.settle_if_idle(),
+                Err(RecvTimeoutError::Disconnected) => return writer.settle(),
             }
         }
-        self.settle();
+    }
+
+    /// Makes one append durable at once and answers it; gives whether the thread must be made to look after the mark.
+    ///
+    /// # Errors
+    /// The append, untouched, if it does not fit where the log is.
+    pub(super) fn serve_here(&mut self, entries: Vec<Arc<Entry>>, done: Done) -> Result<bool, (Vec<Arc<Entry>>, Done)> {
+        let (used, needed) =
+            (self.base + self.buffer.len(), entries.iter().map(|entry| super::room(entry)).sum::<usize>());
+        if used == 0 || used + needed > self.capacity {
+            return Err((entries, done));
+        }
+        let settled = self.settled();
+        self.answer(&mut vec![Job { change: Change::Append(entries), done }]);
+        Ok(settled)
     }
 
     fn serve(&mut self, first: Job, queue: &Receiver<Job>, group: &mut Vec<Job>) {
@@ -132,6 +157,10 @@ impl Writer {
             weight += job.weight();
             group.push(job);
         }
+        self.answer(group);
+    }
+
+    fn answer(&mut self, group: &mut Vec<Job>) {
         let result = self.write(group);
         if let Err(error) = &result {
             self.fail(error);
@@ -159,6 +188,7 @@ impl Writer {
         }
         self.flush()?;
         self.set_mark()?;
+        self.written_at = Instant::now();
         self.publish();
         if self.ends.purged != purged {
             self.drop_segments()?;
@@ -191,6 +221,7 @@ impl Writer {
                 self.put(Kind::Purge, |out| codec::encode_to(out, upto))?;
                 self.ends.purge(*upto);
             }
+            Change::Look => {}
         }
         Ok(())
     }
@@ -280,6 +311,8 @@ impl Writer {
         let begun = Instant::now();
         segment.file.sync().map_err(|e| StoreError::io("sync the log", e))?;
         self.shared.fsync.since(begun);
+        let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.shared.sync_us.store(took, Ordering::Relaxed);
         self.synced = self.lsn;
         let whole = length / PAGE_BYTES * PAGE_BYTES;
         self.buffer.truncate(length);
@@ -318,6 +351,13 @@ impl Writer {
 
     fn settled(&self) -> bool {
         self.shared.failed.get().is_some() || !self.mark_pending && self.committed() == self.mark.committed
+    }
+
+    /// As [`Writer::settle`], unless something was written a moment ago.
+    fn settle_if_idle(&mut self) {
+        if self.written_at.elapsed() >= IDLE {
+            self.settle();
+        }
     }
 
     /// Writes and syncs the mark while nothing else is to do.

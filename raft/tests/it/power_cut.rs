@@ -251,7 +251,7 @@ async fn after_a_failed_sync_nothing_is_acknowledged_and_none_is_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_said_in_words_and_waited_for_and_nothing_is_lost() {
     let disk = SimDisk::default();
-    let (wal, mut log) = open(&disk).unwrap();
+    let (wal, log) = open(&disk).unwrap();
     eventually("the next segment is made", async || {
         disk.list().unwrap().iter().any(|name| name.ends_with("2.log")).then_some(())
     })
