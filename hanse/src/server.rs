@@ -158,14 +158,15 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let embedded: Arc<dyn Engine> = Arc::new(EmbeddedEngine::new(artifact));
     let engines = Arc::new(BTreeMap::from([(embedded.name().to_string(), embedded)]));
     let world = World {
-        replica: replica.clone(),
+        replica: Arc::new(replica.clone()),
         observed: Arc::clone(&observed),
         hosts: Arc::clone(&hosts),
         engines: Arc::clone(&engines),
-        clock: context::clock,
+        clock: Arc::new(context::clock),
+        new_id: Arc::new(context::new_request_id),
         timing: config.timing.clone(),
         cluster_name: config.cluster.clone(),
-        setup: SetupCode::at(config.data.join("setup-code")),
+        setup: Some(SetupCode::at(config.data.join("setup-code"))),
     };
     let member = Member {
         own: config.replica,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hanse_engines_core::Engine;
 use hanse_raft::{Leader, ReadError, Replica};
 use hanse_state::State;
+use hanse_state::ids::RequestId;
 use hanse_state::time::Millis;
 use tokio_util::sync::CancellationToken;
 
@@ -254,6 +255,11 @@ impl Context {
             Leadership::Me | Leadership::Nobody => String::new(),
         }))
     }
+}
+
+/// A new id for a request that a replica makes itself.
+pub fn new_request_id() -> RequestId {
+    RequestId::new(uuid::Uuid::now_v7()).expect("a UUID made as version 7 is of version 7")
 }
 
 /// The one clock of a replica: milliseconds since 1970.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hanse_planner::{Step, plan_chain, plan_contract, plan_node};
 use hanse_state::{State, name};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -82,18 +83,21 @@ pub(super) async fn follow_leadership(world: World, shutdown: CancellationToken)
         let leads = *leadership.borrow_and_update() == Some(world.replica.id());
         if leads {
             info!("leads: reconciling");
+            // In this order, so that a replica that has lost the lead does not begin one more round.
             tokio::select! {
-                () = lead(&world) => {}
+                biased;
                 () = shutdown.cancelled() => return,
                 () = lost(&mut leadership, &world) => {}
+                () = lead(&world) => {}
             }
             world.observed.clear();
             info!("no longer reconciling");
             continue;
         }
         tokio::select! {
-            changed = leadership.changed() => if changed.is_err() { return },
+            biased;
             () = shutdown.cancelled() => return,
+            changed = leadership.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(Duration::from_secs(1)) => spend_setup_code(&world),
         }
     }
@@ -109,8 +113,9 @@ async fn lost(leadership: &mut tokio::sync::watch::Receiver<Option<hanse_raft::R
 
 /// A follower may hold the file of a code that another leader's administrator used.
 fn spend_setup_code(world: &World) {
+    let Some(setup) = &world.setup else { return };
     let spent = world.replica.local().cluster.as_ref().is_some_and(|cluster| cluster.setup_code_hash.is_none());
-    if spent && let Err(error) = world.setup.spend() {
+    if spent && let Err(error) = setup.spend() {
         warn!(%error, "the spent setup code's file cannot be removed");
     }
 }

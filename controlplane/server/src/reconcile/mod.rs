@@ -9,6 +9,7 @@
 
 mod act;
 pub mod connect;
+pub mod consensus;
 mod contract;
 mod driver;
 mod host;
@@ -23,20 +24,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hanse_engines_core::Engine;
-use hanse_raft::Replica;
 use hanse_state::Millis;
+use hanse_state::ids::RequestId;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Timing;
 use crate::observed::Observed;
 use connect::HostConnector;
+use consensus::Consensus;
 use setup::SetupCode;
 
 /// Everything the reconcilers work with; a clone is cheap.
 #[derive(Clone)]
 pub struct World {
     /// This replica.
-    pub replica: Replica,
+    pub replica: Arc<dyn Consensus>,
     /// What the leader saw last.
     pub observed: Arc<Observed>,
     /// The way to hosts.
@@ -44,13 +46,15 @@ pub struct World {
     /// The ledgers' drivers, by name.
     pub engines: Arc<BTreeMap<String, Arc<dyn Engine>>>,
     /// The one clock, milliseconds since 1970.
-    pub clock: fn() -> Millis,
+    pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
+    /// Gives a new id for each request.
+    pub new_id: Arc<dyn Fn() -> RequestId + Send + Sync>,
     /// How often and how long.
     pub timing: Timing,
     /// Name of the cluster, for the first entry.
     pub cluster_name: String,
-    /// Where the one-time setup code is kept until it is used.
-    pub setup: SetupCode,
+    /// Where the one-time setup code is kept until it is used; without it somebody else names the cluster.
+    pub setup: Option<SetupCode>,
 }
 
 /// Runs until `shutdown`: follows leadership, and reconciles while this replica leads.

@@ -1,7 +1,6 @@
 //! How reconcilers write: one system request, one outcome.
 
 use hanse_raft::ProposeError;
-use hanse_state::ids::RequestId;
 use hanse_state::{Command, Outcome, Rejection, Request};
 
 use super::World;
@@ -23,8 +22,7 @@ impl World {
     /// # Errors
     /// [`OrderError`]; in both cases the caller does nothing more and lets the next round plan.
     pub(crate) async fn order(&self, command: Command) -> Result<Outcome, OrderError> {
-        let id = RequestId::new(uuid::Uuid::now_v7()).expect("a UUID made as version 7 is of version 7");
-        let request = Request::system(id, (self.clock)(), command);
+        let request = Request::system((self.new_id)(), (self.clock)(), command);
         let applied = self.replica.propose(request).await.map_err(OrderError::NotCommitted)?;
         applied.outcome.map_err(OrderError::Rejected)
     }

@@ -34,7 +34,7 @@ pub(crate) fn view(status: &Status) -> MembershipView {
 /// The next step and the name it is known by on the desk, if there is one.
 pub(super) fn plan(world: &World, state: &State) -> Option<(String, ReplicaAct)> {
     let replicas = &state.cluster.as_ref()?.replicas;
-    let act = plan_replicas(replicas, &view(&world.replica.status()))?;
+    let act = plan_replicas(replicas, &world.replica.membership())?;
     // One name for all: two steps never run beside each other.
     Some((name::replica(0), act))
 }

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::World;
 use super::order::OrderError;
-use super::setup::code_hash;
+use super::setup::{SetupCode, code_hash};
 
 /// Entries between two comparisons of digests; each comparison is itself an entry.
 const DIGEST_EVERY: u64 = 500;
@@ -43,18 +43,19 @@ impl Upkeep {
 
     /// Names the cluster once, and shows the setup code until it is spent.
     async fn cluster(&mut self, world: &World, state: &State) {
+        let Some(setup) = &world.setup else { return };
         let code_is_due = state.cluster.as_ref().is_none_or(|cluster| cluster.setup_code_hash.is_some());
         if !code_is_due {
-            if let Err(error) = world.setup.spend() {
+            if let Err(error) = setup.spend() {
                 warn!(%error, "the spent setup code's file cannot be removed");
             }
             return;
         }
         if let Some(cluster) = &state.cluster {
-            self.say_code(world, cluster.setup_code_hash);
+            self.say_code(setup, cluster.setup_code_hash);
             return;
         }
-        let code = match world.setup.read_or_make() {
+        let code = match setup.read_or_make() {
             Ok(code) => code,
             Err(error) => return error!(%error, "the setup code cannot be kept; not naming the cluster"),
         };
@@ -71,12 +72,12 @@ impl Upkeep {
     }
 
     /// Prints the code once per lead, if this replica holds the one that counts.
-    fn say_code(&mut self, world: &World, hash: Option<hanse_state::Digest>) {
+    fn say_code(&mut self, setup: &SetupCode, hash: Option<hanse_state::Digest>) {
         if self.said_code {
             return;
         }
         self.said_code = true;
-        match world.setup.read() {
+        match setup.read() {
             Ok(Some(code)) if Some(code_hash(&code)) == hash => {
                 // Standard output, not the log: logs are shipped and kept.
                 let words =
