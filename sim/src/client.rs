@@ -1,7 +1,7 @@
 //! A client: one operation at a time, the same request id over all tries and through any replica, and an account of what
 //! it was told. "Unknown" stays unknown.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hanse_raft::ReplicaId;
@@ -46,8 +46,8 @@ pub(crate) async fn run(
     // Answers only; nobody calls a client.
     tokio::spawn(async move { while listener.next().await.is_ok() {} });
     let dice = Dice::new(shared.seed ^ (id << 40), "client");
-    // The second one mostly reads and stays with the replica that answers: a leader that was cut off would tell it old news.
-    let reads = if id == 2 { 95 } else { 25 };
+    // The second one only reads and stays with the replica that answers: a leader that was cut off would tell it old news.
+    let reads = if id == 2 { 100 } else { 25 };
     let mut client = Client { id, shared, plans, post, dice, think_ms, reads, guess: ReplicaId(1) };
     if id == 1 {
         client.found().await;
@@ -65,15 +65,25 @@ impl Client {
         self.shared.world().busy.insert(self.id, busy);
     }
 
-    /// Founds platform and consortium, each step until it is answered.
+    /// Founds platform and consortium and votes the first chain through, each step until it is answered.
     async fn found(&mut self) {
         self.set_busy(true);
         for wish in founding() {
-            let request = self.request(wish);
-            // It may have run at any of these tries, so no floor but the first one counts: none.
-            while self.write_after(0, &request, true).await.is_none() {}
+            self.insist(wish).await;
+        }
+        let wish = self.plans().first_chain();
+        self.insist(wish).await;
+        let wishes = self.plans().all_agree();
+        for wish in wishes {
+            self.insist(wish).await;
         }
         self.set_busy(false);
+    }
+
+    async fn insist(&mut self, wish: Wish) {
+        let request = self.request(wish);
+        // It may have run at any of these tries, so no floor but the first one counts: none.
+        while self.write_after(0, &request, true).await.is_none() {}
     }
 
     async fn work(&mut self) {
@@ -87,11 +97,14 @@ impl Client {
                     self.set_busy(false);
                 }
                 Phase::Prove if self.id == 1 => {
-                    let wrote = self.operate(true).await;
+                    let proved = self.shared.world().proved;
+                    let wrote = proved || self.operate(true).await;
                     let read = self.read(true).await;
                     if wrote && read {
                         self.shared.world().proved = true;
                     }
+                    // Faults that are over have left nodes that wait for a person.
+                    self.unblock().await;
                 }
                 Phase::Settle | Phase::Prove => {}
             }
@@ -108,10 +121,8 @@ impl Client {
             plans.next(&mut self.dice)
         };
         let request = self.request(wish);
-        let Some(applied) = self.write(&request, must_write).await else { return false };
-        if let Ok(Outcome::ProposalOpened { proposal, artifact_hash, .. }) = &applied.outcome {
-            let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-            plans.open.push((proposal.clone(), *artifact_hash));
+        if self.write(&request, must_write).await.is_none() {
+            return false;
         }
         // Now and then as if the answer had been lost: the same id once more, through another replica.
         if self.dice.chance(20) {
@@ -119,6 +130,20 @@ impl Client {
             self.write(&request, must_write).await;
         }
         true
+    }
+
+    /// As an operator who looks at what waits for a person: blocked nodes, and nodes without a host.
+    async fn unblock(&mut self) {
+        loop {
+            let wish = self.plans().unblock();
+            let Some(wish) = wish else { return };
+            let request = self.request(wish);
+            self.write(&request, true).await;
+        }
+    }
+
+    fn plans(&self) -> MutexGuard<'_, Plans> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn request(&mut self, wish: Wish) -> Request {
@@ -150,6 +175,9 @@ impl Client {
             world.say(&format!("client-{} {} unknown", self.id, request.id));
             return None;
         };
+        if let Ok(Outcome::ProposalOpened { proposal, artifact_hash, .. }) = &applied.outcome {
+            self.plans().opened(proposal, *artifact_hash);
+        }
         let known = world.oracle.was_told(request.id);
         world.say(&format!("client-{} {} told revision {} by {by}", self.id, request.id, applied.revision));
         world.oracle.answered(request.id, if known { 0 } else { floor }, &applied);
@@ -161,7 +189,9 @@ impl Client {
         let floor = self.shared.world().oracle.floor;
         let body = self.ask(Body::Read, patient).await;
         let mut world = self.shared.world();
-        let Some((by, Body::ReadDone { revision, digest })) = body else { return false };
+        let Some((by, Body::ReadDone(state))) = body else { return false };
+        let (revision, digest) = (state.revision, state.digest());
+        self.plans().saw(&state);
         world.say(&format!("client-{} reads revision {revision} from {by}, floor {floor}", self.id));
         world.oracle.read(by, floor, revision, digest);
         world.judge();

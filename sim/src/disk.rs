@@ -143,6 +143,9 @@ impl Disk {
         for (write, _) in queue.iter().take(usize::try_from(arrived).expect("at most the queue's length")) {
             inner.durable.apply(write);
         }
+        if self.shared.has(Mutant::IdAfterWipe) {
+            inner.durable = Content::default();
+        }
         inner.seen = inner.durable.clone();
     }
 

@@ -6,11 +6,14 @@
 use std::collections::BTreeMap;
 
 use hanse_raft::ReplicaId;
+use openraft::async_runtime::watch::WatchReceiver;
 use turmoil::Sim;
 
 use crate::dice::Dice;
 use crate::disk::Disk;
+use crate::hosts::Temper;
 use crate::network::host;
+use crate::node::ELECTION_MAX_MS;
 use crate::world::{Order, Shared, Weather};
 
 /// One hour: how far a replica's clock jumps.
@@ -30,6 +33,10 @@ enum Fault {
     Snapshot,
     Grow,
     Shrink,
+    HostDown,
+    HostDenies,
+    NodeDies,
+    NodeHangs,
 }
 
 /// What ends a fault.
@@ -58,15 +65,18 @@ pub(crate) struct Faults {
 impl Faults {
     pub(crate) fn new(shared: Shared, disks: BTreeMap<ReplicaId, Disk>, grows: bool) -> Self {
         let mut dice = Dice::new(shared.seed, "faults");
-        let mut kinds = vec![Fault::Crash, Fault::Split, Fault::Snapshot];
+        let mut kinds = vec![Fault::Crash, Fault::Split, Fault::Snapshot, Fault::IsolateLeader];
         let more = [
             Fault::CrashAll,
             Fault::CrashLeader,
             Fault::OneWay,
-            Fault::IsolateLeader,
             Fault::SlowDisk,
             Fault::ClockJump,
             Fault::Transfer,
+            Fault::HostDown,
+            Fault::HostDenies,
+            Fault::NodeDies,
+            Fault::NodeHangs,
         ];
         kinds.extend(more.into_iter().filter(|_| dice.chance(60)));
         if grows {
@@ -74,8 +84,15 @@ impl Faults {
         }
         let every_ms = dice.range(1_500, 9_000);
         let weather = Weather { lost: dice.pick(&[0, 0, 1, 5, 15]), doubled: dice.pick(&[0, 2, 10, 20]) };
+        let temper = Temper {
+            refused: dice.pick(&[0, 5, 20]),
+            lost: dice.pick(&[0, 5, 20]),
+            lied: dice.pick(&[0, 0, 5, 20]),
+            slow: dice.pick(&[0, 5, 20]),
+        };
         shared.world().weather = weather;
-        shared.world().say(&format!("temper: every {every_ms} ms {kinds:?}, {weather:?}"));
+        shared.world().hosts.temper = temper;
+        shared.world().say(&format!("temper: every {every_ms} ms {kinds:?}, {weather:?}, {temper:?}"));
         let replicas = disks.keys().copied().collect();
         Self {
             shared,
@@ -106,7 +123,7 @@ impl Faults {
         }
     }
 
-    /// Ends every fault: from now on the cluster must heal.
+    /// Ends every fault, with one node's death: from now on the cluster must heal.
     pub(crate) fn end(&mut self, sim: &mut Sim<'_>) {
         self.cures.clear();
         let down: Vec<ReplicaId> = std::mem::take(&mut self.down).into_keys().collect();
@@ -121,8 +138,11 @@ impl Faults {
         }
         let mut world = self.shared.world();
         world.weather = Weather::default();
+        world.hosts.calm();
         world.skew_ms.clear();
-        world.say("faults end");
+        // The last one: whoever leads now must still see it, whatever it went through.
+        let died = world.hosts.kill();
+        world.say(&format!("faults end, {died:?} dies"));
     }
 
     fn cure(&mut self, sim: &mut Sim<'_>, cure: Cure) {
@@ -147,7 +167,10 @@ impl Faults {
     }
 
     fn leader(&self) -> Option<ReplicaId> {
-        self.shared.world().rafts.iter().find(|(_, (raft, _))| raft.is_leader()).map(|(id, _)| *id)
+        let world = self.shared.world();
+        let leaders = world.rafts.iter().filter(|(_, (raft, _))| raft.is_leader());
+        // One that was cut off may still believe that it leads.
+        leaders.max_by_key(|(_, (raft, _))| raft.metrics().borrow_watched().current_term).map(|(id, _)| *id)
     }
 
     fn crash(&mut self, sim: &mut Sim<'_>, id: ReplicaId, now_ms: u64) {
@@ -187,9 +210,12 @@ impl Faults {
                 self.cut(sim, a, b, now_ms);
             }
             Fault::IsolateLeader => {
+                // Long enough for another to be elected and to acknowledge, while this one does not know of it.
                 let alone = leader.unwrap_or(any);
+                let lasts_ms = self.dice.range(2 * ELECTION_MAX_MS, 6 * ELECTION_MAX_MS);
                 for (a, b) in self.pairs().into_iter().filter(|(a, b)| *a == alone || *b == alone) {
-                    self.cut(sim, a, b, now_ms);
+                    sim.partition_oneway(host(a), host(b));
+                    self.later(now_ms, lasts_ms, lasts_ms, Cure::Repair(a, b));
                 }
             }
             Fault::SlowDisk => {
@@ -202,7 +228,21 @@ impl Faults {
                 self.shared.world().skew_ms.insert(any, skew);
             }
             Fault::Transfer | Fault::Snapshot | Fault::Grow | Fault::Shrink => self.order(fault, any, leader),
+            Fault::HostDown | Fault::HostDenies | Fault::NodeDies | Fault::NodeHangs => self.host(fault, now_ms),
         }
+    }
+
+    /// What goes wrong outside the replicas; it ends by itself.
+    fn host(&mut self, fault: Fault, now_ms: u64) {
+        let until_ms = now_ms + self.dice.range(500, 8_000);
+        let mut world = self.shared.world();
+        let what = match fault {
+            Fault::HostDown => world.hosts.down(until_ms),
+            Fault::HostDenies => world.hosts.deny(until_ms),
+            Fault::NodeDies => world.hosts.kill(),
+            _ => world.hosts.hang(until_ms),
+        };
+        world.say(&format!("{fault:?}: {what:?}"));
     }
 
     /// Orders are for the leader, a snapshot for anyone.
@@ -246,5 +286,9 @@ const fn name(fault: Fault) -> &'static str {
         Fault::Snapshot => "snapshot",
         Fault::Grow => "grow",
         Fault::Shrink => "shrink",
+        Fault::HostDown => "host_down",
+        Fault::HostDenies => "host_denies",
+        Fault::NodeDies => "node_dies",
+        Fault::NodeHangs => "node_hangs",
     }
 }

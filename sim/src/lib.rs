@@ -9,11 +9,17 @@
 //! What it never does. It opens no socket or file, starts no thread, and is no part of the product. Its storage and network
 //! stand in for the raft crate's: those are tried with real power cuts and real processes (crate `hanse-faults`).
 
+mod acts;
+mod adapter;
 mod check;
 mod client;
 mod dice;
 mod disk;
 mod faults;
+mod healing;
+mod hosts;
+mod leader;
+mod ledger;
 mod machine;
 mod mutant;
 mod network;

@@ -72,9 +72,9 @@ fn many(cli: &Cli) -> bool {
     for seed in cli.first..cli.first.saturating_add(cli.seeds) {
         let report = run(seed, &options(cli, None, false));
         if cli.output == Output::Text {
-            let Report { ticks, elections, acked, reads, unknown, trace, .. } = &report;
+            let Report { ticks, elections, acked, reads, unknown, nodes, trace, .. } = &report;
             println!(
-                "seed {seed}: {ticks} ticks, {elections} elections, {acked} acked, {reads} reads, {unknown} unknown, trace {trace}"
+                "seed {seed}: {ticks} ticks, {elections} elections, {acked} acked, {reads} reads, {unknown} unknown, {nodes} nodes, trace {trace}"
             );
         }
         for violation in &report.violations {
@@ -97,7 +97,8 @@ fn many(cli: &Cli) -> bool {
         "violations": violations.len(), "violated": violations, "elections": sum(|r| r.elections),
         "entries": sum(|r| r.entries), "acked": sum(|r| r.acked), "refused": sum(|r| r.refused),
         "reads": sum(|r| r.reads), "unknown": sum(|r| r.unknown), "replays": sum(|r| r.replays),
-        "lost": sum(|r| r.lost), "faults": faults, "seconds": started.elapsed().as_secs(),
+        "lost": sum(|r| r.lost), "nodes": sum(|r| r.nodes), "acts": sum(|r| r.acts), "started": sum(|r| r.started),
+        "faults": faults, "seconds": started.elapsed().as_secs(),
     });
     println!("{figures}");
     violations.is_empty()

@@ -24,11 +24,19 @@ pub enum Mutant {
     ApplySkipsAfterRestart,
     /// A leader answers before the entry is committed.
     AnswerBeforeCommit,
+    /// A leader touches a host while its intent is still on the way.
+    ActBeforeIntent,
+    /// A host starts a node without looking whether it runs.
+    CreateWithoutLook,
+    /// A host makes a new instance at each call, for want of a key.
+    CreateWithoutKey,
+    /// A replica whose disk was lost starts again under its old id.
+    IdAfterWipe,
 }
 
 impl Mutant {
     /// Every mistake.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::AckBeforeDurable,
         Self::SkipVote,
         Self::ReadWithoutIndex,
@@ -38,6 +46,10 @@ impl Mutant {
         Self::CommitWithoutQuorum,
         Self::ApplySkipsAfterRestart,
         Self::AnswerBeforeCommit,
+        Self::ActBeforeIntent,
+        Self::CreateWithoutLook,
+        Self::CreateWithoutKey,
+        Self::IdAfterWipe,
     ];
 
     /// Its name on the command line.
@@ -52,6 +64,10 @@ impl Mutant {
             Self::CommitWithoutQuorum => "commit-without-quorum",
             Self::ApplySkipsAfterRestart => "apply-skips-after-restart",
             Self::AnswerBeforeCommit => "answer-before-commit",
+            Self::ActBeforeIntent => "act-before-intent",
+            Self::CreateWithoutLook => "create-without-look",
+            Self::CreateWithoutKey => "create-without-key",
+            Self::IdAfterWipe => "id-after-wipe",
         }
     }
 }

@@ -5,13 +5,16 @@ use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hanse_raft::{Member, ReplicaId};
-use hanse_state::{Millis, Request, codec};
+use hanse_raft::{Member, ProposeError, ReadError, ReplicaId};
+use hanse_state::{Applied, Millis, Request, State, codec};
 use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::{ChangeMembers, Config, LinearizerOption, ReadPolicy, SnapshotPolicy};
 use openraft_rt::AsyncRuntime;
+use tokio::sync::mpsc;
 
+use crate::acts::Life;
 use crate::disk::Disk;
+use crate::leader::{self, Call};
 use crate::machine::Machine;
 use crate::mutant::Mutant;
 use crate::network::{Network, host};
@@ -73,7 +76,8 @@ pub(crate) async fn run(
     snapshot_every: u64,
     founders: Vec<ReplicaId>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let seed = shared.seed ^ (id.0 << 32) ^ shared.world().born(id);
+    let life = Life { replica: id, number: shared.world().born(id) };
+    let seed = shared.seed ^ (id.0 << 32) ^ life.number;
     SimRuntime::scope(seed, async move {
         SimRuntime::spawn(disk.clone().write_out());
         let machine = Machine::open(id, disk.clone(), shared.clone());
@@ -83,7 +87,8 @@ pub(crate) async fn run(
         let config = Arc::new(config(snapshot_every)?);
         let raft = Raft::new(id, config, network, disk, machine.clone()).await?;
         shared.world().rafts.insert(id, (raft.clone(), machine.clone()));
-        let node = Node { id, raft, machine, post, shared };
+        let node = Node { id, raft: raft.clone(), machine: machine.clone(), post, shared: shared.clone() };
+        SimRuntime::spawn(node.clone().lead(leader::spawn(life, raft, machine, shared)));
         SimRuntime::spawn(node.clone().follow_orders());
         if is_new && founders.first() == Some(&id) {
             let members: BTreeMap<ReplicaId, Member> = founders.iter().map(|id| (*id, member(*id))).collect();
@@ -117,15 +122,21 @@ impl Node {
                 Body::Installed(self.raft.install_full_snapshot(vote, snapshot).await.ok()?)
             }
             Body::Transfer(rpc) => Body::Transferred(self.raft.handle_transfer_leader(rpc).await.ok()?),
-            Body::Propose(request) => self.propose(*request).await,
-            Body::Read => self.read().await,
+            Body::Propose(request) => {
+                // As the API: stamped by who leads, when it arrives.
+                let at = Millis(self.shared.world().clock_ms(self.id));
+                self.propose(Request { at, ..*request }).await
+            }
+            Body::Read => match self.read().await {
+                Ok(state) => Body::ReadDone(Box::new(state)),
+                Err(not_read) => not_read,
+            },
             _ => return None,
         })
     }
 
-    /// As `Replica::propose`: stamp, encode, write, and say "unknown" of what may have happened.
-    async fn propose(&self, mut request: Request) -> Body {
-        request.at = Millis(self.shared.world().clock_ms(self.id));
+    /// As `Replica::propose`: encode, write, and say "unknown" of what may have happened.
+    async fn propose(&self, request: Request) -> Body {
         let bytes = EntryBytes(codec::encode_request(&request).into());
         if self.shared.has(Mutant::AnswerBeforeCommit) && self.raft.is_leader() {
             let mut state = self.machine.view().state;
@@ -142,7 +153,7 @@ impl Node {
     }
 
     /// As `Replica::read`: a majority confirms the lead, then everything committed is applied, then the state is read.
-    async fn read(&self) -> Body {
+    async fn read(&self) -> Result<State, Body> {
         let limit = Duration::from_millis(ELECTION_MAX_MS);
         if !self.shared.has(Mutant::ReadWithoutIndex) {
             let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(limit);
@@ -150,18 +161,31 @@ impl Node {
             let linearizer = match confirmed {
                 Ok(Ok(linearizer)) => linearizer,
                 Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to)))) => {
-                    return Body::NotLeader(to.leader_id);
+                    return Err(Body::NotLeader(to.leader_id));
                 }
-                Ok(Err(_)) | Err(_) => return Body::Unknown,
+                Ok(Err(_)) | Err(_) => return Err(Body::Unknown),
             };
             if !matches!(linearizer.try_await_ready(&self.raft, Some(limit)).await, Ok(Ok(_))) {
-                return Body::Unknown;
+                return Err(Body::Unknown);
             }
         } else if !self.raft.is_leader() {
-            return Body::NotLeader(None);
+            return Err(Body::NotLeader(None));
         }
-        let state = self.machine.view().state;
-        Body::ReadDone { revision: state.revision, digest: state.digest() }
+        Ok(self.machine.view().state)
+    }
+
+    /// Serves this replica's reconcilers.
+    async fn lead(self, mut calls: mpsc::Receiver<Call>) {
+        while let Some(call) = calls.recv().await {
+            let node = self.clone();
+            // Who asked may have ended with its lead.
+            SimRuntime::spawn(async move {
+                match call {
+                    Call::Propose(request, answer) => drop(answer.send(proposed(node.propose(*request).await))),
+                    Call::Read(answer) => drop(answer.send(node.read().await.map_err(not_read))),
+                }
+            });
+        }
     }
 
     /// Does what the schedule wants of this replica.
@@ -202,5 +226,22 @@ impl Node {
             self.id,
             if done.is_ok() { "done" } else { "refused" }
         ));
+    }
+}
+
+/// As `Replica::propose` says it.
+fn proposed(body: Body) -> Result<Applied, ProposeError> {
+    match body {
+        Body::Proposed(applied) => Ok((*applied).clone()),
+        Body::NotLeader(_) => Err(ProposeError::NotLeader { leader: None }),
+        _ => Err(ProposeError::OutcomeUnknown("no answer".into())),
+    }
+}
+
+/// As `Replica::read` says it.
+fn not_read(body: Body) -> ReadError {
+    match body {
+        Body::NotLeader(_) => ReadError::NotLeader { leader: None },
+        _ => ReadError::Unavailable("no majority confirmed the lead".into()),
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hanse_raft::ReplicaId;
-use hanse_state::{Applied, Digest, Request};
+use hanse_state::{Applied, Request, State};
 use openraft::raft::TransferLeaderResponse;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
@@ -38,10 +38,7 @@ pub(crate) enum Body {
     Propose(Box<Request>),
     Proposed(Arc<Applied>),
     Read,
-    ReadDone {
-        revision: u64,
-        digest: Digest,
-    },
+    ReadDone(Box<State>),
     NotLeader(Option<ReplicaId>),
     /// It may or may not have had effect.
     Unknown,
@@ -62,7 +59,7 @@ impl Body {
             Self::Propose(_) => "propose",
             Self::Proposed(_) => "proposed",
             Self::Read => "read",
-            Self::ReadDone { .. } => "read-done",
+            Self::ReadDone(_) => "read-done",
             Self::NotLeader(_) => "not-leader",
             Self::Unknown => "unknown",
         }

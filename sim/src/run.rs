@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hanse_raft::ReplicaId;
-use openraft::async_runtime::watch::WatchReceiver;
 use serde::Serialize;
 use turmoil::{Builder, Sim};
 
@@ -13,6 +12,7 @@ use crate::check::Checks;
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::faults::Faults;
+use crate::healing::{Healing, healing};
 use crate::mutant::Mutant;
 use crate::network::host;
 use crate::workload::Plans;
@@ -64,6 +64,12 @@ pub struct Report {
     pub unknown: u64,
     /// Entries that were a request again.
     pub replays: u64,
+    /// Nodes that run at the end.
+    pub nodes: u64,
+    /// Acts on hosts that leaders began.
+    pub acts: u64,
+    /// Processes that hosts started.
+    pub started: u64,
     /// Acknowledged requests that are not in the final state.
     pub lost: u64,
     /// Faults by kind.
@@ -131,13 +137,17 @@ impl Run {
         self.faults.end(sim);
         self.shared.world().phase = Phase::Settle;
         let mut left = HEAL_TICKS_MAX;
-        while !self.healed() {
-            if left == 0 {
-                let why = self.why_not_healed();
-                self.shared.world().violation(&format!("not healed after the faults ended: {why}"));
-                return;
+        loop {
+            let healing = healing(&self.shared.world());
+            match healing {
+                Healing::Done => break,
+                Healing::Waits(_) if left > 0 => left -= 1,
+                Healing::Waits(why) => {
+                    self.shared.world().violation(&format!("not healed after the faults ended: {why}"));
+                    return;
+                }
+                Healing::Never(why) => return self.shared.world().violation(&why),
             }
-            left -= 1;
             if !self.tick(sim) {
                 return;
             }
@@ -163,43 +173,14 @@ impl Run {
             world.now_ms = u64::try_from(sim.elapsed().as_millis()).expect("a day in milliseconds");
             let oldest = world.mail_last.saturating_sub(MAIL_KEPT);
             world.mail.retain(|number, _| *number >= oldest);
+            let now_ms = world.now_ms;
+            world.hosts.tick(now_ms);
+            for line in world.hosts.take_said() {
+                world.say(&line);
+            }
         }
         self.checks.tick(&self.shared, &self.disks);
         self.shared.world().violations.is_empty()
-    }
-
-    fn healed(&self) -> bool {
-        self.shared.world().proved && self.why_not_healed().is_empty()
-    }
-
-    /// Gives what is still missing: one leader whom all voters follow, equal logs, equal states.
-    fn why_not_healed(&self) -> String {
-        let world = self.shared.world();
-        if !world.proved {
-            return format!("no write and read yet, phase {:?}, clients {:?}", world.phase, world.busy);
-        }
-        let all: Vec<_> = world
-            .rafts
-            .values()
-            .map(|(raft, machine)| (raft.metrics().borrow_watched().clone(), machine.view()))
-            .collect();
-        let Some((lead, truth)) = all.iter().find(|(m, _)| m.current_leader == Some(m.id)) else {
-            return "no leader".into();
-        };
-        let members: Vec<ReplicaId> = lead.membership_config.membership().nodes().map(|(id, _)| *id).collect();
-        for id in members {
-            let Some((metrics, view)) = all.iter().find(|(m, _)| m.id == id) else {
-                return format!("member {id} is down");
-            };
-            if metrics.current_leader != Some(lead.id)
-                || metrics.last_log_index != lead.last_log_index
-                || view.applied != truth.applied
-                || view.state != truth.state
-            {
-                return format!("replica {id}: {metrics}, the leader: {lead}");
-            }
-        }
-        String::new()
     }
 
     fn lost(&self) -> u64 {
@@ -211,6 +192,8 @@ impl Run {
     fn report(&self, seed: u64) -> Report {
         let lost = self.lost();
         let world = self.shared.world();
+        let states = world.rafts.values().map(|(_, machine)| machine.view().state);
+        let nodes = states.max_by_key(|state| state.revision).map_or(0, |last| last.nodes.len() as u64);
         let (trace, lines) = world.trace();
         Report {
             seed,
@@ -223,6 +206,9 @@ impl Run {
             reads: world.oracle.reads,
             unknown: world.oracle.unknown,
             replays: world.oracle.replays,
+            nodes,
+            acts: world.acts.begun,
+            started: world.hosts.started,
             lost,
             faults: self.faults.counts.clone(),
             trace,

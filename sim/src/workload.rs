@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hanse_state::account::{CreateAccount, Role};
+use hanse_state::chain::node::{Node, NodeState, RestartNode};
 use hanse_state::chain::{ChainSpec, NodeSpec};
 use hanse_state::cluster::version::Version;
 use hanse_state::cluster::{Bootstrap, InitCluster};
@@ -10,15 +11,24 @@ use hanse_state::consortium::ballot::{CastBallot, Choice, ballot_text, join_text
 use hanse_state::consortium::policy::{ActionKind, Policy};
 use hanse_state::consortium::proposal::{Action, OpenProposal};
 use hanse_state::consortium::{ActivateConsortium, Charter, CreateConsortium, InviteMember, JoinConsortium};
-use hanse_state::ids::{AccountId, ChainId, ClusterId, ConsortiumId, ProposalKey, RequestId, TenantId};
+use hanse_state::host::{EnrolHost, Reach};
+use hanse_state::ids::{
+    AccountId, ChainId, ClusterId, ConsortiumId, HostId, NodeKey, ProposalKey, RequestId, TenantId,
+};
 use hanse_state::tenant::CreateTenant;
-use hanse_state::{Actor, Command, Digest, PublicKey, Secret, Signature};
+use hanse_state::{Actor, Command, Digest, PublicKey, Secret, Signature, State};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
+use crate::adapter::FINGERPRINT;
 use crate::dice::Dice;
 
 /// The consortium's members.
 pub(crate) const MEMBERS: [&str; 4] = ["acme", "globex", "hooli", "initech"];
+
+/// The hosts: room for a few chains, so that later ones are refused.
+const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
+/// Nodes of a host.
+const SLOTS: u32 = 3;
 
 /// One wish: who asks for what.
 #[derive(Clone, Debug)]
@@ -85,6 +95,30 @@ fn create_tenant(name: &str) -> Wish {
     Wish { actor: Actor::Account(account("root")), command }
 }
 
+fn enrol(host: &str) -> Wish {
+    let address = format!("{host}.example");
+    let command = Command::EnrolHost(EnrolHost {
+        host: HostId::parse(host).expect("a fixed name"),
+        reach: Reach::Ssh {
+            address: address.clone(),
+            port: 22,
+            user: "hanse".into(),
+            fingerprint: FINGERPRINT.into(),
+            root: "/var/lib/hanse".into(),
+        },
+        peer_address: address,
+        port_first: 20_000,
+        port_count: 100,
+        slots: SLOTS,
+    });
+    Wish { actor: Actor::Account(account("root")), command }
+}
+
+fn restart(node: &NodeKey, generation: u64, reason: &str) -> Wish {
+    let command = Command::RestartNode(RestartNode { node: node.clone(), generation, reason: reason.into() });
+    Wish { actor: Actor::Account(account("root")), command }
+}
+
 /// Gives what must be there before anything else, in order: platform, tenants, the active consortium.
 pub(crate) fn founding() -> Vec<Wish> {
     let init = InitCluster {
@@ -99,11 +133,12 @@ pub(crate) fn founding() -> Vec<Wish> {
         Wish { actor: Actor::SetupCode, command: Command::Bootstrap(first) },
     ];
     wishes.extend(MEMBERS.map(create_tenant));
+    wishes.extend(HOSTS.map(enrol));
     let create = CreateConsortium {
         consortium: consortium(),
         display_name: "Trade".into(),
         charter: Charter {
-            policies: BTreeMap::from([(ActionKind::CreateChain, Policy::Unanimous)]),
+            policies: BTreeMap::from([(ActionKind::CreateChain, Policy::Majority)]),
             voting_period_ms: 60_000,
         },
         founder: tenant(MEMBERS[0]),
@@ -124,16 +159,37 @@ pub(crate) fn founding() -> Vec<Wish> {
     wishes
 }
 
-fn action(number: u64) -> Action {
+fn action(number: u64, nodes: usize) -> Action {
     Action::CreateChain(ChainSpec {
         chain: ChainId::parse(&format!("chain-{number}")).expect("a counted name"),
         template: "evm-standard".into(),
         template_version: 1,
         chain_id: 1_000 + number,
         parameters: BTreeMap::new(),
-        nodes: MEMBERS.map(|name| NodeSpec { owner: tenant(name) }).to_vec(),
+        nodes: MEMBERS.iter().take(nodes).map(|name| NodeSpec { owner: tenant(name) }).collect(),
         alloc: BTreeMap::new(),
     })
+}
+
+fn open(name: &str, action: Action) -> Wish {
+    let open = OpenProposal { consortium: consortium(), title: "A chain".into(), action, voting_period_ms: None };
+    Wish { actor: owner(name), command: Command::OpenProposal(open) }
+}
+
+fn ballot(name: &str, proposal: &ProposalKey, artifact_hash: Digest, choice: Choice) -> Wish {
+    let voter = tenant(name);
+    let signature = sign(name, &ballot_text(cluster(), proposal, &artifact_hash, &voter, choice));
+    let ballot = CastBallot { proposal: proposal.clone(), voter, choice, artifact_hash, signature };
+    Wish { actor: owner(name), command: Command::CastBallot(ballot) }
+}
+
+/// A node, as a read showed it.
+#[derive(Clone, Debug)]
+struct Seen {
+    key: NodeKey,
+    generation: u64,
+    state: NodeState,
+    placed: bool,
 }
 
 /// What the clients know together: how many of each thing were wished for.
@@ -143,7 +199,10 @@ pub(crate) struct Plans {
     proposals: u64,
     accounts: u64,
     /// Proposals that a client was told are open, with the hash of what is voted on.
-    pub(crate) open: Vec<(ProposalKey, Digest)>,
+    open: Vec<(ProposalKey, Digest)>,
+    /// Nodes as of the last read.
+    nodes: Vec<Seen>,
+    hosts: u64,
 }
 
 impl Plans {
@@ -168,17 +227,62 @@ impl Plans {
                 Wish { actor, command }
             }
             45..55 => self.propose(dice),
+            55..60 if !self.nodes.is_empty() => {
+                let Seen { key, generation, .. } = dice.pick(&self.nodes);
+                restart(&key, generation, "by hand")
+            }
             _ if self.open.is_empty() => self.propose(dice),
             _ => self.vote(dice),
         }
     }
 
+    /// Keeps what a read showed.
+    pub(crate) fn saw(&mut self, state: &State) {
+        let seen = |node: &Node| Seen {
+            key: node.key.clone(),
+            generation: node.generation,
+            state: node.state,
+            placed: node.host.is_some(),
+        };
+        self.nodes = state.nodes.values().map(seen).collect();
+    }
+
+    /// Keeps an open proposal.
+    pub(crate) fn opened(&mut self, proposal: &ProposalKey, artifact_hash: Digest) {
+        let opened = (proposal.clone(), artifact_hash);
+        if !self.open.contains(&opened) {
+            self.open.push(opened);
+        }
+    }
+
+    /// Gives what a person would do about the nodes of the last read: another host, or a blocked one started again.
+    pub(crate) fn unblock(&mut self) -> Option<Wish> {
+        if self.nodes.iter().any(|node| !node.placed) {
+            self.nodes.clear();
+            self.hosts += 1;
+            return Some(enrol(&format!("spare{}", self.hosts)));
+        }
+        let at = self.nodes.iter().position(|node| node.state == NodeState::Blocked)?;
+        let Seen { key, generation, .. } = self.nodes.remove(at);
+        Some(restart(&key, generation, "looked at"))
+    }
+
+    /// Gives the proposal of the first chain.
+    pub(crate) fn first_chain(&mut self) -> Wish {
+        self.proposals += 1;
+        open(MEMBERS[0], action(self.proposals, MEMBERS.len()))
+    }
+
+    /// Gives everybody's yes to the last proposal.
+    pub(crate) fn all_agree(&self) -> Vec<Wish> {
+        let (proposal, artifact_hash) = self.open.last().expect("a proposal is open");
+        MEMBERS.map(|name| ballot(name, proposal, *artifact_hash, Choice::Yes)).into()
+    }
+
     fn propose(&mut self, dice: &mut Dice) -> Wish {
         self.proposals += 1;
         let name = dice.pick(&MEMBERS);
-        let action = action(self.proposals);
-        let open = OpenProposal { consortium: consortium(), title: "A chain".into(), action, voting_period_ms: None };
-        Wish { actor: owner(name), command: Command::OpenProposal(open) }
+        open(name, action(self.proposals, dice.pick(&[1, 3, 4])))
     }
 
     /// One of the latest proposals, any member, any choice: most ballots race with others of the same member.
@@ -186,10 +290,7 @@ impl Plans {
         let latest = self.open.len().saturating_sub(4);
         let (proposal, artifact_hash) = dice.pick(&self.open[latest..]);
         let name = dice.pick(&MEMBERS);
-        let choice = dice.pick(&[Choice::Yes, Choice::No, Choice::Abstain]);
-        let voter = tenant(name);
-        let signature = sign(name, &ballot_text(cluster(), &proposal, &artifact_hash, &voter, choice));
-        let ballot = CastBallot { proposal, voter, choice, artifact_hash, signature };
-        Wish { actor: owner(name), command: Command::CastBallot(ballot) }
+        let choice = dice.pick(&[Choice::Yes, Choice::Yes, Choice::Yes, Choice::No, Choice::Abstain]);
+        ballot(name, &proposal, artifact_hash, choice)
     }
 }

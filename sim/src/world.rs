@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hanse_raft::ReplicaId;
 
+use crate::acts::Acts;
 use crate::dice::Dice;
+use crate::hosts::{Flaw, Hosts};
 use crate::mutant::Mutant;
 use crate::oracle::Oracle;
 use crate::post::Mail;
@@ -62,6 +64,8 @@ pub(crate) struct World {
     pub(crate) orders: BTreeMap<ReplicaId, Vec<Order>>,
     pub(crate) rafts: BTreeMap<ReplicaId, (Raft, crate::machine::Machine)>,
     pub(crate) oracle: Oracle,
+    pub(crate) hosts: Hosts,
+    pub(crate) acts: Acts,
     pub(crate) request_last: u64,
     pub(crate) violations: Vec<String>,
     lives: BTreeMap<ReplicaId, u64>,
@@ -98,9 +102,10 @@ impl World {
         }
     }
 
-    /// Takes what the oracle found.
+    /// Takes what oracle, acts and hosts found.
     pub(crate) fn judge(&mut self) {
-        for found in self.oracle.take_found() {
+        let found = self.oracle.take_found().into_iter().chain(self.acts.take_found()).chain(self.hosts.take_found());
+        for found in found.collect::<Vec<_>>() {
             self.violation(&found);
         }
     }
@@ -145,6 +150,11 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>, print: bool) -> Self {
+        let flaw = match mutant {
+            Some(Mutant::CreateWithoutLook) => Flaw::Blind,
+            Some(Mutant::CreateWithoutKey) => Flaw::Nameless,
+            _ => Flaw::None,
+        };
         let world = World {
             now_ms: 0,
             dice: Dice::new(seed, "world"),
@@ -159,6 +169,8 @@ impl Shared {
             orders: BTreeMap::new(),
             rafts: BTreeMap::new(),
             oracle: Oracle::default(),
+            hosts: Hosts::new(seed, flaw),
+            acts: Acts::default(),
             request_last: 0,
             violations: Vec::new(),
             lives: BTreeMap::new(),

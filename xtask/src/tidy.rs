@@ -48,7 +48,10 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     // A tool of developers; nothing depends on it.
     ("hanse-faults", &["hanse-client", "hanse-proto", "hanse-raft", "hanse-state"]),
     // The same; no part of it is in the product.
-    ("hanse-sim", &["hanse-raft", "hanse-state"]),
+    (
+        "hanse-sim",
+        &["hanse-adapters-core", "hanse-engines-core", "hanse-planner", "hanse-raft", "hanse-server", "hanse-state"],
+    ),
     ("xtask", &[]),
 ];
 

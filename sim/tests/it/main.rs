@@ -8,7 +8,7 @@ fn options(ticks: u64, voters: u64, mutant: Option<Mutant>) -> Options {
 }
 
 fn hold(seeds: std::ops::Range<u64>, ticks: u64, voters: u64) {
-    let (mut acked, mut reads, mut elections) = (0, 0, 0);
+    let (mut acked, mut reads, mut elections, mut nodes) = (0, 0, 0, 0);
     for seed in seeds {
         let report = run(seed, &options(ticks, voters, None));
         let replay = format!("cargo xtask sim --seed {seed} --ticks {ticks} --voters {voters}");
@@ -17,9 +17,11 @@ fn hold(seeds: std::ops::Range<u64>, ticks: u64, voters: u64) {
         acked += report.acked;
         reads += report.reads;
         elections += report.elections;
+        nodes += report.nodes;
     }
     // Runs that did nothing would prove nothing.
     assert!(acked > 40 && reads > 40 && elections > 2, "{acked} acked, {reads} reads, {elections} elections");
+    assert!(nodes >= 12, "{nodes} nodes run");
 }
 
 #[test]
@@ -84,4 +86,29 @@ fn a_snapshot_without_the_remembered_requests_is_found() {
 #[test]
 fn each_replica_with_its_own_clock_is_found() {
     found(Mutant::WallClockInApply, &["equal states"]);
+}
+
+#[test]
+fn a_leader_that_reads_without_asking_is_found() {
+    found(Mutant::ReadWithoutIndex, &["linearizable read"]);
+}
+
+#[test]
+fn acting_before_the_intent_commits_is_found() {
+    found(Mutant::ActBeforeIntent, &["act without intent"]);
+}
+
+#[test]
+fn creating_without_a_look_is_found() {
+    found(Mutant::CreateWithoutLook, &["doubled node"]);
+}
+
+#[test]
+fn creating_without_a_key_is_found() {
+    found(Mutant::CreateWithoutKey, &["doubled node", "orphan"]);
+}
+
+#[test]
+fn an_id_used_again_after_its_disk_was_lost_is_found() {
+    found(Mutant::IdAfterWipe, &["monotonic vote", "commit on quorum", "leader completeness", "election safety"]);
 }

@@ -1,0 +1,451 @@
+//! The hosts that nodes run on: a world outside the replicas, which goes on when all of them have crashed.
+//!
+//! A call takes its time to the host and back. What it orders happens when it arrives, whether or not anyone still waits
+//! for the answer: a leader may have crashed, given up or been deposed meanwhile, and an order may arrive after a later
+//! one. A host keeps its word as every adapter must (`hanse_adapters_core::conformance`): it creates or adopts by key, and
+//! leaves a newer generation alone.
+
+use std::collections::BTreeMap;
+
+use hanse_adapters_core::{AdapterError, FileSpec, InstanceKey, InstanceSpec, InstanceStatus, RunState};
+use hanse_engines_core::NodeHealth;
+use hanse_state::{Digest, State};
+use tokio::sync::oneshot;
+
+use crate::dice::Dice;
+
+/// The file without which no node starts.
+pub(crate) const GENESIS_FILE: &str = "genesis";
+/// So often the schedule ends the process of one node; more would spend the node's budget of restarts.
+const DEATHS_MAX: u64 = 2;
+/// One block in so many milliseconds.
+const BLOCK_MS: u64 = 500;
+
+/// What a host is asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    Inspect,
+    MakeKeys(InstanceKey),
+    Write(InstanceKey, Vec<FileSpec>),
+    Ensure(InstanceSpec),
+    Look(InstanceKey),
+    Health(InstanceKey),
+    Stop(InstanceKey),
+    Remove(InstanceKey),
+    List(String),
+}
+
+impl Ask {
+    /// Whether it changes anything: then no answer means that nothing is known.
+    pub(crate) const fn changes(&self) -> bool {
+        match self {
+            Self::Inspect | Self::Look(_) | Self::Health(_) | Self::List(_) => false,
+            Self::MakeKeys(_) | Self::Write(..) | Self::Ensure(_) | Self::Stop(_) | Self::Remove(_) => true,
+        }
+    }
+}
+
+/// What a host answers.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    Inspected,
+    Done,
+    Identity(String),
+    Seen(Option<InstanceStatus>),
+    Health(Option<NodeHealth>),
+    List(Vec<InstanceStatus>),
+}
+
+/// How calls go wrong, in percent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Temper {
+    /// It never arrives.
+    pub(crate) refused: u64,
+    /// It is done, and the answer is lost.
+    pub(crate) lost: u64,
+    /// It is done, and the answer says that it failed.
+    pub(crate) lied: u64,
+    /// It takes seconds, perhaps longer than anyone waits.
+    pub(crate) slow: u64,
+}
+
+type Answer = oneshot::Sender<Result<Told, AdapterError>>;
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Answered,
+    Refused,
+    Lost,
+    Lied,
+}
+
+struct Call {
+    host: String,
+    ask: Ask,
+    fate: Fate,
+    back_ms: u64,
+    answer: Answer,
+}
+
+struct Process {
+    pid: u32,
+    since_ms: u64,
+    port: u16,
+    hangs_until_ms: u64,
+}
+
+/// An instance's home on its host.
+#[derive(Default)]
+struct Home {
+    name: String,
+    identity: Option<String>,
+    files: BTreeMap<String, Vec<u8>>,
+    generation: u64,
+    process: Option<Process>,
+    deaths: u64,
+}
+
+#[derive(Default)]
+struct Host {
+    homes: BTreeMap<InstanceKey, Home>,
+    denied_until_ms: u64,
+    down_until_ms: u64,
+}
+
+/// A mistake of the hosts, put in on purpose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    #[default]
+    None,
+    /// Creates without looking whether it is there.
+    Blind,
+    /// Creates under a new name each time.
+    Nameless,
+}
+
+/// All hosts, by address, and the calls on their way.
+pub(crate) struct Hosts {
+    hosts: BTreeMap<String, Host>,
+    calls: BTreeMap<(u64, u64), Call>,
+    answers: BTreeMap<(u64, u64), (Answer, Result<Told, AdapterError>)>,
+    number_last: u64,
+    pid_last: u32,
+    dice: Dice,
+    pub(crate) temper: Temper,
+    flaw: Flaw,
+    /// Starts of processes, for the figures.
+    pub(crate) started: u64,
+    said: Vec<String>,
+    found: Vec<String>,
+}
+
+impl Hosts {
+    pub(crate) fn new(seed: u64, flaw: Flaw) -> Self {
+        Self {
+            hosts: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            number_last: 0,
+            pid_last: 0,
+            dice: Dice::new(seed, "hosts"),
+            temper: Temper::default(),
+            flaw,
+            started: 0,
+            said: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Sends a call on its way.
+    pub(crate) fn call(&mut self, now_ms: u64, host: &str, ask: Ask, answer: Answer) {
+        let Temper { refused, lost, lied, slow } = self.temper;
+        let die = self.dice.range(0, 99);
+        let fate = match die {
+            _ if die < refused => Fate::Refused,
+            _ if die < refused + lost => Fate::Lost,
+            _ if die < refused + lost + lied => Fate::Lied,
+            _ => Fate::Answered,
+        };
+        let mut way = || if self.dice.chance(slow) { self.dice.range(1_000, 12_000) } else { self.dice.range(1, 60) };
+        let (there_ms, back_ms) = (way(), way());
+        self.number_last += 1;
+        let call = Call { host: host.to_owned(), ask, fate, back_ms, answer };
+        self.calls.insert((now_ms + there_ms, self.number_last), call);
+    }
+
+    /// Carries out what has arrived and hands over the answers that are back.
+    pub(crate) fn tick(&mut self, now_ms: u64) {
+        while let Some(entry) = self.calls.first_entry().filter(|entry| entry.key().0 <= now_ms) {
+            let ((_, number), call) = entry.remove_entry();
+            let back = (now_ms + call.back_ms, number);
+            let result = self.arrive(now_ms, &call);
+            self.said.push(format!("{} {}: {:?} {}", call.host, words(&call.ask), call.fate, outcome(&result)));
+            if call.fate != Fate::Lost {
+                self.answers.insert(back, (call.answer, result));
+            }
+        }
+        while let Some(entry) = self.answers.first_entry().filter(|entry| entry.key().0 <= now_ms) {
+            let (answer, result) = entry.remove();
+            // Who asked may be gone.
+            drop(answer.send(result));
+        }
+    }
+
+    fn arrive(&mut self, now_ms: u64, call: &Call) -> Result<Told, AdapterError> {
+        let transient =
+            |reason: &str| AdapterError::Transient { subject: format!("host {}", call.host), reason: reason.into() };
+        let host = self.hosts.entry(call.host.clone()).or_default();
+        if call.fate == Fate::Refused || host.down_until_ms > now_ms {
+            return Err(transient("out of reach"));
+        }
+        if host.denied_until_ms > now_ms {
+            let subject = format!("host {}", call.host);
+            return Err(AdapterError::Denied { subject, reason: "the credential is refused".into() });
+        }
+        let result = self.carry_out(now_ms, &call.host, &call.ask);
+        if call.fate == Fate::Lied { Err(transient("the connection broke")) } else { result }
+    }
+
+    fn carry_out(&mut self, now_ms: u64, address: &str, ask: &Ask) -> Result<Told, AdapterError> {
+        if let Ask::Ensure(spec) = ask {
+            return self.ensure(now_ms, address, spec).map(|status| Told::Seen(Some(status)));
+        }
+        let all_genesis = self.running_genesis();
+        let host = self.hosts.entry(address.to_owned()).or_default();
+        Ok(match ask {
+            Ask::Inspect => Told::Inspected,
+            Ask::MakeKeys(key) => {
+                let count = u64::try_from(host.homes.len()).expect("homes in memory");
+                let home = host.homes.entry(key.clone()).or_default();
+                // Another home would have other keys.
+                let made = || Digest::of(format!("{address} {key} {count} {now_ms}").as_bytes()).to_string();
+                Told::Identity(home.identity.get_or_insert_with(made).clone())
+            }
+            Ask::Write(key, files) => {
+                let home = host.homes.entry(key.clone()).or_default();
+                home.files.extend(files.iter().map(|file| (file.path.clone(), file.content.clone())));
+                Told::Done
+            }
+            Ask::Look(key) => Told::Seen(host.homes.get(key).map(|home| status(key, home))),
+            Ask::Health(key) => {
+                let home = host.homes.get(key);
+                Told::Health(home.and_then(|home| health(now_ms, home, &all_genesis)))
+            }
+            Ask::Stop(key) => {
+                if let Some(home) = host.homes.get_mut(key) {
+                    home.process = None;
+                }
+                Told::Done
+            }
+            Ask::Remove(key) => {
+                host.homes.remove(key);
+                Told::Done
+            }
+            Ask::List(cluster) => {
+                let ours = host.homes.iter().filter(|(key, _)| key.cluster() == cluster);
+                Told::List(ours.map(|(key, home)| status(key, home)).collect())
+            }
+            Ask::Ensure(_) => unreachable!("answered above"),
+        })
+    }
+
+    fn ensure(&mut self, now_ms: u64, address: &str, spec: &InstanceSpec) -> Result<InstanceStatus, AdapterError> {
+        let key = self.key_of(spec);
+        let host = self.hosts.entry(address.to_owned()).or_default();
+        let like = host.homes.get(&spec.key).map(|home| (home.identity.clone(), home.files.clone()));
+        let home = host.homes.entry(key.clone()).or_default();
+        if let (Flaw::Nameless, Some((identity, files))) = (self.flaw, like) {
+            (home.identity, home.files) = (identity, files);
+        }
+        if home.generation > spec.generation {
+            let reason = format!("generation {} is there, {} was asked for", home.generation, spec.generation);
+            return Err(AdapterError::Invalid { subject: spec.key.to_string(), reason });
+        }
+        if home.generation == spec.generation && self.flaw != Flaw::Blind {
+            return Ok(status(&spec.key, home));
+        }
+        if self.flaw == Flaw::Blind && home.process.is_some() {
+            self.found.push(format!("doubled node: {key} on {address} is started while it runs"));
+        }
+        // The older one ends before the newer one begins.
+        home.generation = spec.generation;
+        home.name = key.to_string();
+        let ready = home.identity.is_some() && home.files.contains_key(GENESIS_FILE);
+        let port = spec.args.last().and_then(|port| port.parse().ok()).unwrap_or_default();
+        self.pid_last += 1;
+        home.process = ready.then_some(Process { pid: self.pid_last, since_ms: now_ms, port, hangs_until_ms: 0 });
+        let told = status(&spec.key, home);
+        self.started += 1;
+        let on_port = |(_, home): &(&InstanceKey, &Home)| home.process.as_ref().is_some_and(|it| it.port == port);
+        let rivals: Vec<String> = host.homes.iter().filter(on_port).map(|(key, _)| key.to_string()).collect();
+        if rivals.len() > 1 {
+            self.found.push(format!("doubled node: {} live on port {port} of {address}", rivals.join(" and ")));
+        }
+        Ok(told)
+    }
+
+    fn key_of(&mut self, spec: &InstanceSpec) -> InstanceKey {
+        match self.flaw {
+            Flaw::None | Flaw::Blind => spec.key.clone(),
+            Flaw::Nameless => {
+                self.number_last += 1;
+                let object = format!("{}.{}", spec.key.object(), self.number_last);
+                InstanceKey::new(spec.key.cluster(), &object).expect("a key with a number is a key")
+            }
+        }
+    }
+
+    /// The genesis of every process that runs: what peers count.
+    fn running_genesis(&self) -> Vec<Vec<u8>> {
+        let homes = self.hosts.values().flat_map(|host| host.homes.values());
+        homes.filter(|home| home.process.is_some()).filter_map(|home| home.files.get(GENESIS_FILE).cloned()).collect()
+    }
+
+    /// Takes lines for the trace.
+    pub(crate) fn take_said(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// Takes what did not hold.
+    pub(crate) fn take_found(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.found)
+    }
+
+    /// A host that nobody reaches until then.
+    pub(crate) fn down(&mut self, until_ms: u64) -> Option<String> {
+        let (address, host) = self.any_host()?;
+        host.down_until_ms = until_ms;
+        Some(address)
+    }
+
+    /// A host that lets nobody in until then.
+    pub(crate) fn deny(&mut self, until_ms: u64) -> Option<String> {
+        let (address, host) = self.any_host()?;
+        host.denied_until_ms = until_ms;
+        Some(address)
+    }
+
+    fn any_host(&mut self) -> Option<(String, &mut Host)> {
+        let addresses: Vec<String> = self.hosts.keys().cloned().collect();
+        let address = (!addresses.is_empty()).then(|| self.dice.pick(&addresses))?;
+        let host = self.hosts.get_mut(&address)?;
+        Some((address, host))
+    }
+
+    fn any_process(&mut self) -> Option<&mut Home> {
+        let runs = |home: &Home| home.process.is_some() && home.deaths < DEATHS_MAX;
+        let all: Vec<(String, InstanceKey)> = self
+            .hosts
+            .iter()
+            .flat_map(|(address, host)| host.homes.iter().map(move |(key, home)| (address, key, home)))
+            .filter(|(_, _, home)| runs(home))
+            .map(|(address, key, _)| (address.clone(), key.clone()))
+            .collect();
+        let (address, key) = (!all.is_empty()).then(|| self.dice.pick(&all))?;
+        self.hosts.get_mut(&address)?.homes.get_mut(&key)
+    }
+
+    /// A node's process ends by itself.
+    pub(crate) fn kill(&mut self) -> Option<String> {
+        let home = self.any_process()?;
+        home.process = None;
+        home.deaths += 1;
+        Some(home.name.clone())
+    }
+
+    /// A node's process lives and does not answer until then.
+    pub(crate) fn hang(&mut self, until_ms: u64) -> Option<String> {
+        let home = self.any_process()?;
+        home.process.as_mut()?.hangs_until_ms = until_ms;
+        Some(home.name.clone())
+    }
+
+    /// From now on every call is answered soon.
+    pub(crate) fn calm(&mut self) {
+        self.temper = Temper::default();
+        for host in self.hosts.values_mut() {
+            (host.denied_until_ms, host.down_until_ms) = (0, 0);
+            host.homes.values_mut().filter_map(|home| home.process.as_mut()).for_each(|it| it.hangs_until_ms = 0);
+        }
+    }
+
+    /// Gives something on a host that the state does not wish for.
+    pub(crate) fn orphan(&self, state: &State) -> Option<String> {
+        let wished = wished(state);
+        let mut there = self.hosts.iter().flat_map(|(address, host)| host.homes.keys().map(move |key| (address, key)));
+        let orphan = there.find(|(address, key)| !wished.contains_key(&((*address).clone(), (*key).clone())));
+        orphan.map(|(address, key)| format!("orphan: {key} on {address}"))
+    }
+
+    /// Gives a node that the state wishes for and that does not run on its host in its generation.
+    pub(crate) fn silent(&self, state: &State) -> Option<String> {
+        let runs = |address: &str, key: &InstanceKey, generation: u64| {
+            let home = self.hosts.get(address).and_then(|host| host.homes.get(key));
+            home.is_some_and(|home| home.process.is_some() && home.generation == generation)
+        };
+        let wished = wished(state);
+        let silent = wished.iter().find(|((address, key), generation)| !runs(address, key, **generation));
+        silent.map(|((address, key), generation)| format!("generation {generation} of {key} does not run on {address}"))
+    }
+}
+
+/// Host and key of each node that the state wishes for, and its generation.
+fn wished(state: &State) -> BTreeMap<(String, InstanceKey), u64> {
+    let Some(cluster) = &state.cluster else { return BTreeMap::new() };
+    let placed = state.nodes.values().filter_map(|node| {
+        let host = node.host.as_ref().and_then(|id| state.hosts.get(id))?;
+        let object = format!("{}.{}.{}", node.key.chain.consortium, node.key.chain.chain, node.key.node);
+        let key = InstanceKey::new(&cluster.id.to_string(), &object)?;
+        Some(((host.peer_address.clone(), key), node.generation))
+    });
+    placed.collect()
+}
+
+fn status(key: &InstanceKey, home: &Home) -> InstanceStatus {
+    let run = match &home.process {
+        Some(process) => RunState::Running { pid: process.pid, since_ms: process.since_ms },
+        None if home.generation == 0 => RunState::Prepared,
+        None => RunState::Exited { code: Some(1), signal: None, last_log: "ended".into() },
+    };
+    InstanceStatus { key: key.clone(), generation: home.generation, run }
+}
+
+/// What a node says of itself; nothing if it is dead or hangs.
+fn health(now_ms: u64, home: &Home, all_genesis: &[Vec<u8>]) -> Option<NodeHealth> {
+    let process = home.process.as_ref().filter(|it| it.hangs_until_ms <= now_ms)?;
+    let own = home.files.get(GENESIS_FILE)?;
+    let peers = all_genesis.iter().filter(|genesis| *genesis == own).count().saturating_sub(1);
+    let height = (now_ms - process.since_ms) / BLOCK_MS;
+    Some(NodeHealth {
+        height,
+        block_hash: format!("0x{height:064x}"),
+        block_time_ms: process.since_ms + height * BLOCK_MS,
+        peers: u32::try_from(peers).expect("a few nodes"),
+        syncing: false,
+        version: "sim".into(),
+    })
+}
+
+fn words(ask: &Ask) -> String {
+    match ask {
+        Ask::Inspect => "inspect".into(),
+        Ask::MakeKeys(key) => format!("make keys {}", key.object()),
+        Ask::Write(key, files) => format!("write {} files of {}", files.len(), key.object()),
+        Ask::Ensure(spec) => format!("ensure {} generation {}", spec.key.object(), spec.generation),
+        Ask::Look(key) => format!("look {}", key.object()),
+        Ask::Health(key) => format!("health {}", key.object()),
+        Ask::Stop(key) => format!("stop {}", key.object()),
+        Ask::Remove(key) => format!("remove {}", key.object()),
+        Ask::List(cluster) => format!("list {cluster}"),
+    }
+}
+
+fn outcome(result: &Result<Told, AdapterError>) -> String {
+    match result {
+        Ok(Told::Seen(Some(InstanceStatus { generation, run, .. }))) => format!("generation {generation} {run:?}"),
+        Ok(Told::Seen(None)) => "nothing".into(),
+        Ok(_) => "done".into(),
+        Err(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,122 @@
+//! A ledger's driver over simulated hosts, one for each life of a replica: the first thing it does is to have its leader
+//! show the intent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::acts::{Deed, Life, Place};
+use crate::adapter::SimHost;
+use crate::hosts::GENESIS_FILE;
+use crate::world::Shared;
+use async_trait::async_trait;
+use hanse_adapters_core::{Adapter, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
+use hanse_engines_core::{
+    Account, Block, BlockRef, ChainPlan, Engine, EngineError, NodeHealth, NodeIdentity, NodePlan, Peer, Result,
+    Transaction,
+};
+use hanse_state::Digest;
+use hanse_state::chain::node::NodeAct;
+
+/// The engine that templates name; its nodes here are made up.
+pub(crate) struct SimEngine {
+    life: Life,
+    artifact: Artifact,
+    shared: Shared,
+}
+
+impl SimEngine {
+    pub(crate) fn new(life: Life, shared: Shared) -> Self {
+        let artifact = Artifact { sha256: "00".repeat(32), path: "sim".into() };
+        Self { life, artifact, shared }
+    }
+
+    /// An act begins: this leader must have committed the intent for this very act.
+    fn begins(&self, node: &NodePlan, act: NodeAct) {
+        let place = Place { host: node.host_address.clone(), port: node.p2p_port };
+        let mut world = self.shared.world();
+        world.acts.begins(self.life, Deed { place, generation: node.generation, act });
+        world.judge();
+    }
+}
+
+#[async_trait]
+impl Engine for SimEngine {
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    async fn prepare(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeIdentity> {
+        self.begins(node, NodeAct::Prepare);
+        let spec = RunSpec {
+            artifact_sha256: self.artifact.sha256.clone(),
+            args: vec!["init".into()],
+            timeout: Duration::from_secs(60),
+        };
+        let output = host.run(&node.key, &spec).await.map_err(EngineError::Host)?;
+        let public_key = Digest::of(output.stdout.as_bytes()).to_string();
+        Ok(NodeIdentity { node_id: output.stdout, public_key })
+    }
+
+    fn genesis(&self, chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<Vec<u8>> {
+        Ok(format!("{} {} {validators:?}", chain.chain_id, chain.genesis_time_ms).into_bytes())
+    }
+
+    async fn configure(
+        &self,
+        host: &dyn Adapter,
+        node: &NodePlan,
+        _identity: &NodeIdentity,
+        genesis: &[u8],
+        _peers: &[Peer],
+    ) -> Result<()> {
+        self.begins(node, NodeAct::Configure);
+        let file = FileSpec { path: GENESIS_FILE.into(), mode: 0o600, content: genesis.to_vec() };
+        host.put_files(&node.key, &[file]).await.map_err(EngineError::Host)
+    }
+
+    async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus> {
+        self.begins(node, NodeAct::Start);
+        let spec = InstanceSpec {
+            key: node.key.clone(),
+            generation: node.generation,
+            artifact_sha256: self.artifact.sha256.clone(),
+            args: vec!["start".into(), node.p2p_port.to_string()],
+            env: BTreeMap::new(),
+        };
+        host.ensure(&spec).await.map_err(EngineError::Host)
+    }
+
+    async fn health(&self, _host: &dyn Adapter, node: &NodePlan) -> Result<NodeHealth> {
+        let host = SimHost::at(&node.host_address, self.shared.clone());
+        let health = host.health(&node.key).await.map_err(EngineError::Host)?;
+        health.ok_or_else(|| EngineError::Node { node: node.key.to_string(), reason: "no answer".into() })
+    }
+
+    async fn block(&self, _host: &dyn Adapter, _node: &NodePlan, _which: &BlockRef) -> Result<Block> {
+        Err(unsupported())
+    }
+
+    async fn transaction(&self, _host: &dyn Adapter, _node: &NodePlan, _hash: &str) -> Result<Transaction> {
+        Err(unsupported())
+    }
+
+    async fn account(&self, _host: &dyn Adapter, _node: &NodePlan, _address: &str) -> Result<Account> {
+        Err(unsupported())
+    }
+
+    async fn send_raw(&self, _host: &dyn Adapter, _node: &NodePlan, _raw: &[u8]) -> Result<String> {
+        Err(unsupported())
+    }
+
+    async fn call(&self, _host: &dyn Adapter, _node: &NodePlan, _to: &str, _input: &[u8]) -> Result<Vec<u8>> {
+        Err(unsupported())
+    }
+}
+
+fn unsupported() -> EngineError {
+    EngineError::Unsupported("be asked in the simulation".into())
+}
