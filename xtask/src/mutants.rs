@@ -3,7 +3,8 @@
 //! Each is a patch in `faults/mutants`, headed by what it breaks and the command that must fail because of it. The
 //! sources are copied to `target/mutants/tree` and only the copy is patched; it is built into a target folder of its own,
 //! so that no mutant can ever be taken for the product. A mutant is killed when its command builds, runs, and ends with
-//! the code that says "a test failed" or "an invariant did not hold" - not when it fails to build or to start.
+//! the code that says "a test failed" or "an invariant did not hold" - not when it fails to build or to start. A patch
+//! that names a crate from outside (`Vendor:`) changes a copy of it, `vendor/NAME` beside the copied sources.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +19,8 @@ struct Mutant {
     patch: PathBuf,
     what: String,
     kill: Vec<String>,
+    /// A crate from outside that the patch changes, as `vendor/NAME` of the copy.
+    vendor: Option<String>,
 }
 
 /// Runs every mutant, or the named one; fails if one survives.
@@ -56,18 +59,20 @@ fn mutants() -> Result<Vec<Mutant>> {
 
 fn read(patch: PathBuf) -> Result<Mutant> {
     let text = std::fs::read_to_string(&patch).with_context(|| format!("read {}", patch.display()))?;
-    let header = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key));
-        line.map(|rest| rest.trim().to_owned()).with_context(|| format!("{} has no line `{key}`", patch.display()))
-    };
+    let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(|rest| rest.trim().to_owned());
+    let header = |key: &str| line(key).with_context(|| format!("{} has no line `{key}`", patch.display()));
     let name = patch.file_stem().and_then(|stem| stem.to_str()).context("a patch's name")?.to_owned();
     let (what, kill) = (header("Mutant:")?, header("Kill:")?);
-    Ok(Mutant { name, what, kill: kill.split_whitespace().map(str::to_owned).collect(), patch })
+    let kill = kill.split_whitespace().map(str::to_owned).collect();
+    Ok(Mutant { name, what, kill, vendor: line("Vendor:"), patch })
 }
 
 fn is_killed(mutant: &Mutant) -> Result<bool> {
     let tree = std::env::current_dir()?.join("target/mutants/tree");
     copy(&tree)?;
+    if let Some(name) = &mutant.vendor {
+        vendor(&tree, name)?;
+    }
     let status = Command::new("patch")
         .args(["-p1", "--quiet", "--input"])
         .arg(&mutant.patch)
@@ -118,4 +123,41 @@ fn copy(tree: &Path) -> Result<()> {
         std::fs::write(&to, bytes).with_context(|| format!("write {}", to.display()))?;
     }
     Ok(())
+}
+
+/// Copies crate `name`, as cargo has downloaded it, to `vendor/` of the copy, and has the copy build with that.
+fn vendor(tree: &Path, name: &str) -> Result<()> {
+    let output = Command::new("cargo")
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .output()
+        .context("start cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("read cargo metadata")?;
+    let packages = metadata["packages"].as_array().context("packages")?;
+    let found = packages.iter().find(|package| package["name"] == name).with_context(|| format!("no crate {name}"))?;
+    let manifest = Path::new(found["manifest_path"].as_str().context("manifest_path")?);
+    let to = tree.join("vendor").join(name);
+    copy_folder(manifest.parent().context("a crate's folder")?, &to)?;
+    // A workspace of its own: the one around it does not know it.
+    append(&to.join("Cargo.toml"), "\n[workspace]\n")?;
+    append(&tree.join("Cargo.toml"), &format!("\n[patch.crates-io]\n{name} = {{ path = \"vendor/{name}\" }}\n"))
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to)?;
+        } else {
+            std::fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn append(path: &Path, text: &str) -> Result<()> {
+    let mut all = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    all.push_str(text);
+    std::fs::write(path, all).with_context(|| format!("write {}", path.display()))
 }
