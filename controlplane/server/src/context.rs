@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hanse_engines_core::Engine;
 use hanse_raft::{Leader, ReadError, Replica};
 use hanse_state::State;
 use hanse_state::ids::RequestId;
 use hanse_state::time::Millis;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::events::EventLog;

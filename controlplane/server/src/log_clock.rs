@@ -5,9 +5,9 @@
 //! as coming from the future, however long it leads, and the log's time does not stand still meanwhile. It never goes back.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use hanse_state::time::Millis;
+use tokio::time::Instant;
 
 #[derive(Debug, Default)]
 pub(crate) struct LogClock {

@@ -26,9 +26,11 @@ use std::sync::Arc;
 use hanse_engines_core::Engine;
 use hanse_state::Millis;
 use hanse_state::ids::RequestId;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Timing;
+use crate::log_clock::LogClock;
 use crate::observed::Observed;
 use connect::HostConnector;
 use consensus::Consensus;
@@ -45,7 +47,7 @@ pub struct World {
     pub hosts: Arc<dyn HostConnector>,
     /// The ledgers' drivers, by name.
     pub engines: Arc<BTreeMap<String, Arc<dyn Engine>>>,
-    /// The one clock, milliseconds since 1970.
+    /// This machine's clock, milliseconds since 1970; it may be set back, and then the reconcilers' does not follow.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     /// Gives a new id for each request.
     pub new_id: Arc<dyn Fn() -> RequestId + Send + Sync>,
@@ -59,5 +61,8 @@ pub struct World {
 
 /// Runs until `shutdown`: follows leadership, and reconciles while this replica leads.
 pub async fn run(world: World, shutdown: CancellationToken) {
-    driver::follow_leadership(world, shutdown).await;
+    let (own, replica, steady) = (world.clock.clone(), world.replica.clone(), LogClock::default());
+    // With a clock that was set back the last look at a node would stay fresh until that hour comes again.
+    let clock = Arc::new(move || steady.read(own(), replica.local().now, Instant::now()));
+    driver::follow_leadership(World { clock, ..world }, shutdown).await;
 }
