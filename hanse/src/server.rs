@@ -1,7 +1,8 @@
 //! Runs a replica: reads the configuration, starts Raft, the reconcilers and the API, and stops them in order.
 //!
 //! Exit codes: 0 asked to stop, 2 a mistake in the set-up, 1 a failure while running, 78 (`EX_CONFIG`) the replica's own
-//! store cannot be trusted and the replica must be replaced, 79 the replica was removed from the cluster.
+//! store cannot be trusted and the replica must be replaced, 79 the replica was removed from the cluster, 80 this
+//! build cannot read what the cluster writes: a newer one goes on with the same data.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -92,6 +93,8 @@ pub(crate) fn ca(command: CaCommand) -> Result<()> {
 const EXIT_LOST: u8 = 78;
 /// Exit code of a replica that was removed from the cluster: it has nothing to do any more.
 const EXIT_REMOVED: u8 = 79;
+/// Exit code of a build that does not speak the version of its cluster: the replica goes on with a newer build.
+const EXIT_TOO_OLD: u8 = 80;
 /// How long the API may take to let its callers go.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -122,6 +125,13 @@ pub(crate) async fn run(args: ServerArgs) -> ExitCode {
             if error.downcast_ref::<RaftError>().is_some_and(RaftError::is_removed) {
                 say("  what to do: nothing; this replica's machine can be given another task");
                 return ExitCode::from(EXIT_REMOVED);
+            }
+            if error.downcast_ref::<RaftError>().is_some_and(RaftError::is_too_old) {
+                eprintln!(
+                    "  what to do: start it with the build that the other replicas run; its data is unharmed, see \
+                     docs/operations.md, \"Rolling upgrade\""
+                );
+                return ExitCode::from(EXIT_TOO_OLD);
             }
             if error.downcast_ref::<RaftError>().is_some_and(RaftError::is_lost) {
                 say(

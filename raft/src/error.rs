@@ -4,9 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hanse_state::Rejection;
+
 use crate::codec::CodecError;
 use crate::space::Shortage;
 use crate::types::{Member, ReplicaId};
+use crate::versions::Unspoken;
 
 /// Failure of what lies on this replica's disk.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -15,6 +18,14 @@ pub enum StoreError {
     /// replica that forgets a vote or an entry can undo what the cluster has promised.
     #[error("the store of this replica is lost: {what}: {why}")]
     Lost {
+        /// Which part.
+        what: String,
+        /// What was found.
+        why: String,
+    },
+    /// What is on disk is of a cluster version that this build does not speak. Nothing is wrong with it.
+    #[error("this build is too old for this replica: the {what} cannot be read: {why}")]
+    TooOld {
         /// Which part.
         what: String,
         /// What was found.
@@ -62,6 +73,18 @@ impl StoreError {
         move |error| Self::lost(what, error)
     }
 
+    /// Gives a closure that says what it means that a state of `what` was not understood.
+    pub(crate) fn unread_state(what: &'static str) -> impl FnOnce(hanse_state::CodecError) -> Self {
+        move |error| match error {
+            hanse_state::CodecError::ClusterVersion { .. } => {
+                Self::TooOld { what: what.into(), why: error.to_string() }
+            }
+            hanse_state::CodecError::NotThis { .. }
+            | hanse_state::CodecError::Version { .. }
+            | hanse_state::CodecError::Body { .. } => Self::lost(what, error),
+        }
+    }
+
     /// Says whether this replica must be replaced by a new one; the program then exits with 78.
     #[must_use]
     pub fn is_lost(&self) -> bool {
@@ -76,6 +99,7 @@ impl StoreError {
                 "keep the data folder for inspection and do not start it again; the other replicas go on while they are a \
                  majority. Let a new one with a new id and an empty folder take its place: hanse replica replace"
             }
+            Self::TooOld { .. } => TOO_OLD_ADVICE,
             Self::Busy { .. } => "stop the other process that runs with this data folder",
             Self::Io { .. } | Self::Failed(_) => "check the disk (space, rights, health) and start the replica again",
             Self::Full(_) => "make room on this disk; nothing else is to be done",
@@ -83,6 +107,9 @@ impl StoreError {
         }
     }
 }
+
+/// What to do about a build that is too old.
+const TOO_OLD_ADVICE: &str = "start it with the build that the other replicas run; its data is unharmed";
 
 impl From<StoreError> for io::Error {
     fn from(error: StoreError) -> Self {
@@ -122,6 +149,9 @@ pub enum RaftError {
         /// Why.
         why: String,
     },
+    /// This build does not speak the version that the cluster is at.
+    #[error("this build is too old for the cluster: {0}")]
+    TooOld(String),
     /// This replica computed another state than the leader; it must not serve.
     #[error("this replica has diverged at entry {index}: {why}")]
     Diverged {
@@ -162,6 +192,13 @@ impl RaftError {
             || matches!(self, Self::Diverged { .. } | Self::Foreign { .. } | Self::Emptied(_))
     }
 
+    /// Says whether this build cannot read what the cluster writes; the program then exits with 80, and a newer build goes
+    /// on with the same data.
+    #[must_use]
+    pub fn is_too_old(&self) -> bool {
+        matches!(self, Self::TooOld(_) | Self::UnknownRequest { .. } | Self::Store(StoreError::TooOld { .. }))
+    }
+
     /// Says whether this replica no longer belongs to the cluster; the program then exits with 79.
     #[must_use]
     pub fn is_removed(&self) -> bool {
@@ -187,6 +224,12 @@ pub enum ProposeError {
         /// Who leads, if known.
         leader: Option<Leader>,
     },
+    /// Not every replica can read it: it puts the cluster at a version that some do not speak, or gave no word on. No effect.
+    #[error("{0}")]
+    Unspoken(Unspoken),
+    /// It came with a newer version than the cluster is at. No effect.
+    #[error("{0}")]
+    TooNew(Rejection),
     /// The replica cannot take it now. No effect.
     #[error("unavailable: {0}")]
     Unavailable(String),

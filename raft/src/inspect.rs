@@ -197,7 +197,7 @@ impl Inspector {
             let bytes = std::fs::read(&path).map_err(|e| StoreError::io(format!("read {}", path.display()), e))?;
             if let Ok(found) = snapshot::decode(&bytes) {
                 let made = hanse_state::codec::decode_state(&found.state);
-                state = made.map_err(|e| StoreError::lost("snapshot", e))?;
+                state = made.map_err(StoreError::unread_state("snapshot"))?;
                 snapshot = found.meta.last_log_id.map(|id| id.index);
                 break;
             }

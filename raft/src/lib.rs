@@ -36,6 +36,7 @@ mod stop;
 mod tasks;
 mod tls;
 mod types;
+mod versions;
 mod wal;
 
 /// Inside views for this crate's own tests; no part of the interface.
@@ -59,3 +60,4 @@ pub use space::Shortage;
 pub use status::{Role, Status};
 pub use tls::{PeerTls, peer_name};
 pub use types::{Member, ReplicaId};
+pub use versions::Unspoken;

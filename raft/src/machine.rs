@@ -90,8 +90,12 @@ impl Core {
 
     /// Asks the state about the replicas without copying it.
     pub(crate) fn ask_replicas<T>(&self, ask: impl FnOnce(&Replicas) -> T) -> Option<T> {
-        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        view.state.cluster.as_ref().map(|cluster| ask(&cluster.replicas))
+        self.ask_state(|state| state.cluster.as_ref().map(|cluster| ask(&cluster.replicas)))
+    }
+
+    /// Asks the state without copying it.
+    pub(crate) fn ask_state<T>(&self, ask: impl FnOnce(&State) -> T) -> T {
+        ask(&self.view.read().unwrap_or_else(PoisonError::into_inner).state)
     }
 
     /// Gives the newest snapshot's description and file.
@@ -151,8 +155,8 @@ impl Core {
         if found.meta != *meta {
             return Err(StoreError::lost("incoming snapshot", "it covers another entry than announced"));
         }
-        let state =
-            hanse_state::codec::decode_state(&found.state).map_err(|e| StoreError::lost("incoming snapshot", e))?;
+        let unread = StoreError::unread_state("incoming snapshot");
+        let state = hanse_state::codec::decode_state(&found.state).map_err(unread)?;
         self.check_history(&found).await?;
         let index = meta.last_log_id.map_or(0, |id| id.index);
         self.store.write_patiently(vec![put(APPLIED.to_vec(), &codec::encode(&index))]).await?;
@@ -275,7 +279,8 @@ impl Machine {
         let written =
             written.map(|b| codec::decode(&b).map_err(StoreError::unreadable("applied index"))).transpose()?;
         if let Some((found, path)) = newest(&snapshots, purged)? {
-            let state = hanse_state::codec::decode_state(&found.state).map_err(|e| StoreError::lost("snapshot", e))?;
+            let unread = StoreError::unread_state("snapshot");
+            let state = hanse_state::codec::decode_state(&found.state).map_err(unread)?;
             check_heads(&store, &found.heads)?;
             let meta = found.meta;
             view =

@@ -75,10 +75,11 @@ impl Replica {
     /// Gives a learner a vote. Returns when the membership with it, and no other beside it, is durable on a majority.
     ///
     /// # Errors
-    /// [`ChangeError`]; [`ChangeError::Refused`] if it is no member.
+    /// [`ChangeError`]; [`ChangeError::Refused`] if it is no member, or its build does not speak the cluster's version.
     pub async fn promote(&self, id: ReplicaId) -> Result<(), ChangeError> {
         let _turn = self.raft_parts().1.turn.lock().await;
         self.settle().await?;
+        self.check_speaks(id).await?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
     }
 

@@ -65,6 +65,7 @@ pub(crate) struct Meters {
     unavailable: AtomicU64,
     disk_full: AtomicU64,
     too_large: AtomicU64,
+    not_spoken: AtomicU64,
     unknown: AtomicU64,
     stopped: AtomicU64,
 }
@@ -81,6 +82,7 @@ impl Meters {
             Err(ProposeError::Unavailable(_)) => &self.unavailable,
             Err(ProposeError::DiskFull(_)) => &self.disk_full,
             Err(ProposeError::TooLarge { .. }) => &self.too_large,
+            Err(ProposeError::Unspoken(_) | ProposeError::TooNew(_)) => &self.not_spoken,
             Err(ProposeError::OutcomeUnknown(_)) => &self.unknown,
             Err(ProposeError::Stopped) => &self.stopped,
         };
@@ -96,6 +98,7 @@ impl Meters {
             read("unavailable", &self.unavailable),
             read("disk_full", &self.disk_full),
             read("too_large", &self.too_large),
+            read("not_spoken", &self.not_spoken),
             read("outcome_unknown", &self.unknown),
             read("stopped", &self.stopped),
         ]

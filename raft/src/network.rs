@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::{Stream, stream};
+use hanse_state::cluster::version::Versions;
 use openraft::base::BoxFuture;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, stream_append_sequential};
@@ -40,6 +41,7 @@ use crate::snapshot::{SnapshotDir, SnapshotFiles};
 use crate::stop::Stop;
 use crate::tls::{PeerTls, peer_name};
 use crate::types::{Member, ReplicaId, SnapshotMeta, Types, Vote};
+use crate::versions;
 use crate::wal::Wal;
 
 /// Longest message either side takes.
@@ -54,6 +56,9 @@ const PARTS_WAITING: usize = 4;
 const PING_MIN: Duration = Duration::from_millis(500);
 /// Entries wait this long for the target's fsync.
 const APPEND_MIN: Duration = Duration::from_secs(1);
+/// Whoever is asked for its versions has this long, however short the election times are: a wrong "no answer" costs a
+/// person another try.
+const VERSIONS_MIN: Duration = Duration::from_secs(2);
 /// Longest a whole snapshot may take; a dead peer is found long before by the pings.
 const SNAPSHOT_TRANSFER: Duration = Duration::from_secs(600);
 
@@ -79,6 +84,8 @@ pub(crate) struct Network {
 pub(crate) const VERDICT: &str = "x-hanse-verdict";
 /// The caller was removed.
 pub(crate) const VERDICT_REMOVED: &str = "removed";
+/// The caller's build does not speak the version that the cluster is at.
+pub(crate) const VERDICT_TOO_OLD: &str = "too-old";
 /// The caller is known with another data folder.
 pub(crate) const VERDICT_EMPTIED: &str = "emptied";
 
@@ -100,11 +107,21 @@ impl Network {
 
     /// Asks whether `target` holds anything of this cluster; `None` if it gives no answer.
     pub(crate) async fn hello(&self, target: ReplicaId, member: &Member) -> Option<bool> {
+        let limit = Duration::from_millis(self.timings.election_min_ms);
+        self.greet(target, member, limit).await.map(|(HelloV1 { holds_data }, _)| holds_data)
+    }
+
+    /// Asks which cluster versions the process of `target` speaks; `None` if it gives no answer.
+    pub(crate) async fn versions(&self, target: ReplicaId, member: &Member) -> Option<Versions> {
+        let limit = Duration::from_millis(self.timings.election_max_ms).max(VERSIONS_MIN);
+        self.greet(target, member, limit).await.map(|(_, versions)| versions)
+    }
+
+    async fn greet(&self, target: ReplicaId, member: &Member, limit: Duration) -> Option<(HelloV1, Versions)> {
         let client = self.channel(target, member).ok().map(PeerClient::new);
         let connection = Connection::new(self, target, client);
-        let limit = Duration::from_millis(self.timings.election_min_ms);
-        let asked = connection.ask(limit, codec::encode(&()), |mut c, r| async move { c.hello(r).await }).await;
-        asked.ok().map(|HelloV1 { holds_data }| holds_data)
+        let asked = connection.ask_whole(limit, codec::encode(&()), |mut c, r| async move { c.hello(r).await }).await;
+        asked.ok()
     }
 
     /// Stops this replica if the refusal says that it can never be accepted. The other end is who it says it is: TLS
@@ -112,6 +129,7 @@ impl Network {
     fn heed(&self, status: &tonic::Status) {
         match status.metadata().get(VERDICT).and_then(|verdict| verdict.to_str().ok()) {
             Some(VERDICT_REMOVED) => self.stop.set(RaftError::Removed(status.message().to_owned())),
+            Some(VERDICT_TOO_OLD) => self.stop.set(RaftError::TooOld(status.message().to_owned())),
             Some(VERDICT_EMPTIED) => self.stop.set(RaftError::Emptied(status.message().to_owned())),
             Some(_) | None => {}
         }
@@ -157,6 +175,7 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn call(&self, body: Vec<u8>) -> Call {
         let target = self.target.0;
+        let (speaks_oldest, speaks_newest) = versions::own();
         let expected = self.network.core.ask_replicas(|it| it.incarnation(target).map(str::to_owned)).flatten();
         Call {
             cluster: self.network.cluster.clone(),
@@ -165,6 +184,8 @@ impl Caller {
             body,
             sender_incarnation: self.network.incarnation.to_string(),
             target_incarnation: expected.unwrap_or_default(),
+            speaks_oldest,
+            speaks_newest,
         }
     }
 }
@@ -235,11 +256,27 @@ impl Connection {
         T: serde::de::DeserializeOwned,
         F: Future<Output = Result<tonic::Response<Answer>, tonic::Status>>,
     {
+        self.ask_whole(limit, body, rpc).await.map(|(body, _)| body)
+    }
+
+    /// As [`Connection::ask`], with the versions that the target says it speaks.
+    async fn ask_whole<T, F>(
+        &self,
+        limit: Duration,
+        body: Vec<u8>,
+        rpc: impl FnOnce(PeerClient<Channel>, tonic::Request<Call>) -> F,
+    ) -> Result<(T, Versions), CallError>
+    where
+        T: serde::de::DeserializeOwned,
+        F: Future<Output = Result<tonic::Response<Answer>, tonic::Status>>,
+    {
         let mut request = tonic::Request::new(self.caller.call(body));
         request.set_timeout(limit);
         let answer = tokio::time::timeout(limit, rpc(self.client()?, request)).await;
         let answer = answer.map_err(|_| CallError::Late(limit))?;
-        self.open(answer.map_err(|status| self.refused(&status))?.into_inner())
+        let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
+        let versions = versions::said(answer.speaks_oldest, answer.speaks_newest);
+        Ok((self.open(answer)?, versions))
     }
 
     pub(crate) fn open<T: serde::de::DeserializeOwned>(&self, answer: Answer) -> Result<T, CallError> {

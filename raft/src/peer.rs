@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
+use hanse_state::State;
 use openraft::Raft;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use tokio::fs::File;
@@ -26,7 +27,7 @@ use crate::codec::{
 use crate::error::RaftError;
 use crate::history;
 use crate::machine::{Core, Machine, blocking};
-use crate::network::{Network, VERDICT, VERDICT_EMPTIED, VERDICT_REMOVED};
+use crate::network::{Network, VERDICT, VERDICT_EMPTIED, VERDICT_REMOVED, VERDICT_TOO_OLD};
 use crate::pb::peer_server::Peer;
 use crate::pb::snapshot_part::Part;
 use crate::pb::{Answer, Call, SnapshotEnd, SnapshotPart};
@@ -34,6 +35,7 @@ use crate::snapshot::{SnapshotDir, SnapshotFiles};
 use crate::stop::Stop;
 use crate::tls::{names, peer_name};
 use crate::types::{ReplicaId, SnapshotMeta, Types};
+use crate::versions;
 
 /// Longest wait for the next part of a snapshot.
 const PART_WAIT: Duration = Duration::from_secs(30);
@@ -127,7 +129,8 @@ impl PeerService {
         self.core.store.short_of_space().map_or(Ok(()), |shortage| Err(no_room(shortage)))
     }
 
-    /// Refuses a caller that was removed or comes with another data folder than it had, and stops this replica if the
+    /// Refuses a caller that was removed, comes with another data folder than it had, or does not speak the cluster's
+    /// version, and stops this replica if the
     /// caller knows it with another.
     fn know(&self, call: &Call) -> Result<(), Status> {
         let (sender, own) = (call.sender, self.incarnation.as_ref());
@@ -146,6 +149,12 @@ impl PeerService {
             }
             Some((false, true)) | None => {}
         }
+        let (version, spoken) =
+            (self.core.ask_state(State::version), versions::said(call.speaks_oldest, call.speaks_newest));
+        if !spoken.contains(version) {
+            let why = format!("the cluster is at version {version}, the build of replica {sender} speaks {spoken}");
+            return Err(verdict(Status::failed_precondition(why), VERDICT_TOO_OLD));
+        }
         if call.target_incarnation.is_empty() || call.target_incarnation == own {
             return Ok(());
         }
@@ -156,12 +165,17 @@ impl PeerService {
 
     /// As [`PeerService::answer`], after something was stored: now the incarnation stands for what was promised.
     fn answer_stored<T: serde::Serialize>(&self, body: &T) -> Response<Answer> {
-        let incarnation = self.incarnation.to_string();
-        Response::new(Answer { replica: self.id.0, body: codec::encode(body), incarnation })
+        self.answer_as(body, self.incarnation.to_string())
     }
 
     fn answer<T: serde::Serialize>(&self, body: &T) -> Response<Answer> {
-        Response::new(Answer { replica: self.id.0, body: codec::encode(body), incarnation: String::new() })
+        self.answer_as(body, String::new())
+    }
+
+    fn answer_as<T: serde::Serialize>(&self, body: &T, incarnation: String) -> Response<Answer> {
+        let (speaks_oldest, speaks_newest) = versions::own();
+        let body = codec::encode(body);
+        Response::new(Answer { replica: self.id.0, body, incarnation, speaks_oldest, speaks_newest })
     }
 }
 

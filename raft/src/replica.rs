@@ -69,6 +69,7 @@ pub(crate) struct Shared {
     ended: watch::Receiver<bool>,
     incarnation: Arc<str>,
     roll: Arc<Roll>,
+    network: Network,
 }
 
 /// Gives the random name of the store: kept, or made now because the store is empty.
@@ -206,7 +207,7 @@ impl Replica {
         tasks.spawn(keep_short(raft.clone(), core.clone(), end.clone()));
         let keeper = Keeper {
             raft: raft.clone(),
-            network,
+            network: network.clone(),
             roll: roll.clone(),
             stop: stop.clone(),
             first: config.bootstrap.then_some(config.members),
@@ -231,6 +232,7 @@ impl Replica {
             ended,
             incarnation,
             roll,
+            network,
         };
         let shared = Arc::new(shared);
         let (requests, waiting_requests) = mpsc::channel(WAITING_MAX);
@@ -254,7 +256,10 @@ impl Replica {
             return Err(ProposeError::TooLarge { bytes: bytes.len(), limit: ENTRY_BYTES_MAX });
         }
         let begun = Instant::now();
-        let result = self.propose_bytes(bytes).await;
+        let result = match self.check_readable(&request.command).await {
+            Ok(_turn) => self.propose_bytes(bytes).await,
+            Err(error) => Err(error),
+        };
         self.shared.core.meters.proposal(begun, &result);
         result
     }
@@ -405,6 +410,11 @@ impl Replica {
     pub fn known_leader(&self) -> Option<Leader> {
         let id = (*self.shared.leader.borrow()).filter(|id| *id != self.shared.id)?;
         Some(Leader { id, member: self.shared.member(id)? })
+    }
+
+    /// Gives the way to the peers.
+    pub(crate) fn network(&self) -> &Network {
+        &self.shared.network
     }
 
     /// Gives what changes of the membership work with.

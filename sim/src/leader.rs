@@ -14,6 +14,7 @@ use hanse_server::config::Timing;
 use hanse_server::observed::Observed;
 use hanse_server::reconcile::consensus::Consensus;
 use hanse_server::reconcile::{self, World};
+use hanse_state::cluster::version::{SPOKEN, Versions};
 use hanse_state::{Applied, Command, Millis, Request, State};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant, ServerState};
@@ -140,6 +141,11 @@ impl Consensus for Seat {
             return Ok(self.pretend(request).await);
         }
         self.call(|answer| Call::Propose(Box::new(request), answer), Err(ProposeError::Stopped)).await
+    }
+
+    /// All replicas of the simulated world are of this build.
+    async fn spoken(&self) -> BTreeMap<ReplicaId, Option<Versions>> {
+        BTreeMap::from([(self.life.replica, Some(SPOKEN))])
     }
 
     /// Nothing: the schedule of faults changes the membership here.

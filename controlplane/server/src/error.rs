@@ -104,6 +104,13 @@ impl ApiError {
         Self::new(Code::ResourceExhausted, "DISK_FULL", message, advice).with_retry(Duration::from_secs(5))
     }
 
+    /// The cluster cannot be put at a version while not every replica is known to speak it; nothing happened.
+    pub fn unspoken(unspoken: &hanse_raft::Unspoken) -> Self {
+        let advice = "start those named with the newer build and ask again; one that is gone for ever is taken out first \
+                      (`hanse replica remove`)";
+        Self::new(Code::FailedPrecondition, "VERSION_NOT_SPOKEN", unspoken.to_string(), advice).with_field("version")
+    }
+
     /// There is a state in which this would work, and it is not the present one.
     pub fn precondition(reason: &'static str, message: &str, advice: &str) -> Self {
         Self::new(Code::FailedPrecondition, reason, message, advice)

@@ -109,6 +109,8 @@ fn refused(context: &Context, error: ProposeError) -> ApiError {
         ProposeError::NotLeader { leader } => context.not_leader(leader),
         ProposeError::Unavailable(_) => ApiError::not_leader(None),
         ProposeError::DiskFull(shortage) => ApiError::disk_full(context.member().own, &shortage),
+        ProposeError::Unspoken(unspoken) => ApiError::unspoken(&unspoken),
+        ProposeError::TooNew(rejection) => rejection.into(),
         ProposeError::TooLarge { bytes, limit } => {
             let why = format!("has {bytes} bytes, at most {limit} fit");
             ApiError::invalid("request", &why, "send less")

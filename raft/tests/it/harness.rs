@@ -65,7 +65,7 @@ pub(crate) fn request(name: &str) -> Request {
         cluster,
         name: name.to_owned(),
         setup_code_hash: Digest::of(b"code"),
-        version: Version::NEWEST,
+        version: Version::FIRST,
     });
     Request::system(RequestId::new(uuid::Uuid::now_v7()).unwrap(), Millis(1_790_000_000_000), command)
 }

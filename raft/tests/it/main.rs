@@ -12,3 +12,4 @@ mod power_cut;
 mod refused;
 mod sim_disk;
 mod suite;
+mod versions;

@@ -22,9 +22,9 @@ struct Call {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Answer {
+pub(crate) struct Answer {
     #[prost(uint64, tag = "1")]
-    replica: u64,
+    pub(crate) replica: u64,
     #[prost(bytes = "vec", tag = "2")]
     body: Vec<u8>,
 }
@@ -43,6 +43,13 @@ async fn ask(channel: Channel, cluster: &str, sender: u64, target: u64) -> Resul
     let call = Call { cluster: cluster.into(), sender, target, body };
     let codec = tonic_prost::ProstCodec::<Call, Answer>::default();
     client.unary(tonic::Request::new(call), path, codec).await.map(tonic::Response::into_inner)
+}
+
+/// Asks replica 1 as a build of version 1 would in the name of replica 2.
+pub(crate) async fn ask_as_two(trio: &Trio, address: &str) -> Result<Answer, tonic::Status> {
+    let (one, two) = (peer_name(CLUSTER, ReplicaId(1)), peer_name(CLUSTER, ReplicaId(2)));
+    let channel = dial(address, client(&trio.ca, Some((&trio.ca, &two)), &one)).await;
+    ask(channel.map_err(|e| tonic::Status::unavailable(e.to_string()))?, CLUSTER, 2, 1).await
 }
 
 fn client(trusted: &Ca, shown: Option<(&Ca, &str)>, name: &str) -> ClientTlsConfig {

@@ -3,9 +3,12 @@
 //! The server gives them its [`Replica`]; the simulation gives them one whose log, network and time are made up, so that
 //! the very code that runs on a leader can be crashed there at every step and run again to the byte.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use hanse_planner::MembershipView;
 use hanse_raft::{ChangeError, Member, ProposeError, RaftError, ReadError, Replica, ReplicaId};
+use hanse_state::cluster::version::Versions;
 use hanse_state::{Applied, Request, State};
 use tokio::sync::watch;
 
@@ -34,6 +37,9 @@ pub trait Consensus: Send + Sync {
     /// # Errors
     /// [`ProposeError`] says whether it had effect.
     async fn propose(&self, request: Request) -> Result<Applied, ProposeError>;
+
+    /// Which cluster versions each member's running process speaks; `None`: it gave no answer.
+    async fn spoken(&self) -> BTreeMap<ReplicaId, Option<Versions>>;
 
     /// What this replica sees of the control plane's membership.
     fn membership(&self) -> MembershipView;
@@ -83,6 +89,10 @@ impl Consensus for Replica {
 
     async fn propose(&self, request: Request) -> Result<Applied, ProposeError> {
         Self::propose(self, request).await
+    }
+
+    async fn spoken(&self) -> BTreeMap<ReplicaId, Option<Versions>> {
+        Self::spoken(self).await
     }
 
     fn membership(&self) -> MembershipView {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use hanse_planner::{plan_metering, plan_proposals};
-use hanse_state::cluster::version::Version;
+use hanse_state::cluster::version::{SPOKEN, Version};
 use hanse_state::cluster::{CheckDigest, InitCluster};
 use hanse_state::ids::ClusterId;
 use hanse_state::{Command, State};
@@ -16,9 +16,13 @@ use super::setup::{SetupCode, code_hash};
 /// Entries between two comparisons of digests; each comparison is itself an entry.
 const DIGEST_EVERY: u64 = 500;
 
+/// Rounds in which a new cluster waits for the word of all its first replicas on what they speak.
+const SILENT_ROUNDS_MAX: u32 = 10;
+
 /// What the leader remembers between rounds.
 #[derive(Default)]
 pub(super) struct Upkeep {
+    silent_rounds: u32,
     digest_checked_at: u64,
     said_code: bool,
 }
@@ -59,16 +63,28 @@ impl Upkeep {
             Ok(code) => code,
             Err(error) => return error!(%error, "the setup code cannot be kept; not naming the cluster"),
         };
+        let Some(version) = self.first_version(world).await else { return };
         let cluster = ClusterId::new(uuid::Uuid::new_v4()).expect("a random UUID is not nil");
         let name = world.cluster_name.clone();
         log(world
-            .order(Command::InitCluster(InitCluster {
-                cluster,
-                name,
-                setup_code_hash: code_hash(&code),
-                version: Version::FIRST,
-            }))
+            .order(Command::InitCluster(InitCluster { cluster, name, setup_code_hash: code_hash(&code), version }))
             .await);
+    }
+
+    /// The version that a new cluster begins at: the newest that all its replicas speak. `None` while some have not said;
+    /// after some rounds it is the oldest, which takes nobody's word and is raised by a person.
+    async fn first_version(&mut self, world: &World) -> Option<Version> {
+        let spoken = world.replica.spoken().await;
+        let newest: Option<Vec<Version>> = spoken.values().map(|it| it.map(|versions| versions.newest)).collect();
+        if let Some(newest) = newest {
+            return newest.into_iter().min();
+        }
+        self.silent_rounds += 1;
+        if self.silent_rounds <= SILENT_ROUNDS_MAX {
+            return None;
+        }
+        warn!("not every replica says which versions it speaks: the cluster begins at the oldest");
+        Some(SPOKEN.oldest)
     }
 
     /// Prints the code once per lead, if this replica holds the one that counts.
