@@ -79,7 +79,7 @@ impl Replica {
     pub async fn promote(&self, id: ReplicaId) -> Result<(), ChangeError> {
         let _turn = self.raft_parts().1.turn.lock().await;
         self.settle().await?;
-        self.check_speaks(id).await?;
+        self.check_speaks(id).await.map_err(|unspoken| ChangeError::Refused(unspoken.to_string()))?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
     }
 

@@ -15,7 +15,7 @@ use hanse_state::{Command, State};
 use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::error::{ChangeError, ProposeError, ReadError};
+use crate::error::{ProposeError, ReadError};
 use crate::replica::Replica;
 use crate::types::ReplicaId;
 
@@ -100,13 +100,16 @@ impl Replica {
         Ok(Some(turn))
     }
 
-    /// Refuses a vote to one that is heard and does not speak the cluster's version; it could only stand still.
-    pub(crate) async fn check_speaks(&self, id: ReplicaId) -> Result<(), ChangeError> {
+    /// Checks that a member is not heard to speak less than the version the cluster is at; as a voter it could only stand
+    /// still.
+    ///
+    /// # Errors
+    /// [`Unspoken`]; not for one that gives no answer.
+    pub async fn check_speaks(&self, id: ReplicaId) -> Result<(), Unspoken> {
         let version = self.core().ask_state(State::version);
         match self.spoken().await.remove(&id).flatten() {
             Some(versions) if !versions.contains(version) => {
-                let by = BTreeMap::from([(id, Some(versions))]);
-                Err(ChangeError::Refused(Unspoken { version, by }.to_string()))
+                Err(Unspoken { version, by: BTreeMap::from([(id, Some(versions))]) })
             }
             Some(_) | None => Ok(()),
         }

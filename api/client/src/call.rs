@@ -61,6 +61,7 @@ calls! {
         read GetStatus(GetStatusRequest) -> GetStatusResponse;
         write Bootstrap(BootstrapRequest) -> BootstrapResponse;
         read GetVersion(GetVersionRequest) -> GetVersionResponse;
+        write RaiseClusterVersion(RaiseClusterVersionRequest) -> RaiseClusterVersionResponse;
     }
     "AccountService" {
         fresh Login(LoginRequest) -> LoginResponse;

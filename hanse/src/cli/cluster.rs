@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use hanse_client::{CallOptions, WatchUpdate, pb};
-use serde_json::json;
+use hanse_client::{CallOptions, Code, WatchUpdate, pb};
+use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::CliError;
@@ -41,6 +41,13 @@ pub(crate) enum ClusterCommand {
     },
     /// Show the replica's version.
     Version,
+    /// Raise the cluster to the version of its build, for ever, once every replica runs that build. Until then each replica
+    /// can go back to the build before; with --dry-run it is only checked.
+    Upgrade {
+        /// The version; by default the newest that the leader's build speaks.
+        #[arg(long, value_name = "VERSION", default_value_t = 0, hide_default_value = true)]
+        to: u32,
+    },
     /// Let a restored cluster act on hosts again, once the cluster that the backup was taken of is gone for certain.
     Resume,
 }
@@ -54,7 +61,8 @@ const REPLICAS: &[(&str, &str)] = &[
     ("DIGEST AT", "digest_revision"),
     ("DIGEST", "digest"),
     ("API", "api_address"),
-    ("VERSION", "version"),
+    ("BUILD", "version"),
+    ("SPEAKS", "speaks"),
 ];
 
 /// Runs a verb.
@@ -83,6 +91,7 @@ pub(crate) async fn run(command: ClusterCommand, context: &Context) -> Result<()
             context.show(request, View { key: "", name: "account", columns: &[] }).await
         }
         ClusterCommand::Watch { after, prefix } => watch(context, after, prefix).await,
+        ClusterCommand::Upgrade { to } => upgrade(context, to).await,
         ClusterCommand::Resume => resume(context).await,
         ClusterCommand::Version => {
             context.show(pb::GetVersionRequest {}, View { key: "", name: "version", columns: &[] }).await
@@ -99,14 +108,19 @@ async fn status(context: &Context) -> Result<(), CliError> {
     for replica in shown["replicas"].as_array_mut().into_iter().flatten() {
         let short: String = replica["digest"].as_str().unwrap_or_default().chars().take(12).collect();
         replica["digest"] = json!(short);
+        replica["speaks"] = json!(speaks(replica));
     }
     let line = |key: &str| harmless(shown[key].as_str().unwrap_or_default());
     let head = format!(
-        "cluster {} ({})  leader {}  revision {}\n",
+        "cluster {} ({})  leader {}  revision {}{}\n",
         line("cluster_name"),
         line("cluster_id"),
         if line("leader_id").is_empty() { "none".to_owned() } else { line("leader_id") },
-        shown["revision"]
+        shown["revision"],
+        match shown["cluster_version"].as_u64() {
+            Some(version) if version > 0 => format!("  version {version}"),
+            Some(_) | None => String::new(),
+        }
     );
     let backup = match shown["backup_at_ms"].as_i64() {
         // Without a session the answer does not say.
@@ -121,6 +135,32 @@ async fn status(context: &Context) -> Result<(), CliError> {
     let table = list(shown["replicas"].as_array().map_or(&[], Vec::as_slice), REPLICAS).render();
     output::print(&(head + paused + &backup + &table))?;
     Ok(())
+}
+
+/// The cluster versions that a replica speaks, in words; empty if it gave no answer.
+fn speaks(replica: &Value) -> String {
+    match (replica["speaks_oldest"].as_u64(), replica["speaks_newest"].as_u64()) {
+        _ if replica["version"].as_str().unwrap_or_default().is_empty() => String::new(),
+        (Some(oldest), Some(newest)) if newest > oldest => format!("{oldest} to {newest}"),
+        (_, Some(newest)) if newest > 0 => newest.to_string(),
+        _ => "1".to_owned(),
+    }
+}
+
+async fn upgrade(context: &Context, version: u32) -> Result<(), CliError> {
+    let validate_only = context.global.dry_run;
+    if !validate_only {
+        context.confirm("Afterwards no replica can go back to the build before. Raise the cluster's version?")?;
+    }
+    let request = pb::RaiseClusterVersionRequest { request_id: String::new(), validate_only, version };
+    let view = View { key: "", name: "version", columns: &[] };
+    match context.show(request, view).await {
+        Err(CliError::Client(error)) if error.code == Code::Unimplemented => Err(CliError::local(
+            "the leader runs a build from before there were cluster versions",
+            "Replace that replica's build too, then ask again: `hanse cluster status` shows who leads.",
+        )),
+        other => other,
+    }
 }
 
 async fn resume(context: &Context) -> Result<(), CliError> {

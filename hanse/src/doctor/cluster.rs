@@ -39,6 +39,7 @@ fn judge(status: &pb::GetStatusResponse, now_ms: i64) -> Vec<Finding> {
     findings.push(digests(&status.replicas));
     findings.extend(lag(&status.replicas));
     findings.push(versions(&status.replicas));
+    findings.extend(cluster_version(status));
     findings.push(backup(status, now_ms));
     if status.paused {
         let advice = "stop the old cluster for good, then `hanse cluster resume`";
@@ -105,6 +106,33 @@ fn versions(replicas: &[pb::Replica]) -> Finding {
     }
 }
 
+/// Says what the cluster's version could become, and who is in the way.
+fn cluster_version(status: &pb::GetStatusResponse) -> Option<Finding> {
+    // A build from before there were versions does not say; its own figure is 1.
+    let at = status.cluster_version.max(1);
+    let newest = status.replicas.iter().map(|replica| replica.speaks_newest).max()?.max(1);
+    let in_the_way = status.replicas.iter().filter(|replica| replica.speaks_newest.max(1) < newest);
+    let words: Vec<String> = in_the_way
+        .map(|replica| match answers(replica) {
+            true => format!("replica {} speaks {}", replica.id, replica.speaks_newest.max(1)),
+            false => format!("replica {} does not answer", replica.id),
+        })
+        .collect();
+    if newest <= at {
+        return Some(Finding::ok("cluster version", format!("the cluster is at version {at}")));
+    }
+    let what = format!("the cluster is at version {at}, builds that speak {newest} run");
+    Some(match words.as_slice() {
+        [] => {
+            Finding::warning("cluster version", format!("{what} on every replica"), "`hanse cluster upgrade` raises it")
+        }
+        words => {
+            let advice = "replace their builds, or go back: docs/operations.md, \"Rolling upgrade\"";
+            Finding::warning("cluster version", format!("{what}, but {}", words.join(", ")), advice)
+        }
+    })
+}
+
 fn backup(status: &pb::GetStatusResponse, now_ms: i64) -> Finding {
     let advice = "make one: docs/operations.md, \"Backups\"";
     match now_ms.saturating_sub(status.backup_at_ms) {
@@ -154,6 +182,12 @@ mod tests {
         assert_eq!(worst(|it| it.replicas[2].set_role(down)), [("quorum", Severity::Warning)]);
         assert_eq!(worst(|it| it.replicas[2].applied_index = 1), [("lag", Severity::Warning)]);
         assert_eq!(worst(|it| it.replicas[1].version = "2".into()), [("version", Severity::Warning)]);
+        let newer =
+            |it: &mut pb::GetStatusResponse| it.replicas.iter_mut().for_each(|replica| replica.speaks_newest = 2);
+        assert_eq!(worst(newer), [("cluster version", Severity::Warning)]);
+        assert_eq!(worst(|it| it.replicas[1].speaks_newest = 2), [("cluster version", Severity::Warning)]);
+        let raised = |it: &mut pb::GetStatusResponse| (newer(it), it.cluster_version = 2).0;
+        assert_eq!(worst(raised), []);
         assert_eq!(worst(|it| it.backup_at_ms = 0), [("backup", Severity::Warning)]);
         assert_eq!(worst(|it| it.paused = true), [("paused", Severity::Warning)]);
         let lost = worst(|it| {

@@ -163,6 +163,7 @@ service! { ClusterService {
 }
     bootstrap(BootstrapRequest) -> BootstrapResponse;
     get_version(GetVersionRequest) -> GetVersionResponse;
+    raise_cluster_version(RaiseClusterVersionRequest) -> RaiseClusterVersionResponse;
 }
 
 service! { AccountService {

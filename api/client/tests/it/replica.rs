@@ -257,6 +257,19 @@ impl ClusterService for Scripted {
     }
 
     async fn get_version(&self, _: Request<pb::GetVersionRequest>) -> Result<Response<pb::GetVersionResponse>, Status> {
-        Ok(Response::new(pb::GetVersionResponse { header: header(1), version: "test".to_owned(), command_version: 1 }))
+        let version = "test".to_owned();
+        Ok(Response::new(pb::GetVersionResponse {
+            header: header(1),
+            version,
+            command_version: 1,
+            ..Default::default()
+        }))
+    }
+
+    async fn raise_cluster_version(
+        &self,
+        _: Request<pb::RaiseClusterVersionRequest>,
+    ) -> Result<Response<pb::RaiseClusterVersionResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
     }
 }

@@ -1,6 +1,7 @@
 //! Every service, method, message, field number and enum value as one text file beside this test: a breaking change
 //! of the contract shows up as a diff in review.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -24,6 +25,37 @@ fn contract_is_frozen() {
         panic!("the contract changed: frozen {frozen:?}, now {found:?}; {BLESS}=1 writes it anew");
     }
     assert_eq!(frozen.lines().count(), found.lines().count(), "lines were added or removed; {BLESS}=1 writes it anew");
+}
+
+/// What builds of each cluster version offered and understood, frozen: a console or script of then still works now.
+#[test]
+fn the_contract_of_each_version_is_still_kept() {
+    let found = describe(&FileDescriptorSet::decode(hanse_proto::FILE_DESCRIPTOR_SET).unwrap());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/api");
+    for version in ["v1", "v2"] {
+        let path = folder.join(format!("{version}.txt"));
+        // A new version adds a file; an existing one is never written again.
+        if std::env::var_os(BLESS).is_some() && !path.exists() {
+            std::fs::write(&path, &found).unwrap();
+        }
+        let frozen = std::fs::read_to_string(&path).unwrap();
+        let (now, then) = (placed(&found), placed(&frozen));
+        let gone: Vec<_> = then.difference(&now).collect();
+        assert!(gone.is_empty(), "{version} had what is no longer there: {gone:#?}");
+    }
+}
+
+/// Each line with the message it stands in.
+fn placed(description: &str) -> BTreeSet<String> {
+    let mut message = "";
+    let mut lines = BTreeSet::new();
+    for line in description.lines() {
+        if !line.starts_with(' ') {
+            message = line;
+        }
+        lines.insert(if line == message { line.to_owned() } else { format!("{message}:{line}") });
+    }
+    lines
 }
 
 fn describe(set: &FileDescriptorSet) -> String {

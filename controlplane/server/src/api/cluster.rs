@@ -12,6 +12,7 @@ use hanse_proto::v1::cluster_service_server::ClusterService;
 use hanse_proto::{FORWARDED_HEADER, LEADER_TRAILER};
 use hanse_raft::Role;
 use hanse_state::cluster::Bootstrap;
+use hanse_state::cluster::version::{RaiseClusterVersion, SPOKEN, Version};
 use hanse_state::command::REQUEST_VERSION;
 use hanse_state::ids::AccountId;
 use hanse_state::{Actor, Command, Digest, Rejection, Secret, State};
@@ -23,7 +24,7 @@ use zeroize::Zeroizing;
 
 use super::events::Next;
 use super::sight::Sight;
-use super::{convert, request_id, source};
+use super::{Call, Wish, convert, request_id, source};
 use crate::auth::{self, Caller};
 use crate::context::{Context, Leadership};
 use crate::error::ApiError;
@@ -151,6 +152,8 @@ impl Cluster {
             rss_bytes: rss_bytes(),
             state_reason: reason.into(),
             started_at_ms: convert::ms(self.0.started_at()),
+            speaks_oldest: SPOKEN.oldest.0.into(),
+            speaks_newest: SPOKEN.newest.0.into(),
         }
     }
 
@@ -240,6 +243,7 @@ impl ClusterService for Cluster {
             answer.backup_revision = cluster.last_backup.as_ref().map_or(0, |note| note.revision);
             answer.incarnation = cluster.restored.as_ref().map(|it| it.incarnation.to_string()).unwrap_or_default();
             answer.paused = cluster.is_paused();
+            answer.cluster_version = cluster.version.0.into();
         }
         answer.cluster_id = state.cluster.as_ref().map(|cluster| cluster.id.to_string()).unwrap_or_default();
         Ok(Response::new(answer))
@@ -299,7 +303,34 @@ impl ClusterService for Cluster {
             header: self.header(&state, state.revision),
             version: env!("CARGO_PKG_VERSION").into(),
             command_version: REQUEST_VERSION.into(),
+            speaks_oldest: SPOKEN.oldest.0.into(),
+            speaks_newest: SPOKEN.newest.0.into(),
         }))
+    }
+
+    async fn raise_cluster_version(
+        &self,
+        request: Request<pb::RaiseClusterVersionRequest>,
+    ) -> Result<Response<pb::RaiseClusterVersionResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let version = match it.version {
+            0 => SPOKEN.newest,
+            number => Version(u16::try_from(number).unwrap_or(u16::MAX)),
+        };
+        let command = Command::RaiseClusterVersion(RaiseClusterVersion { version });
+        call.may(&command)?;
+        let was = call.state.version();
+        if version > was {
+            // Asked again when it is proposed; here also for a check alone.
+            let spoken = self.0.replica().check_spoken(version).await;
+            spoken.map_err(|unspoken| ApiError::unspoken(&unspoken).with_request(&it.request_id))?;
+        }
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let done = call.write(wish, command).await?;
+        let header = call.header(done.revision);
+        let (version, was) = (done.state.version().0.into(), was.0.into());
+        Ok(Response::new(pb::RaiseClusterVersionResponse { header, version, was }))
     }
 }
 

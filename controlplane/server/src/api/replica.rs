@@ -230,6 +230,9 @@ impl ReplicaService for ReplicaSet {
         if !forced {
             check_promote(&self.view(), id)?;
         }
+        // Not even by force: it could read nothing of what it would have to confirm.
+        let speaks = self.0.replica().check_speaks(ReplicaId(id)).await;
+        speaks.map_err(|unspoken| ApiError::unspoken(&unspoken).with_field("replica"))?;
         let reason = convert::text("reason", it.reason)?;
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
         let command = Command::PromoteReplica(PromoteReplica { replica: id, forced, reason });

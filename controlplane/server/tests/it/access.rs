@@ -59,7 +59,16 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("ListContracts", Session),
         ],
     ),
-    ("ClusterService", &[("GetStatus", Nothing), ("Bootstrap", Nothing), ("Watch", Session), ("GetVersion", Nothing)]),
+    (
+        "ClusterService",
+        &[
+            ("GetStatus", Nothing),
+            ("Bootstrap", Nothing),
+            ("Watch", Session),
+            ("GetVersion", Nothing),
+            ("RaiseClusterVersion", Platform),
+        ],
+    ),
     (
         "ConsortiumService",
         &[
