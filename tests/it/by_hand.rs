@@ -171,7 +171,7 @@ fn free_ports(blocks: usize) -> Vec<u16> {
 fn cast(args: &[&str]) -> Result<String, String> {
     let program = std::env::var("HANSE_CAST").unwrap_or_else(|_| "cast".into());
     let output = Command::new(&program).args(args).output().unwrap_or_else(|error| {
-        panic!("{program}: {error}; `cargo xtask parts` installs it and prints its path for HANSE_CAST")
+        panic!("{program}: {error}; `cargo xtask parts` installs it and prints its path (HANSE_CAST)")
     });
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if output.status.success() && !err.contains("Error") { Ok(out.trim().to_string()) } else { Err(err.into_owned()) }

@@ -81,14 +81,24 @@ impl Cluster {
     /// Starts replica `id`, its output appended to `n<id>/replica.log`.
     pub(crate) fn start_replica(&mut self, id: u64) {
         let log = self.dir.join(format!("n{id}/replica.log"));
-        self.start_replica_with_log(id, &log);
+        self.start_replica_of(id, Path::new(env!("CARGO_BIN_EXE_hanse")), &log);
     }
 
-    /// Starts replica `id`, its output appended to `log`.
+    /// The same with its output appended to `log`.
     pub(crate) fn start_replica_with_log(&mut self, id: u64, log: &Path) {
+        self.start_replica_of(id, Path::new(env!("CARGO_BIN_EXE_hanse")), log);
+    }
+
+    /// The same with another program.
+    pub(crate) fn start_replica_with(&mut self, id: u64, program: &Path) {
+        let log = self.dir.join(format!("n{id}/replica.log"));
+        self.start_replica_of(id, program, &log);
+    }
+
+    fn start_replica_of(&mut self, id: u64, program: &Path, log: &Path) {
         let home = self.dir.join(format!("n{id}"));
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_hanse"))
+        let child = Command::new(program)
             .args(["server", "--die-with-parent", "--config"])
             .arg(home.join("hanse.toml"))
             .stdin(Stdio::null())
@@ -120,10 +130,19 @@ impl Cluster {
         child.is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
+    fn log(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("n{id}/replica.log"))
+    }
+
+    /// All that replica `id` ever wrote.
+    pub(crate) fn words(&self, id: u64) -> String {
+        std::fs::read_to_string(self.log(id)).unwrap_or_default()
+    }
+
     /// Waits until replica `id` ends by itself; gives its exit code and all it ever wrote.
     pub(crate) fn ended(&mut self, id: u64, limit: Duration) -> (Option<i32>, String) {
         let mut child = self.replicas.get_mut(&id).unwrap().take().expect("the replica runs");
-        let log = self.dir.join(format!("n{id}/replica.log"));
+        let log = self.log(id);
         let words = || std::fs::read_to_string(&log).unwrap_or_default();
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             until("the replica ends by itself", limit, || child.try_wait().unwrap().ok_or_else(words))

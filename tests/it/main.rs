@@ -11,6 +11,8 @@ mod console;
 mod dev;
 mod faults;
 mod full_disk;
+mod load;
 mod operators;
 mod replica;
+mod upgrade;
 mod wait;

@@ -5,6 +5,7 @@
 mod bench;
 mod mutants;
 mod parts;
+mod previous;
 mod tidy;
 
 use std::process::{Command, ExitCode};
@@ -13,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 const HELP: &str = "cargo xtask <chore>
   ci            everything a commit must pass: parts, fmt, tidy, clippy, doc, tests
-  parts         installs the real parts that tests run against (sshd, cast)
+  parts         the real parts that tests run against: installs sshd and cast, builds the version before this one
   fast          the same without the tests
   tidy          dependency table of ARCHITECTURE.md, file sizes, words that must not be committed
   deny          licences, sources and banned crates (installs cargo-deny if it is missing)
@@ -40,14 +41,16 @@ fn run(args: &[String]) -> Result<()> {
     match words.as_slice() {
         ["ci"] => {
             let cast = parts::install()?;
+            let previous = previous::build()?;
             fast()?;
             let mut tests = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
-            tests.env("HANSE_CAST", cast);
+            tests.env("HANSE_CAST", cast).env("HANSE_PREVIOUS", previous);
             step("nextest", tests)
         }
         ["fast"] => fast(),
         ["parts"] => {
-            println!("{}", parts::install()?.display());
+            println!("HANSE_CAST={}", parts::install()?.display());
+            println!("HANSE_PREVIOUS={}", previous::build()?.display());
             Ok(())
         }
         ["tidy"] => tidy::run(),
