@@ -109,7 +109,10 @@ async fn audited(client: &Client) -> BTreeSet<u64> {
     let mut page_token = String::new();
     loop {
         let filter = "SetTenantMetadata".to_owned();
-        let page = client.call(pb::ListAuditRequest { page_size: PAGE, page_token, filter }).await.unwrap();
+        let page = client
+            .call(pb::ListAuditRequest { page_size: PAGE, page_token, filter, changes_only: false })
+            .await
+            .unwrap();
         known.extend(page.records.iter().filter(|it| it.outcome == "ok").map(|it| it.revision));
         page_token = page.next_page_token;
         if page_token.is_empty() {
