@@ -18,6 +18,9 @@ use crate::types::{
     Vote,
 };
 
+#[cfg(test)]
+mod frozen;
+
 /// Version of every encoding in this file.
 pub(crate) const VERSION: u8 = 1;
 
