@@ -21,22 +21,33 @@ const TRIES_MAX: usize = 25;
 /// Pause after "not the leader" or no answer.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What a client does all day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Writes, and reads now and then.
+    Usual,
+    /// Reads only.
+    Reader,
+    /// Writes small things, without a pause.
+    Hurried,
+}
+
 /// One client.
 pub(crate) struct Client {
     id: u64,
+    habit: Habit,
     shared: Shared,
     plans: Arc<Mutex<Plans>>,
     post: Post,
     dice: Dice,
     think_ms: u64,
-    /// How many of a hundred operations are reads.
-    reads: u64,
     guess: ReplicaId,
 }
 
 /// Runs a client for ever: work, then rest, then prove that the cluster is healed (the first one only).
 pub(crate) async fn run(
     id: u64,
+    habit: Habit,
     shared: Shared,
     plans: Arc<Mutex<Plans>>,
     think_ms: u64,
@@ -46,9 +57,7 @@ pub(crate) async fn run(
     // Answers only; nobody calls a client.
     tokio::spawn(async move { while listener.next().await.is_ok() {} });
     let dice = Dice::new(shared.seed ^ (id << 40), "client");
-    // The second one only reads and stays with the replica that answers: a leader that was cut off would tell it old news.
-    let reads = if id == 2 { 100 } else { 25 };
-    let mut client = Client { id, shared, plans, post, dice, think_ms, reads, guess: ReplicaId(1) };
+    let mut client = Client { id, habit, shared, plans, post, dice, think_ms, guess: ReplicaId(1) };
     if id == 1 {
         client.found().await;
     }
@@ -88,7 +97,7 @@ impl Client {
 
     async fn work(&mut self) {
         loop {
-            let think_ms = self.dice.range(1, self.think_ms);
+            let think_ms = if self.habit == Habit::Hurried { 1 } else { self.dice.range(1, self.think_ms) };
             tokio::time::sleep(Duration::from_millis(think_ms)).await;
             match self.phase() {
                 Phase::Work => {
@@ -113,12 +122,17 @@ impl Client {
 
     /// One operation; gives whether it was answered.
     async fn operate(&mut self, must_write: bool) -> bool {
-        if !must_write && self.dice.chance(self.reads) {
+        let reads = match self.habit {
+            Habit::Usual => 25,
+            Habit::Reader => 100,
+            Habit::Hurried => 0,
+        };
+        if !must_write && self.dice.chance(reads) {
             return self.read(false).await;
         }
         let wish = {
             let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-            plans.next(&mut self.dice)
+            if self.habit == Habit::Hurried { plans.account(&mut self.dice) } else { plans.next(&mut self.dice) }
         };
         let request = self.request(wish);
         if self.write(&request, must_write).await.is_none() {

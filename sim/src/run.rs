@@ -9,6 +9,7 @@ use serde::Serialize;
 use turmoil::{Builder, Sim};
 
 use crate::check::Checks;
+use crate::client::Habit;
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::faults::Faults;
@@ -25,6 +26,8 @@ pub const TICK_MS: u64 = 5;
 const HEAL_TICKS_MAX: u64 = 120_000 / TICK_MS;
 /// Clients at once.
 const CLIENTS: u64 = 3;
+/// Those who come on top in half of the runs with five voters: many entries under way at once, on each follower others.
+const CROWD: u64 = 6;
 /// Mail older than so many numbers is long delivered or lost.
 const MAIL_KEPT: u64 = 20_000;
 
@@ -114,9 +117,16 @@ pub fn run(seed: u64, options: &Options) -> Report {
         sim.host(host(id), move || node::run(id, disk.clone(), shared.clone(), snapshot_every, founders.clone()));
     }
     let plans = Arc::new(Mutex::new(Plans::default()));
-    for id in 1..=CLIENTS {
+    let crowd = if options.voters == 5 && dice.chance(50) { CROWD } else { 0 };
+    for id in 1..=CLIENTS + crowd {
+        let habit = match id {
+            // It stays with the replica that answers: a leader that was cut off would tell it old news.
+            2 => Habit::Reader,
+            _ if id > CLIENTS => Habit::Hurried,
+            _ => Habit::Usual,
+        };
         let (shared, plans, think_ms) = (shared.clone(), plans.clone(), dice.range(20, 300));
-        sim.host(format!("client-{id}"), move || client::run(id, shared.clone(), plans.clone(), think_ms));
+        sim.host(format!("client-{id}"), move || client::run(id, habit, shared.clone(), plans.clone(), think_ms));
     }
     let faults = Faults::new(shared.clone(), disks.clone(), grows);
     let mut run = Run { shared, disks, faults, checks: Checks::default(), ticks: 0 };
@@ -136,29 +146,43 @@ impl Run {
         }
         self.faults.end(sim);
         self.shared.world().phase = Phase::Settle;
+        if !self.heal(sim) {
+            return;
+        }
+        self.faults.last();
+        if !self.heal(sim) {
+            return;
+        }
+        let lost = self.lost();
+        if lost > 0 {
+            self.shared.world().violation(&format!("{lost} acknowledged requests are not in the final state"));
+        }
+    }
+
+    /// Waits until all is as it must be; gives whether that came.
+    fn heal(&mut self, sim: &mut Sim<'_>) -> bool {
         let mut left = HEAL_TICKS_MAX;
         loop {
             let healing = healing(&self.shared.world());
             match healing {
-                Healing::Done => break,
+                Healing::Done => return true,
                 Healing::Waits(_) if left > 0 => left -= 1,
                 Healing::Waits(why) => {
                     self.shared.world().violation(&format!("not healed after the faults ended: {why}"));
-                    return;
+                    return false;
                 }
-                Healing::Never(why) => return self.shared.world().violation(&why),
+                Healing::Never(why) => {
+                    self.shared.world().violation(&why);
+                    return false;
+                }
             }
             if !self.tick(sim) {
-                return;
+                return false;
             }
             let mut world = self.shared.world();
             if world.phase == Phase::Settle && world.busy.values().all(|busy| !busy) {
                 world.phase = Phase::Prove;
             }
-        }
-        let lost = self.lost();
-        if lost > 0 {
-            self.shared.world().violation(&format!("{lost} acknowledged requests are not in the final state"));
         }
     }
 

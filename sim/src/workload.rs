@@ -213,19 +213,7 @@ impl Plans {
                 self.tenants += 1;
                 create_tenant(&format!("tenant-{}", self.tenants))
             }
-            30..45 => {
-                self.accounts += 1;
-                let name = dice.pick(&MEMBERS);
-                let role = Role::Platform(hanse_state::account::PlatformRole::Operator);
-                let command = Command::CreateAccount(CreateAccount {
-                    account: account(&format!("user-{}", self.accounts)),
-                    role,
-                    password_hash: password(),
-                });
-                // A member's owner may not: an ordinary refusal now and then.
-                let actor = if dice.chance(20) { owner(name) } else { Actor::Account(account("root")) };
-                Wish { actor, command }
-            }
+            30..45 => self.account(dice),
             45..55 => self.propose(dice),
             55..60 if !self.nodes.is_empty() => {
                 let Seen { key, generation, .. } = dice.pick(&self.nodes);
@@ -234,6 +222,21 @@ impl Plans {
             _ if self.open.is_empty() => self.propose(dice),
             _ => self.vote(dice),
         }
+    }
+
+    /// Gives the wish for one more account.
+    pub(crate) fn account(&mut self, dice: &mut Dice) -> Wish {
+        self.accounts += 1;
+        let name = dice.pick(&MEMBERS);
+        let role = Role::Platform(hanse_state::account::PlatformRole::Operator);
+        let command = Command::CreateAccount(CreateAccount {
+            account: account(&format!("user-{}", self.accounts)),
+            role,
+            password_hash: password(),
+        });
+        // A member's owner may not: an ordinary refusal now and then.
+        let actor = if dice.chance(20) { owner(name) } else { Actor::Account(account("root")) };
+        Wish { actor, command }
     }
 
     /// Keeps what a read showed.
