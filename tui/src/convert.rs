@@ -51,6 +51,8 @@ pub(crate) fn status(s: pb::GetStatusResponse) -> Status {
             lag: known.filter(|_| !silent).map(|applied| newest.saturating_sub(applied)),
             applied: known,
             version: r.version.clone(),
+            // A build from before there were versions speaks the first.
+            speaks: (!silent).then_some((r.speaks_oldest.max(1), r.speaks_newest.max(1))),
             digest: r.digest.clone(),
             id: r.id,
         }
@@ -63,6 +65,7 @@ pub(crate) fn status(s: pb::GetStatusResponse) -> Status {
         leader: Some(s.leader_id).filter(|id| !id.is_empty()),
         term: s.term,
         revision: s.revision,
+        version: s.cluster_version,
     }
 }
 

@@ -189,6 +189,8 @@ pub enum Action {
     PromoteReplica,
     /// Take a replica out for ever.
     RemoveReplica,
+    /// Raise the cluster's version.
+    RaiseVersion,
 }
 
 impl Action {
@@ -203,6 +205,7 @@ impl Action {
                 | Self::TransferLeader
                 | Self::PromoteReplica
                 | Self::RemoveReplica
+                | Self::RaiseVersion
         )
     }
 }
@@ -263,6 +266,7 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::TransferLeader, &["T"], T::ActTransferLeader, &[Kind::Replicas], 1),
     only(Action::PromoteReplica, &["P"], T::ActPromoteReplica, &[Kind::Replicas], 2),
     only(Action::RemoveReplica, &["X"], T::ActRemoveReplica, &[Kind::Replicas], 2),
+    only(Action::RaiseVersion, &["U"], T::ActRaiseVersion, &[Kind::Replicas], 2),
 ];
 
 /// Returns the action of a key on a screen; a key of that screen comes before one of all screens.

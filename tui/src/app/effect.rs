@@ -97,6 +97,8 @@ pub enum Write {
         /// Id.
         replica: String,
     },
+    /// Raise the cluster to the newest version that the leader speaks.
+    RaiseVersion,
 }
 
 impl std::fmt::Debug for Effect {
@@ -127,6 +129,7 @@ impl std::fmt::Debug for Write {
             Self::TransferLeader { replica } => write!(f, "TransferLeader({replica})"),
             Self::PromoteReplica { replica } => write!(f, "PromoteReplica({replica})"),
             Self::RemoveReplica { replica } => write!(f, "RemoveReplica({replica})"),
+            Self::RaiseVersion => f.write_str("RaiseVersion"),
         }
     }
 }

@@ -112,6 +112,7 @@ texts! {
     ColAddress: "ADDRESS", "地址";
     ColVersion: "VERSION", "程序版本";
     ColDigest: "DIGEST", "摘要";
+    ColSpeaks: "SPEAKS", "可用版本";
     ColTenant: "TENANT", "租户";
     ColDisplayName: "DISPLAY NAME", "显示名称";
     ColState: "STATE", "状态";
@@ -259,6 +260,7 @@ texts! {
     ActTransferLeader: "transfer lead...", "移交领导...";
     ActPromoteReplica: "promote...", "提升...";
     ActRemoveReplica: "remove...", "移除...";
+    ActRaiseVersion: "upgrade...", "升级...";
     HelpRule: "Lower case looks, UPPER CASE changes (always with a dialog).", "小写只看, 大写才改 (总有确认对话框)。";
     HelpPrefix: "After g", "g 之后";
     HelpCommands: "Commands", "命令";
@@ -300,6 +302,8 @@ texts! {
     PromoteReplicaPlan: "The replica counts for the majority from then on. Refused if it lags or does not answer.", "此后该副本计入多数。若其落后或无应答则拒绝。";
     RemoveReplicaTitle: "Remove a replica for ever", "永久移除副本";
     RemoveReplicaPlan: "It leaves the cluster and its id never comes back. Refused if no majority of the rest answers.", "它将离开集群, 其编号不再使用。若其余副本无多数应答则拒绝。";
+    RaiseVersionTitle: "Raise the cluster's version", "提升集群版本";
+    RaiseVersionPlan: "For ever: no replica can go back to an older build. Refused unless every replica runs the newer one.", "不可撤销: 此后任何副本都不能退回旧程序。若有副本仍运行旧程序则拒绝。";
     AcceptKeyTitle: "Trust a host's new key", "信任主机的新密钥";
     AcceptKeyPlan: "Whoever holds this key is given the host's nodes. Compare it at the host's own console, then type its last 8 characters.", "持有此密钥者将得到该主机的节点。请在主机本地控制台核对, 然后输入其最后 8 个字符。";
     AcceptKeyTyped: "Last 8", "最后 8 位";

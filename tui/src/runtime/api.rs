@@ -316,6 +316,10 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             let request = pb::RemoveReplicaRequest { replica: replica.clone(), reason, ..Default::default() };
             Ok(done(replica, client.call(request).await.map_err(call)?.header))
         }
+        Write::RaiseVersion => {
+            let answer = client.call(pb::RaiseClusterVersionRequest::default()).await.map_err(call)?;
+            Ok(done(format!("version {}", answer.version), answer.header))
+        }
     }
 }
 

@@ -38,9 +38,11 @@ pub(super) fn replicas(model: &Model, columns: usize) -> Page {
         num(T::ColLag, 8, 0),
         col(T::ColAddress, 24, 1),
         col(T::ColVersion, 12, 2),
+        col(T::ColSpeaks, 8, 2),
         col(T::ColDigest, 16, 3),
     ];
     let replicas = model.status().map(|s| s.replicas.as_slice()).unwrap_or_default();
+    let at = model.status().map_or(0, |s| s.version);
     let rows = replicas.iter().map(|r| Row {
         id: r.id.clone(),
         cells: vec![
@@ -50,12 +52,22 @@ pub(super) fn replicas(model: &Model, columns: usize) -> Page {
             known(r.lag),
             dim(&r.address),
             dim(&r.version),
+            r.speaks.map_or_else(|| dim("-"), |it| spoken(it, at)),
             dim(r.digest.chars().take(16).collect::<String>()),
         ],
         open: None,
     });
     let rows = rows.collect();
     table(model, columns, Table { columns: COLUMNS, rows }, T::EmptyReplicas)
+}
+
+/// Versions shown of a replica; a build speaks its own and the one before.
+const SPOKEN_MAX: usize = 3;
+
+/// The cluster versions that a replica speaks, with the one the cluster is at marked: `1 2*`.
+fn spoken((oldest, newest): (u32, u32), at: u32) -> Span {
+    let mark = |version| if version == at { format!("{version}*") } else { format!("{version}") };
+    dim((oldest..=newest).take(SPOKEN_MAX).map(mark).collect::<Vec<_>>().join(" "))
 }
 
 pub(super) fn tenants(model: &Model, columns: usize) -> Page {

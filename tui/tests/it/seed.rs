@@ -24,6 +24,7 @@ pub(crate) fn status(leader: bool) -> Status {
         applied,
         lag,
         version: s("0.1.0"),
+        speaks: Some((1, 2)),
         digest: "5e1f".repeat(16),
     };
     Status {
@@ -33,6 +34,7 @@ pub(crate) fn status(leader: bool) -> Status {
         leader: leader.then(|| s("n1")),
         term: 42,
         revision: 81_234,
+        version: 1,
         replicas: vec![
             replica("n1", if leader { "LEADER" } else { "UNREACHABLE" }, Some(81_234), Some(0)),
             replica("n2", "FOLLOWER", Some(81_234), Some(0)),

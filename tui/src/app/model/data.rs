@@ -21,6 +21,8 @@ pub struct Status {
     pub term: u64,
     /// Last applied revision of the answering replica.
     pub revision: u64,
+    /// Version the cluster is at; 0 if unknown.
+    pub version: u32,
     /// Every replica, by id.
     pub replicas: Vec<Replica>,
 }
@@ -40,6 +42,8 @@ pub struct Replica {
     pub lag: Option<u64>,
     /// Program version, empty if unknown.
     pub version: String,
+    /// Oldest and newest cluster version its build speaks, as far as known.
+    pub speaks: Option<(u32, u32)>,
     /// Digest of its state, empty if unknown.
     pub digest: String,
 }

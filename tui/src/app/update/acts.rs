@@ -36,6 +36,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Cordon => cordon(model, &line),
         Action::AcceptKey => accept_key(model, &line).map(Dialog::AcceptKey),
         Action::TransferLeader | Action::PromoteReplica | Action::RemoveReplica => replica(model, action, &line),
+        Action::RaiseVersion => raise_version(model),
         _ => Err(T::BlockNothing),
     };
     match dialog {
@@ -118,6 +119,19 @@ fn replica(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
     };
     let command = format!("hanse replica {verb} {target}");
     Ok(Dialog::Confirm { title, target, plan, command, write, opened_at: model.now })
+}
+
+/// To the newest that the leader speaks; who is in the way is told by the refusal.
+fn raise_version(model: &Model) -> Result<Dialog, T> {
+    let status = model.status().ok_or(T::BlockNothing)?;
+    Ok(Dialog::Confirm {
+        title: T::RaiseVersionTitle,
+        target: status.cluster.clone(),
+        plan: T::RaiseVersionPlan,
+        command: "hanse cluster upgrade".to_owned(),
+        write: Write::RaiseVersion,
+        opened_at: model.now,
+    })
 }
 
 fn accept_key(model: &Model, line: &str) -> Result<AcceptKey, T> {

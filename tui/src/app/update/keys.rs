@@ -96,7 +96,8 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::AcceptKey
         | Action::TransferLeader
         | Action::PromoteReplica
-        | Action::RemoveReplica => return acts::act(model, action),
+        | Action::RemoveReplica
+        | Action::RaiseVersion => return acts::act(model, action),
     }
     Vec::new()
 }
