@@ -20,6 +20,7 @@ use futures::{FutureExt as _, Stream, StreamExt, stream};
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status, Streaming};
 
 use crate::codec::{self, AppendV1, StreamAnswerV1};
@@ -39,6 +40,7 @@ struct Incoming<'s> {
     connection: &'s mut Connection,
     answers: Streaming<Answer>,
     sent: Sent,
+    _end: DropGuard,
 }
 
 /// When the appends without an answer ran out of time, oldest first. openraft holds back how many there are.
@@ -100,11 +102,24 @@ struct Outgoing<S> {
     caller: Caller,
     sent: Sent,
     limits: Limits,
+    /// Cancelled when the answers are dropped.
+    end: CancellationToken,
 }
 
 impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Outgoing<S> {
+    /// Gives the next append until nobody takes the answers any more. openraft's stream holds a lock that the next stream
+    /// needs, so it must go with the answers, and not when HTTP/2 finds out.
+    async fn next(self) -> Option<(Call, Self)> {
+        let end = self.end.clone();
+        tokio::select! {
+            biased;
+            () = end.cancelled() => None,
+            next = self.more() => next,
+        }
+    }
+
     /// Gives the next append; what has no entry waits for one, but not for long.
-    async fn next(mut self) -> Option<(Call, Self)> {
+    async fn more(mut self) -> Option<(Call, Self)> {
         let sent_upto = self.sent_upto;
         let more = self.appended.wait_for(|last| *last > sent_upto);
         // Late, or the log is closed: then openraft ends the stream.
@@ -136,14 +151,16 @@ where
 {
     let sent = Sent::default();
     let (appended, caller) = (connection.appended()?, connection.caller());
-    let mut outgoing = Outgoing { input, appended, sent_upto: 0, caller, sent: sent.clone(), limits };
+    let end = CancellationToken::new();
+    let guard = end.clone().drop_guard();
+    let mut outgoing = Outgoing { input, appended, sent_upto: 0, caller, sent: sent.clone(), limits, end };
     let first: Vec<Call> = first.iter().map(|append| outgoing.call(append)).collect();
     let calls = stream::iter(first).chain(stream::unfold(outgoing, Outgoing::next));
     let mut client = connection.client()?;
     let opened = tokio::time::timeout(limits.entries, client.append_stream(calls)).await;
     match opened.map_err(|_| CallError::Late(limits.entries))? {
         Ok(answers) => {
-            let incoming = Incoming { connection, answers: answers.into_inner(), sent };
+            let incoming = Incoming { connection, answers: answers.into_inner(), sent, _end: guard };
             Ok(Box::pin(stream::unfold(Some(incoming), move |state| next(state, limits))))
         }
         Err(status) => Err(refused(connection, &status)),
