@@ -2,6 +2,10 @@
 //!
 //! The commit's files go to `target/previous/src`; the build uses the target folder of this one and the same features, so
 //! that crates from the registry are not built twice. A program that is there already is left alone.
+//!
+//! Cargo names what it builds of a workspace by the path within it, so both versions' crates have one name, and looks at
+//! times only: without care one would be taken for the other. So ours are removed before the build and after it, and the program
+//! is asked for something that only the newer version knows.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,14 +30,35 @@ pub(crate) fn build() -> Result<PathBuf> {
     eprintln!("xtask: the program of {}", &COMMIT[..7]);
     let source = folder.join("src");
     check_out(&folder, &source)?;
+    forget_ours(&target)?;
     let mut cargo = super::cargo(&["build", "--locked", "--workspace", "--bin", "hanse", "--target-dir"]);
     cargo.arg(&target).current_dir(&source);
     super::step("build the version before", cargo)?;
+    let built = target.join("debug/hanse");
+    let newer = Command::new(&built).args(["cluster", "upgrade", "--help"]).output().context("start what was built")?;
+    if newer.status.success() {
+        bail!("{} knows `cluster upgrade`: it is not the version before", built.display());
+    }
     // Aside first: a half copied program must not stand under its name.
     let aside = program.with_extension("new");
-    std::fs::copy(target.join("debug/hanse"), &aside).context("copy the program of the version before")?;
+    std::fs::copy(&built, &aside).context("copy the program of the version before")?;
+    forget_ours(&target)?;
     std::fs::rename(&aside, &program).context("name the program of the version before")?;
     Ok(program)
+}
+
+/// Removes what was built of this workspace's crates, but the program that is running.
+fn forget_ours(target: &Path) -> Result<()> {
+    let metadata = super::cargo(&["metadata", "--format-version", "1", "--no-deps", "--locked"]).output();
+    let metadata = metadata.context("start cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).context("read cargo metadata")?;
+    let names = metadata["packages"].as_array().into_iter().flatten().filter_map(|package| package["name"].as_str());
+    let mut clean = super::cargo(&["clean", "--quiet", "--target-dir"]);
+    clean.arg(target);
+    for name in names.filter(|name| *name != "xtask") {
+        clean.args(["--package", name]);
+    }
+    super::step("forget what was built of our crates", clean)
 }
 
 /// Writes the files of the commit.
