@@ -61,7 +61,7 @@ fn found(mutant: Mutant, by: &[&str]) {
 }
 
 /// Seeds that a mistake may hide from.
-const SEEDS_MAX: u64 = 12;
+const SEEDS_MAX: u64 = 24;
 
 #[test]
 fn acknowledging_before_durable_is_found() {
