@@ -307,6 +307,8 @@ texts! {
     AcceptKeyTitle: "Trust a host's new key", "信任主机的新密钥";
     AcceptKeyPlan: "Whoever holds this key is given the host's nodes. Compare it at the host's own console, then type its last 8 characters.", "持有此密钥者将得到该主机的节点。请在主机本地控制台核对, 然后输入其最后 8 个字符。";
     AcceptKeyTyped: "Last 8", "最后 8 位";
+    TypeWord: "Type its name", "输入其名称";
+    TypeWordWrong: "type {} to confirm, or Esc", "请输入 {} 以确认, 或按 Esc";
     AcceptKeyWrong: "that is not the end of the key it showed", "与主机出示的密钥末尾不符";
     KeyPinned: "Pinned", "已固定";
     KeySeen: "Shown now", "现在出示";

@@ -133,6 +133,12 @@ fn dialogs() {
         w.type_text("/home/wu/bocom.pem");
     });
     shots("restart", Mood::Normal, ":nodes", |w| w.keys("R"));
+    shots("raise_version", Mood::Normal, ":replicas", |w| {
+        w.keys("U");
+        w.pass(500);
+        w.type_text("bj-pro");
+        w.keys("Enter");
+    });
     shots("which_key", Mood::Normal, ":nodes", |w| w.keys("g"));
     shots("command", Mood::Normal, ":nodes", |w| {
         w.keys(":");

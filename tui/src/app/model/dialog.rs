@@ -52,6 +52,8 @@ pub enum Dialog {
         /// When it opened.
         opened_at: i64,
     },
+    /// An act that cannot be undone, confirmed by typing a word (tier 3).
+    Typed(TypedConfirm),
     /// A ballot.
     Vote(Vote),
     /// Trust in a host's new key.
@@ -70,9 +72,39 @@ impl Dialog {
     pub fn opened_at(&self) -> i64 {
         match self {
             Self::Confirm { opened_at, .. } | Self::Failure { opened_at, .. } => *opened_at,
+            Self::Typed(confirm) => confirm.opened_at,
             Self::Vote(vote) => vote.opened_at,
             Self::AcceptKey(accept) => accept.opened_at,
         }
+    }
+}
+
+/// The dialog of what cannot be undone (tier 3): the name of what it is done to is typed, so that no habit of the fingers
+/// does it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypedConfirm {
+    /// Headline.
+    pub title: T,
+    /// The resource, and the word to type.
+    pub target: String,
+    /// What will happen.
+    pub plan: T,
+    /// The same on the command line.
+    pub command: String,
+    /// What is done once the word is there.
+    pub write: Write,
+    /// What was typed.
+    pub typed: Input,
+    /// Whether a wrong word was entered.
+    pub wrong: bool,
+    /// When it opened.
+    pub opened_at: i64,
+}
+
+impl TypedConfirm {
+    /// Returns whether the word is there.
+    pub fn is_typed(&self) -> bool {
+        !self.target.is_empty() && self.typed.text().trim() == self.target
     }
 }
 

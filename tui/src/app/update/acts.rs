@@ -4,7 +4,7 @@ use crate::app::effect::{Effect, Write};
 use crate::app::input::Input;
 use crate::app::model::Model;
 use crate::app::model::data::Query;
-use crate::app::model::dialog::{AcceptKey, Dialog, Vote};
+use crate::app::model::dialog::{AcceptKey, Dialog, TypedConfirm, Vote};
 use crate::app::view::body_size;
 use crate::i18n::T;
 use crate::keymap::Action;
@@ -35,8 +35,9 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Restart => restart(model, &line),
         Action::Cordon => cordon(model, &line),
         Action::AcceptKey => accept_key(model, &line).map(Dialog::AcceptKey),
-        Action::TransferLeader | Action::PromoteReplica | Action::RemoveReplica => replica(model, action, &line),
-        Action::RaiseVersion => raise_version(model),
+        Action::TransferLeader | Action::PromoteReplica => replica(model, action, &line),
+        Action::RemoveReplica => remove_replica(model, &line).map(Dialog::Typed),
+        Action::RaiseVersion => raise_version(model).map(Dialog::Typed),
         _ => Err(T::BlockNothing),
     };
     match dialog {
@@ -103,33 +104,51 @@ fn cordon(model: &Model, line: &str) -> Result<Dialog, T> {
     Ok(Dialog::Confirm { title, target: name, plan, command, write, opened_at: model.now })
 }
 
-fn replica(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
+fn known_replica(model: &Model, line: &str) -> Result<String, T> {
     let known = model.status().map(|status| status.replicas.as_slice()).unwrap_or_default();
     let replica = known.iter().find(|replica| replica.id == line).map(|replica| replica.id.clone());
-    let replica = replica.ok_or(T::BlockNothing)?;
+    replica.ok_or(T::BlockNothing)
+}
+
+fn replica(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
+    let replica = known_replica(model, line)?;
     let target = replica.clone();
     let (verb, title, plan, write) = match action {
         Action::TransferLeader => {
             ("transfer-leader", T::TransferLeaderTitle, T::TransferLeaderPlan, Write::TransferLeader { replica })
         }
-        Action::PromoteReplica => {
-            ("promote", T::PromoteReplicaTitle, T::PromoteReplicaPlan, Write::PromoteReplica { replica })
-        }
-        _ => ("remove", T::RemoveReplicaTitle, T::RemoveReplicaPlan, Write::RemoveReplica { replica }),
+        _ => ("promote", T::PromoteReplicaTitle, T::PromoteReplicaPlan, Write::PromoteReplica { replica }),
     };
     let command = format!("hanse replica {verb} {target}");
     Ok(Dialog::Confirm { title, target, plan, command, write, opened_at: model.now })
 }
 
+/// For ever: the number is never used again.
+fn remove_replica(model: &Model, line: &str) -> Result<TypedConfirm, T> {
+    let replica = known_replica(model, line)?;
+    Ok(TypedConfirm {
+        title: T::RemoveReplicaTitle,
+        target: replica.clone(),
+        plan: T::RemoveReplicaPlan,
+        command: format!("hanse replica remove {replica}"),
+        write: Write::RemoveReplica { replica },
+        typed: Input::default(),
+        wrong: false,
+        opened_at: model.now,
+    })
+}
+
 /// To the newest that the leader speaks; who is in the way is told by the refusal.
-fn raise_version(model: &Model) -> Result<Dialog, T> {
+fn raise_version(model: &Model) -> Result<TypedConfirm, T> {
     let status = model.status().ok_or(T::BlockNothing)?;
-    Ok(Dialog::Confirm {
+    Ok(TypedConfirm {
         title: T::RaiseVersionTitle,
         target: status.cluster.clone(),
         plan: T::RaiseVersionPlan,
         command: "hanse cluster upgrade".to_owned(),
         write: Write::RaiseVersion,
+        typed: Input::default(),
+        wrong: false,
         opened_at: model.now,
     })
 }

@@ -3,7 +3,7 @@
 use crate::app::effect::{Effect, Write};
 use crate::app::input::Input;
 use crate::app::model::Model;
-use crate::app::model::dialog::{AcceptKey, Choice, DEAF_MS, Dialog, Form, PromptKind, Vote};
+use crate::app::model::dialog::{AcceptKey, Choice, DEAF_MS, Dialog, Form, PromptKind, TypedConfirm, Vote};
 use crate::i18n::{T, fill};
 use crate::keymap::{Code, Key};
 use crate::screens::Screen;
@@ -131,6 +131,7 @@ pub(super) fn dialog_key(model: &mut Model, key: Key) -> Vec<Effect> {
                 Vec::new()
             }
         },
+        Dialog::Typed(confirm) => typed_key(model, confirm, key),
         Dialog::Vote(vote) => vote_key(model, vote, key),
         Dialog::AcceptKey(accept) => accept_key(model, accept, key),
         Dialog::Failure { .. } => {
@@ -149,6 +150,20 @@ fn confirmed(model: &mut Model, write: Write) -> Vec<Effect> {
     model.writing = true;
     say(model, model.t(T::Working).to_owned());
     vec![Effect::Write(write)]
+}
+
+fn typed_key(model: &mut Model, mut confirm: TypedConfirm, key: Key) -> Vec<Effect> {
+    match key.code {
+        Code::Esc => return Vec::new(),
+        Code::Enter if confirm.is_typed() => return confirmed(model, confirm.write),
+        Code::Enter => confirm.wrong = true,
+        _ => {
+            confirm.wrong = false;
+            edit(&mut confirm.typed, key.half_width());
+        }
+    }
+    model.dialog = Some(Dialog::Typed(confirm));
+    Vec::new()
 }
 
 fn accept_key(model: &mut Model, mut accept: AcceptKey, key: Key) -> Vec<Effect> {

@@ -5,7 +5,7 @@ use ratatui::layout::{Position, Rect};
 use crate::app::input::Input;
 use crate::app::model::Model;
 use crate::app::model::data::Failure;
-use crate::app::model::dialog::{AcceptKey, Choice, DEAF_MS, Dialog, Form, Vote};
+use crate::app::model::dialog::{AcceptKey, Choice, DEAF_MS, Dialog, Form, TypedConfirm, Vote};
 use crate::format::{fit, short_hash, width, wrap};
 use crate::i18n::{T, fill};
 use crate::keymap::PREFIX;
@@ -72,6 +72,7 @@ pub(super) fn dialog(model: &Model, canvas: &mut Canvas<'_>, body: Rect, dialog:
             buttons(model, canvas, inside, *opened_at, true);
             None
         }
+        Dialog::Typed(confirm) => draw_typed(model, canvas, body, confirm),
         Dialog::Vote(vote) => draw_vote(model, canvas, body, vote),
         Dialog::AcceptKey(accept) => draw_accept_key(model, canvas, body, accept),
         Dialog::Failure { failure, .. } => {
@@ -142,12 +143,36 @@ fn draw_accept_key(model: &Model, canvas: &mut Canvas<'_>, body: Rect, accept: &
     if let Some(error) = accept.error {
         pen.wrapped(canvas, model.t(error), Role::Danger);
     }
+    typed_buttons(model, canvas, inside, accept.opened_at, accept.is_typed());
+    caret
+}
+
+fn draw_typed(model: &Model, canvas: &mut Canvas<'_>, body: Rect, confirm: &TypedConfirm) -> Option<Position> {
+    let area = centered(body, WIDTH, 14);
+    let inside = canvas.panel(area, model.t(confirm.title), Role::Danger);
+    let mut pen = Pen { area: inside, y: inside.y };
+    pen.line(canvas, &confirm.target, Role::Strong);
+    pen.y += 1;
+    pen.wrapped(canvas, model.t(confirm.plan), Role::Text);
+    pen.y += 1;
+    pen.line(canvas, model.t(T::Command), Role::Dim);
+    pen.line(canvas, &format!("  {}", confirm.command), Role::Dim);
+    pen.y += 1;
+    let caret = pen.input(canvas, model.t(T::TypeWord), &confirm.typed, true);
+    if confirm.wrong {
+        pen.wrapped(canvas, &fill(model.t(T::TypeWordWrong), &confirm.target), Role::Danger);
+    }
+    typed_buttons(model, canvas, inside, confirm.opened_at, confirm.is_typed());
+    caret
+}
+
+/// Draws the buttons under a word to type: confirming takes Enter, and is dim until the word is there.
+fn typed_buttons(model: &Model, canvas: &mut Canvas<'_>, inside: Rect, opened_at: i64, typed: bool) {
     let y = inside.bottom().saturating_sub(1);
     let x = canvas.text(inside.x + 2, y, inside.width, model.t(T::Cancel), Role::Text);
-    let deaf = model.now - accept.opened_at < DEAF_MS;
-    let confirm = if deaf || !accept.is_typed() { Role::Disabled } else { Role::Danger };
+    let deaf = model.now - opened_at < DEAF_MS;
+    let confirm = if deaf || !typed { Role::Disabled } else { Role::Danger };
     canvas.text(x + 4, y, inside.width, model.t(T::ConfirmEnter), confirm);
-    caret
 }
 
 fn draw_failure(model: &Model, canvas: &mut Canvas<'_>, body: Rect, failure: &Failure) {
