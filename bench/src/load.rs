@@ -15,6 +15,9 @@ pub(crate) const VALUE_BYTES: usize = 256;
 /// Calls before counting begins.
 const WARM_UP: Duration = Duration::from_millis(500);
 
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
 /// What is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Op {
@@ -41,12 +44,12 @@ pub(crate) struct Figures {
     pub(crate) cpu_us: f64,
 }
 
-/// Gives a connection to a member; the same options for every cluster.
+/// Gives a connection to a member, made as `hanse-client` makes its own; the same options for every cluster.
 pub(crate) async fn channel(address: &str, ca: &str) -> Result<Channel> {
     let tls =
         ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).domain_name(hanse_proto::API_SERVER_NAME);
-    let endpoint = Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?.tcp_nodelay(true);
-    Ok(endpoint.connect_timeout(Duration::from_secs(5)).connect_lazy())
+    let endpoint = Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?.connect_timeout(CONNECT_MAX);
+    Ok(endpoint.connect_with_connector_lazy(hanse_cork::connector(None, CONNECT_MAX)))
 }
 
 /// A value that is never the one before.

@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask bench core` builds a release binary and runs this. Both clusters stand on loopback with TLS to their
 //! clients and between their members; the same client code sends both the same number of calls at once over the same
-//! number of connections, to the leader. They are loaded in turns, A B A B, and ratios are medians over the rounds.
+//! number of connections, to the leader. The clients share one thread, so that they take little from the members. They are loaded in turns, A B A B, and ratios are medians over the rounds.
 //!
 //! What it never does: talk to anything but what it started, on 127.0.0.1, and leave anything running or on disk.
 
@@ -68,7 +68,8 @@ impl Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    // One thread: what the clients spend is missing to the members.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let report = runtime.block_on(run(&arguments))?;
     match arguments.output.as_str() {
         "json" => println!("{}", report.json()),

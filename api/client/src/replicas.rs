@@ -143,13 +143,11 @@ fn connect(config: &ClientConfig, address: &str) -> Result<Replica, ClientError>
         .and_then(|endpoint| endpoint.tls_config(tls))
         .map_err(|error| bad_config(format!("endpoint {address}: {}", innermost(&error))))?
         .connect_timeout(timeouts.connect)
-        .tcp_nodelay(true)
-        .tcp_keepalive(Some(timeouts.keep_alive))
         // A peer that vanished without a word (power cut, partition) must not hold a call or a watch for ever.
         .http2_keep_alive_interval(timeouts.keep_alive)
         .keep_alive_timeout(timeouts.keep_alive)
         .keep_alive_while_idle(true)
-        .connect_lazy();
+        .connect_with_connector_lazy(hanse_cork::connector(Some(timeouts.keep_alive), timeouts.connect));
     Ok(Replica { address: address.into(), channel })
 }
 

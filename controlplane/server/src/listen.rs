@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hanse_cork::Corked;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -106,7 +107,7 @@ pub struct Caller {
 
 /// One accepted connection; holds its place until it closes.
 pub struct Conn {
-    stream: TlsStream<TcpStream>,
+    stream: Corked<TlsStream<TcpStream>>,
     caller: Caller,
     /// None for a replica.
     _place: Option<Place>,
@@ -185,7 +186,7 @@ async fn handshake(
             std::io::Error::other("too many connections of this address, or of all clients, are open")
         })?),
     };
-    Ok(Conn { stream, caller: Caller { remote, replica }, _place: place })
+    Ok(Conn { stream: Corked::new(stream), caller: Caller { remote, replica }, _place: place })
 }
 
 /// Number of the replica that a (verified) peer certificate names: `replica-<id>.<cluster>.hanse.internal`.
@@ -244,16 +245,6 @@ impl AsyncRead for Conn {
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)

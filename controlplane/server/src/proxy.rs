@@ -125,11 +125,10 @@ fn channel(address: &str, tls: &ApiTls) -> Result<Channel, ListenError> {
         .tls_config(tls)
         .map_err(fault)?
         .connect_timeout(CONNECT_MAX)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_MAX)
         .keep_alive_while_idle(true);
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint.connect_with_connector_lazy(hanse_cork::connector(None, CONNECT_MAX)))
 }
 
 /// Puts a [`Front`] before the services.

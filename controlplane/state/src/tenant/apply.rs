@@ -74,15 +74,16 @@ pub(crate) fn check_metadata_change<'a>(
             format!("1 to {METADATA_KEYS_MAX} keys in one request"),
         ));
     }
-    let mut metadata = kept.clone();
+    let (mut metadata, mut changed) = (kept.clone(), false);
     for (key, value) in &c.changes {
         check_metadata(key, value.as_deref())?;
-        match value {
-            Some(value) => drop(metadata.insert(key.clone(), value.clone())),
-            None => drop(metadata.remove(key)),
-        }
+        let before = match value {
+            Some(value) => metadata.insert(key.clone(), value.clone()),
+            None => metadata.remove(key),
+        };
+        changed |= before != *value;
     }
-    if metadata == *kept {
+    if !changed {
         return Ok(MetadataChange { tenant: &c.tenant, resource, metadata: None });
     }
     // The last allowed key may be there.
