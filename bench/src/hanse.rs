@@ -205,6 +205,8 @@ impl Target for Calls {
                     request_id: hanse_client::new_request_id(),
                     tenant,
                     set: [(format!("bench-{}", client / TENANTS), load::value(count))].into(),
+                    // As etcd, which answers a put with its revision.
+                    header_only: true,
                     ..Default::default()
                 });
                 request.metadata_mut().insert("authorization", self.token.clone());

@@ -39,6 +39,9 @@ pub(crate) enum TenantCommand {
         /// Key to remove, may be repeated.
         #[arg(long = "remove", value_name = "KEY", required_unless_present = "set")]
         remove: Vec<String>,
+        /// Show the revision that did it instead of the tenant.
+        #[arg(long)]
+        brief: bool,
     },
     /// List tenants.
     List {
@@ -48,6 +51,7 @@ pub(crate) enum TenantCommand {
 }
 
 const TENANT: View = View { key: "tenant", name: "tenant", columns: &[] };
+const HEADER: View = View { key: "header", name: "header", columns: &[] };
 const TENANTS: View = View {
     key: "tenants",
     name: "tenant",
@@ -73,15 +77,16 @@ pub(crate) async fn run(command: TenantCommand, context: &Context) -> Result<(),
             context.show(request, TENANT).await
         }
         TenantCommand::Get { tenant } => context.show(pb::GetTenantRequest { tenant }, TENANT).await,
-        TenantCommand::Metadata { tenant, set, remove } => {
+        TenantCommand::Metadata { tenant, set, remove, brief } => {
             let request = pb::SetTenantMetadataRequest {
                 request_id: String::new(),
                 validate_only: context.global.dry_run,
                 tenant,
                 set: set.into_iter().collect(),
                 remove,
+                header_only: brief,
             };
-            context.show(request, TENANT).await
+            context.show(request, if brief { HEADER } else { TENANT }).await
         }
         TenantCommand::List { list } => {
             let request =

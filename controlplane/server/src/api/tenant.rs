@@ -95,7 +95,7 @@ impl TenantService for Tenants {
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
         let done = call.write(wish, command).await?;
         let changed = found("tenant", done.state.tenants.get(&tenant))?;
-        let tenant = Some(convert::account::tenant(changed));
+        let tenant = (!it.header_only).then(|| convert::account::tenant(changed));
         Ok(Response::new(pb::SetTenantMetadataResponse { header: call.header(done.revision), tenant }))
     }
 }

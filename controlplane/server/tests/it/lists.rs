@@ -54,6 +54,27 @@ async fn pages_hold_every_tenant_once() {
 }
 
 #[tokio::test]
+async fn whoever_writes_many_values_may_have_the_header_alone() {
+    let cluster = Cluster::start(1).await;
+    let root = cluster.bootstrapped().await;
+    root.tenants().create_tenant(create_tenant("acme")).await.unwrap();
+    let request = |key: &str, header_only| pb::SetTenantMetadataRequest {
+        request_id: request_id(),
+        tenant: "acme".into(),
+        set: [(key.into(), "17:00 to 08:00".into())].into(),
+        header_only,
+        ..Default::default()
+    };
+    let whole = root.tenants().set_tenant_metadata(request("on-call", false)).await.unwrap().into_inner();
+    assert_eq!(whole.tenant.unwrap().metadata["on-call"], "17:00 to 08:00");
+    let brief = root.tenants().set_tenant_metadata(request("on-call/2", true)).await.unwrap().into_inner();
+    assert!(brief.tenant.is_none() && brief.header.unwrap().revision > whole.header.unwrap().revision);
+    let read = root.tenants().get_tenant(pb::GetTenantRequest { tenant: "acme".into() }).await.unwrap().into_inner();
+    assert_eq!(read.tenant.unwrap().metadata.len(), 2);
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_retry_gets_the_first_answer_and_a_reused_id_is_refused() {
     let cluster = Cluster::start(1).await;
     let root = cluster.bootstrapped().await;

@@ -1,8 +1,8 @@
 //! Rules of tenants: all checks, then all changes.
 
 use super::{
-    CreateTenant, METADATA_KEY_BYTES_MAX, METADATA_KEYS_MAX, METADATA_VALUE_BYTES_MAX, SetTenantMetadata, TENANTS_MAX,
-    Tenant, query,
+    CreateTenant, METADATA_KEY_BYTES_MAX, METADATA_KEYS_MAX, METADATA_VALUE_BYTES_MAX, Note, SetTenantMetadata,
+    TENANTS_MAX, Tenant, query,
 };
 use imbl::OrdMap;
 
@@ -46,7 +46,7 @@ pub(crate) struct MetadataChange<'a> {
     tenant: &'a TenantId,
     resource: String,
     /// `None` if it is so already.
-    metadata: Option<OrdMap<String, String>>,
+    metadata: Option<OrdMap<Note, Note>>,
 }
 
 impl MetadataChange<'_> {
@@ -78,10 +78,10 @@ pub(crate) fn check_metadata_change<'a>(
     for (key, value) in &c.changes {
         check_metadata(key, value.as_deref())?;
         let before = match value {
-            Some(value) => metadata.insert(key.clone(), value.clone()),
-            None => metadata.remove(key),
+            Some(value) => metadata.insert(key.as_str().into(), value.as_str().into()),
+            None => metadata.remove(key.as_str()),
         };
-        changed |= before != *value;
+        changed |= before.as_ref().map(Note::as_str) != value.as_deref();
     }
     if !changed {
         return Ok(MetadataChange { tenant: &c.tenant, resource, metadata: None });

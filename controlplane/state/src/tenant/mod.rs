@@ -1,6 +1,7 @@
 //! Customers of the platform.
 
 pub(crate) mod apply;
+mod note;
 pub mod query;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Secret;
 use crate::ids::{AccountId, PlanId, TenantId};
 use crate::time::Millis;
+
+pub use note::Note;
 
 /// Tenants on the platform.
 pub const TENANTS_MAX: usize = 10_000;
@@ -34,7 +37,7 @@ pub struct Tenant {
     pub created_at: Millis,
     /// Notes of the tenant's own tools and people, by key; at most [`METADATA_KEYS_MAX`]. The platform reads none.
     #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
-    pub metadata: OrdMap<String, String>,
+    pub metadata: OrdMap<Note, Note>,
 }
 
 /// Makes a tenant and its owner in one entry. By an administrator.

@@ -91,7 +91,7 @@ pub(crate) fn tenant(tenant: &Tenant) -> pb::Tenant {
         display_name: tenant.display_name.clone(),
         state: pb::TenantState::Active.into(),
         created_at_ms: ms(tenant.created_at),
-        metadata: tenant.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        metadata: tenant.metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
     }
 }
 
