@@ -29,6 +29,8 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-bench", &["hanse-client", "hanse-cork", "hanse-proto"]),
     ("hanse-state", &[]),
     ("hanse-backup", &["hanse-state"]),
+    // What a witness needs, who has neither state nor log.
+    ("hanse-trail", &[]),
     ("hanse-planner", &["hanse-state"]),
     ("hanse-raft", &["hanse-state"]),
     // Stands in for a crate of openraft's; nothing of ours names it.
@@ -44,6 +46,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
             "hanse-proto",
             "hanse-raft",
             "hanse-state",
+            "hanse-trail",
         ],
     ),
     ("hanse-fixtures", &[]),
