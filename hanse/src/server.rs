@@ -24,6 +24,7 @@ use hanse_server::observed::Observed;
 use hanse_server::reconcile::connect::HostConnector;
 use hanse_server::reconcile::setup::SetupCode;
 use hanse_server::reconcile::{self, World};
+use hanse_server::trail::Trail;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -156,6 +157,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let end = CancellationToken::new();
     make_private(&config.data)?;
     let tls = ApiTls::read(&config.tls)?;
+    let trail = Trail::open(&config.tls, &config.data, &config.cluster)?;
     let listener = TcpListener::bind(config.api_listen)
         .await
         .with_context(|| format!("cannot listen for clients on {} (`api_listen`)", config.api_listen))?;
@@ -184,7 +186,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         cluster: config.cluster.clone(),
     };
     let limits = Limits { reflection: config.reflection, ..Limits::default() };
-    let parts = Parts { replica: replica.clone(), observed, hosts, engines, member, limits };
+    let parts = Parts { replica: replica.clone(), observed, hosts, engines, member, trail, limits };
     let context = context::Context::new(parts, &tls, end.child_token())?;
     let mut tasks = JoinSet::new();
     let (token, world) = (end.child_token(), world);

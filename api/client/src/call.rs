@@ -147,6 +147,9 @@ calls! {
     "AuditService" {
         read ListAudit(ListAuditRequest) -> ListAuditResponse;
         read GetAuditHead(GetAuditHeadRequest) -> GetAuditHeadResponse;
+        read GetAuditCheckpoint(GetAuditCheckpointRequest) -> GetAuditCheckpointResponse;
+        read GetAuditRecordProof(GetAuditRecordProofRequest) -> GetAuditRecordProofResponse;
+        read GetAuditConsistencyProof(GetAuditConsistencyProofRequest) -> GetAuditConsistencyProofResponse;
     }
 }
 

@@ -5,17 +5,25 @@
 //! `replica-<id>.<cluster>.hanse.internal`, which the dialling side demands, so that a connection cannot reach the
 //! wrong replica unnoticed.
 //!
-//! The authorities' keys stay in the folder where [`create`] made them; replicas get only what [`issue`] writes.
+//! The authorities' keys stay in the folder where [`create`] made them; replicas get only what [`issue`] writes: their own
+//! certificates and keys, and the cluster's one key that signs checkpoints of the audit trail.
 
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use hanse_trail::SigningKey;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
 };
+use zeroize::Zeroizing;
+
+/// The audit key's file in a replica's TLS folder, and its public half beside it.
+pub const AUDIT_KEY: &str = "audit.key";
+/// The public half, for witnesses.
+pub const AUDIT_PUBLIC: &str = "audit.vkey";
 
 /// Name every API certificate carries besides its host names, so that clients can verify any replica alike.
 pub const API_NAME: &str = "hanse-api";
@@ -60,7 +68,7 @@ pub fn peer_name(cluster: &str, id: u64) -> String {
     format!("replica-{id}.{cluster}.hanse.internal")
 }
 
-/// Makes both authorities of `cluster` in `dir` (made if missing, 0700; keys 0600).
+/// Makes both authorities and the audit key of `cluster` in `dir` (made if missing, 0700; keys 0600).
 ///
 /// # Errors
 /// [`CaError::Exists`] if there is one already, and nothing was changed.
@@ -84,11 +92,24 @@ pub fn create(dir: &Path, cluster: &str) -> Result<(), CaError> {
         write_file(&dir.join(format!("{name}.key")), key.serialize_pem().as_bytes(), 0o600)?;
         write_file(&dir.join(format!("{name}.pem")), certificate.pem().as_bytes(), 0o644)?;
     }
-    Ok(())
+    create_audit_key(dir, cluster)
+}
+
+/// Makes the key that signs checkpoints of the audit trail. Every replica has the same one, for it is one trail, whoever leads.
+fn create_audit_key(dir: &Path, cluster: &str) -> Result<(), CaError> {
+    let name = hanse_trail::origin(cluster);
+    let fail = |reason: String| CaError::Certificate { subject: name.clone(), reason };
+    let mut seed = Zeroizing::new([0; 32]);
+    let random = ring::rand::SystemRandom::new();
+    ring::rand::SecureRandom::fill(&random, seed.as_mut()).map_err(|error| fail(error.to_string()))?;
+    let private = hanse_trail::note::private_text(&name, &seed);
+    let key = SigningKey::parse(&private).map_err(|error| fail(error.to_string()))?;
+    write_file(&dir.join(AUDIT_PUBLIC), format!("{}\n", key.public()).as_bytes(), 0o644)?;
+    write_file(&dir.join(AUDIT_KEY), format!("{}\n", *private).as_bytes(), 0o600)
 }
 
 /// Writes into `out` everything replica `id` needs for TLS: both CA certificates, and a fresh peer and API key with
-/// certificate. `hosts` are the names and addresses clients may use for it.
+/// certificate; and the audit key. `hosts` are the names and addresses clients may use for it.
 ///
 /// # Errors
 /// Any [`CaError`]; files already there are replaced one by one.
@@ -97,6 +118,13 @@ pub fn issue(dir: &Path, out: &Path, cluster: &str, id: u64, hosts: &[String]) -
     for name in AUTHORITIES {
         let file = format!("{name}.pem");
         write_file(&out.join(&file), read_file(&dir.join(&file))?.as_bytes(), 0o644)?;
+    }
+    if !dir.join(AUDIT_KEY).exists() {
+        // Authorities from before there was such a key.
+        create_audit_key(dir, cluster)?;
+    }
+    for (file, mode) in [(AUDIT_PUBLIC, 0o644), (AUDIT_KEY, 0o600)] {
+        write_file(&out.join(file), Zeroizing::new(read_file(&dir.join(file))?).as_bytes(), mode)?;
     }
     let both = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     leaf(dir, out, "peer", &[peer_name(cluster, id)], both)?;
@@ -181,7 +209,8 @@ mod tests {
         let (ca, out) = (dir.path().join("ca"), dir.path().join("n1"));
         create(&ca, "demo").unwrap();
         issue(&ca, &out, "demo", 1, &["127.0.0.1".into()]).unwrap();
-        for file in ["peer-ca.pem", "peer.pem", "peer.key", "api-ca.pem", "api.pem", "api.key"] {
+        for file in ["peer-ca.pem", "peer.pem", "peer.key", "api-ca.pem", "api.pem", "api.key", AUDIT_KEY, AUDIT_PUBLIC]
+        {
             assert!(out.join(file).exists(), "{file}");
         }
         assert!(!out.join("peer-ca.key").exists() && !out.join("api-ca.key").exists());
@@ -193,6 +222,32 @@ mod tests {
         let days =
             (certificate.validity().not_after.timestamp() - certificate.validity().not_before.timestamp()) / 86_400;
         assert!(days <= 91, "{days}");
+    }
+
+    /// Also where the authorities are older than the key: the first replica's issue makes it, the others get the same.
+    #[test]
+    fn every_replica_gets_the_one_audit_key_and_others_cannot_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca");
+        create(&ca, "demo").unwrap();
+        let first = std::fs::read_to_string(ca.join(AUDIT_KEY)).unwrap();
+        std::fs::remove_file(ca.join(AUDIT_KEY)).unwrap();
+        let keys: Vec<String> = (1..=2)
+            .map(|id| {
+                let out = dir.path().join(format!("n{id}"));
+                issue(&ca, &out, "demo", id, &[]).unwrap();
+                let mode = std::fs::metadata(out.join(AUDIT_KEY)).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o600);
+                let key = SigningKey::parse(&std::fs::read_to_string(out.join(AUDIT_KEY)).unwrap()).unwrap();
+                let public = std::fs::read_to_string(out.join(AUDIT_PUBLIC)).unwrap();
+                assert_eq!(public.trim(), key.public().to_string());
+                assert_eq!(key.public().name(), "demo.hanse.internal/audit");
+                public
+            })
+            .collect();
+        assert_eq!(keys[0], keys[1]);
+        assert_ne!(SigningKey::parse(&first).unwrap().public().to_string(), keys[0].trim());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::log_clock::LogClock;
 use crate::observed::Observed;
 use crate::proxy::Peers;
 use crate::reconcile::connect::HostConnector;
+use crate::trail::Trail;
 
 /// Longest wait for a linearizable read; an election is shorter.
 const READ_MAX: Duration = Duration::from_secs(10);
@@ -72,6 +73,8 @@ pub struct Parts {
     pub engines: Arc<BTreeMap<String, Arc<dyn Engine>>>,
     /// Who is who.
     pub member: Member,
+    /// What proves the audit trail.
+    pub trail: Trail,
     /// What may be set.
     pub limits: Limits,
 }
@@ -148,6 +151,11 @@ impl Context {
     /// Who is who.
     pub fn member(&self) -> &Member {
         &self.inner.parts.member
+    }
+
+    /// What proves the audit trail.
+    pub(crate) fn trail(&self) -> &Trail {
+        &self.inner.parts.trail
     }
 
     /// What may be set.

@@ -184,6 +184,15 @@ impl ApiError {
         Self::new(Code::Internal, "INTERNAL", message, "ask the platform's operator to look at the log")
     }
 
+    /// The records on this replica's disk are not the trail that the cluster agreed on; nothing is signed.
+    pub fn broken_trail(why: impl Display) -> Self {
+        tracing::error!(%why, "the audit trail on this replica's disk is broken");
+        let message = format!("the audit trail on the leader's disk is broken: {why}");
+        let advice =
+            "compare with the other replicas' trails and the witness; then put a new replica in this one's place";
+        Self::new(Code::DataLoss, "AUDIT_BROKEN", message, advice)
+    }
+
     /// Adds the request's id to what the caller sees.
     #[must_use]
     pub fn with_request(mut self, id: &str) -> Self {

@@ -22,8 +22,10 @@ pub mod propose;
 pub mod proxy;
 pub mod reconcile;
 mod serve;
+pub mod trail;
 
 pub use context::{Context, Limits, Member, Parts};
 pub use error::ApiError;
 pub use listen::{ApiTls, ListenError};
 pub use serve::{LEADER_HEALTH, serve};
+pub use trail::{Trail, TrailError};

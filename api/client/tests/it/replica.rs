@@ -230,6 +230,27 @@ impl AuditService for Scripted {
         Err(Status::unimplemented("not in this test"))
     }
 
+    async fn get_audit_checkpoint(
+        &self,
+        _: Request<pb::GetAuditCheckpointRequest>,
+    ) -> Result<Response<pb::GetAuditCheckpointResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn get_audit_record_proof(
+        &self,
+        _: Request<pb::GetAuditRecordProofRequest>,
+    ) -> Result<Response<pb::GetAuditRecordProofResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn get_audit_consistency_proof(
+        &self,
+        _: Request<pb::GetAuditConsistencyProofRequest>,
+    ) -> Result<Response<pb::GetAuditConsistencyProofResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     async fn export_audit(
         &self,
         request: Request<pb::ExportAuditRequest>,

@@ -5,7 +5,7 @@ use hanse_proto::v1::audit_service_server::AuditService;
 use hanse_state::account::TenantRole;
 use hanse_state::audit::AuditRecord;
 use hanse_state::ids::TenantId;
-use hanse_state::{Record, name};
+use hanse_state::name;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -14,6 +14,7 @@ use super::page::{PAGE_DEFAULT, Page, write_token};
 use super::{Call, convert, matches};
 use crate::context::Context;
 use crate::error::ApiError;
+use crate::trail;
 
 /// Records read from disk at once.
 const CHUNK: u64 = 500;
@@ -51,14 +52,7 @@ impl Audit {
 
 /// Reads records `first..=last`, ascending.
 async fn read(context: &Context, first: u64, last: u64) -> Result<Vec<AuditRecord>, ApiError> {
-    let limit = usize::try_from(last.saturating_sub(first) + 1).unwrap_or(usize::MAX);
-    let records = context.replica().history("audit", first.saturating_sub(1), limit).await;
-    let records = records.map_err(|error| ApiError::internal("audit history", error))?;
-    let audit = records.into_iter().filter_map(|record| match record {
-        Record::Audit(it) => Some(it),
-        Record::Usage(_) | Record::OperationLog(_) => None,
-    });
-    Ok(audit.collect())
+    trail::read(context.replica(), first, last).await
 }
 
 /// Whose records the caller reads: all, or those of its tenant.
@@ -99,9 +93,6 @@ impl AuditService for Audit {
         while last > 0 && records.len() < page.size && looked_at < looked_at_max {
             let first = last.saturating_sub(CHUNK - 1).max(1);
             let chunk = read(&self.0, first, last).await?;
-            if chunk.last().map(|record| record.seq) != Some(last) {
-                return Err(ApiError::internal("audit history", format!("record {last} is missing")).into());
-            }
             for record in chunk.into_iter().rev() {
                 let texts = [&record.actor, &record.action, &record.resource, &record.outcome].map(String::as_str);
                 let kept = of.as_ref().is_none_or(|tenant| concerns(&record, tenant))
@@ -128,6 +119,54 @@ impl AuditService for Audit {
         whose(&call)?;
         let (count, head_hash) = (call.state.audit.count, call.state.audit.head.to_string());
         Ok(Response::new(pb::GetAuditHeadResponse { header: call.read_header(), count, head_hash }))
+    }
+
+    async fn get_audit_checkpoint(
+        &self,
+        request: Request<pb::GetAuditCheckpointRequest>,
+    ) -> Result<Response<pb::GetAuditCheckpointResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        whose(&call)?;
+        let proven = self.0.trail().checkpoint(self.0.replica(), &call.state).await?;
+        let checkpoint = Some(convert::audit::checkpoint(&proven));
+        Ok(Response::new(pb::GetAuditCheckpointResponse { header: call.read_header(), checkpoint }))
+    }
+
+    async fn get_audit_record_proof(
+        &self,
+        request: Request<pb::GetAuditRecordProofRequest>,
+    ) -> Result<Response<pb::GetAuditRecordProofResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let (of, seq) = (whose(&call)?, request.get_ref().seq);
+        // A record of others and one that does not exist give the same answer.
+        let not_found = || ApiError::not_found("seq", &format!("audit record {seq}"));
+        if seq == 0 || seq > call.state.audit.count {
+            return Err(not_found().into());
+        }
+        let records = read(&self.0, seq, seq).await?;
+        let record = records.first().filter(|record| of.as_ref().is_none_or(|tenant| concerns(record, tenant)));
+        let line = convert::audit::line(record.ok_or_else(not_found)?)?;
+        let proven = self.0.trail().inclusion(self.0.replica(), &call.state, seq).await?;
+        let (checkpoint, proof) = (Some(convert::audit::checkpoint(&proven)), convert::audit::proof(&proven));
+        Ok(Response::new(pb::GetAuditRecordProofResponse { header: call.read_header(), checkpoint, line, proof }))
+    }
+
+    async fn get_audit_consistency_proof(
+        &self,
+        request: Request<pb::GetAuditConsistencyProofRequest>,
+    ) -> Result<Response<pb::GetAuditConsistencyProofResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        whose(&call)?;
+        let (old, count) = (request.get_ref().old_size, call.state.audit.count);
+        if old > count {
+            let message = format!("the trail has {count} records, fewer than the {old} it is asked to continue");
+            let advice =
+                "if a checkpoint of that size is signed by this cluster's key, the end of the trail was cut off";
+            return Err(ApiError::precondition("TRAIL_SHORTER", &message, advice).with_field("old_size").into());
+        }
+        let proven = self.0.trail().consistency(self.0.replica(), &call.state, old).await?;
+        let (checkpoint, proof) = (Some(convert::audit::checkpoint(&proven)), convert::audit::proof(&proven));
+        Ok(Response::new(pb::GetAuditConsistencyProofResponse { header: call.read_header(), checkpoint, proof }))
     }
 
     type ExportAuditStream = ReceiverStream<Result<pb::ExportAuditResponse, Status>>;

@@ -37,7 +37,17 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("RevokeSession", Session),
         ],
     ),
-    ("AuditService", &[("ListAudit", Session), ("GetAuditHead", Session), ("ExportAudit", Session)]),
+    (
+        "AuditService",
+        &[
+            ("ListAudit", Session),
+            ("GetAuditHead", Session),
+            ("ExportAudit", Session),
+            ("GetAuditCheckpoint", Session),
+            ("GetAuditRecordProof", Session),
+            ("GetAuditConsistencyProof", Session),
+        ],
+    ),
     ("BackupService", &[("CreateBackup", Platform), ("ResumeCluster", Platform)]),
     (
         "BillingService",

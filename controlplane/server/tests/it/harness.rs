@@ -17,7 +17,7 @@ use hanse_raft::{PeerTls, Replica, ReplicaConfig, ReplicaId, Timings};
 use hanse_server::observed::Observed;
 use hanse_server::reconcile::connect::HostConnector;
 use hanse_server::reconcile::setup::code_hash;
-use hanse_server::{ApiTls, Context, Limits, Member, Parts, ca, serve};
+use hanse_server::{ApiTls, Context, Limits, Member, Parts, Trail, ca, serve};
 use hanse_state::cluster::InitCluster;
 use hanse_state::cluster::version::Version;
 use hanse_state::host::Host;
@@ -233,6 +233,7 @@ impl One {
             hosts,
             engines,
             member: Member { own: id, api_addresses: addresses, cluster: CLUSTER.into() },
+            trail: Trail::open(&tls_dir, &tls_dir, CLUSTER).unwrap(),
             limits: Limits { heartbeat: Duration::from_millis(100), ..Limits::default() },
         };
         let context = Context::new(parts, &tls, stop.clone()).unwrap();

@@ -8,4 +8,5 @@ mod harness;
 mod hosts;
 mod ledger;
 mod lists;
+mod trail;
 mod watch;

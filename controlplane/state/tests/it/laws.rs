@@ -201,6 +201,27 @@ proptest! {
         prop_assert!(audit::verify_against(records.iter(), &w.state.audit).is_err());
     }
 
+    /// One leaf for each command that was applied, none for a retry; so the trail's length is the number of applied commands.
+    #[test]
+    fn every_applied_command_has_one_audit_record(is_running: bool, steps in steps(), picks in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
+        let mut log = play(is_running, &steps).log;
+        for pick in picks {
+            log.push(pick.get(&log).clone());
+        }
+        let (mut state, mut applied) = (State::default(), 0);
+        for (index, request) in (1..).zip(&log) {
+            let done = apply(&mut state, index, request);
+            let audited: Vec<_> = done.records.iter().filter_map(|record| match record {
+                Record::Audit(audit) => Some((audit.revision, audit.request_id.clone())),
+                Record::Usage(_) | Record::OperationLog(_) => None,
+            }).collect();
+            let expected = if done.replayed { Vec::new() } else { vec![(index, request.id.to_string())] };
+            prop_assert_eq!(audited, expected);
+            applied += u64::from(!done.replayed);
+        }
+        prop_assert_eq!(state.audit.count, applied);
+    }
+
     #[test]
     fn numbers_of_history_have_no_gaps(is_running: bool, steps in steps()) {
         let w = play(is_running, &steps);

@@ -5,6 +5,7 @@ use hanse_state::audit::AuditRecord;
 
 use super::ms;
 use crate::error::ApiError;
+use crate::trail::Proven;
 
 /// A record.
 pub(crate) fn record(it: &AuditRecord) -> pb::AuditRecord {
@@ -22,6 +23,22 @@ pub(crate) fn record(it: &AuditRecord) -> pb::AuditRecord {
         prev_hash: it.prev_hash.to_string(),
         hash: it.hash.to_string(),
     }
+}
+
+/// A checkpoint: the note, and what can be read in it.
+pub(crate) fn checkpoint(it: &Proven) -> pb::AuditCheckpoint {
+    pb::AuditCheckpoint {
+        note: it.note.clone(),
+        tree_size: it.checkpoint.size,
+        root_hash: hex::encode(it.checkpoint.root),
+        head_hash: hex::encode(it.checkpoint.chain),
+        verifier_key: it.key.to_string(),
+    }
+}
+
+/// A proof's hashes.
+pub(crate) fn proof(it: &Proven) -> Vec<String> {
+    it.proof.iter().map(hex::encode).collect()
 }
 
 /// A record's line: its canonical JSON, `hash` as the last key.
