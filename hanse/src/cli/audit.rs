@@ -5,13 +5,14 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use hanse_client::{ClientError, Code, pb};
+use hanse_trail::{Broken, Head, Verifier};
 use serde_json::json;
 
 use super::ListArgs;
 use super::context::{Context, Global, PAGE_SIZE};
 use super::error::CliError;
-use super::verify::{Broken, Head, Verifier};
 use super::view::View;
+use super::witness;
 use crate::output::{self, Format};
 
 /// No record's line is longer; a file that is none of ours must not be read into memory.
@@ -36,8 +37,27 @@ pub(crate) enum AuditCommand {
         #[arg(long, default_value_t = 0)]
         after: u64,
     },
-    /// Recompute the hash chain of exported lines (or of the server's trail) and compare it with a head.
+    /// Print a signed checkpoint of the trail: its size, the root of its Merkle tree and its last hash.
+    Checkpoint,
+    /// Prove that a record is in the trail, or that the trail still begins as it did; the proof is checked before it is printed.
+    Prove(ProveArgs),
+    /// Recompute hash chain and Merkle tree of exported lines (or of the server's trail) and compare them with a head or
+    /// checkpoints; with --witness and no file, watch the trail from outside.
     Verify(VerifyArgs),
+}
+
+/// What `prove` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProveArgs {
+    /// Number of the record that is in the trail.
+    #[arg(long, value_name = "N", required_unless_present = "since", conflicts_with = "since")]
+    pub(super) seq: Option<u64>,
+    /// Size of an earlier checkpoint that the trail continues.
+    #[arg(long, value_name = "OLD_SIZE")]
+    pub(super) since: Option<u64>,
+    /// Root of that checkpoint (64 hex digits); the proof is then checked with it.
+    #[arg(long, value_name = "HEX", requires = "since")]
+    pub(super) root: Option<String>,
 }
 
 /// What `verify` takes.
@@ -51,6 +71,16 @@ pub(crate) struct VerifyArgs {
     /// How many records that head has.
     #[arg(long, requires = "head_hash")]
     count: Option<u64>,
+    /// File with a checkpoint that the trail must contain.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["head_hash", "witness"])]
+    checkpoint: Option<PathBuf>,
+    /// File of a witness: all its checkpoints must be in FILE; without FILE the trail is asked for a checkpoint, which is added if
+    /// it continues the last one.
+    #[arg(long, value_name = "FILE", conflicts_with = "head_hash")]
+    witness: Option<PathBuf>,
+    /// The key of the checkpoints (`audit.vkey` of the certificate authority's folder), as text or as a file.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
 }
 
 const RECORDS: View = View {
@@ -92,6 +122,11 @@ pub(crate) async fn run(command: AuditCommand, global: &Global) -> Result<(), Cl
             context.say(&format!("{count} records"));
             Ok(())
         }
+        AuditCommand::Checkpoint => witness::checkpoint(global).await,
+        AuditCommand::Prove(args) => witness::prove(args, global).await,
+        AuditCommand::Verify(VerifyArgs { file: None, witness: Some(path), key, .. }) => {
+            witness::watch(&path, key.as_deref(), global).await
+        }
         AuditCommand::Verify(args) => verify(args, global).await,
     }
 }
@@ -100,17 +135,25 @@ fn cannot_print(error: io::Error) -> ClientError {
     ClientError::local(Code::InvalidArgument, "OUTPUT", format!("cannot write: {error}"), "")
 }
 
-async fn verify(args: VerifyArgs, global: &Global) -> Result<(), CliError> {
-    let given = args.head_hash.zip(args.count).map(|(hash, count)| Head { count, hash: hash.to_lowercase() });
+/// What the trail is compared with.
+async fn verifier(args: &VerifyArgs, global: &Global) -> Result<Verifier, CliError> {
+    if let Some(path) = &args.witness {
+        return Ok(Verifier::against(&witness::seen(path, args.key.as_deref())?));
+    }
+    if let Some(path) = &args.checkpoint {
+        return Ok(Verifier::against(&[witness::read_checkpoint(path, args.key.as_deref())?]));
+    }
+    let given = args.head_hash.as_ref().zip(args.count);
+    if let Some((hash, count)) = given {
+        return Ok(Verifier::new(Head { count, hash: hash.to_lowercase() }));
+    }
     // The server's head is read before its lines, so that records made in between are no fault.
-    let head = match given {
-        Some(head) => head,
-        None => {
-            let response = Context::new(global)?.call(pb::GetAuditHeadRequest {}).await?;
-            Head { count: response.count, hash: response.head_hash }
-        }
-    };
-    let mut verifier = Verifier::new(head);
+    let response = Context::new(global)?.call(pb::GetAuditHeadRequest {}).await?;
+    Ok(Verifier::new(Head { count: response.count, hash: response.head_hash }))
+}
+
+async fn verify(args: VerifyArgs, global: &Global) -> Result<(), CliError> {
+    let mut verifier = verifier(&args, global).await?;
     match &args.file {
         Some(path) => verify_file(path, &mut verifier)?,
         None => {
@@ -122,11 +165,14 @@ async fn verify(args: VerifyArgs, global: &Global) -> Result<(), CliError> {
             Context::new(global)?.client.export_audit(0, each).await?;
         }
     }
-    let end = verifier.finish().map_err(broken)?;
+    let (end, root) = verifier.finish().map_err(broken)?;
+    let root = hex::encode(root);
     match global.format() {
-        Format::Json => output::print_json(&json!({ "ok": true, "count": end.count, "head_hash": end.hash }))?,
+        Format::Json => {
+            output::print_json(&json!({ "ok": true, "count": end.count, "head_hash": end.hash, "root_hash": root }))?;
+        }
         Format::Table | Format::Name => {
-            output::print(&format!("{} records, unbroken; head {}\n", end.count, end.hash))?;
+            output::print(&format!("{} records, unbroken; head {}, root {root}\n", end.count, end.hash))?;
         }
     }
     Ok(())

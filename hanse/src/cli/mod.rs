@@ -25,8 +25,8 @@ mod replica;
 mod tenant;
 mod tx;
 mod units;
-mod verify;
 mod view;
+mod witness;
 
 pub(crate) use context::Global;
 pub(crate) use node::NodeCommand;

@@ -202,7 +202,7 @@ fn telling(text: &str) -> String {
 fn secrets(config: Option<&Config>, global: &Global) -> BTreeSet<String> {
     let mut files = Vec::new();
     if let Some(config) = config {
-        files.extend(["peer.key", "api.key"].map(|name| config.tls.join(name)));
+        files.extend(["peer.key", "api.key", hanse_server::ca::AUDIT_KEY].map(|name| config.tls.join(name)));
         files.extend(config.ssh_identity.clone());
         files.push(config.data.join("setup-code"));
     }

@@ -42,6 +42,13 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
     for name in ["peer.key", "api.key"] {
         findings.push(private("key", &config.tls.join(name)));
     }
+    let audit_key = config.tls.join(hanse_server::ca::AUDIT_KEY);
+    findings.push(if audit_key.exists() {
+        private("key", &audit_key)
+    } else {
+        let what = format!("{} is missing: this replica signs no checkpoints of the audit trail", audit_key.display());
+        Finding::warning("key", what, "issue its certificates again with `hanse ca issue`, which adds it")
+    });
     findings.push(open_files());
     findings
 }
