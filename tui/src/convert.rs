@@ -3,8 +3,8 @@
 use hanse_client::{ClientError, Code, Effect, pb};
 
 use crate::app::model::data::{
-    Audit, Ballot, Block, Chain, ChainAccount, Consortium, Failure, FailureKind, Host, Invoice, InvoiceLine, Member,
-    Node, Operation, Proposal, Replica, Session, Status, Step, Tally, Tenant, Transaction,
+    Audit, AuditTree, Ballot, Block, Chain, ChainAccount, Consortium, Failure, FailureKind, Host, Invoice, InvoiceLine,
+    Member, Node, Operation, Proposal, Replica, Session, Status, Step, Tally, Tenant, Transaction,
 };
 
 /// The server's reason when it could not reach a ledger node.
@@ -244,6 +244,10 @@ pub(crate) fn audit(a: pb::AuditRecord) -> Audit {
         detail: a.detail,
         hash: a.hash,
     }
+}
+
+pub(crate) fn audit_tree(c: pb::AuditCheckpoint) -> AuditTree {
+    AuditTree { size: c.tree_size, root: c.root_hash }
 }
 
 /// Returns the draft as the console shows it.

@@ -95,6 +95,7 @@ texts! {
     EmptyNodes: "No nodes yet.", "还没有节点。";
     EmptyHosts: "No hosts yet. Enrol one: hanse host enrol", "还没有主机。登记: hanse host enrol";
     EmptyOperations: "No operations yet.", "还没有作业。";
+    AuditTree: "Tree of {} entries, root {}", "默克尔树: {} 条记录, 根 {}";
     EmptyAudit: "No audit entries yet.", "还没有审计记录。";
     EmptyRecent: "Nobody changed anything lately; :audit shows what the platform did.", "最近无人变更; 平台自身的记录见 :audit。";
     EmptyBlocks: "No blocks yet.", "还没有区块。";

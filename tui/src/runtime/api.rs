@@ -142,6 +142,7 @@ async fn fetch_recent(client: &Client, query: &Query) -> Result<Box<Loaded>, Fai
             let list = answer.records.into_iter().map(convert::audit).collect();
             loaded(Payload::Audit(list), revision(answer.header))
         }
+        Query::AuditTree => audit_tree(client).await?,
         Query::Recent => {
             let request = pb::ListAuditRequest { page_size: CHANGES_MAX, changes_only: true, ..Default::default() };
             let answer = read(client, request).await?;
@@ -173,6 +174,26 @@ async fn fetch_recent(client: &Client, query: &Query) -> Result<Box<Loaded>, Fai
         | Query::Nodes
         | Query::Hosts => unreachable!("answered by fetch"),
     })
+}
+
+/// A replica that is older, has no key, or is still making the tree of a long trail is no fault of the screen's; that no
+/// replica answers is said by the list's own question.
+async fn audit_tree(client: &Client) -> Result<Box<Loaded>, Failure> {
+    use hanse_client::Code;
+    let options = CallOptions { overall: Some(READ_LIMIT), ..CallOptions::default() };
+    match client.call_with(pb::GetAuditCheckpointRequest {}, options).await {
+        Ok(answer) => {
+            let revision = revision(answer.header);
+            Ok(loaded(Payload::AuditTree(answer.checkpoint.map(convert::audit_tree)), revision))
+        }
+        Err(e) => match e.code {
+            Code::Unimplemented | Code::FailedPrecondition | Code::DeadlineExceeded | Code::Unavailable => {
+                // It says nothing of how new the screen is.
+                Ok(loaded(Payload::AuditTree(None), u64::MAX))
+            }
+            _ => Err(convert::failure(&e)),
+        },
+    }
 }
 
 async fn proposals(client: &Client, scope: Option<&str>) -> Result<Box<Loaded>, Failure> {

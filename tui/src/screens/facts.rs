@@ -57,7 +57,9 @@ fn find(payload: &Payload, id: &str) -> Option<Facts> {
         Payload::Hosts(list) => list.iter().find(|h| h.name == id).map(host),
         Payload::Operations(list) => list.iter().find(|o| o.name == id).map(operation),
         Payload::Audit(list) => list.iter().find(|a| format!("audit/{}", a.seq) == id).map(audit),
-        Payload::Session(_) | Payload::Invoice(_) | Payload::Blocks(_) | Payload::Found(_) => None,
+        Payload::Session(_) | Payload::AuditTree(_) | Payload::Invoice(_) | Payload::Blocks(_) | Payload::Found(_) => {
+            None
+        }
     }
 }
 

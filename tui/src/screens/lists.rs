@@ -1,12 +1,12 @@
 //! The list screens: one table each.
 
 use crate::app::model::Model;
-use crate::app::model::data::{Operation, Proposal, Query};
-use crate::format::{age, date_time, number, span};
+use crate::app::model::data::{Operation, Payload, Proposal, Query};
+use crate::format::{age, date_time, number, short_hash, span};
 use crate::i18n::{T, fill};
 use crate::theme::Role;
 
-use super::page::{Column, Page, Row, Span, State, Table, bar, col, dim, num, state, text, work};
+use super::page::{Column, Line, Page, Row, Span, State, Table, bar, col, dim, num, state, text, work};
 use super::{Screen, leaf, short, who};
 
 /// Returns a page that is one table, or why it has no rows.
@@ -325,5 +325,12 @@ pub(super) fn audit(model: &Model, columns: usize) -> Page {
         }
     });
     let rows = rows.collect();
-    table(model, columns, Table { columns: COLUMNS, rows }, T::EmptyAudit)
+    let mut page = table(model, columns, Table { columns: COLUMNS, rows }, T::EmptyAudit);
+    if let Some(Payload::AuditTree(Some(tree))) = model.payload(&Query::AuditTree)
+        && !page.pinned.is_empty()
+    {
+        let words = fill(&fill(model.t(T::AuditTree), &number(tree.size)), &short_hash(&tree.root));
+        page.pinned.insert(0, Line::of(words, Role::Dim));
+    }
+    page
 }

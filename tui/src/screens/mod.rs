@@ -149,7 +149,7 @@ impl Screen {
             Self::Operation(name) => vec![Query::Operation(name.clone())],
             Self::Explorer(chain) => vec![Query::Blocks(chain.clone())],
             Self::Found(chain, text) => vec![Query::Find(chain.clone(), text.clone())],
-            Self::Audit => vec![Query::Audit],
+            Self::Audit => vec![Query::Audit, Query::AuditTree],
             Self::Invoice(tenant, month) => vec![Query::Invoice(tenant.clone(), month.clone())],
             Self::Messages | Self::Help => Vec::new(),
             Self::Facts { query, .. } => vec![query.clone()],

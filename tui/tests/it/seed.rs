@@ -348,6 +348,7 @@ pub(crate) fn answer(query: &Query, session: &Session) -> Result<Payload, Failur
         Query::Operations => Payload::Operations(operations()),
         Query::Operation(name) => Payload::Operations(operations().into_iter().filter(|o| o.name == *name).collect()),
         Query::Audit => Payload::Audit(audit()),
+        Query::AuditTree => Payload::AuditTree(Some(AuditTree { size: 1_204, root: "5dc9da79a70659a9".repeat(4) })),
         Query::Recent => Payload::Audit(audit().into_iter().filter(|a| !a.action.starts_with("Record")).collect()),
         Query::Invoice(tenant, month) => Payload::Invoice(invoice(tenant, month)),
         Query::Blocks(_) => Payload::Blocks((1_204_302..=1_204_331).rev().map(block).collect()),
@@ -366,6 +367,7 @@ pub(crate) fn empty(query: &Query, session: &Session) -> Result<Payload, Failure
         Payload::Hosts(_) => Payload::Hosts(Vec::new()),
         Payload::Operations(_) => Payload::Operations(Vec::new()),
         Payload::Audit(_) => Payload::Audit(Vec::new()),
+        Payload::AuditTree(_) => Payload::AuditTree(None),
         Payload::Blocks(_) => Payload::Blocks(Vec::new()),
         other => other,
     })

@@ -309,6 +309,15 @@ pub struct Step {
     pub ended_at: i64,
 }
 
+/// The Merkle tree over the audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditTree {
+    /// Entries in it.
+    pub size: u64,
+    /// Its root, hex.
+    pub root: String,
+}
+
 /// An entry of the audit log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {

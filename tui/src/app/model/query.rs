@@ -1,8 +1,8 @@
 //! What is asked of the API, its answers, and why there is none.
 
 use super::data::{
-    Audit, Block, Chain, ChainAccount, Consortium, Host, Invoice, Node, Operation, Proposal, Session, Status, Tenant,
-    Transaction,
+    Audit, AuditTree, Block, Chain, ChainAccount, Consortium, Host, Invoice, Node, Operation, Proposal, Session,
+    Status, Tenant, Transaction,
 };
 
 /// What the explorer's search box found.
@@ -39,6 +39,8 @@ pub enum Payload {
     Operations(Vec<Operation>),
     /// Newest first.
     Audit(Vec<Audit>),
+    /// None where the replica has no key or is too old.
+    AuditTree(Option<AuditTree>),
     /// One tenant and month.
     Invoice(Invoice),
     /// Newest first.
@@ -83,6 +85,8 @@ pub enum Query {
     Operation(String),
     /// The last audit entries.
     Audit,
+    /// Size and root of the tree over them.
+    AuditTree,
     /// The last audit entries without the platform's bookkeeping.
     Recent,
     /// Draft invoice of (tenant id, month).

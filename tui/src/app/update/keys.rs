@@ -223,6 +223,7 @@ fn listed(id: &str, queries: &[Query]) -> Option<Query> {
         Query::Operations => id.starts_with("operations/"),
         Query::Audit => id.starts_with("audit/"),
         Query::Recent
+        | Query::AuditTree
         | Query::Status
         | Query::Session
         | Query::Proposal(_)
