@@ -36,7 +36,7 @@ impl Load {
     }
 }
 
-fn set_plan(cluster: &Cluster, plan: &str) -> Result<Value, (i32, String)> {
+pub(crate) fn set_plan(cluster: &Cluster, plan: &str) -> Result<Value, (i32, String)> {
     cluster.ask("admin", &["plan", "set", plan, "--currency", "CNY", "--rate-micro-per-node-hour", "5"])
 }
 
@@ -45,7 +45,7 @@ fn plans(cluster: &Cluster) -> Vec<String> {
     listed["plans"].as_array().unwrap().iter().map(|plan| plan["plan"].as_str().unwrap().to_owned()).collect()
 }
 
-fn bootstrapped(dir: &Path) -> Cluster {
+pub(crate) fn bootstrapped(dir: &Path) -> Cluster {
     let cluster = Cluster::start(dir, "");
     std::fs::write(dir.join("code"), cluster.setup_code()).unwrap();
     let code = dir.join("code").display().to_string();

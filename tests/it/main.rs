@@ -4,6 +4,7 @@
 //! when it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod audit;
 mod backup;
 mod by_hand;
 mod cluster;

@@ -17,6 +17,8 @@ const DEBIAN: &[(&str, &str)] = &[
     ("util-linux", "/usr/bin/nsenter"),
     ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
     ("patch", "/usr/bin/patch"),
+    // The audit trail's second verifier (tests/witness) is written in it.
+    ("python3", "/usr/bin/python3"),
     ("libfaketime", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
     // And the power cuts and the trace of system calls.
     ("qemu-utils", "/usr/bin/qemu-storage-daemon"),
