@@ -71,8 +71,15 @@ fn public_of(pair: &Ed25519KeyPair) -> [u8; 32] {
     pair.public_key().as_ref().try_into().expect("an Ed25519 public key has 32 bytes")
 }
 
-/// Reads name, key id and 32 bytes of a key's text.
-fn parse_key(text: &str) -> Result<(&str, [u8; 4], Zeroizing<[u8; 32]>), NoteError> {
+/// A key's text taken apart; the bytes may be private.
+struct Parsed<'a> {
+    name: &'a str,
+    id: [u8; 4],
+    bytes: Zeroizing<[u8; 32]>,
+}
+
+/// Takes a key's text apart.
+fn parse_key(text: &str) -> Result<Parsed<'_>, NoteError> {
     let mut parts = text.splitn(3, '+');
     let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(NoteError::Key("it has not three parts joined by `+`"));
@@ -80,14 +87,14 @@ fn parse_key(text: &str) -> Result<(&str, [u8; 4], Zeroizing<[u8; 32]>), NoteErr
     if name.is_empty() || name.chars().any(char::is_whitespace) {
         return Err(NoteError::Key("its name is empty or has a space"));
     }
-    let mut found = [0; 4];
-    hex::decode_to_slice(id, &mut found).map_err(|_| NoteError::Key("its key id is not 8 hex digits"))?;
-    let bytes = Zeroizing::new(BASE64.decode(key).map_err(|_| NoteError::Key("its last part is not base64"))?);
-    let (Some(&ED25519_TYPE), Some(key)) = (bytes.first(), bytes.get(1..)) else {
+    let mut key_id = [0; 4];
+    hex::decode_to_slice(id, &mut key_id).map_err(|_| NoteError::Key("its key id is not 8 hex digits"))?;
+    let typed = Zeroizing::new(BASE64.decode(key).map_err(|_| NoteError::Key("its last part is not base64"))?);
+    let (Some(&ED25519_TYPE), Some(key)) = (typed.first(), typed.get(1..)) else {
         return Err(NoteError::Key("it is not of type Ed25519"));
     };
-    let key = <[u8; 32]>::try_from(key).map_err(|_| NoteError::Key("it has not 32 bytes"))?;
-    Ok((name, found, Zeroizing::new(key)))
+    let bytes = <[u8; 32]>::try_from(key).map_err(|_| NoteError::Key("it has not 32 bytes"))?;
+    Ok(Parsed { name, id: key_id, bytes: Zeroizing::new(bytes) })
 }
 
 impl VerifierKey {
@@ -96,9 +103,9 @@ impl VerifierKey {
     /// # Errors
     /// [`NoteError::Key`].
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        let (name, id, public) = parse_key(text.trim())?;
-        let key = Self { name: name.to_owned(), public: *public };
-        if key.id() == id { Ok(key) } else { Err(NoteError::Key("its key id does not fit its name and bytes")) }
+        let found = parse_key(text.trim())?;
+        let key = Self { name: found.name.to_owned(), public: *found.bytes };
+        if key.id() == found.id { Ok(key) } else { Err(NoteError::Key("its key id does not fit its name and bytes")) }
     }
 
     /// Gives its name.
@@ -168,10 +175,11 @@ impl SigningKey {
     /// [`NoteError::Key`].
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         let rest = text.trim().strip_prefix(PRIVATE).ok_or(NoteError::Key("it is not a private key"))?;
-        let (name, id, seed) = parse_key(rest)?;
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| NoteError::Key("it has not 32 bytes"))?;
-        let public = VerifierKey { name: name.to_owned(), public: public_of(&pair) };
-        if public.id() == id {
+        let found = parse_key(rest)?;
+        let pair =
+            Ed25519KeyPair::from_seed_unchecked(&*found.bytes).map_err(|_| NoteError::Key("it has not 32 bytes"))?;
+        let public = VerifierKey { name: found.name.to_owned(), public: public_of(&pair) };
+        if public.id() == found.id {
             Ok(Self { public, pair })
         } else {
             Err(NoteError::Key("its key id does not fit its name and bytes"))
