@@ -166,7 +166,7 @@ fn two_verifiers_agree_on_an_export_and_find_every_tampering() {
         args.push(["--record".to_owned(), proof]);
     }
     let python = args.concat();
-    let (ok, said) = verify_in_python(&python, &[trail.clone()]);
+    let (ok, said) = verify_in_python(&python, std::slice::from_ref(&trail));
     assert!(ok && said.iter().all(|line| line.starts_with("ok ")) && said.len() == 7, "{said:#?}");
     let forged = forged_proofs(dir.path(), &python);
     let (ok, said) = verify_in_python(&forged, &[]);

@@ -302,6 +302,43 @@ mod tests {
         assert_eq!(check(&spliced, &head), Err(Broken::Chain { line: 3, seq: 3 }));
     }
 
+    fn checkpoint(lines: &[String], head: &Head) -> Checkpoint {
+        let mut tree = Frontier::default();
+        lines.iter().for_each(|line| tree.push(leaf_hash(&record_of(line).unwrap().1)));
+        let chain = parse_hash(&head.hash).unwrap();
+        Checkpoint { origin: "x".into(), size: head.count, root: tree.root(), chain, cluster: "c".into(), at_ms: 1 }
+    }
+
+    #[test]
+    fn checkpoints_are_compared_at_their_records_whatever_their_order() {
+        let (lines, head) = trail(&["a", "b", "c", "d"]);
+        let (_, earlier) = trail(&["a", "b"]);
+        let (none, empty) = trail(&[]);
+        let all = [checkpoint(&lines, &head), checkpoint(&none, &empty), checkpoint(&lines[..2], &earlier)];
+        let check = |checkpoints: &[Checkpoint], lines: &[String]| {
+            let mut verifier = Verifier::against(checkpoints);
+            lines.iter().try_for_each(|line| verifier.take(line))?;
+            verifier.finish()
+        };
+        assert_eq!(check(&all, &lines), Ok((head, all[0].root)));
+        assert_eq!(check(&all, &lines[..3]), Err(Broken::Truncated { expected: 4, found: 3 }));
+        // A chain hash that fits and a root that does not: a checkpoint that nobody could have made honestly.
+        let mut forged = all.clone();
+        forged[2].root[0] ^= 1;
+        assert_eq!(check(&forged, &lines), Err(Broken::Root { count: 2 }));
+        let mut forged = all.clone();
+        forged[1].chain[0] ^= 1;
+        assert_eq!(check(&forged, &lines), Err(Broken::Rewritten { line: 1, count: 0 }));
+    }
+
+    #[test]
+    fn a_single_line_is_sound_or_none() {
+        let (lines, _) = trail(&["a", "b"]);
+        assert_eq!(record_of(&lines[1]).map(|(seq, _)| seq), Some(2));
+        assert_eq!(record_of(&lines[1].replace(r#""seq":2"#, r#""seq":3"#)), None);
+        assert_eq!(record_of(&format!("{} ", lines[1])), None);
+    }
+
     #[test]
     fn what_is_no_record_is_said() {
         let (_, head) = trail(&["a"]);

@@ -48,6 +48,9 @@ fn notes_are_those_of_go() {
     // A witness adds its signature; ours still counts, and theirs is not looked at.
     let cosigned = format!("{note}\u{2014} witness.example AAAAAAAAAA==\n");
     assert_eq!(public.open(&cosigned), Ok(GO_TEXT));
+    // A key whose id is not its own, and a text that a terminal would not show as it is, though it is signed.
+    assert!(matches!(VerifierKey::parse(&GO_PUBLIC.replace("c74f", "c74e")), Err(NoteError::Key(_))));
+    assert!(matches!(public.open(&key.sign("two\r\nlines\n")), Err(NoteError::Format(_))));
     // The key's own name with another id is another key.
     assert_eq!(public.open(&note.replace("x08go", "y08go")), Err(NoteError::Unsigned(GO_PUBLIC.into())));
     assert_eq!(public.open(&note.replace("ZJku", "ZJkv")), Err(NoteError::Forged("PeterNeumann".into())));
