@@ -6,9 +6,13 @@
 //! What it never does. It is a tool for developers and CI: nothing of it is linked into the product, and it leaves no
 //! mount, loop device, network namespace or process behind, whatever happened.
 
+mod canary;
 pub mod damage;
+pub mod membership;
 pub mod power_cut;
 pub mod processes;
+pub mod rejoin;
 pub mod rng;
 pub mod store;
 pub mod trace;
+pub mod upgrade;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hanse_faults::store::{driver, judge};
-use hanse_faults::{damage, power_cut, processes, trace};
+use hanse_faults::{damage, membership, power_cut, processes, rejoin, trace, upgrade};
 
 /// Faults on purpose, and what is left after them.
 #[derive(Debug, Parser)]
@@ -26,6 +26,12 @@ enum Kind {
     Trace(trace::Options),
     /// Real processes in network namespaces under faults.
     Processes(processes::Options),
+    /// Replicas added, promoted, replaced and removed under faults and load.
+    Membership(membership::Options),
+    /// Replicas that come new, or back, when the log they need is gone; killed while they get a snapshot.
+    Rejoin(rejoin::Options),
+    /// Each replica exchanged between the program of the version before and this one, up and down.
+    Upgrade(upgrade::Options),
     /// The process that puts a store under load; started by the others.
     #[command(hide = true)]
     Driver(driver::Options),
@@ -41,6 +47,9 @@ fn main() -> ExitCode {
         Kind::Damage(options) => damage::run(&options),
         Kind::Trace(options) => trace::run(&options),
         Kind::Processes(options) => processes::run(&options),
+        Kind::Membership(options) => membership::run(&options),
+        Kind::Rejoin(options) => rejoin::run(&options),
+        Kind::Upgrade(options) => upgrade::run(&options),
         Kind::Driver(options) => driver::run(&options).map(|()| true),
         Kind::Judge(options) => judge::run(&options).map(|()| true),
     };

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use hanse_faults::power_cut::whole;
-use hanse_faults::processes::{Kind, Options, measure};
+use hanse_faults::processes::{Ending, Kind, Options, measure};
+use hanse_faults::{membership, rejoin, upgrade};
 
 /// Power cuts that the mutant may survive by luck.
 const CUTS_TO_CATCH: u64 = 10;
@@ -31,6 +32,60 @@ fn a_replica_that_does_not_sync_is_caught_by_the_power_cut() {
     assert!(caught, "the mutant lives");
 }
 
+/// What every run with real processes must have shown to have proven anything.
+fn proven(ending: &Ending, acked: u64) {
+    assert!(ending.acked > acked && ending.reads > acked, "too little was done to prove anything: {ending}");
+    assert!(ending.digests_compared > 0 && ending.entries_compared > 0, "nothing was compared: {ending}");
+    assert!(ending.canaries > 15 && ending.leaks == 0 && ending.searched_bytes > 1_000_000, "{ending}");
+}
+
+/// Every kind of change, with what befalls it as the seed has it.
+#[test]
+fn changes_of_the_membership_neither_split_nor_stall() {
+    let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_hanse")));
+    let options = membership::Options { changes: 8, seed: 3, program, keep: None, output: "text".into() };
+    let report = membership::measure(&options).unwrap();
+    println!("{report}");
+    assert!(report.passed, "{:#?}", report.ending.wrong);
+    let figures = &report.figures;
+    assert_eq!((figures.changes, report.split, figures.joint_left, figures.stalled), (8, 0, 0, 0));
+    assert!(figures.kinds.len() >= 5 && figures.left >= 2, "{:?}", figures.kinds);
+    assert!(figures.faults.values().sum::<u64>() >= 3, "{:?}", figures.faults);
+    proven(&report.ending, 50);
+}
+
+/// An empty learner, a learner that was away, the leader and a follower, with the leader idle and under load.
+#[test]
+fn whoever_comes_behind_a_purged_log_is_brought_up_by_a_snapshot() {
+    let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_hanse")));
+    let options = rejoin::Options { rounds: 8, seed: 3, program, keep: None, output: "text".into() };
+    let report = rejoin::measure(&options).unwrap();
+    println!("{report}");
+    assert!(report.passed, "{:#?}", report.ending.wrong);
+    let figures = &report.figures;
+    assert_eq!((figures.rounds, figures.stuck, figures.unproven), (8, 0, 0));
+    assert!(
+        figures.purged_to_tip > 0 && figures.kills > 0 && figures.installed >= 8 && figures.kinds.len() == 8,
+        "{figures:#?}"
+    );
+    proven(&report.ending, 50);
+}
+
+/// Up, down, up and raised, replica by replica.
+#[test]
+fn the_program_before_and_this_one_make_one_cluster_until_the_raise() {
+    let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_hanse")));
+    let options = upgrade::Options { rounds: 1, seed: 3, program, previous: None, keep: None, output: "text".into() };
+    let report = upgrade::measure(&options).unwrap();
+    println!("{report}");
+    assert!(report.passed, "{:#?}", report.ending.wrong);
+    let figures = &report.figures;
+    assert_eq!((figures.rounds, figures.exchanges, figures.raised), (1, 9, Some((1, 2))));
+    assert_eq!((figures.too_old.len(), figures.refused.values().sum::<u64>()), (3, 4), "{figures:#?}");
+    assert!(figures.installed.values().all(|count| *count > 0) && figures.installed.len() == 2, "{figures:#?}");
+    proven(&report.ending, 50);
+}
+
 /// A little over a minute of faults, of the kinds that cost an operator's cluster its leader.
 #[test]
 fn nothing_is_lost_or_stale_under_kills_pauses_and_cuts() {
@@ -46,7 +101,7 @@ fn nothing_is_lost_or_stale_under_kills_pauses_and_cuts() {
     };
     let report = measure(&options).unwrap();
     println!("{report}");
-    assert!(report.passed, "{:#?}", report.wrong);
-    assert!(report.acked > 100 && report.reads > 100, "too little was done to prove anything: {report}");
-    assert!(report.retries > 0 && report.repeated > 0, "no answer was lost: {report}");
+    assert!(report.passed, "{:#?}", report.ending.wrong);
+    assert!(report.ending.retries > 0 && report.ending.repeated > 0, "no answer was lost: {report}");
+    proven(&report.ending, 100);
 }

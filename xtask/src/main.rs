@@ -19,7 +19,8 @@ const HELP: &str = "cargo xtask <chore>
   tidy          dependency table of ARCHITECTURE.md, file sizes, words that must not be committed
   deny          licences, sources and banned crates (installs cargo-deny if it is missing)
   sim            replicas in a simulated world under seeded faults; --seed S replays one (see docs/sim.md)
-  faults KIND   faults on purpose: power-cut, damage, processes (needs root; see docs/faults.md)
+  faults KIND   faults on purpose: power-cut, damage, processes, membership, rejoin, upgrade ... (needs root;
+                see docs/faults.md)
   mutants NAME  mistakes on purpose, each of which a test must notice (all, or the named; see docs/mutants.md)
   bench build   time of a first release build on this machine
   bench history what a long history costs a replica: disk, memory, start, paging
@@ -91,6 +92,9 @@ fn sim(args: &[&str]) -> Result<()> {
 fn faults(args: &[&str]) -> Result<()> {
     let mut harness = cargo(&["run", "--quiet", "--package", "hanse-faults", "--"]);
     harness.args(args);
+    if args.first() == Some(&"upgrade") && std::env::var_os("HANSE_PREVIOUS").is_none() {
+        harness.env("HANSE_PREVIOUS", previous::build()?);
+    }
     step("faults", harness)
 }
 

@@ -1,5 +1,6 @@
 //! The clients' side of a run: a runtime whose threads live in the clients' namespace.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
 use std::os::fd::AsFd as _;
@@ -7,15 +8,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use hanse_client::{Client, ClientConfig, pb};
+use hanse_client::{Call, CallOptions, Client, ClientConfig, ClientError, pb};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::chance::Chance;
 use super::cluster::Cluster;
 use super::net::Net;
-use super::watch::{Sight, ask, watch};
+use super::roster::Roster;
+use super::watch::{Sight, Word, ask, watch};
 use super::work::{Book, Pace, make_keys, read, worker};
 
 /// Threads of the clients; the replicas need the machine more.
@@ -24,6 +28,8 @@ const THREADS: usize = 2;
 pub(crate) const UP_MAX: Duration = Duration::from_secs(120);
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Longest try of one call at one replica; one that is cut off must not keep an order for long.
+const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 /// The administrator of a run.
 const ADMIN: &str = "root";
 
@@ -31,10 +37,13 @@ const ADMIN: &str = "root";
 pub(crate) struct Clients {
     runtime: Runtime,
     /// One for each replica, which asks no other.
-    alone: Arc<Vec<(u64, Client)>>,
+    roster: Arc<Roster>,
     /// One that asks whom it likes.
     any: Client,
     tasks: Vec<JoinHandle<()>>,
+    ca: String,
+    /// What only the administrator may know: the setup code, the password, the session's token.
+    pub(crate) secrets: [String; 3],
 }
 
 impl Clients {
@@ -61,32 +70,109 @@ impl Clients {
                 _ => std::thread::sleep(LOOK_EVERY),
             }
         };
-        let endpoints = cluster.endpoints();
-        let ids = cluster.ids();
+        let (endpoints, authority, setup_code) = (cluster.endpoints(), ca.clone(), code.clone());
         let entered = runtime.spawn(async move {
-            let any = Client::new(ClientConfig::new(endpoints.clone(), ca.clone()))?;
+            let mut config = ClientConfig::new(endpoints, authority);
+            config.timeouts.attempt = ATTEMPT_MAX;
+            let any = Client::new(config)?;
             let password = hanse_client::new_request_id();
             let bootstrap = pb::BootstrapRequest {
-                setup_code: code,
+                setup_code,
                 account: ADMIN.into(),
                 password: password.clone(),
                 ..Default::default()
             };
             any.call(bootstrap).await?;
-            let login = pb::LoginRequest { account: ADMIN.into(), password, ..Default::default() };
+            let login = pb::LoginRequest { account: ADMIN.into(), password: password.clone(), ..Default::default() };
             let token = any.call(login).await?.token;
             any.set_token(Some(&token))?;
-            let mut alone = Vec::new();
-            for (id, endpoint) in ids.into_iter().zip(endpoints) {
-                let client = Client::new(ClientConfig::new(vec![endpoint], ca.clone()))?;
-                client.set_token(Some(&token))?;
-                alone.push((id, client));
-            }
-            Ok::<_, anyhow::Error>((any, alone, token))
+            Ok::<_, anyhow::Error>((any, password, token))
         });
-        let (any, alone, token) = runtime.block_on(entered).context("the first calls panicked")??;
+        let (any, password, token) = runtime.block_on(entered).context("the first calls panicked")??;
         write_token(cluster, &token)?;
-        Ok(Self { runtime, alone: Arc::new(alone), any, tasks: Vec::new() })
+        let secrets = [code, password, token];
+        let clients = Self { runtime, roster: Arc::default(), any, tasks: Vec::new(), ca, secrets };
+        for id in cluster.ids() {
+            clients.meet(cluster, id)?;
+        }
+        Ok(clients)
+    }
+
+    /// Calls at this replica too from now on.
+    pub(crate) fn meet(&self, cluster: &Cluster, id: u64) -> Result<()> {
+        let (mut config, roster) =
+            (ClientConfig::new(vec![cluster.endpoint(id)?], self.ca.clone()), Arc::clone(&self.roster));
+        config.token = self.secrets.last().cloned();
+        self.wait(async move { Client::new(config).map(|client| roster.add(id, client)) })??;
+        Ok(())
+    }
+
+    /// Calls no more at this replica.
+    pub(crate) fn part(&self, id: u64) {
+        self.roster.remove(id);
+    }
+
+    /// One call at whoever answers, with the client's own repeats.
+    ///
+    /// # Errors
+    /// A client panicked; within, the call's own.
+    pub(crate) fn call<C>(&self, request: C) -> Result<Result<C::Response, ClientError>>
+    where
+        C: Call + Send,
+        C::Response: Send,
+    {
+        let any = self.any.clone();
+        self.wait(async move { any.call(request).await })
+    }
+
+    /// The same, given up after `limit`.
+    ///
+    /// # Errors
+    /// As [`Clients::call`].
+    pub(crate) fn call_within<C>(&self, request: C, limit: Duration) -> Result<Result<C::Response, ClientError>>
+    where
+        C: Call + Send,
+        C::Response: Send,
+    {
+        let any = self.any.clone();
+        let options = CallOptions { overall: Some(limit), single_attempt: false };
+        self.wait(async move { any.call_with(request, options).await })
+    }
+
+    /// The same with another session than the administrator's.
+    ///
+    /// # Errors
+    /// As [`Clients::call`].
+    pub(crate) fn call_as<C>(&self, token: &str, request: C) -> Result<Result<C::Response, ClientError>>
+    where
+        C: Call + Send,
+        C::Response: Send,
+    {
+        let mut config = ClientConfig::new(self.any.addresses(), self.ca.clone());
+        config.token = Some(token.to_owned());
+        self.wait(async move { Client::new(config)?.call(request).await })
+    }
+
+    /// A replica's own numbers, by name.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) fn metrics(&self, address: String) -> Result<BTreeMap<String, u64>> {
+        let text = self.wait(async move {
+            let mut stream = TcpStream::connect(&address).await?;
+            stream.write_all(format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.map(|_| text)
+        })?;
+        let text = text.context("read a replica's metrics")?;
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        Ok(lines.filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?))).collect())
+    }
+
+    /// What a replica says of itself; `None` if it gives no answer.
+    pub(crate) fn ask(&self, sight: &Arc<Sight>, id: u64) -> Result<Option<Word>> {
+        let (Some(client), sight) = (self.roster.get(id), Arc::clone(sight)) else { return Ok(None) };
+        self.wait(async move { ask(&client, id).await.inspect(|word| sight.note(id, word)) })
     }
 
     /// Runs `work` on a thread in the clients' namespace and waits for it.
@@ -102,19 +188,23 @@ impl Clients {
 
     /// Starts to look at every replica.
     pub(crate) fn watch(&mut self, sight: &Arc<Sight>) {
-        for place in 0..self.alone.len() {
-            let (alone, sight) = (Arc::clone(&self.alone), Arc::clone(sight));
-            let task = async move { watch(&sight, &alone[place].1, alone[place].0).await };
-            self.tasks.push(self.runtime.spawn(task));
+        for (id, _) in self.roster.all() {
+            self.watch_one(sight, id);
         }
+    }
+
+    /// Starts to look at one replica.
+    pub(crate) fn watch_one(&mut self, sight: &Arc<Sight>, id: u64) {
+        let (roster, sight) = (Arc::clone(&self.roster), Arc::clone(sight));
+        self.tasks.push(self.runtime.spawn(async move { watch(&sight, &roster, id).await }));
     }
 
     /// Starts `count` workers.
     pub(crate) fn work(&mut self, book: &Arc<Book>, count: u64, pace: Pace, seed: u64) {
         for number in 0..count {
-            let clients: Vec<Client> = self.alone.iter().map(|(_, client)| client.clone()).collect();
-            let (book, chance) = (Arc::clone(book), Chance::new(seed, 100 + number));
-            self.tasks.push(self.runtime.spawn(async move { worker(&book, &clients, pace, chance).await }));
+            let (book, roster) = (Arc::clone(book), Arc::clone(&self.roster));
+            let chance = Chance::new(seed, 100 + number);
+            self.tasks.push(self.runtime.spawn(async move { worker(&book, &roster, pace, chance).await }));
         }
     }
 
@@ -134,12 +224,17 @@ impl Clients {
     /// # Errors
     /// What they said last, when it takes longer than [`UP_MAX`].
     pub(crate) fn agree(&self, sight: &Arc<Sight>) -> Result<u64> {
-        let (alone, sight) = (Arc::clone(&self.alone), Arc::clone(sight));
+        self.agree_within(sight, UP_MAX)
+    }
+
+    /// The same with another limit.
+    pub(crate) fn agree_within(&self, sight: &Arc<Sight>, limit: Duration) -> Result<u64> {
+        let (alone, sight) = (self.roster.all(), Arc::clone(sight));
         self.wait(async move {
-            let end = Instant::now() + UP_MAX;
+            let end = Instant::now() + limit;
             loop {
                 let mut words = Vec::new();
-                for (id, client) in alone.iter() {
+                for (id, client) in &alone {
                     words.push(ask(client, *id).await.inspect(|word| sight.note(*id, word)));
                 }
                 let all: Option<Vec<_>> = words.iter().cloned().collect();
@@ -154,7 +249,7 @@ impl Clients {
                     return Ok(first.revision);
                 }
                 if Instant::now() > end {
-                    bail!("the replicas do not agree within {UP_MAX:?}: {words:?}");
+                    bail!("the replicas do not agree within {limit:?}: {words:?}");
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -166,12 +261,12 @@ impl Clients {
     /// # Errors
     /// The first call that fails, or two replicas that give different lists.
     pub(crate) fn finals(&self, book: &Arc<Book>) -> Result<Vec<Vec<u64>>> {
-        let (alone, book) = (Arc::clone(&self.alone), Arc::clone(book));
+        let (alone, book) = (self.roster.all(), Arc::clone(book));
         self.wait(async move {
             let mut finals = Vec::new();
             for key in &book.keys {
                 let mut list: Option<Vec<u64>> = None;
-                for (id, client) in alone.iter() {
+                for (id, client) in &alone {
                     let seen =
                         read_surely(client, key, &book).await.with_context(|| format!("{} from {id}", key.plan))?;
                     if list.as_ref().is_some_and(|list| *list != seen) {

@@ -1,7 +1,10 @@
 //! The replicas: real `hanse server` processes, each in its own namespace and, if asked for, on its own disk and clock.
 //!
-//! Certificates and configurations are made as docs/operations.md tells, with the binary itself. Every process dies with
-//! the harness, however that ends. A replica that ends without having been killed is remembered as a [`Death`].
+//! Certificates and configurations are made as docs/operations.md tells, with the binary itself (`home`). A replica lives at
+//! a place, which is a namespace with an address; the first replicas' places have their ids' numbers, and a later replica may
+//! move into the place of one that is gone, as on a machine that is used again. Every process dies with the harness, however
+//! that ends. A replica that ends without having been killed is remembered as a [`Death`], unless it is to leave the cluster
+//! and says so with its exit code.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,12 +17,9 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::disk::Disk;
-use super::net::{Net, address, run};
+use super::home::{self, api, folder};
+use super::net::Net;
 
-/// Port of every replica's peer listener; each has an address of its own.
-const PEER_PORT: u16 = 7401;
-/// Port of every replica's API.
-const API_PORT: u16 = 7400;
 /// How long a replica may take to end when it is asked to.
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// How often a condition is looked at.
@@ -30,6 +30,9 @@ const LAST_LINES: usize = 12;
 const FAKETIME: [&str; 2] =
     ["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"];
 
+/// Exit code of a replica that was taken out of the cluster.
+const REMOVED: i32 = 79;
+
 /// What the replicas are given besides their place in the cluster.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wishes {
@@ -37,6 +40,10 @@ pub(crate) struct Wishes {
     pub(crate) disks: bool,
     /// A clock of its own for each.
     pub(crate) clocks: bool,
+    /// Entries between two snapshots.
+    pub(crate) snapshot_every: u64,
+    /// Numbers of their own, to be asked for.
+    pub(crate) metrics: bool,
 }
 
 /// A replica that ended by itself.
@@ -53,12 +60,20 @@ pub(crate) struct Death {
 #[derive(Debug)]
 struct Replica {
     home: PathBuf,
+    /// Number of its namespace and address.
+    place: u64,
+    /// What it runs.
+    program: PathBuf,
     child: Option<Child>,
     disk: Option<Disk>,
     clock: Option<PathBuf>,
     paused: bool,
     /// Its disk fails, or has just failed: then it may end, and is started again.
     excused: bool,
+    /// It was ordered out of the cluster: it may end with [`REMOVED`], and is then not started again.
+    leaves: bool,
+    /// It has ended with [`REMOVED`].
+    has_left: bool,
 }
 
 /// The replicas of a run; killed when dropped.
@@ -66,39 +81,137 @@ struct Replica {
 pub(crate) struct Cluster {
     program: PathBuf,
     dir: PathBuf,
+    wishes: Wishes,
     replicas: BTreeMap<u64, Replica>,
+    /// Namespaces by place.
     spaces: BTreeMap<u64, String>,
+    /// Homes of replicas that are no more.
+    left: Vec<PathBuf>,
     /// Replicas that ended by themselves.
     pub(crate) deaths: Vec<Death>,
 }
 
 impl Cluster {
-    /// Makes everything below `dir` and starts nothing yet.
+    /// Makes everything of `count` first replicas below `dir` and starts nothing yet.
     pub(crate) fn make(program: &Path, dir: &Path, net: &Net, count: u64, wishes: Wishes) -> Result<Self> {
-        let ca = dir.join("ca");
-        let (ca_text, program_text) = (path_text(&ca)?, path_text(program)?);
-        run(program_text, &["ca", "init", "--cluster", "faults", "--dir", ca_text])?;
+        home::authorities(program, dir)?;
         let mut cluster = Self {
             program: program.to_path_buf(),
             dir: dir.to_path_buf(),
+            wishes,
             replicas: BTreeMap::new(),
-            spaces: (1..=count).map(|id| (id, net.of_replica(id))).collect(),
+            spaces: net.places().iter().map(|place| (*place, net.of_replica(*place))).collect(),
+            left: Vec::new(),
             deaths: Vec::new(),
         };
+        let first: BTreeMap<u64, u64> = (1..=count).map(|id| (id, id)).collect();
         for id in 1..=count {
-            let home = dir.join(format!("n{id}"));
-            std::fs::create_dir_all(&home).with_context(|| format!("make {}", home.display()))?;
-            let (own, out, number) = (address(id), home.join("tls"), id.to_string());
-            let names = ["--cluster", "faults", "--dir", ca_text, "--replica", &number, "--host", &own];
-            run(program_text, &[&["ca", "issue"], &names[..], &["--out", path_text(&out)?]].concat())?;
-            let disk = wishes.disks.then(|| Disk::make(&dir.join(format!("n{id}.img")), &home.join("disk")));
-            std::fs::write(home.join("hanse.toml"), config(id, count, wishes)).context("write a configuration")?;
-            let clock = wishes.clocks.then(|| home.join("clock"));
-            let replica = Replica { home, child: None, disk: disk.transpose()?, clock, paused: false, excused: false };
-            cluster.replicas.insert(id, replica);
-            cluster.set_clock(id, 0)?;
+            cluster.furnish(id, id, &first, false)?;
         }
         Ok(cluster)
+    }
+
+    /// Makes the home of a replica that joins at `place`, and starts nothing yet.
+    pub(crate) fn join(&mut self, id: u64, place: u64) -> Result<()> {
+        let mut members: BTreeMap<u64, u64> = self.replicas.iter().map(|(id, replica)| (*id, replica.place)).collect();
+        // The configuration of one that joins names those that stay.
+        members.retain(|id, _| !self.replicas.get(id).is_some_and(|replica| replica.leaves));
+        members.insert(id, place);
+        self.furnish(id, place, &members, true)
+    }
+
+    fn furnish(&mut self, id: u64, place: u64, members: &BTreeMap<u64, u64>, joins: bool) -> Result<()> {
+        let wishes = self.wishes;
+        let home = home::make(&self.program, &self.dir, id, place)?;
+        let disk = wishes.disks.then(|| Disk::make(&self.dir.join(format!("n{id}.img")), &home.join("disk")));
+        std::fs::write(home.join("hanse.toml"), home::config(id, members, joins, wishes))
+            .context("write a configuration")?;
+        let clock = wishes.clocks.then(|| home.join("clock"));
+        let replica = Replica {
+            home,
+            place,
+            program: self.program.clone(),
+            child: None,
+            disk: disk.transpose()?,
+            clock,
+            paused: false,
+            excused: false,
+            leaves: false,
+            has_left: false,
+        };
+        self.replicas.insert(id, replica);
+        self.set_clock(id, 0)
+    }
+
+    /// From now on this replica may end because it was taken out.
+    pub(crate) fn leave(&mut self, id: u64) -> Result<()> {
+        self.replica(id)?.leaves = true;
+        Ok(())
+    }
+
+    /// Whether a replica has ended because it was taken out.
+    pub(crate) fn has_left(&mut self, id: u64) -> Result<bool> {
+        self.look()?;
+        Ok(self.replica(id)?.has_left)
+    }
+
+    /// Forgets a replica, killing it if it still runs. Its folder stays, its place is free.
+    pub(crate) fn retire(&mut self, id: u64) -> Result<()> {
+        self.kill(id)?;
+        let replica = self.replicas.remove(&id).with_context(|| format!("there is no replica {id}"))?;
+        self.left.push(replica.home);
+        Ok(())
+    }
+
+    /// A place that no replica has.
+    pub(crate) fn free_places(&self) -> Vec<u64> {
+        let taken = |place: &u64| self.replicas.values().any(|replica| replica.place == *place);
+        self.spaces.keys().copied().filter(|place| !taken(place)).collect()
+    }
+
+    /// Where a replica is.
+    pub(crate) fn place(&self, id: u64) -> Result<u64> {
+        self.replicas.get(&id).map(|replica| replica.place).with_context(|| format!("there is no replica {id}"))
+    }
+
+    /// What a replica runs from its next start on.
+    pub(crate) fn set_program(&mut self, id: u64, program: &Path) -> Result<()> {
+        self.replica(id)?.program = program.to_path_buf();
+        Ok(())
+    }
+
+    /// Homes of all replicas there ever were.
+    pub(crate) fn homes(&self) -> Vec<PathBuf> {
+        let homes = self.replicas.values().map(|replica| replica.home.clone());
+        homes.chain(self.left.iter().cloned()).collect()
+    }
+
+    /// Data folder of a replica.
+    pub(crate) fn data(&self, id: u64) -> Result<PathBuf> {
+        let replica = self.replicas.get(&id).with_context(|| format!("there is no replica {id}"))?;
+        Ok(replica.home.join(folder(self.wishes)))
+    }
+
+    /// Home of a replica.
+    pub(crate) fn home(&self, id: u64) -> Result<PathBuf> {
+        let replica = self.replicas.get(&id).with_context(|| format!("there is no replica {id}"))?;
+        Ok(replica.home.clone())
+    }
+
+    /// What a replica has written to its standard error.
+    pub(crate) fn words(&self, id: u64) -> Result<String> {
+        let replica = self.replicas.get(&id).with_context(|| format!("there is no replica {id}"))?;
+        std::fs::read_to_string(replica.home.join("replica.log")).context("read a replica's log")
+    }
+
+    /// The folder of the whole run.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The binary that the CLI is.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Ids of all replicas.
@@ -106,9 +219,24 @@ impl Cluster {
         self.replicas.keys().copied().collect()
     }
 
-    /// API addresses of all replicas.
+    /// API addresses of all places, whoever is there.
     pub(crate) fn endpoints(&self) -> Vec<String> {
-        self.replicas.keys().map(|id| format!("{}:{API_PORT}", address(*id))).collect()
+        self.spaces.keys().map(|place| api(*place)).collect()
+    }
+
+    /// Peer and API address of a place.
+    pub(crate) fn addresses(&self, place: u64) -> (String, String) {
+        (home::peer(place), api(place))
+    }
+
+    /// Where a replica tells its numbers, if it was wished.
+    pub(crate) fn metrics(&self, id: u64) -> Result<String> {
+        Ok(home::metrics(self.place(id)?))
+    }
+
+    /// API address of a replica.
+    pub(crate) fn endpoint(&self, id: u64) -> Result<String> {
+        Ok(api(self.place(id)?))
     }
 
     /// The API authority that clients trust.
@@ -118,23 +246,24 @@ impl Cluster {
 
     /// The setup code, once a replica has written it.
     pub(crate) fn setup_code(&self) -> Option<String> {
-        let folder = |replica: &Replica| if replica.disk.is_some() { "disk/data" } else { "data" };
-        let mut files = self.replicas.values().map(|replica| replica.home.join(folder(replica)).join("setup-code"));
+        let folder = folder(self.wishes);
+        let mut files = self.replicas.values().map(|replica| replica.home.join(folder).join("setup-code"));
         files.find_map(|file| std::fs::read_to_string(file).ok()).map(|code| code.trim().to_string())
     }
 
     /// Starts a replica if it does not run.
     pub(crate) fn start(&mut self, id: u64) -> Result<()> {
-        let space = self.spaces.get(&id).context("a replica of this cluster")?.clone();
-        let program = self.program.clone();
+        let space = self.spaces.get(&self.place(id)?).context("a place of this cluster")?.clone();
         let replica = self.replica(id)?;
-        if replica.child.is_some() {
+        if replica.child.is_some() || replica.has_left {
             return Ok(());
         }
-        let file = replica.home.join("replica.log");
-        let log = File::options().create(true).append(true).open(&file).context("open a replica's log")?;
+        let append = |name: &str| File::options().create(true).append(true).open(replica.home.join(name));
+        let log = append("replica.log").context("open a replica's log")?;
+        // Apart: what is printed for the person at the terminal (the setup code) must not be in the log.
+        let out = append("replica.out").context("open a replica's output")?;
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={space}")).arg("--").arg(program);
+        command.arg(format!("--net={space}")).arg("--").arg(&replica.program);
         command.args(["server", "--die-with-parent", "--config"]).arg(replica.home.join("hanse.toml"));
         if let Some(clock) = &replica.clock {
             let library = FAKETIME.iter().find(|path| Path::new(path).exists());
@@ -142,7 +271,7 @@ impl Cluster {
             command.env("FAKETIME_TIMESTAMP_FILE", clock).env("FAKETIME_CACHE_DURATION", "1");
             command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
         }
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(log).spawn();
         replica.child = Some(child.context("start nsenter (Debian package util-linux)")?);
         replica.paused = false;
         Ok(())
@@ -180,6 +309,23 @@ impl Cluster {
             }
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Waits until a replica ends by itself, which is no death here; gives its exit code, `None` if it does not.
+    pub(crate) fn ended(&mut self, id: u64, limit: Duration) -> Result<Option<i32>> {
+        let end = Instant::now() + limit;
+        let replica = self.replica(id)?;
+        while let Some(child) = &mut replica.child {
+            if let Some(status) = child.try_wait().context("look at a replica")? {
+                replica.child = None;
+                return Ok(status.code());
+            }
+            if Instant::now() > end {
+                return Ok(None);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(None)
     }
 
     /// Stops a replica's process where it is, or lets it go on. False if it does not run.
@@ -229,6 +375,10 @@ impl Cluster {
             let Some(child) = &mut replica.child else { continue };
             if let Some(status) = child.try_wait().context("look at a replica")? {
                 replica.child = None;
+                if replica.leaves && status.code() == Some(REMOVED) {
+                    replica.has_left = true;
+                    continue;
+                }
                 let how = format!("{status}; last words:\n{}", last_lines(&replica.home.join("replica.log")));
                 eprintln!("hanse-faults: replica {id} ended by itself: {how}");
                 self.deaths.push(Death { replica: *id, how, excused: replica.excused });
@@ -252,7 +402,7 @@ impl Cluster {
     /// Whether every replica runs.
     pub(crate) fn all_run(&mut self) -> Result<bool> {
         self.look()?;
-        Ok(self.replicas.values().all(|replica| replica.child.is_some()))
+        Ok(self.replicas.values().all(|replica| replica.child.is_some() || replica.has_left))
     }
 
     /// Where the administrator's session is kept for the CLI.
@@ -262,6 +412,11 @@ impl Cluster {
 
     /// Runs the CLI of the binary in the clients' namespace, as the administrator, and returns what it printed.
     pub(crate) fn cli(&self, net: &Net, args: &[&str]) -> Result<String> {
+        self.cli_as(net, &self.token_file(), args)
+    }
+
+    /// The same in another session, which the file holds.
+    pub(crate) fn cli_as(&self, net: &Net, session: &Path, args: &[&str]) -> Result<String> {
         let output = Command::new("nsenter")
             .arg(format!("--net={}", net.of_clients()))
             .arg("--")
@@ -269,7 +424,7 @@ impl Cluster {
             .args(args)
             .env("HANSE_ENDPOINT", self.endpoints().join(","))
             .env("HANSE_CA", self.api_ca())
-            .env("HANSE_TOKEN_FILE", self.token_file())
+            .env("HANSE_TOKEN_FILE", session)
             .stdin(Stdio::null())
             .output()
             .context("start the CLI")?;
@@ -300,26 +455,6 @@ impl Drop for Cluster {
     }
 }
 
-fn config(id: u64, count: u64, wishes: Wishes) -> String {
-    let data = if wishes.disks { "disk/data" } else { "data" };
-    let own = address(id);
-    // Small snapshots, so that a run has many of them and replicas that were away are brought up by one.
-    let mut text = format!(
-        "version = 1\ncluster = \"faults\"\nreplica = {id}\ndata = \"{data}\"\ntls = \"tls\"\n\
-         peer_listen = \"{own}:{PEER_PORT}\"\napi_listen = \"{own}:{API_PORT}\"\n"
-    );
-    for other in 1..=count {
-        let place = address(other);
-        text.push_str(&format!(
-            "[[replicas]]\nid = {other}\npeer = \"{place}:{PEER_PORT}\"\napi = \"{place}:{API_PORT}\"\n"
-        ));
-    }
-    text.push_str(
-        "[timing]\nsnapshot_every = 500\nheartbeat_ms = 100\nelection_min_ms = 600\nelection_max_ms = 1200\n",
-    );
-    text
-}
-
 fn signal(child: &Child, signal: Signal) -> Result<()> {
     let pid = Pid::from_raw(child.id().cast_signed()).context("a process id")?;
     kill_process(pid, signal).context("send a signal to a replica")
@@ -331,10 +466,6 @@ fn is_stopped(pid: u32) -> Result<bool> {
     // The name, in brackets, may hold anything.
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     Ok(state == Some('T'))
-}
-
-fn path_text(path: &Path) -> Result<&str> {
-    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
 fn last_lines(log: &Path) -> String {

@@ -1,5 +1,5 @@
-//! The network of a run: one namespace for each replica and one for the clients, joined by a bridge in a namespace of
-//! its own. There is no way out of it.
+//! The network of a run: one namespace for each replica's place and one for the clients, joined by a bridge in a namespace
+//! of its own. There is no way out of it. Numbers here are places; a first replica's place has the number of its id.
 //!
 //! Faults are nft rules in the namespace that receives: who may not be heard by whom, and how much gets lost. The whole
 //! table is written anew for each change, in one transaction, so that what is in force is what [`Net::apply`] was last
@@ -63,7 +63,12 @@ impl Net {
         format!("{}-{part}", self.base)
     }
 
-    /// Path of a replica's namespace.
+    /// The places for replicas.
+    pub(crate) fn places(&self) -> &[u64] {
+        &self.replicas
+    }
+
+    /// Path of the namespace of a replica's place.
     pub(crate) fn of_replica(&self, id: u64) -> String {
         format!("/run/netns/{}", self.space(&id.to_string()))
     }

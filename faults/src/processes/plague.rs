@@ -9,7 +9,7 @@ use super::chance::Chance;
 use super::cluster::Cluster;
 use super::nemesis::{Fault, Ground, Kind, Line, Outcome, choose, since};
 use super::net::Net;
-use super::resumed;
+use super::stage::resumed;
 use super::watch::Sight;
 use super::work::Book;
 

@@ -1,12 +1,14 @@
 //! Looking at every replica all the time: who leads, and whether equal revisions have equal digests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hanse_client::{CallOptions, Client, pb};
+
+use super::roster::Roster;
 
 /// How often each replica is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -37,6 +39,8 @@ pub(crate) struct Sight {
     leader: Mutex<Option<(u64, u64)>>,
     /// Revisions at which two replicas were compared.
     pub(crate) compared: AtomicU64,
+    /// Who said to lead, by term.
+    leaders: Mutex<BTreeMap<u64, BTreeSet<u64>>>,
     /// Revisions at which two replicas differed, in words.
     pub(crate) differing: Mutex<Vec<String>>,
     /// Set when nobody needs to look any more.
@@ -49,9 +53,20 @@ impl Sight {
         self.leader.lock().unwrap_or_else(PoisonError::into_inner).map(|(_, id)| id)
     }
 
+    /// Terms that were seen led, and those of them in which two replicas said to lead, one after the other. A term may
+    /// change hands: our terms are ordered by number and replica (openraft's `leader_id_adv`), and the greater replica ends
+    /// the smaller one's lead as a newer term does.
+    pub(crate) fn terms(&self) -> (u64, u64) {
+        let leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        (leaders.len() as u64, leaders.values().filter(|ids| ids.len() > 1).count() as u64)
+    }
+
     /// Takes in what replica `id` said.
     pub(crate) fn note(&self, id: u64, word: &Word) {
         if word.leads {
+            let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+            leaders.entry(word.term).or_default().insert(id);
+            drop(leaders);
             let mut leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
             if leader.is_none_or(|(term, _)| term <= word.term) {
                 *leader = Some((word.term, id));
@@ -79,7 +94,9 @@ impl Sight {
 pub(crate) async fn ask(replica: &Client, id: u64) -> Option<Word> {
     let options = CallOptions { overall: Some(ANSWER_MAX), single_attempt: true };
     let answer = replica.call_with(pb::GetStatusRequest {}, options).await.ok()?;
-    let own = answer.replicas.into_iter().find(|one| one.id == id.to_string())?;
+    // Another may have moved into its place.
+    let answered = answer.header.is_some_and(|header| header.replica_id == id.to_string());
+    let own = answer.replicas.into_iter().find(|one| answered && one.id == id.to_string())?;
     Some(Word {
         leads: own.role == pb::ReplicaRole::Leader as i32,
         leader: answer.leader_id,
@@ -89,10 +106,11 @@ pub(crate) async fn ask(replica: &Client, id: u64) -> Option<Word> {
     })
 }
 
-/// Looks at replica `id` until told to stop.
-pub(crate) async fn watch(sight: &Sight, replica: &Client, id: u64) {
+/// Looks at replica `id` until told to stop, or until it is no longer on the roster.
+pub(crate) async fn watch(sight: &Sight, roster: &Roster, id: u64) {
     while !sight.stop.load(Ordering::Relaxed) {
-        if let Some(word) = ask(replica, id).await {
+        let Some(replica) = roster.get(id) else { return };
+        if let Some(word) = ask(&replica, id).await {
             sight.note(id, &word);
         }
         tokio::time::sleep(LOOK_EVERY).await;

@@ -19,11 +19,14 @@ use std::time::{Duration, Instant};
 use hanse_client::{CallOptions, Client, ClientError, Code, Effect, new_request_id, pb, reason};
 
 use super::chance::Chance;
+use super::roster::Roster;
 
 /// Where the compare-and-set keys' prices begin to hold: far in the future, in the year 2096.
 const FAR_MS: i64 = 4_000_000_000_000;
 /// Appends to one key; the product takes 1,000 prices a plan, and a search takes 2,000 calls a key well.
 const WRITES_PER_KEY: u64 = 900;
+/// Keys written to at once.
+pub(crate) const KEYS_AT_ONCE: usize = 6;
 /// Percent of writes whose first tries are broken off, and of acknowledged writes that are sent again.
 const BROKEN_PERCENT: u64 = 20;
 /// Longest that a broken-off try gets.
@@ -116,6 +119,8 @@ pub(crate) struct Book {
     pub(crate) repeated: AtomicU64,
     /// Answers that said a replica has no room.
     pub(crate) exhausted: AtomicU64,
+    /// Set while the workers shall rest.
+    pub(crate) rest: AtomicBool,
     /// Set when the workers shall end.
     pub(crate) stop: AtomicBool,
 }
@@ -139,6 +144,7 @@ impl Book {
             retries: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
             exhausted: AtomicU64::new(0),
+            rest: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }
     }
@@ -212,9 +218,13 @@ pub(crate) struct Pace {
     pub(crate) pause: Duration,
 }
 
-/// One client: calls until it is told to stop. `replicas` are clients of one replica each.
-pub(crate) async fn worker(book: &Book, replicas: &[Client], pace: Pace, mut chance: Chance) {
+/// One client: calls until it is told to stop, at whichever replicas there are at the moment.
+pub(crate) async fn worker(book: &Book, replicas: &Roster, pace: Pace, mut chance: Chance) {
     while !book.stop.load(Ordering::Relaxed) {
+        if book.rest.load(Ordering::Relaxed) {
+            tokio::time::sleep(TRY_EVERY).await;
+            continue;
+        }
         if let Some(key) = book.key(&mut chance, pace.keys_at_once) {
             let worker = Worker { book, replicas, key };
             match (chance.percent(50), book.keys[key].is_cas) {
@@ -229,7 +239,7 @@ pub(crate) async fn worker(book: &Book, replicas: &[Client], pace: Pace, mut cha
 
 struct Worker<'a> {
     book: &'a Book,
-    replicas: &'a [Client],
+    replicas: &'a Roster,
     key: usize,
 }
 
@@ -273,7 +283,7 @@ impl Worker<'_> {
     async fn read(&self, chance: &mut Chance) -> Option<u64> {
         let key = &self.book.keys[self.key];
         let called = self.book.now();
-        let values = read(chance.pick(self.replicas), key, self.book).await?;
+        let values = read(&self.replicas.pick(chance)?, key, self.book).await?;
         let count = values.len() as u64;
         let what = What::Read { count, last: values.last().copied().unwrap_or(0), hash: hash_of(&values) };
         self.book.note(self.key, called, true, what);
@@ -299,7 +309,8 @@ impl Worker<'_> {
                 self.book.retries.fetch_add(1, Ordering::Relaxed);
             }
             tries += 1;
-            match send(chance.pick(self.replicas), request.clone(), limit).await {
+            let Some(replica) = self.replicas.pick(chance) else { break };
+            match send(&replica, request.clone(), limit).await {
                 Sent::Answer(revision) => {
                     self.book.writes[self.key].fetch_add(1, Ordering::Relaxed);
                     self.again(&request, revision, chance).await;
@@ -333,7 +344,8 @@ impl Worker<'_> {
         if !chance.percent(BROKEN_PERCENT) {
             return;
         }
-        match send(chance.pick(self.replicas), request.clone(), ATTEMPT_MAX).await {
+        let Some(replica) = self.replicas.pick(chance) else { return };
+        match send(&replica, request.clone(), ATTEMPT_MAX).await {
             Sent::Answer(second) if second != revision => {
                 let value = request.rate_micro_per_node_hour;
                 self.book.wrong(format!("number {value} was done in entry {revision} and, asked again, in {second}"));
@@ -366,7 +378,7 @@ async fn send(replica: &Client, request: pb::SetPlanRequest, limit: Duration) ->
 }
 
 /// Whether an error only says that this replica cannot answer now.
-fn no_answer(error: &ClientError) -> bool {
+pub(crate) fn no_answer(error: &ClientError) -> bool {
     matches!(error.code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
         || matches!(error.reason.as_str(), reason::UNREACHABLE | reason::OUTCOME_UNKNOWN)
 }
