@@ -83,10 +83,13 @@ pub struct Figures {
     /// Replicas that noticed that they were taken out and ended with the exit code for it.
     pub left: u64,
     /// From each order to its end.
+    #[serde(skip)]
     pub change_ms: Vec<u64>,
     /// From each healing to the next acknowledged write.
+    #[serde(skip)]
     pub resume_ms: Vec<u64>,
-    /// What must not be, in words.
+    /// What must not be, in words; told with the ending's.
+    #[serde(skip)]
     pub wrong: Vec<String>,
     /// What was done, in order.
     pub log: Vec<String>,
@@ -109,6 +112,7 @@ pub struct Report {
     /// Of the times until a write was acknowledged again.
     pub resume: Spread,
     /// What the end showed.
+    #[serde(flatten)]
     pub ending: Ending,
 }
 

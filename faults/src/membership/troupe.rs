@@ -255,8 +255,10 @@ impl<'a> Troupe<'a> {
             if let Some(it) = trouble.take_if(|it| it.is_over()) {
                 it.heal(self.stage)?;
                 end = Instant::now() + CHANGE_MAX;
-                let after = resumed(&self.stage.book, self.stage.book.now(), &mut self.stage.cluster)?;
-                self.figures.resume_ms.push(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+                match resumed(&self.stage.book, self.stage.book.now(), &mut self.stage.cluster) {
+                    Ok(after) => self.figures.resume_ms.push(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+                    Err(error) => return Ok(Err(format!("{error:#}"))),
+                }
             }
             if let Some(roll) = self.roll()? {
                 self.note_joint(&roll);

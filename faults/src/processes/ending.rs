@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -10,9 +11,9 @@ use serde::Serialize;
 
 use super::cluster::Death;
 use super::judge::{Findings, judge};
-use super::logs;
+use super::logs::{self, Logs};
 use super::stage::Stage;
-use crate::canary::{self, Canaries};
+use crate::canary::{self, Canaries, Leaks};
 
 /// Action of the audit records that the workload's writes leave.
 const ACTION: &str = "SetPlan";
@@ -113,12 +114,20 @@ pub(crate) fn end(stage: &mut Stage, canaries: &Canaries, mut wrong: Vec<String>
     if !cluster.all_run()? {
         wrong.push("after healing a replica does not run".into());
     }
+    wrong.extend(panics(&cluster.homes())?);
     // From here on no replica runs.
-    let leaks = canary::look(stage, canaries)?;
-    wrong.extend(leaks.told.iter().cloned());
+    let looked = canary::look(stage, canaries).and_then(|leaks| Ok((leaks, logs::compare(&stage.cluster)?)));
+    let (leaks, logs) = match looked {
+        Ok(both) => both,
+        // A cluster that is broken may have nothing to look at; what is known of it must be told all the same.
+        Err(error) if !wrong.is_empty() => {
+            wrong.push(format!("what is left could not be looked at: {error:#}"));
+            (Leaks::default(), Logs::default())
+        }
+        Err(error) => return Err(error),
+    };
+    wrong.extend(leaks.told.iter().chain(&logs.differing).cloned());
     let Stage { cluster, book, sight, .. } = stage;
-    let logs = logs::compare(cluster)?;
-    wrong.extend(logs.differing.iter().cloned());
     let (history, mut answers) = book.take();
     wrong.append(&mut answers);
     let findings = judge(&history, &finals);
@@ -189,6 +198,19 @@ impl Ending {
     pub(crate) fn holds(&self) -> bool {
         self.wrong.is_empty() && self.findings.is_clean() && self.leaks == 0
     }
+}
+
+/// Panics that the replicas' logs tell of: one in a task of its own does not end a replica.
+fn panics(homes: &[PathBuf]) -> Result<Vec<String>> {
+    let mut told = Vec::new();
+    for home in homes {
+        let log = std::fs::read(home.join("replica.log")).context("read a replica's log")?;
+        let log = String::from_utf8_lossy(&log);
+        told.extend(
+            log.lines().filter(|line| line.contains("panicked at")).map(|line| format!("{}: {line}", home.display())),
+        );
+    }
+    Ok(told)
 }
 
 /// Each number in a list has exactly one record in the trail.

@@ -79,8 +79,10 @@ pub struct Figures {
     /// How the older program ended after the raise: its exit code and last words.
     pub too_old: Vec<String>,
     /// From each start to the replica's catching up.
+    #[serde(skip)]
     pub caught_up_ms: Vec<u64>,
-    /// What must not be, in words.
+    /// What must not be, in words; told with the ending's.
+    #[serde(skip)]
     pub wrong: Vec<String>,
 }
 
@@ -97,6 +99,7 @@ pub struct Report {
     /// Of the times to catch up.
     pub caught_up: Spread,
     /// What the end showed.
+    #[serde(flatten)]
     pub ending: Ending,
 }
 
