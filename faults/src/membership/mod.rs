@@ -11,6 +11,7 @@
 //! not see two leaders of one term as a split: our terms are ordered by number and replica, and the greater replica's lead
 //! ends the smaller one's. A split is what it would lead to: two digests at one revision, two entries at one index.
 
+mod joint;
 mod tail;
 mod trouble;
 mod troupe;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use hanse_client::{Call, ClientError, new_request_id, pb};
 
 use super::Figures;
+use super::joint::{JOINT_MAX, Joints};
 use super::tail::Tail;
 use super::trouble::{Mire, Trouble};
 use crate::processes::chance::Chance;
@@ -21,8 +22,6 @@ const VOTERS: (usize, usize) = (3, 5);
 const TROUBLE_PERCENT: u64 = 80;
 /// Percent of these that come while the links lose packets.
 const MIRE_PERCENT: u64 = 50;
-/// A joint configuration that is seen longer than that is left (I-14).
-const JOINT_MAX: Duration = Duration::from_secs(60);
 /// A change must come to its end so soon after what befell it is healed.
 const CHANGE_MAX: Duration = Duration::from_secs(90);
 /// One that was taken out must have noticed after so long.
@@ -117,8 +116,7 @@ pub(crate) struct Troupe<'a> {
     /// Whether the voters grow in number.
     grows: bool,
     overture: VecDeque<Kind>,
-    /// Since when a joint configuration is seen.
-    joint_since: Option<Instant>,
+    joints: Joints,
     /// Those that were taken out and have not ended yet.
     leaving: Vec<(u64, Instant)>,
     figures: Figures,
@@ -129,7 +127,7 @@ impl<'a> Troupe<'a> {
     pub(crate) fn new(stage: &'a mut Stage, seed: u64) -> Self {
         let overture = OVERTURE.into_iter().collect();
         let (chance, figures) = (Chance::new(seed, 7), Figures::default());
-        Self { stage, chance, grows: true, overture, joint_since: None, leaving: Vec::new(), figures }
+        Self { stage, chance, grows: true, overture, joints: Joints::default(), leaving: Vec::new(), figures }
     }
 
     /// Carries out so many changes. One that does not come to its end is the last.
@@ -276,20 +274,10 @@ impl<'a> Troupe<'a> {
     }
 
     fn note_joint(&mut self, roll: &Roll) {
-        match (roll.joint, self.joint_since) {
-            (true, None) => {
-                self.figures.joint_seen += 1;
-                self.joint_since = Some(Instant::now());
-            }
-            (true, Some(since)) if since.elapsed() > JOINT_MAX => {
-                self.figures.joint_left += 1;
-                self.figures.wrong.push(format!("a joint configuration stays for more than {JOINT_MAX:?}: {roll:?}"));
-                // Counted once; what follows counts anew.
-                self.joint_since = Some(Instant::now());
-            }
-            (true, Some(_)) => {}
-            (false, _) => self.joint_since = None,
+        if self.joints.note(roll.joint, Instant::now()) {
+            self.figures.wrong.push(format!("a joint configuration stays for more than {JOINT_MAX:?}: {roll:?}"));
         }
+        (self.figures.joint_seen, self.figures.joint_left) = (self.joints.seen, self.joints.left);
     }
 
     /// Gives the order, and starts a replica that was ordered.

@@ -1,9 +1,10 @@
 //! One round after the other: somebody goes or is new, the log is purged, it comes, is killed, and must join.
 
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use hanse_client::pb;
 
 use super::{Figures, SNAPSHOT_EVERY};
@@ -55,6 +56,31 @@ impl Comer {
             Comer::Leader => "leader-back",
         };
         format!("{who}-{}", if idle { "idle" } else { "load" })
+    }
+}
+
+/// How somebody came.
+#[derive(Clone, Debug)]
+struct Coming {
+    id: u64,
+    /// Who, and whether the leader was idle.
+    name: String,
+    /// How often it was killed meanwhile.
+    kills: u64,
+    /// Snapshots it has installed.
+    installs: u64,
+    /// Snapshots that the leader has made meanwhile.
+    made: u64,
+    /// Whether it got as far as the leader in time.
+    joined: bool,
+    /// In milliseconds from its last start.
+    took: u64,
+}
+
+impl fmt::Display for Coming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, name, kills, installs, made, took, .. } = self;
+        write!(f, "{name} {id}: {kills} kills, {installs} installed, {made} made meanwhile, {took} ms")
     }
 }
 
@@ -114,7 +140,8 @@ impl<'a> Rounds<'a> {
             Some(id) => id,
             None => self.order()?,
         };
-        let before = (self.installs(id)?, self.number(leader, "hanse_raft_snapshot_index")?);
+        let installed = self.installs(id)?;
+        let made = self.number(leader, "hanse_raft_snapshot_index")?;
         self.stage.cluster.start(id)?;
         let kills = self.kill(id)?;
         // Snapshots go on being made while it comes, also where the leader was idle until now.
@@ -123,41 +150,37 @@ impl<'a> Rounds<'a> {
         let begun = Instant::now();
         let joined = self.joined(id)?;
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let snapshots = self.snapshots_since(before.1)?;
-        let installs = self.installs(id)?.saturating_sub(before.0);
+        let installs = self.installs(id)?.saturating_sub(installed);
+        let coming = Coming { id, name: comer.name(idle), kills, installs, made: self.made_since(made)?, joined, took };
         self.rest(true);
-        self.close(id, comer, idle, joined, took, (kills, installs, snapshots))
-    }
-
-    /// Counts the round and demands equal digests.
-    fn close(
-        &mut self,
-        id: u64,
-        comer: Comer,
-        idle: bool,
-        joined: bool,
-        took: u64,
-        (kills, installs, snapshots): (u64, u64, u64),
-    ) -> Result<()> {
-        let name = comer.name(idle);
-        let line = format!("{name} {id}: {kills} kills, {installs} installed, {snapshots} made meanwhile, {took} ms");
-        eprintln!("hanse-faults: {}: {line}", self.figures.rounds + 1);
-        self.figures.log.push(line.clone());
-        let agreed = if joined { self.stage.clients.agree_within(&self.stage.sight, JOINED_MAX) } else { Ok(0) };
-        if let (true, Ok(_)) = (joined, &agreed) {
-            self.figures.rounds += 1;
-            *self.figures.kinds.entry(name).or_default() += 1;
-            self.figures.joined_ms.push(took);
-        } else {
-            self.figures.stuck += 1;
-            let words = agreed.err().map(|error| format!("{error:#}")).unwrap_or_default();
-            self.figures.wrong.push(format!("{line}: it did not join within {JOINED_MAX:?}; {words}"));
-        }
-        // The snapshot may have been installed right before a kill, and then its line is in the log all the same.
-        self.figures.unproven += u64::from(installs == 0);
-        self.figures.overtaken += u64::from(snapshots >= 2);
+        self.close(&coming);
         self.rest(false);
         Ok(())
+    }
+
+    /// Counts a round and demands equal digests.
+    fn close(&mut self, coming: &Coming) {
+        let line = coming.to_string();
+        eprintln!("hanse-faults: {}: {line}", self.figures.rounds + 1);
+        let agreed = if coming.joined {
+            self.stage.clients.agree_within(&self.stage.sight, JOINED_MAX)
+        } else {
+            Err(anyhow!("it has not got as far as the leader was"))
+        };
+        match agreed {
+            Ok(_) => {
+                self.figures.rounds += 1;
+                *self.figures.kinds.entry(coming.name.clone()).or_default() += 1;
+                self.figures.joined_ms.push(coming.took);
+            }
+            Err(error) => {
+                self.figures.stuck += 1;
+                self.figures.wrong.push(format!("{line}: it did not join within {JOINED_MAX:?}: {error:#}"));
+            }
+        }
+        self.figures.unproven += u64::from(coming.installs == 0);
+        self.figures.overtaken += u64::from(coming.made >= 2);
+        self.figures.log.push(line);
     }
 
     /// Lets somebody go, or makes room for somebody new. `None` if it is yet to be ordered.
@@ -325,7 +348,7 @@ impl<'a> Rounds<'a> {
     }
 
     /// Snapshots that whoever leads has made since that index.
-    fn snapshots_since(&self, index: u64) -> Result<u64> {
+    fn made_since(&self, index: u64) -> Result<u64> {
         let leader = self.leader()?;
         Ok(self.number(leader, "hanse_raft_snapshot_index")?.saturating_sub(index) / SNAPSHOT_EVERY)
     }
