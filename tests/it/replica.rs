@@ -135,3 +135,24 @@ fn an_emptied_replica_refuses_and_is_replaced_by_a_command() {
         assert!(trail.contains(action), "{action} left no trace");
     }
 }
+
+/// The answer to an order may be lost, and the replica be a member before it is asked again.
+#[test]
+fn an_order_that_is_repeated_with_its_id_gets_its_own_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = begin(dir.path());
+    let id = hanse_client::new_request_id();
+    // Nobody is there, and nobody needs to be: a learner has no vote.
+    let add = ["replica", "add", "--peer", "127.0.0.1:1", "--api", "127.0.0.1:2", "--request-id", &id, "--no-wait"];
+    let first = cluster.tell("admin", &add);
+    until("it is a member", LONG, || {
+        let list = cluster.ask("admin", &["replica", "list"]).map_err(|(_, words)| words)?;
+        let member = row(&rows(&list), "4").is_some_and(|row| row["standing"] == "LEARNER");
+        if member { Ok(()) } else { Err(list.to_string()) }
+    });
+    let again = cluster.tell("admin", &add);
+    assert_eq!(first["replica"]["id"], again["replica"]["id"]);
+    assert_eq!(first["header"]["revision"], again["header"]["revision"], "{first}\n{again}");
+    let list = cluster.tell("admin", &["replica", "list"]);
+    assert_eq!(rows(&list).len(), 4, "it was done once: {list}");
+}

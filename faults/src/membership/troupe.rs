@@ -382,6 +382,10 @@ impl<'a> Troupe<'a> {
         let words = format!("{}: {}: {}", kind.name(), error.reason, error.message);
         eprintln!("hanse-faults: refused: {words}");
         *self.figures.refused.entry(error.reason.clone()).or_default() += 1;
+        // Every order has an id of its own, and is repeated as it was.
+        if error.reason == "REQUEST_ID_REUSED" {
+            self.figures.wrong.push(format!("a repeated order is taken for another: {words}"));
+        }
         if self.figures.refusals.len() < TOLD_MAX {
             self.figures.refusals.push(words);
         }

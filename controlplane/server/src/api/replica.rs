@@ -155,6 +155,13 @@ fn join(state: &State, view: &MembershipView, id: u64) -> pb::ReplicaJoin {
     }
 }
 
+/// The greatest id of a member that the log does not know yet, as in the first moments of a cluster; usually 0. An id that
+/// the log knows is none of its concern: it would make the order another one as soon as the replica that was ordered is a
+/// member, and a repeat of it with its own id would be refused as a different request.
+fn floor(view: &MembershipView, known: &Replicas) -> u64 {
+    view.members.keys().filter(|id| !known.by_id.contains_key(*id)).max().copied().unwrap_or(0)
+}
+
 /// Refuses to give a vote to one that would weaken the cluster.
 fn check_promote(view: &MembershipView, id: u64) -> Result<(), ApiError> {
     let advice = "start it and wait until it has caught up, or insist with `--force --reason WHY`";
@@ -211,7 +218,7 @@ impl ReplicaService for ReplicaSet {
             api_address: convert::text("api_address", it.api_address)?,
             vote: it.vote,
             replaces: None,
-            floor: self.view().members.keys().max().copied().unwrap_or(0),
+            floor: floor(&self.view(), &known(&call.state)),
             reason: convert::text("reason", it.reason)?,
         };
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
@@ -272,7 +279,7 @@ impl ReplicaService for ReplicaSet {
             api_address: convert::text("api_address", it.api_address)?,
             vote: true,
             replaces: Some(existing(&call.state, &it.replica)?),
-            floor: self.view().members.keys().max().copied().unwrap_or(0),
+            floor: floor(&self.view(), &known(&call.state)),
             reason: convert::text("reason", it.reason)?,
         };
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
@@ -302,5 +309,41 @@ impl ReplicaService for ReplicaSet {
             self.hand_over(id).await.map_err(|error| error.with_request(&it.request_id))?;
         }
         Ok(Response::new(pb::TransferLeaderResponse { header: call.header(done.revision), leader_id: id.to_string() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_of_members_that_the_log_does_not_know() {
+        let member = |id: u64| (id, (format!("p{id}:1"), format!("a{id}:1")));
+        let known = |ids: &[u64]| {
+            let replica = |id: &u64| {
+                (
+                    *id,
+                    hanse_state::replica::Replica {
+                        peer_address: String::new(),
+                        api_address: String::new(),
+                        wish: ReplicaWish::Voter,
+                        standing: Standing::Voter,
+                        incarnation: None,
+                        replaces: None,
+                        forced: false,
+                        reason: String::new(),
+                        ordered_at: hanse_state::Millis(0),
+                        since: hanse_state::Millis(0),
+                    },
+                )
+            };
+            Replicas { by_id: ids.iter().map(replica).collect(), ..Replicas::default() }
+        };
+        let view =
+            |last: u64| MembershipView { members: (1..=last).map(member).collect(), ..MembershipView::default() };
+        assert_eq!(floor(&view(3), &known(&[])), 3, "nothing is recorded yet");
+        assert_eq!(floor(&view(3), &known(&[1, 3])), 2);
+        // The order of replica 4, and the same order once it is a member.
+        assert_eq!(floor(&view(3), &known(&[1, 2, 3])), floor(&view(4), &known(&[1, 2, 3, 4])));
     }
 }
