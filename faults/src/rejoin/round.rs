@@ -142,15 +142,17 @@ impl<'a> Rounds<'a> {
         };
         let installed = self.installs(id)?;
         let made = self.number(leader, "hanse_raft_snapshot_index")?;
+        let newest = self.newest(id)?;
         self.stage.cluster.start(id)?;
-        let kills = self.kill(id)?;
+        let (kills, landed) = self.kill(id, newest)?;
         // Snapshots go on being made while it comes, also where the leader was idle until now.
         let still = self.chance.percent(50);
         self.rest(idle && still);
         let begun = Instant::now();
         let joined = self.joined(id)?;
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let installs = self.installs(id)?.saturating_sub(installed);
+        // One that was killed when its snapshot was on the disk, and not in its log yet, begins from it.
+        let installs = self.installs(id)?.saturating_sub(installed).max(landed);
         let coming = Coming { id, name: comer.name(idle), kills, installs, made: self.made_since(made)?, joined, took };
         self.rest(true);
         self.close(&coming);
@@ -271,8 +273,10 @@ impl<'a> Rounds<'a> {
         Ok(false)
     }
 
-    /// Kills the comer while its snapshot comes in, and starts it again; gives how often.
-    fn kill(&mut self, id: u64) -> Result<u64> {
+    /// Kills the comer while its snapshot comes in, and starts it again; gives how often, and after how many of these kills
+    /// a newer snapshot lay on its disk than before, when the newest covered `newest`.
+    fn kill(&mut self, id: u64, mut newest: u64) -> Result<(u64, u64)> {
+        let mut landed = 0;
         let wishes = [self.chance.percent(KILL_PERCENT.0), self.chance.percent(KILL_PERCENT.1)];
         let mut kills = 0;
         for _ in wishes.into_iter().take_while(|wish| *wish) {
@@ -288,7 +292,7 @@ impl<'a> Rounds<'a> {
             let end = Instant::now() + INSTALL_MAX;
             while incoming() == 0 {
                 if Instant::now() > end {
-                    return Ok(kills);
+                    return Ok((kills, landed));
                 }
                 std::thread::sleep(PEEK_EVERY);
             }
@@ -297,10 +301,22 @@ impl<'a> Rounds<'a> {
                 kills += 1;
                 self.figures.kills += 1;
                 self.figures.killed_in += u64::from(incoming() > 0);
+                let now = self.newest(id)?;
+                landed += u64::from(now > newest);
+                newest = now;
             }
             self.stage.cluster.start(id)?;
         }
-        Ok(kills)
+        Ok((kills, landed))
+    }
+
+    /// Entry that the newest snapshot on a replica's disk covers; 0 without one. Their names begin with it.
+    fn newest(&self, id: u64) -> Result<u64> {
+        let folder = self.stage.cluster.data(id)?.join("raft/snapshots");
+        let names =
+            folder.read_dir().into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let whole = names.filter(|name| name.ends_with(".snapshot"));
+        Ok(whole.filter_map(|name| name.split_once('-')?.0.parse().ok()).max().unwrap_or(0))
     }
 
     /// Whether the comer gets as far as the leader was at the beginning of this call, in time.
