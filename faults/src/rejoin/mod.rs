@@ -35,7 +35,7 @@ const PLACES: u64 = 5;
 /// Entries between two snapshots: the fewest that a configuration may ask for.
 const SNAPSHOT_EVERY: u64 = 10;
 /// Keys, and how many are written to at once.
-const KEYS: (usize, usize) = (60, 6);
+const KEYS: (usize, usize) = (20, 6);
 /// Pause of a worker between two calls: some ten snapshots a second, and history that grows as long as a run may last.
 const PAUSE: Duration = Duration::from_millis(120);
 
