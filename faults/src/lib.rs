@@ -8,6 +8,7 @@
 
 mod canary;
 pub mod damage;
+pub mod how;
 pub mod membership;
 pub mod power_cut;
 pub mod processes;

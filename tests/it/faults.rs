@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use hanse_faults::how::How;
 use hanse_faults::power_cut::whole;
 use hanse_faults::processes::{Ending, Kind, Options, measure};
 use hanse_faults::{membership, rejoin, upgrade};
@@ -33,6 +34,10 @@ fn a_replica_that_does_not_sync_is_caught_by_the_power_cut() {
 }
 
 /// What every run with real processes must have shown to have proven anything.
+fn how() -> How {
+    How::of(3, env!("CARGO_BIN_EXE_hanse"))
+}
+
 fn proven(ending: &Ending, acked: u64) {
     assert!(ending.acked > acked && ending.reads > acked, "too little was done to prove anything: {ending}");
     assert!(ending.digests_compared > 0 && ending.entries_compared > 0, "nothing was compared: {ending}");
@@ -42,8 +47,7 @@ fn proven(ending: &Ending, acked: u64) {
 /// Every kind of change, with what befalls it as the seed has it.
 #[test]
 fn changes_of_the_membership_neither_split_nor_stall() {
-    let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_hanse")));
-    let options = membership::Options { changes: 8, seed: 3, program, keep: None, output: "text".into() };
+    let options = membership::Options { changes: 8, how: how() };
     let report = membership::measure(&options).unwrap();
     println!("{report}");
     assert!(report.passed, "{:#?}", report.ending.wrong);
@@ -57,8 +61,7 @@ fn changes_of_the_membership_neither_split_nor_stall() {
 /// An empty learner, a learner that was away, the leader and a follower, with the leader idle and under load.
 #[test]
 fn whoever_comes_behind_a_purged_log_is_brought_up_by_a_snapshot() {
-    let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_hanse")));
-    let options = rejoin::Options { rounds: 8, seed: 3, program, keep: None, output: "text".into() };
+    let options = rejoin::Options { rounds: 8, how: how() };
     let report = rejoin::measure(&options).unwrap();
     println!("{report}");
     assert!(report.passed, "{:#?}", report.ending.wrong);
@@ -74,8 +77,7 @@ fn whoever_comes_behind_a_purged_log_is_brought_up_by_a_snapshot() {
 /// Up, down, up and raised, replica by replica.
 #[test]
 fn the_program_before_and_this_one_make_one_cluster_until_the_raise() {
-    let program = Some(PathBuf::from(env!("CARGO_BIN_EXE_hanse")));
-    let options = upgrade::Options { rounds: 1, seed: 3, program, previous: None, keep: None, output: "text".into() };
+    let options = upgrade::Options { rounds: 1, previous: None, how: how() };
     let report = upgrade::measure(&options).unwrap();
     println!("{report}");
     assert!(report.passed, "{:#?}", report.ending.wrong);
@@ -92,12 +94,9 @@ fn nothing_is_lost_or_stale_under_kills_pauses_and_cuts() {
     let options = Options {
         minutes: 1.2,
         replicas: 3,
-        seed: 3,
         nemeses: vec![Kind::Kill, Kind::Pause, Kind::Partition, Kind::OneWay],
         longest: 5,
-        program: Some(PathBuf::from(env!("CARGO_BIN_EXE_hanse"))),
-        keep: None,
-        output: "text".into(),
+        how: how(),
     };
     let report = measure(&options).unwrap();
     println!("{report}");

@@ -18,13 +18,13 @@ mod troupe;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::canary;
+use crate::how::How;
 use crate::processes::cluster::Wishes;
 use crate::processes::ending::{Ending, Spread, end};
 use crate::processes::stage::{Scene, Stage, pace};
@@ -44,18 +44,9 @@ pub struct Options {
     /// Changes to carry out.
     #[arg(long, default_value_t = 200)]
     pub changes: u64,
-    /// Where the randomness begins.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// The `hanse` binary; by default it is built.
-    #[arg(long)]
-    pub program: Option<PathBuf>,
-    /// Folder that keeps the replicas' data and logs; by default a temporary one.
-    #[arg(long)]
-    pub keep: Option<PathBuf>,
-    /// `json` prints the whole report as JSON.
-    #[arg(short = 'o', long, default_value = "text", value_parser = ["text", "json"])]
-    pub output: String,
+    /// With what.
+    #[command(flatten)]
+    pub how: How,
 }
 
 /// What the changes showed.
@@ -123,11 +114,7 @@ pub struct Report {
 /// This machine cannot.
 pub fn run(options: &Options) -> Result<bool> {
     let report = measure(options)?;
-    if options.output == "json" {
-        println!("{}", serde_json::to_string_pretty(&report).context("print the report")?);
-    } else {
-        println!("{report}");
-    }
+    options.how.tell(&report)?;
     Ok(report.passed)
 }
 
@@ -136,26 +123,26 @@ pub fn run(options: &Options) -> Result<bool> {
 /// # Errors
 /// This machine cannot, or the harness itself failed: then nothing is proven.
 pub fn measure(options: &Options) -> Result<Report> {
-    let program = program(options.program.as_deref())?;
+    let program = program(options.how.program.as_deref())?;
     let length = CHANGE_MEAN * u32::try_from(options.changes).context("so many changes take too long")?;
     let mut stage = Stage::set(Scene {
         program: &program,
         begins_on: None,
-        keep: options.keep.as_deref(),
+        keep: options.how.keep.as_deref(),
         replicas: FIRST,
         places: PLACES,
         wishes: Wishes { disks: false, clocks: false, snapshot_every: SNAPSHOT_EVERY, metrics: false },
         pace: pace(length),
-        seed: options.seed,
+        seed: options.how.seed,
     })?;
     let canaries = canary::plant(&mut stage)?;
-    let mut figures = Troupe::new(&mut stage, options.seed).play(options.changes)?;
+    let mut figures = Troupe::new(&mut stage, options.how.seed).play(options.changes)?;
     stage.quiet()?;
     let ending = end(&mut stage, &canaries, std::mem::take(&mut figures.wrong))?;
     let (change, resume) = (Spread::of(figures.change_ms.clone()), Spread::of(figures.resume_ms.clone()));
     let split = ending.diverged + ending.entries_differing;
     let passed = ending.holds() && split + figures.joint_left + figures.stalled == 0;
-    Ok(Report { passed, seed: options.seed, figures, split, change, resume, ending })
+    Ok(Report { passed, seed: options.how.seed, figures, split, change, resume, ending })
 }
 
 impl fmt::Display for Report {

@@ -38,6 +38,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::canary;
+use crate::how::How;
 use chance::Chance;
 use cluster::Wishes;
 pub use ending::{Ending, Spread};
@@ -58,24 +59,15 @@ pub struct Options {
     /// How many replicas.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=5))]
     pub replicas: u64,
-    /// Where the randomness begins.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
     /// Which faults; all by default.
     #[arg(long, value_delimiter = ',', value_enum)]
     pub nemeses: Vec<Kind>,
     /// Longest time one fault is in force, in seconds.
     #[arg(long, default_value_t = 15)]
     pub longest: u64,
-    /// The `hanse` binary; by default it is built.
-    #[arg(long)]
-    pub program: Option<PathBuf>,
-    /// Folder that keeps the replicas' data and logs; by default a temporary one.
-    #[arg(long)]
-    pub keep: Option<PathBuf>,
-    /// `json` prints the whole report as JSON.
-    #[arg(short = 'o', long, default_value = "text")]
-    pub output: String,
+    /// With what.
+    #[command(flatten)]
+    pub how: How,
 }
 
 /// Runs it; says whether every invariant held.
@@ -84,11 +76,7 @@ pub struct Options {
 /// If this machine cannot.
 pub fn run(options: &Options) -> Result<bool> {
     let report = measure(options)?;
-    if options.output == "json" {
-        println!("{}", serde_json::to_string_pretty(&report).context("print the report")?);
-    } else {
-        println!("{report}");
-    }
+    options.how.tell(&report)?;
     Ok(report.passed)
 }
 
@@ -97,7 +85,7 @@ pub fn run(options: &Options) -> Result<bool> {
 /// # Errors
 /// If this machine cannot, or the harness itself failed: then nothing is proven.
 pub fn measure(options: &Options) -> Result<Report> {
-    let program = program(options.program.as_deref())?;
+    let program = program(options.how.program.as_deref())?;
     let kinds = if options.nemeses.is_empty() { Kind::ALL.to_vec() } else { options.nemeses.clone() };
     let disks = kinds.iter().any(|kind| kind.needs_disks());
     let wishes = Wishes { disks, clocks: kinds.contains(&Kind::Clock), snapshot_every: SNAPSHOT_EVERY, metrics: false };
@@ -105,18 +93,22 @@ pub fn measure(options: &Options) -> Result<Report> {
     let mut stage = Stage::set(Scene {
         program: &program,
         begins_on: None,
-        keep: options.keep.as_deref(),
+        keep: options.how.keep.as_deref(),
         replicas: options.replicas,
         places: options.replicas,
         wishes,
         pace: pace(length),
-        seed: options.seed,
+        seed: options.how.seed,
     })?;
     let canaries = canary::plant(&mut stage)?;
-    eprintln!("hanse-faults: {} replicas are up, faults begin (seed {})", options.replicas, options.seed);
+    eprintln!("hanse-faults: {} replicas are up, faults begin (seed {})", options.replicas, options.how.seed);
 
-    let plague =
-        Plague::new(kinds, Duration::from_secs(options.longest), Chance::new(options.seed, 1), Instant::now() + length);
+    let plague = Plague::new(
+        kinds,
+        Duration::from_secs(options.longest),
+        Chance::new(options.how.seed, 1),
+        Instant::now() + length,
+    );
     let suffered = plague.run(&mut stage.cluster, &stage.net, &stage.book, &stage.sight)?;
 
     eprintln!("hanse-faults: faults are over, everything must heal");

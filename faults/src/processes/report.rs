@@ -76,7 +76,7 @@ pub(crate) fn close(options: &Options, stage: &mut Stage, canaries: &Canaries, s
     Ok(Report {
         passed: ending.holds(),
         runs: 1,
-        seed: options.seed,
+        seed: options.how.seed,
         replicas: options.replicas,
         ending,
         faults,

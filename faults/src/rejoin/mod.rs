@@ -14,13 +14,13 @@ mod round;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::canary;
+use crate::how::How;
 use crate::processes::cluster::Wishes;
 use crate::processes::ending::{Ending, Spread, end};
 use crate::processes::program;
@@ -45,18 +45,9 @@ pub struct Options {
     /// Rounds.
     #[arg(long, default_value_t = 100)]
     pub rounds: u64,
-    /// Where the randomness begins.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// The `hanse` binary; by default it is built.
-    #[arg(long)]
-    pub program: Option<PathBuf>,
-    /// Folder that keeps the replicas' data and logs; by default a temporary one.
-    #[arg(long)]
-    pub keep: Option<PathBuf>,
-    /// `json` prints the whole report as JSON.
-    #[arg(short = 'o', long, default_value = "text", value_parser = ["text", "json"])]
-    pub output: String,
+    /// With what.
+    #[command(flatten)]
+    pub how: How,
 }
 
 /// What the rounds showed.
@@ -113,11 +104,7 @@ pub struct Report {
 /// This machine cannot.
 pub fn run(options: &Options) -> Result<bool> {
     let report = measure(options)?;
-    if options.output == "json" {
-        println!("{}", serde_json::to_string_pretty(&report).context("print the report")?);
-    } else {
-        println!("{report}");
-    }
+    options.how.tell(&report)?;
     Ok(report.passed)
 }
 
@@ -126,25 +113,25 @@ pub fn run(options: &Options) -> Result<bool> {
 /// # Errors
 /// This machine cannot, or the harness itself failed: then nothing is proven.
 pub fn measure(options: &Options) -> Result<Report> {
-    let program = program(options.program.as_deref())?;
+    let program = program(options.how.program.as_deref())?;
     let mut stage = Stage::set(Scene {
         program: &program,
         begins_on: None,
-        keep: options.keep.as_deref(),
+        keep: options.how.keep.as_deref(),
         replicas: REPLICAS,
         places: PLACES,
         wishes: Wishes { disks: false, clocks: false, snapshot_every: SNAPSHOT_EVERY, metrics: true },
         pace: (Pace { keys_at_once: KEYS.1, pause: PAUSE }, KEYS.0),
-        seed: options.seed,
+        seed: options.how.seed,
     })?;
     let canaries = canary::plant(&mut stage)?;
-    let mut figures = Rounds::new(&mut stage, options.seed).play(options.rounds)?;
+    let mut figures = Rounds::new(&mut stage, options.how.seed).play(options.rounds)?;
     stage.quiet()?;
     let ending = end(&mut stage, &canaries, std::mem::take(&mut figures.wrong))?;
     let joined = Spread::of(figures.joined_ms.clone());
     let passed = ending.holds() && figures.stuck + figures.unproven == 0 && figures.rounds == options.rounds;
     let passed = passed && figures.purged_to_tip > 0;
-    Ok(Report { passed, seed: options.seed, figures, joined, ending })
+    Ok(Report { passed, seed: options.how.seed, figures, joined, ending })
 }
 
 impl fmt::Display for Report {

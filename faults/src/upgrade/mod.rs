@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::canary;
+use crate::how::How;
 use crate::processes::cluster::Wishes;
 use crate::processes::ending::{Ending, Spread, end};
 use crate::processes::program;
@@ -42,21 +43,12 @@ pub struct Options {
     /// Rounds; in each every replica goes up and down once.
     #[arg(long, default_value_t = 20)]
     pub rounds: u64,
-    /// Where the randomness begins.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// The `hanse` binary; by default it is built.
-    #[arg(long)]
-    pub program: Option<PathBuf>,
     /// The `hanse` binary of the version before; by default what `$HANSE_PREVIOUS` names.
     #[arg(long)]
     pub previous: Option<PathBuf>,
-    /// Folder that keeps the replicas' data and logs; by default a temporary one.
-    #[arg(long)]
-    pub keep: Option<PathBuf>,
-    /// `json` prints the whole report as JSON.
-    #[arg(short = 'o', long, default_value = "text", value_parser = ["text", "json"])]
-    pub output: String,
+    /// With what.
+    #[command(flatten)]
+    pub how: How,
 }
 
 /// What the exchanges showed.
@@ -109,11 +101,7 @@ pub struct Report {
 /// This machine cannot.
 pub fn run(options: &Options) -> Result<bool> {
     let report = measure(options)?;
-    if options.output == "json" {
-        println!("{}", serde_json::to_string_pretty(&report).context("print the report")?);
-    } else {
-        println!("{report}");
-    }
+    options.how.tell(&report)?;
     Ok(report.passed)
 }
 
@@ -122,7 +110,7 @@ pub fn run(options: &Options) -> Result<bool> {
 /// # Errors
 /// This machine cannot, or the harness itself failed: then nothing is proven.
 pub fn measure(options: &Options) -> Result<Report> {
-    let newer = program(options.program.as_deref())?;
+    let newer = program(options.how.program.as_deref())?;
     let older = options.previous.clone().or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
     let older = older.with_context(|| format!("{VARIABLE} names no older program; `cargo xtask parts` builds one"))?;
     let older = older.canonicalize().with_context(|| format!("find {}", older.display()))?;
@@ -130,20 +118,20 @@ pub fn measure(options: &Options) -> Result<Report> {
     let mut stage = Stage::set(Scene {
         program: &newer,
         begins_on: Some(&older),
-        keep: options.keep.as_deref(),
+        keep: options.how.keep.as_deref(),
         replicas: REPLICAS,
         places: REPLICAS,
         wishes: Wishes { disks: false, clocks: false, snapshot_every: SNAPSHOT_EVERY, metrics: false },
         pace: pace(length),
-        seed: options.seed,
+        seed: options.how.seed,
     })?;
     let canaries = canary::plant(&mut stage)?;
-    let mut figures = Exchanges::new(&mut stage, &older, &newer, options.seed).play(options.rounds)?;
+    let mut figures = Exchanges::new(&mut stage, &older, &newer, options.how.seed).play(options.rounds)?;
     stage.quiet()?;
     let ending = end(&mut stage, &canaries, std::mem::take(&mut figures.wrong))?;
     let caught_up = Spread::of(figures.caught_up_ms.clone());
     let passed = ending.holds() && figures.rounds == options.rounds && figures.raised.is_some();
-    Ok(Report { passed, seed: options.seed, figures, caught_up, ending })
+    Ok(Report { passed, seed: options.how.seed, figures, caught_up, ending })
 }
 
 impl fmt::Display for Report {

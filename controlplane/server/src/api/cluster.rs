@@ -120,7 +120,7 @@ impl Cluster {
             },
         };
         self.0.throttle().failed(source, now);
-        Err(refusal.into())
+        Err(ApiError::from(refusal).with_field("setup_code"))
     }
 
     /// What this replica says of itself.
