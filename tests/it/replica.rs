@@ -75,7 +75,8 @@ fn an_emptied_replica_refuses_and_is_replaced_by_a_command() {
         &api,
         "--config-out",
         &config,
-        "--yes",
+        "--confirm",
+        &victim_id,
         "--no-wait",
     ];
     for _ in 0..2 {
@@ -116,7 +117,7 @@ fn an_emptied_replica_refuses_and_is_replaced_by_a_command() {
     until("4 leads", LONG, || if cluster.leader("admin") == 4 { Ok(()) } else { Err("another leads".into()) });
     let third = (1..=3).find(|id| *id != victim && *id != leader).unwrap();
     cluster.kill(leader);
-    let unsafe_removal = ["replica", "remove", &third.to_string(), "--yes", "--no-wait"];
+    let unsafe_removal = ["replica", "remove", &third.to_string(), "--confirm", &third.to_string(), "--no-wait"];
     until("the leader misses the dead one", LONG, || {
         let list = cluster.ask("admin", &["replica", "list"]).map_err(|(_, words)| words)?;
         let missed = row(&rows(&list), &leader.to_string()).is_some_and(|row| row["role"] == "UNREACHABLE");
@@ -126,7 +127,14 @@ fn an_emptied_replica_refuses_and_is_replaced_by_a_command() {
     assert_eq!(code, 5, "{words}");
     assert!(words.contains("NO_MAJORITY_LEFT"), "{words}");
     // Taking the dead one out is safe.
-    cluster.tell("admin", &["replica", "remove", &leader.to_string(), "--yes", "--wait", "--reason", "dead"]);
+    let dead = leader.to_string();
+    // A habit of the fingers, or another's name, is no word that this one goes for ever.
+    for habit in [["--yes", "--no-wait"], ["--confirm=9", "--no-wait"]] {
+        let (code, words) =
+            cluster.ask("admin", &[["replica", "remove", &dead].as_slice(), &habit].concat()).unwrap_err();
+        assert!(code == 2 && words.contains(&format!("--confirm={dead}")), "{code}: {words}");
+    }
+    cluster.tell("admin", &["replica", "remove", &dead, "--confirm", &dead, "--wait", "--reason", "dead"]);
     let list = cluster.tell("admin", &["replica", "list"]);
     assert_eq!((rows(&list).len(), &list["changing"]), (2, &false.into()), "{list}");
 

@@ -109,7 +109,7 @@ fn exchange(cluster: &mut Cluster, id: u64, program: &std::path::Path) {
 
 /// The refusal of a raise.
 fn refused(cluster: &Cluster) -> String {
-    let (code, words) = cluster.ask("admin", &["cluster", "upgrade", "--yes"]).unwrap_err();
+    let (code, words) = cluster.ask("admin", &["cluster", "upgrade", "--confirm", "test"]).unwrap_err();
     assert!([2, 5].contains(&code), "exit {code}: {words}");
     words
 }
@@ -173,7 +173,7 @@ fn replicas_are_replaced_one_by_one_and_nothing_acknowledged_is_lost() {
     });
     assert_eq!((&raised["was"], &raised["version"]), (&1.into(), &2.into()), "{raised}");
     assert_eq!(status(&cluster).unwrap()["cluster_version"], 1, "a check raises nothing");
-    let raised = cluster.tell("admin", &["cluster", "upgrade", "--yes"]);
+    let raised = cluster.tell("admin", &["cluster", "upgrade", "--confirm", "test"]);
     assert_eq!((&raised["was"], &raised["version"]), (&1.into(), &2.into()), "{raised}");
 
     // The older program stops at the entry or at a snapshot; the data is unharmed.

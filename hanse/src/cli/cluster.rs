@@ -150,7 +150,9 @@ fn speaks(replica: &Value) -> String {
 async fn upgrade(context: &Context, version: u32) -> Result<(), CliError> {
     let validate_only = context.global.dry_run;
     if !validate_only {
-        context.confirm("Afterwards no replica can go back to the build before. Raise the cluster's version?")?;
+        let name = context.call(pb::GetStatusRequest {}).await?.cluster_name;
+        let question = "Afterwards no replica can go back to the build before. Raise the cluster's version?";
+        context.confirm_by_name(question, &name)?;
     }
     let request = pb::RaiseClusterVersionRequest { request_id: String::new(), validate_only, version };
     let view = View { key: "", name: "version", columns: &[] };

@@ -40,9 +40,12 @@ pub(crate) struct Global {
     /// Longest time for the whole command, e.g. 30s or 5m.
     #[arg(long, global = true, value_parser = parse_duration, value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,
-    /// Do not ask before acting.
+    /// Do not ask before acting, except before what cannot be undone.
     #[arg(long, short = 'y', global = true)]
     pub(crate) yes: bool,
+    /// Do what cannot be undone to the one with this name (a replica's number, the cluster's name) without asking.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) confirm: Option<String>,
     /// Wait until the ordered work has ended; the default on a terminal.
     #[arg(long, global = true, overrides_with = "no_wait")]
     pub(crate) wait: bool,
@@ -220,6 +223,31 @@ impl Context {
         match answer.trim() {
             "y" | "Y" | "yes" => Ok(()),
             _ => Err(CliError::local("not confirmed; nothing was done", "")),
+        }
+    }
+
+    /// Returns when the user has named what something irrevocable is done to, by `--confirm` or on the terminal.
+    ///
+    /// # Errors
+    /// The user named something else or nothing, or nobody can be asked.
+    pub(crate) fn confirm_by_name(&self, question: &str, name: &str) -> Result<(), CliError> {
+        if self.global.dry_run {
+            return Ok(());
+        }
+        let advice = format!("Add --confirm={name}.");
+        if let Some(given) = &self.global.confirm {
+            let words = || format!("--confirm names {given}, not {name}; nothing was done");
+            return if given == name { Ok(()) } else { Err(CliError::local(words(), &advice)) };
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(CliError::local(format!("{question} needs an answer that --yes does not give"), &advice));
+        }
+        eprint!("{} Type {} to go on: ", output::harmless(question), output::harmless(name));
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        match answer.trim() == name {
+            true => Ok(()),
+            false => Err(CliError::local("not confirmed; nothing was done", "")),
         }
     }
 

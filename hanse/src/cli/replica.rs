@@ -105,6 +105,11 @@ const REPLICAS: View = View {
     ],
 };
 
+/// The number alone of `replicas/3`.
+fn number(replica: &str) -> &str {
+    replica.strip_prefix("replicas/").unwrap_or(replica)
+}
+
 /// Runs a verb.
 ///
 /// # Errors
@@ -120,7 +125,8 @@ pub(crate) async fn run(command: ReplicaCommand, context: &Context) -> Result<()
             ordered(context, context.json(request).await?, config_out.as_deref()).await
         }
         ReplicaCommand::Replace { replica, new } => {
-            context.confirm(&format!("Remove replica {replica} for ever once a new one votes in its place?"))?;
+            let question = format!("Remove replica {replica} for ever once a new one votes in its place?");
+            context.confirm_by_name(&question, number(&replica))?;
             let NewArgs { peer, api, config_out, reason } = new;
             let request = pb::ReplaceReplicaRequest {
                 request_id,
@@ -137,7 +143,7 @@ pub(crate) async fn run(command: ReplicaCommand, context: &Context) -> Result<()
             finished(context, context.json(request).await?).await
         }
         ReplicaCommand::Remove { order: OrderArgs { replica, force, reason } } => {
-            context.confirm(&format!("Remove replica {replica} for ever?"))?;
+            context.confirm_by_name(&format!("Remove replica {replica} for ever?"), number(&replica))?;
             let request = pb::RemoveReplicaRequest { request_id, validate_only, replica, force, reason };
             finished(context, context.json(request).await?).await
         }
