@@ -2,9 +2,9 @@
 //!
 //! How it works. Real replicas ([`processes`](crate::processes)) go from three voters to five and back, over and over: voters
 //! and learners join, learners are promoted, voters, leaders and those that are to leave are replaced or removed, the lead
-//! is handed over ([`troupe`]). Orders are given through the public API, as an administrator would. In the middle of most
+//! is handed over (`troupe`). Orders are given through the public API, as an administrator would. In the middle of most
 //! changes a replica is killed, stopped or cut off, often the leader and often the one that the change is about
-//! ([`trouble`]); then it is healed and the change must come to its end. New replicas move into the places of those that have left,
+//! (`trouble`); then it is healed and the change must come to its end. New replicas move into the places of those that have left,
 //! as on a machine that is used again. Clients write and read all the time, and the end is that of every run.
 //!
 //! What it never does. It insists on no unsafe change (`--force`) and puts no replica on data it had under another id. It does

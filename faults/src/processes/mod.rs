@@ -6,7 +6,7 @@
 //! goes on (`nemesis`). In the end everything is healed, and then demanded: one leader, equal digests at an equal
 //! revision, a write, every key read through every replica with one answer, an audit trail that verifies and has exactly
 //! one entry for each write (`ending`). The history of the clients is judged against the final lists (`judge`,
-//! [`checker`]), and every folder, backup and export is searched for secrets ([`canary`](crate::canary)).
+//! [`checker`]), and every folder, backup and export is searched for secrets (`canary`).
 //!
 //! What it never does. It leaves no namespace, mount, loop device or process behind. It does not call a run passed whose
 //! faults were not seen in force, whose search gave up, or in which nothing was acknowledged. The seed gives the same

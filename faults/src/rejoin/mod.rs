@@ -1,7 +1,7 @@
 //! Replicas that come new or come back when what they lack is gone from the log: whether a snapshot always brings them up.
 //!
 //! How it works. Three real replicas ([`processes`](crate::processes)) make a snapshot every ten entries and keep one
-//! entry of the log that it covers. Round by round ([`round`]) a replica joins as an empty learner, or the leader, a follower
+//! entry of the log that it covers. Round by round (`round`) a replica joins as an empty learner, or the leader, a follower
 //! or the learner comes back that was away meanwhile. The log is purged beyond what it has: with the leader idle, so that
 //! only the very last entry is left, which the product always keeps (openraft 1828), or under load, so that one snapshot
 //! overtakes the other (etcd 18055). In most rounds it is killed while the snapshot comes in, once or twice. Then it has 30
