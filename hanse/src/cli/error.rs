@@ -95,6 +95,11 @@ impl CliError {
     /// Returns what goes to stderr with `-o json`.
     pub(crate) fn for_scripts(&self) -> serde_json::Value {
         let mut value = json!({ "message": self.to_string(), "exit_code": self.exit_code() });
+        if let CliError::Local { advice, .. } = self
+            && !advice.is_empty()
+        {
+            value["advice"] = json!(advice);
+        }
         if let CliError::Client(error) = self {
             value["code"] = json!(format!("{:?}", error.code));
             value["reason"] = json!(error.reason);
