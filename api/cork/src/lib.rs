@@ -7,10 +7,11 @@
 //! task; in that turn, or in a later one in which nothing new was written, the flush is real. So whatever the tasks that are
 //! ready now have to say goes out together, and nothing waits for a timer or for somebody else's data.
 //!
-//! Whoever writes, flushes and then only reads (a handshake) does not flush again: reads that find nothing ask for another
-//! turn too, and the second such turn writes.
+//! Whoever writes, flushes and then only reads (a handshake) does not flush again: after a flush that was put off, a read that
+//! finds nothing asks for one more turn, and the next such read writes.
 //!
-//! What this never does: hold bytes back while its task sleeps, reorder them, or hide an error of the connection.
+//! What this never does: hold bytes back while its task sleeps, ask for turns while the other end takes nothing, reorder bytes, or
+//! hide an error of the connection.
 
 mod connect;
 
@@ -24,8 +25,6 @@ pub use connect::{Connector, connector};
 
 /// Bytes held at most: as many as one record of TLS carries (RFC 8446, section 5.1).
 const HELD_MAX: usize = 16 * 1024;
-/// Turns in which reads found nothing and no flush came, until what is held is written all the same.
-const TURNS_MAX: u8 = 2;
 
 /// A connection that gathers its writes; see the head of this crate.
 #[derive(Debug)]
@@ -36,14 +35,16 @@ pub struct Corked<S> {
     taken: usize,
     /// Something was written since the last flush.
     fresh: bool,
-    /// Reads that found nothing since the last write or flush.
-    turns: u8,
+    /// A flush was put off, and nobody has asked again.
+    owed: bool,
+    /// A read has found nothing since then.
+    waited: bool,
 }
 
 impl<S> Corked<S> {
     /// Puts a cork on a connection.
     pub fn new(inner: S) -> Self {
-        Self { inner, held: Vec::new(), taken: 0, fresh: false, turns: 0 }
+        Self { inner, held: Vec::new(), taken: 0, fresh: false, owed: false, waited: false }
     }
 
     /// The connection itself.
@@ -68,8 +69,8 @@ impl<S: AsyncWrite + Unpin> Corked<S> {
     }
 
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        (self.fresh, self.turns) = (false, 0);
         ready!(self.poll_drain(cx))?;
+        self.owed = false;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 }
@@ -77,9 +78,9 @@ impl<S: AsyncWrite + Unpin> Corked<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Corked<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if read.is_pending() && !self.held.is_empty() {
-            self.turns += 1;
-            if self.turns < TURNS_MAX {
+        if read.is_pending() && self.owed {
+            if !self.waited {
+                self.waited = true;
                 cx.waker().wake_by_ref();
             } else if let Poll::Ready(Err(error)) = self.poll_out(cx) {
                 return Poll::Ready(Err(error));
@@ -98,16 +99,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
             return Pin::new(&mut self.inner).poll_write(cx, buf);
         }
         self.held.extend_from_slice(buf);
-        (self.fresh, self.turns) = (true, 0);
+        self.fresh = true;
         Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.fresh {
-            (self.fresh, self.turns) = (false, 0);
+            (self.fresh, self.owed, self.waited) = (false, true, false);
             cx.waker().wake_by_ref();
             return Poll::Ready(Ok(()));
         }
+        // If the other end takes nothing now, the caller is told so and comes again.
+        self.owed = false;
         self.poll_out(cx)
     }
 
@@ -123,13 +126,15 @@ mod tests {
 
     use std::collections::VecDeque;
     use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
+    use std::task::{Wake, Waker};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
 
-    /// Keeps each write apart, takes at most `room` bytes of each, and reads nothing.
+    /// Keeps each write apart, takes at most `room` bytes of each (none: it is stuck), and reads nothing.
     #[derive(Clone, Default)]
     struct Writes {
         seen: Arc<Mutex<VecDeque<Vec<u8>>>>,
@@ -139,6 +144,9 @@ mod tests {
     impl AsyncWrite for Writes {
         fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
             let taken = self.room.map_or(buf.len(), |room| room.min(buf.len()));
+            if taken == 0 {
+                return Poll::Pending;
+            }
             self.seen.lock().unwrap().push_back(buf[..taken].to_vec());
             Poll::Ready(Ok(taken))
         }
@@ -230,6 +238,45 @@ mod tests {
         let mut answer = [0; 6];
         corked.read_exact(&mut answer).await.unwrap();
         assert_eq!((&answer, &other.await.unwrap()), (b"answer", b"question"));
+    }
+
+    /// Counts how often its task was asked for another turn.
+    #[derive(Default)]
+    struct Turns(AtomicUsize);
+
+    impl Wake for Turns {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// One turn in the manner of HTTP/2, or of a handshake that has flushed once: whether it asked for another.
+    fn asks_again(corked: &mut Corked<Writes>, flushes: bool) -> bool {
+        let turns = Arc::new(Turns::default());
+        let waker = Waker::from(turns.clone());
+        let mut cx = Context::from_waker(&waker);
+        let (mut room, mut corked) = ([0; 8], Pin::new(corked));
+        assert!(corked.as_mut().poll_read(&mut cx, &mut ReadBuf::new(&mut room)).is_pending());
+        if flushes {
+            let _ = corked.poll_flush(&mut cx);
+        }
+        turns.0.load(Ordering::SeqCst) > 0
+    }
+
+    #[test]
+    fn while_the_other_end_takes_nothing_it_sleeps() {
+        for flushes in [true, false] {
+            let mut corked = Corked::new(Writes { room: Some(0), ..Writes::default() });
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut corked).poll_write(&mut cx, b"answer").is_ready());
+            assert!(Pin::new(&mut corked).poll_flush(&mut cx).is_ready());
+            let again: Vec<bool> = (0..5).map(|_| asks_again(&mut corked, flushes)).collect();
+            assert_eq!(again, [true, false, false, false, false], "flushes: {flushes}");
+            // Once it takes bytes again all of them go out.
+            corked.inner.room = None;
+            asks_again(&mut corked, flushes);
+            assert_eq!(*corked.inner.seen.lock().unwrap(), [b"answer".to_vec()]);
+        }
     }
 
     #[tokio::test]
