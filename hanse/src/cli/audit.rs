@@ -72,14 +72,14 @@ pub(crate) struct VerifyArgs {
     #[arg(long, requires = "head_hash")]
     count: Option<u64>,
     /// File with a checkpoint that the trail must contain.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["head_hash", "witness"])]
+    #[arg(long, value_name = "FILE", group = "signed", conflicts_with = "head_hash")]
     checkpoint: Option<PathBuf>,
     /// File of a witness: all its checkpoints must be in FILE; without FILE the trail is asked for a checkpoint, which is added if
     /// it continues the last one.
-    #[arg(long, value_name = "FILE", conflicts_with = "head_hash")]
+    #[arg(long, value_name = "FILE", group = "signed", conflicts_with = "head_hash")]
     witness: Option<PathBuf>,
     /// The key of the checkpoints (`audit.vkey` of the certificate authority's folder), as text or as a file.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", requires = "signed")]
     key: Option<String>,
 }
 
