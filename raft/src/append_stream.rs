@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Status, Streaming};
 
-use crate::codec::{self, AppendV1, StreamAnswerV1};
+use crate::codec::{self, StreamAnswerV1};
 use crate::network::{CallError, Caller, Connection};
 use crate::pb::{Answer, Call};
 use crate::types::Types;
@@ -132,7 +132,7 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin> Outgoing<S> {
         let last = append.entries.last().map(|entry| entry.log_id).or(append.prev_log_id);
         self.sent_upto = last.map_or(0, |id| id.index);
         self.sent.begin(if append.entries.is_empty() { self.limits.empty } else { self.limits.entries });
-        self.caller.call(codec::encode(&AppendV1::from(append)))
+        self.caller.call(codec::encode_append(append))
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Waiting {
 }
 
 /// A read that waits for a round.
-pub(crate) type WaitingRead = oneshot::Sender<Result<State, ReadError>>;
+pub(crate) type WaitingRead = oneshot::Sender<Result<Arc<State>, ReadError>>;
 
 type Answers = Vec<oneshot::Sender<Result<Applied, ProposeError>>>;
 

@@ -27,6 +27,9 @@ pub(crate) const VERSION: u8 = 1;
 /// Room made at once for what is encoded; entries make more.
 const ROOM: usize = 256;
 
+/// Room for what stands around the request of an entry.
+const ENTRY_ROOM: usize = 64;
+
 /// Why bytes could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -61,6 +64,17 @@ pub enum CodecError {
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(ROOM);
     encode_to(&mut bytes, value);
+    bytes
+}
+
+/// Gives what [`encode`] gives of a call to append; its room is made at once.
+pub(crate) fn encode_append(call: &AppendEntriesRequest<Types>) -> Vec<u8> {
+    let room = call.entries.iter().map(|entry| match &entry.payload {
+        Payload::Normal(bytes) => ENTRY_ROOM + bytes.0.len(),
+        Payload::Blank | Payload::Membership(_) => ENTRY_ROOM,
+    });
+    let mut bytes = Vec::with_capacity(ROOM + room.sum::<usize>());
+    encode_to(&mut bytes, &AppendV1::from(call));
     bytes
 }
 

@@ -172,14 +172,15 @@ impl Durable {
     ///
     /// # Errors
     /// [`StoreError::Failed`] after a failed write, [`StoreError::Closed`]; nothing changed then.
-    pub(crate) async fn write(&self, ops: Vec<Op>) -> Result<(), StoreError> {
+    pub(crate) async fn write(&self, mut ops: Vec<Op>) -> Result<(), StoreError> {
         loop {
             let room = self.inner.layers.room.notified();
             tokio::pin!(room);
             // Listen before looking: a flush that ends in between is not missed.
             room.as_mut().enable();
-            if self.take(&ops, None)? {
-                return Ok(());
+            match self.take(ops, None)? {
+                None => return Ok(()),
+                Some(refused) => ops = refused,
             }
             if tokio::time::timeout(space::LOOK_EVERY, room).await.is_err() && self.inner.space.ending() {
                 return Err(StoreError::Closed);
@@ -195,7 +196,7 @@ impl Durable {
     pub(crate) async fn write_durably(&self, ops: Vec<Op>) -> Result<(), StoreError> {
         let (sender, wait) = oneshot::channel();
         // The waiter may have been dropped with its task; the write stands all the same.
-        self.take(&ops, Some(Box::new(move |result| drop(sender.send(result)))))?;
+        self.take(ops, Some(Box::new(move |result| drop(sender.send(result)))))?;
         wait.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -215,12 +216,12 @@ impl Durable {
     /// As [`Durable::write_durably`], blocking the thread.
     pub(crate) fn write_now(&self, ops: Vec<Op>) -> Result<(), StoreError> {
         let (sender, wait) = std::sync::mpsc::channel();
-        self.take(&ops, Some(Box::new(move |result| drop(sender.send(result)))))?;
+        self.take(ops, Some(Box::new(move |result| drop(sender.send(result)))))?;
         wait.recv().map_err(|_| StoreError::Closed)?
     }
 
-    /// Adds changes unless there are too many; one that is waited for is always taken.
-    fn take(&self, ops: &[Op], wait: Option<Done>) -> Result<bool, StoreError> {
+    /// Adds changes unless there are too many, then gives them back; those that are waited for are always taken.
+    fn take(&self, ops: Vec<Op>, wait: Option<Done>) -> Result<Option<Vec<Op>>, StoreError> {
         let layers = &self.inner.layers;
         let mut state = layers.lock();
         if let Some(cause) = layers.failed.get() {
@@ -230,7 +231,7 @@ impl Durable {
             return Err(StoreError::Closed);
         }
         if wait.is_none() && state.pending_bytes >= PENDING_BYTES_MAX {
-            return Ok(false);
+            return Ok(Some(ops));
         }
         let differs = |(key, value): &&Op| {
             parse_key(key).is_some() && state.pending.get(key).is_some_and(|before| before != value)
@@ -240,7 +241,7 @@ impl Durable {
         }
         for (key, value) in ops {
             state.pending_bytes += key.len() + value.len();
-            state.pending.insert(key.clone(), value.clone());
+            state.pending.insert(key, value);
         }
         let idle = state.since.is_none();
         if !state.pending.is_empty() {
@@ -251,7 +252,7 @@ impl Durable {
         if waited || idle || state.pending_bytes >= FLUSH_BYTES {
             layers.wake.notify_one();
         }
-        Ok(true)
+        Ok(None)
     }
 
     fn db(&self) -> Result<sled::Db, StoreError> {

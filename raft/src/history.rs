@@ -19,7 +19,8 @@ const KIND_BYTES_MAX: usize = 32;
 
 /// Gives the key of a record.
 pub(crate) fn key(kind: &str, seq: u64) -> Vec<u8> {
-    let mut key = PREFIX.to_vec();
+    let mut key = Vec::with_capacity(PREFIX.len() + kind.len() + 1 + size_of::<u64>());
+    key.extend_from_slice(PREFIX);
     key.extend_from_slice(kind.as_bytes());
     key.push(0);
     key.extend_from_slice(&seq.to_be_bytes());

@@ -99,7 +99,7 @@ impl Parts {
 ///
 /// # Errors
 /// [`StoreError::Lost`] if a record is damaged or missing.
-pub fn audit_records(store: &Durable, machine: &Machine) -> Result<(State, Vec<AuditRecord>), StoreError> {
+pub fn audit_records(store: &Durable, machine: &Machine) -> Result<(Arc<State>, Vec<AuditRecord>), StoreError> {
     let view = machine.core().view();
     let last = view.heads.get("audit").copied().unwrap_or(0);
     let rows = history::read(store, "audit", None, last, usize::MAX)?;

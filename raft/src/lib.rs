@@ -52,7 +52,7 @@ mod pb {
 pub use codec::CodecError;
 pub use config::{ReplicaConfig, Timings};
 pub use error::{ChangeError, Leader, ProposeError, RaftError, ReadError, StoreError};
-pub use machine::Notice;
+pub use machine::{Changes, Notice};
 pub use meter::{Histogram, Room};
 pub use replica::{ENTRY_BYTES_MAX, Replica};
 pub use seed::Seed;

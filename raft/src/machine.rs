@@ -36,19 +36,14 @@ use crate::types::{Entry, EntryAnswer, LogId, Payload, SnapshotMeta, StoredMembe
 pub(crate) const APPLIED: &[u8] = b"m/applied";
 /// Entries applied before readers and callers see them.
 const CHUNK: usize = 64;
-/// Events a watcher may fall behind before it is told that it lags.
-const EVENTS_MAX: usize = 4_096;
+/// Chunks that a watcher may fall behind before it is told that it lags; so many stay in memory.
+const NOTICES_MAX: usize = 128;
 
 /// What watchers are told.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    /// These resources changed with this revision.
-    Events {
-        /// The revision that the request made.
-        revision: u64,
-        /// What changed; never empty.
-        events: Arc<[Event]>,
-    },
+    /// Resources changed, by revision, ascending; never empty. What was applied together is told together.
+    Events(Arc<[Changes]>),
     /// The state was replaced by a snapshot: read it anew.
     Reset {
         /// The revision it now has.
@@ -56,10 +51,20 @@ pub enum Notice {
     },
 }
 
+/// What one request changed.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// The revision that the request made.
+    pub revision: u64,
+    /// What changed; never empty.
+    pub events: Arc<[Event]>,
+}
+
 /// The state after one entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
-    pub(crate) state: State,
+    /// Shared with whoever reads it; the next chunk begins with a copy.
+    pub(crate) state: Arc<State>,
     pub(crate) applied: Option<LogId>,
     pub(crate) membership: StoredMembership,
     pub(crate) heads: Heads,
@@ -110,12 +115,12 @@ impl Core {
     }
 
     /// Gives the current state; a cheap copy.
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> Arc<State> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).state.clone()
     }
 
     /// Gives the current state if an entry of `term` has been applied: everything before that term is in it.
-    pub(crate) fn state_in_term(&self, term: u64) -> Option<State> {
+    pub(crate) fn state_in_term(&self, term: u64) -> Option<Arc<State>> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         view.applied.is_some_and(|id| id.leader_id.term == term).then(|| view.state.clone())
     }
@@ -167,7 +172,7 @@ impl Core {
         let revision = state.revision;
         self.set_latest(meta.clone(), path, revision);
         self.publish(View {
-            state,
+            state: Arc::new(state),
             applied: meta.last_log_id,
             membership: meta.last_membership.clone(),
             heads: found.heads,
@@ -283,12 +288,16 @@ impl Machine {
             let state = hanse_state::codec::decode_state(&found.state).map_err(unread)?;
             check_heads(&store, &found.heads)?;
             let meta = found.meta;
-            view =
-                View { state, applied: meta.last_log_id, membership: meta.last_membership.clone(), heads: found.heads };
+            view = View {
+                state: Arc::new(state),
+                applied: meta.last_log_id,
+                membership: meta.last_membership.clone(),
+                heads: found.heads,
+            };
             latest = Some((meta, path));
         }
         let kept = view.state.revision;
-        let events = broadcast::Sender::new(EVENTS_MAX);
+        let events = broadcast::Sender::new(NOTICES_MAX);
         let core = Core {
             store,
             snapshots,
@@ -316,13 +325,13 @@ impl Machine {
             fresh: Vec::new(),
             replayed: Replayed::new(),
             answers: Vec::new(),
-            notices: Vec::new(),
+            changes: Vec::new(),
         };
         for (entry, responder) in chunk {
             let replay = self.written.is_some_and(|index| entry.log_id.index <= index);
             work.apply(entry, responder, replay).map_err(|e| self.core.halt(e))?;
         }
-        let Work { view, mut fresh, replayed, answers, notices } = work;
+        let Work { view, mut fresh, replayed, answers, changes } = work;
         self.check_replayed(replayed).await?;
         let index = view.applied.map_or(0, |id| id.index);
         if self.written.is_none_or(|w| index > w) {
@@ -334,8 +343,8 @@ impl Machine {
         for (responder, answer) in answers {
             responder.send(answer);
         }
-        for notice in notices {
-            self.core.tell(notice);
+        if !changes.is_empty() {
+            self.core.tell(Notice::Events(changes.into()));
         }
         Ok(())
     }
@@ -364,7 +373,7 @@ struct Work {
     fresh: Vec<Op>,
     replayed: Replayed,
     answers: Vec<(ApplyResponder<Types>, EntryAnswer)>,
-    notices: Vec<Notice>,
+    changes: Vec<Changes>,
 }
 
 impl Work {
@@ -397,7 +406,7 @@ impl Work {
         let request = hanse_state::codec::decode_request(bytes)
             .map_err(|e| RaftError::UnknownRequest { index, why: e.to_string() })?;
         let revision = batch::revision(index, &self.view.state);
-        let mut applied = hanse_state::apply(&mut self.view.state, revision, &request);
+        let mut applied = hanse_state::apply(Arc::make_mut(&mut self.view.state), revision, &request);
         if let Some(divergence) = applied.diverged.take() {
             return Err(RaftError::Diverged { index, why: format!("{divergence:?}") });
         }
@@ -406,7 +415,7 @@ impl Work {
             self.keep(index, record, body, replay)?;
         }
         if !applied.events.is_empty() {
-            self.notices.push(Notice::Events { revision, events: applied.events.clone().into() });
+            self.changes.push(Changes { revision, events: std::mem::take(&mut applied.events).into() });
         }
         Ok(applied)
     }

@@ -26,8 +26,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::append_stream::{self, Wanted};
 use crate::codec::{
-    self, AppendAnswerV1, AppendV1, HeadsV1, HelloV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1,
-    VoteCallV1, VoteV1,
+    self, AppendAnswerV1, HeadsV1, HelloV1, SnapshotHeadV1, TransferAnswerV1, TransferV1, VoteAnswerV1, VoteCallV1,
+    VoteV1,
 };
 use crate::config::Timings;
 use crate::error::{RaftError, StoreError};
@@ -395,7 +395,7 @@ impl RaftNetworkV2<Types> for Connection {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let limits = limits(&option);
         let limit = if rpc.entries.is_empty() { limits.empty } else { limits.entries };
-        let body = codec::encode(&AppendV1::from(&rpc));
+        let body = codec::encode_append(&rpc);
         let answer: Result<AppendAnswerV1, _> =
             self.ask(limit, body, |mut c, r| async move { c.append(r).await }).await;
         answer.map(Into::into).map_err(|e| self.append_failed(e))

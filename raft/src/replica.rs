@@ -98,7 +98,7 @@ impl Shared {
     }
 
     /// Confirms the lead with a majority and gives the state as of then, or later.
-    pub(crate) async fn confirm(&self) -> Result<State, ReadError> {
+    pub(crate) async fn confirm(&self) -> Result<Arc<State>, ReadError> {
         let limit = Duration::from_millis(self.timings.election_max_ms).max(READ_WAIT_MIN);
         let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(limit);
         let late = || ReadError::Unavailable(format!("no majority confirmed the lead within {limit:?}"));
@@ -243,7 +243,7 @@ impl Replica {
     }
 
     /// Proposes a request and waits until this replica, the leader, has applied it. Returns what applying it did; a
-    /// business "no" is in its outcome.
+    /// business "no" is in its outcome. Its events went to the watchers ([`Replica::watch_events`]) and are not in it.
     ///
     /// # Errors
     /// [`ProposeError`] says whether it had effect; only [`ProposeError::OutcomeUnknown`] may have.
@@ -284,7 +284,7 @@ impl Replica {
     ///
     /// # Errors
     /// [`ReadError`]; a leader cut off from the majority gives [`ReadError::Unavailable`].
-    pub async fn read(&self) -> Result<State, ReadError> {
+    pub async fn read(&self) -> Result<Arc<State>, ReadError> {
         if self.shared.stop.get().is_some() {
             return Err(ReadError::Stopped);
         }
@@ -298,14 +298,14 @@ impl Replica {
     /// Gives this replica's own state if it leads and has applied everything that was acknowledged before it led: then
     /// only a newer leader may know more. Enough to refuse early or to prepare an order, never to answer a read.
     #[must_use]
-    pub fn near(&self) -> Option<State> {
+    pub fn near(&self) -> Option<Arc<State>> {
         let term = self.is_leader()?;
         self.shared.core.state_in_term(term)
     }
 
-    /// Gives this replica's own state, possibly behind; a cheap copy.
+    /// Gives this replica's own state, possibly behind.
     #[must_use]
-    pub fn local(&self) -> State {
+    pub fn local(&self) -> Arc<State> {
         self.shared.core.state()
     }
 

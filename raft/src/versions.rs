@@ -83,7 +83,7 @@ impl Replica {
             let check = |state: &State| version::check(state, command).map_err(ProposeError::TooNew);
             if self.core().ask_state(check).is_err() {
                 // This state may be behind: only a majority's word is told.
-                check(&self.read().await.map_err(unread)?)?;
+                check(&*self.read().await.map_err(unread)?)?;
             }
             return Ok(None);
         };

@@ -248,7 +248,7 @@ impl Context {
     ///
     /// # Errors
     /// Not leader, with a hint; unavailable if no majority answers in time.
-    pub async fn read(&self) -> Result<State, ApiError> {
+    pub async fn read(&self) -> Result<Arc<State>, ApiError> {
         match tokio::time::timeout(READ_MAX, self.replica().read()).await {
             Ok(Ok(state)) => Ok(state),
             Ok(Err(ReadError::NotLeader { leader })) => Err(self.not_leader(leader)),

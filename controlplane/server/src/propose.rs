@@ -1,5 +1,7 @@
 //! Orders on their way to the log: stamped once, proposed, and the answer told apart from "unknown".
 
+use std::sync::Arc;
+
 use hanse_raft::ProposeError;
 use hanse_state::ids::RequestId;
 use hanse_state::rejection::Rejection;
@@ -17,7 +19,7 @@ pub struct Done {
     /// Entry that did it; of a replay, the first one. 0 if it was only checked.
     pub revision: u64,
     /// The state with the order carried out.
-    pub state: State,
+    pub state: Arc<State>,
 }
 
 /// An order as a handler gives it.
@@ -54,10 +56,10 @@ pub async fn propose(context: &Context, order: Order) -> Result<Done, ApiError> 
 ///
 /// # Errors
 /// The rejection that the real order would get now.
-pub fn validate(context: &Context, mut state: State, order: Order) -> Result<Done, ApiError> {
+pub fn validate(context: &Context, mut state: Arc<State>, order: Order) -> Result<Done, ApiError> {
     let request = request(context, order);
     let index = state.revision.saturating_add(1);
-    let outcome = hanse_state::apply(&mut state, index, &request).outcome?;
+    let outcome = hanse_state::apply(Arc::make_mut(&mut state), index, &request).outcome?;
     Ok(Done { outcome, revision: 0, state })
 }
 

@@ -9,11 +9,12 @@ use crate::cluster::version::{self, Version};
 use crate::codec::{encode_outcome, encode_record, encode_state};
 use crate::command::{Actor, Command, Outcome, Request};
 use crate::dedup::{DEDUP_MAX, Dedup, Lookup, Seen};
+use crate::digests::Digests;
 use crate::event::{Change, Event, Record};
 use crate::ids::{AccountId, RequestId};
 use crate::{
-    Applied, DIGESTS_KEPT, Digest, Divergence, Millis, Rejection, State, access, account, billing, chain, cluster,
-    consortium, contract, host, replica, tenant,
+    Applied, Digest, Divergence, Millis, Rejection, State, access, account, billing, chain, cluster, consortium,
+    contract, host, replica, tenant,
 };
 
 /// Every so many entries the whole state is mixed into the digest, so that a difference that no outcome shows is found.
@@ -256,11 +257,7 @@ fn mix_digest(state: &mut State, outcome: &Result<Outcome, Rejection>, records: 
         digest = mix_whole_state(digest, state);
     }
     state.digest = digest;
-    state.digests.insert(state.revision, digest);
-    while state.digests.len() > DIGESTS_KEPT {
-        let Some(oldest) = state.digests.get_min().map(|(revision, _)| *revision) else { break };
-        state.digests.remove(&oldest);
-    }
+    state.digests.push(state.revision, digest);
 }
 
 /// Mixes in the whole state. From [`Version::LEAN_DIGEST`] on of the window of remembered requests only their number, and
@@ -271,6 +268,6 @@ fn mix_whole_state(digest: Digest, state: &State) -> Digest {
     }
     let remembered = (state.dedup.seen.len() as u64).to_be_bytes();
     let dedup = Dedup { floor: state.dedup.floor, seen: OrdMap::new() };
-    let lean = State { dedup, digests: OrdMap::new(), ..state.clone() };
+    let lean = State { dedup, digests: Digests::default(), ..state.clone() };
     Digest::of_parts(&[digest.as_bytes(), &remembered, &encode_state(&lean)])
 }

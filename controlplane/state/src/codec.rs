@@ -24,6 +24,9 @@ const MAGIC_OUTCOME: u8 = b'O';
 /// Room made at once for what is encoded: most requests and records fit.
 const ROOM: usize = 1_024;
 
+/// About what a remembered request takes.
+const SEEN_ROOM: usize = 128;
+
 /// Why bytes were not understood.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
@@ -88,7 +91,9 @@ pub fn decode_request(bytes: &[u8]) -> Result<Request, CodecError> {
 
 /// Returns the bytes of a whole state; equal states have equal bytes.
 pub fn encode_state(state: &State) -> Vec<u8> {
-    encode_as(MAGIC_STATE, state.version().0, state)
+    // Nearly all of a large state is this window.
+    let room = ROOM + state.dedup.seen.len() * SEEN_ROOM;
+    encode_as(MAGIC_STATE, state.version().0, state, room)
 }
 
 /// Returns the state of `bytes`.
@@ -137,12 +142,12 @@ pub fn decode_outcome(bytes: &[u8]) -> Result<Result<Outcome, Rejection>, CodecE
 }
 
 fn encode<T: Serialize>(magic: u8, value: &T) -> Vec<u8> {
-    encode_as(magic, WIRE_VERSION, value)
+    encode_as(magic, WIRE_VERSION, value, ROOM)
 }
 
-fn encode_as<T: Serialize>(magic: u8, version: u16, value: &T) -> Vec<u8> {
+fn encode_as<T: Serialize>(magic: u8, version: u16, value: &T, room: usize) -> Vec<u8> {
     let [high, low] = version.to_be_bytes();
-    let mut bytes = Vec::with_capacity(ROOM);
+    let mut bytes = Vec::with_capacity(room);
     bytes.extend_from_slice(&[magic, high, low]);
     value
         .serialize(&mut Serializer::new(&mut bytes).with_struct_map())

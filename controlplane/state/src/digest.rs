@@ -74,10 +74,7 @@ macro_rules! fixed_bytes {
                     let text = String::deserialize(d)?;
                     return Self::parse(&text).map_err(de::Error::custom);
                 }
-                let bytes = d.deserialize_byte_buf(Bytes)?;
-                <[u8; $len]>::try_from(bytes.as_slice())
-                    .map(Self)
-                    .map_err(|_| de::Error::invalid_length(bytes.len(), &concat!($len, " bytes")))
+                d.deserialize_bytes(Fixed::<$len>).map(Self)
             }
         }
     };
@@ -200,6 +197,21 @@ impl<'de> Deserialize<'de> for Secret {
 /// Writes a hash that opens something (a token's, a setup code's): in full to the log, never to JSON.
 pub(crate) fn hidden<S: Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
     if s.is_human_readable() { s.serialize_str("(secret)") } else { digest.serialize(s) }
+}
+
+/// Takes just so many bytes as they come from the log, without room made for them in between.
+struct Fixed<const LENGTH: usize>;
+
+impl<const LENGTH: usize> Visitor<'_> for Fixed<LENGTH> {
+    type Value = [u8; LENGTH];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{LENGTH} bytes")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<[u8; LENGTH], E> {
+        bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))
+    }
 }
 
 /// Takes bytes as they come from the log.

@@ -16,6 +16,7 @@ use crate::consortium::proposal::Proposal;
 use crate::contract::Contract;
 use crate::dedup::Dedup;
 use crate::digest::Digest;
+use crate::digests::Digests;
 use crate::event::{Event, Record};
 use crate::host::Host;
 use crate::ids::{
@@ -25,9 +26,6 @@ use crate::operation::Operation;
 use crate::rejection::Rejection;
 use crate::tenant::Tenant;
 use crate::time::Millis;
-
-/// Digests of the latest revisions that are kept for comparison.
-pub const DIGESTS_KEPT: usize = 1_024;
 
 /// Everything the platform knows that changes; live in memory, a clone is a cheap snapshot. What only grows (audit,
 /// usage, logs of operations) is not here but in [`Record`]s.
@@ -40,8 +38,8 @@ pub struct State {
     pub now: Millis,
     /// Rolling digest over all that was applied; see [`State::digest`].
     pub digest: Digest,
-    /// Digest by revision, at most [`DIGESTS_KEPT`].
-    pub digests: OrdMap<u64, Digest>,
+    /// Digests of the latest revisions.
+    pub digests: Digests,
     /// Outcomes of the latest requests.
     pub dedup: Dedup,
     /// Head of the audit chain.
@@ -125,9 +123,9 @@ impl State {
         self.cluster.as_ref().map_or(Version::FIRST, |cluster| cluster.version)
     }
 
-    /// The digest after `revision`, if it is among the latest [`DIGESTS_KEPT`].
+    /// The digest after `revision`, if it is among the latest [`DIGESTS_KEPT`](crate::DIGESTS_KEPT).
     pub fn digest_at(&self, revision: u64) -> Option<Digest> {
-        self.digests.get(&revision).copied()
+        self.digests.get(revision)
     }
 
     /// The number of the last record of each kind of history ([`Record::kind`]) that belongs to this state.

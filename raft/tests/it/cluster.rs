@@ -18,7 +18,7 @@ async fn a_request_reaches_all_three_and_their_digests_agree() {
     assert!(applied.outcome.is_ok(), "{:?}", applied.outcome);
     trio.agree(applied.revision).await;
     match events.recv().await.unwrap() {
-        Notice::Events { revision, .. } => assert_eq!(revision, applied.revision),
+        Notice::Events(changes) => assert_eq!(changes.last().unwrap().revision, applied.revision),
         Notice::Reset { .. } => panic!("no snapshot was installed"),
     }
     let second = trio.propose("two").await;

@@ -59,7 +59,7 @@ impl Cluster {
             return here;
         }
         match self.0.leadership() {
-            Leadership::Me => auth::authenticate(&self.0.read().await?, key, self.0.now()),
+            Leadership::Me => auth::authenticate(&*self.0.read().await?, key, self.0.now()),
             Leadership::Other { id, api } => {
                 let asked = tokio::time::timeout(SESSION_MAX, self.caller_by_leader(id, &api, key, request)).await;
                 asked.unwrap_or_else(|_| Err(ApiError::leader_unreachable(api)))

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hanse_raft::{Notice, Replica};
+use hanse_raft::{Changes, Notice, Replica};
 use hanse_state::Event;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
@@ -59,7 +59,7 @@ impl EventLog {
                     notice = notices.recv() => notice,
                 };
                 let at = match notice {
-                    Ok(Notice::Events { revision, events }) => lock(&kept).push(revision, events),
+                    Ok(Notice::Events(changes)) => lock(&kept).push_all(&changes),
                     Ok(Notice::Reset { revision }) => lock(&kept).forget(revision),
                     Err(RecvError::Lagged(_)) => lock(&kept).forget(replica.local().revision),
                     Err(RecvError::Closed) => return,
@@ -91,6 +91,13 @@ fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
 }
 
 impl Kept {
+    fn push_all(&mut self, changes: &[Changes]) -> u64 {
+        for Changes { revision, events } in changes {
+            self.push(*revision, events.clone());
+        }
+        self.last()
+    }
+
     fn push(&mut self, revision: u64, events: Arc<[Event]>) -> u64 {
         let last = self.last();
         if revision <= last {

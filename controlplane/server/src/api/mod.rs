@@ -23,6 +23,8 @@ mod sight;
 mod template;
 mod tenant;
 
+use std::sync::Arc;
+
 pub(crate) use account::Accounts;
 pub(crate) use audit::Audit;
 pub(crate) use backup::Backups;
@@ -54,7 +56,7 @@ use sight::Sight;
 pub(crate) struct Call {
     pub(crate) context: Context,
     /// Everything acknowledged before the call began.
-    pub(crate) state: State,
+    pub(crate) state: Arc<State>,
     pub(crate) caller: Caller,
     pub(crate) source: String,
     /// The state was not confirmed by a majority: good enough to prepare an order, not to refuse or answer with.

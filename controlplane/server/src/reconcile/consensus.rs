@@ -4,6 +4,7 @@
 //! the very code that runs on a leader can be crashed there at every step and run again to the byte.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use hanse_planner::MembershipView;
@@ -80,11 +81,11 @@ impl Consensus for Replica {
     }
 
     fn local(&self) -> State {
-        Self::local(self)
+        State::clone(&Self::local(self))
     }
 
     async fn read(&self) -> Result<State, ReadError> {
-        Self::read(self).await
+        Self::read(self).await.map(Arc::unwrap_or_clone)
     }
 
     async fn propose(&self, request: Request) -> Result<Applied, ProposeError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use hanse_proto::v1 as pb;
 use hanse_server::{Trail, ca};
 use hanse_state::billing::Meter;
-use hanse_state::{Command, Digest, Record};
+use hanse_state::{Command, Digest, Record, State};
 use hanse_trail::merkle::{self, Hash, leaf_hash, verify_consistency, verify_inclusion};
 use hanse_trail::{BLOCK_LEAVES, Checkpoint, VerifierKey};
 use tonic::Code;
@@ -127,7 +127,7 @@ async fn a_replica_signs_nothing_that_the_cluster_did_not_agree_on() {
     let cluster = Cluster::start(1).await;
     let one = &cluster.members[0];
     let tls = cluster.dir.path().join("tls-1");
-    let mut state = one.replica.local();
+    let mut state = State::clone(&one.replica.local());
     state.audit.head = Digest::of(b"another trail");
     let refused = open(&tls, &tls).checkpoint(&one.replica, &state).await.unwrap_err();
     assert_eq!((refused.code(), refused.reason()), (Code::DataLoss, "AUDIT_BROKEN"));

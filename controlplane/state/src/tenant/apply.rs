@@ -11,7 +11,7 @@ use crate::apply::Cx;
 use crate::billing::STANDARD_PLAN;
 use crate::check;
 use crate::command::Outcome;
-use crate::ids::{PlanId, TenantId};
+use crate::ids::PlanId;
 use crate::{Rejection, State, name};
 
 pub(crate) fn create(state: &mut State, cx: &mut Cx<'_>, c: &CreateTenant) -> Result<Outcome, Rejection> {
@@ -43,18 +43,25 @@ pub(crate) fn create(state: &mut State, cx: &mut Cx<'_>, c: &CreateTenant) -> Re
 
 /// A change of a tenant's metadata that was found good.
 pub(crate) struct MetadataChange<'a> {
-    tenant: &'a TenantId,
+    wanted: &'a SetTenantMetadata,
     resource: String,
-    /// `None` if it is so already.
-    metadata: Option<OrdMap<Note, Note>>,
+    /// Not if it is so already.
+    changes: bool,
 }
 
 impl MetadataChange<'_> {
     pub(crate) fn carry_out(self, state: &mut State, cx: &mut Cx<'_>) -> Outcome {
-        let Self { tenant, resource, metadata } = self;
-        let Some(metadata) = metadata else { return Outcome::Unchanged { resource } };
-        if let Some(tenant) = state.tenants.get_mut(tenant) {
-            tenant.metadata = metadata;
+        let Self { wanted, resource, changes } = self;
+        if !changes {
+            return Outcome::Unchanged { resource };
+        }
+        if let Some(tenant) = state.tenants.get_mut(&wanted.tenant) {
+            for (key, value) in &wanted.changes {
+                match value {
+                    Some(value) => tenant.metadata.insert(key.as_str().into(), value.as_str().into()),
+                    None => tenant.metadata.remove(key.as_str()),
+                };
+            }
         }
         cx.updated(resource.clone());
         Outcome::Done { resource }
@@ -74,22 +81,20 @@ pub(crate) fn check_metadata_change<'a>(
             format!("1 to {METADATA_KEYS_MAX} keys in one request"),
         ));
     }
-    let (mut metadata, mut changed) = (kept.clone(), false);
+    let (mut added, mut removed, mut changes) = (0, 0, false);
     for (key, value) in &c.changes {
         check_metadata(key, value.as_deref())?;
-        let before = match value {
-            Some(value) => metadata.insert(key.as_str().into(), value.as_str().into()),
-            None => metadata.remove(key.as_str()),
-        };
-        changed |= before.as_ref().map(Note::as_str) != value.as_deref();
+        let before = kept.get(key.as_str()).map(Note::as_str);
+        added += usize::from(before.is_none() && value.is_some());
+        removed += usize::from(before.is_some() && value.is_none());
+        changes |= before != value.as_deref();
     }
-    if !changed {
-        return Ok(MetadataChange { tenant: &c.tenant, resource, metadata: None });
+    if changes {
+        // The last allowed key may be there.
+        let before_last = (kept.len() + added).saturating_sub(removed + 1);
+        check::quota("metadata", "the number of keys of a tenant's metadata", before_last, METADATA_KEYS_MAX)?;
     }
-    // The last allowed key may be there.
-    let before_last = metadata.len().saturating_sub(1);
-    check::quota("metadata", "the number of keys of a tenant's metadata", before_last, METADATA_KEYS_MAX)?;
-    Ok(MetadataChange { tenant: &c.tenant, resource, metadata: Some(metadata) })
+    Ok(MetadataChange { wanted: c, resource, changes })
 }
 
 /// A key is a label in the manner of Kubernetes; a value is one piece of text.
