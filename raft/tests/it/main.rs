@@ -8,6 +8,7 @@ mod frozen;
 mod harness;
 mod history;
 mod membership;
+mod old_build;
 mod power_cut;
 mod refused;
 mod sim_disk;

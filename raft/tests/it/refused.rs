@@ -8,15 +8,15 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use crate::harness::{CLUSTER, Ca, Trio};
 
-/// The wire messages, written down once more: what a stranger could send.
+/// The wire messages, written down once more: what a stranger, or a build of version 1, could send.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Call {
+pub(crate) struct Call {
     #[prost(string, tag = "1")]
     cluster: String,
     #[prost(uint64, tag = "2")]
     sender: u64,
     #[prost(uint64, tag = "3")]
-    target: u64,
+    pub(crate) target: u64,
     #[prost(bytes = "vec", tag = "4")]
     body: Vec<u8>,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Answer {
     #[prost(uint64, tag = "1")]
     pub(crate) replica: u64,
     #[prost(bytes = "vec", tag = "2")]
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 async fn dial(address: &str, tls: ClientTlsConfig) -> Result<Channel, tonic::transport::Error> {

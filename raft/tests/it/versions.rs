@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hanse_raft::{Member, ProposeError, RaftError, Replica, ReplicaId, StoreError};
+use hanse_raft::{ChangeError, Member, ProposeError, RaftError, Replica, ReplicaId, StoreError};
 use hanse_state::cluster::InitCluster;
 use hanse_state::cluster::version::{RaiseClusterVersion, SPOKEN, Version, Versions};
 use hanse_state::ids::AccountId;
@@ -134,4 +134,25 @@ async fn a_caller_that_is_too_old_for_the_cluster_is_told_so() {
     assert_eq!(refusal.metadata().get("x-hanse-verdict").unwrap(), "too-old");
     assert!(refusal.message().contains("at version 2, the build of replica 2 speaks 1"), "{refusal}");
     tokio::time::timeout(Duration::from_secs(60), trio.stop_all()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_that_is_too_old_gets_no_vote() {
+    let mut trio = Trio::start_all(10_000).await;
+    trio.order(init(Version::NEWEST)).await.outcome.unwrap();
+    let leader = trio.leader().await;
+    let old = ReplicaId(4);
+    leader.add_learner(old, crate::old_build::serve(&trio, old.0)).await.unwrap();
+    let spoken = || async { leader.spoken().await.get(&old).copied().flatten() };
+    let heard = eventually("the old build is heard", async || spoken().await).await;
+    assert_eq!((heard.oldest, heard.newest), (Version::FIRST, Version::FIRST));
+
+    match leader.promote(old).await {
+        Err(ChangeError::Refused(why)) => assert!(why.contains("replica 4 speaks 1"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let status = leader.status();
+    assert!(status.members.contains_key(&old) && !status.voters.contains(&old) && !status.joint, "{status:?}");
+    leader.remove(old).await.unwrap();
+    trio.stop_all().await;
 }
