@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::NodeError;
 use crate::keys::{NodeId, PublicKey};
@@ -37,6 +37,9 @@ pub struct NodeConfig {
     /// Bounds of the pool of waiting transactions.
     #[serde(default)]
     pub mempool: MempoolConfig,
+    /// What is kept of the past.
+    #[serde(default, skip_serializing_if = "HistoryConfig::is_default")]
+    pub history: HistoryConfig,
     /// The other nodes, at most [`PEERS_MAX`]; only their keys are accepted.
     #[serde(default)]
     pub peers: Vec<PeerConfig>,
@@ -57,6 +60,67 @@ pub struct MempoolConfig {
 impl Default for MempoolConfig {
     fn default() -> Self {
         Self { transactions_max: 10_000, per_sender_max: 256, transaction_bytes_max: 131_072 }
+    }
+}
+
+/// What a node keeps of the past. The newest block and block 0 are always kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistoryConfig {
+    /// Of how many newest blocks the state can be read (calls, balances, proofs): 1 or more, or "all".
+    pub states: Keep,
+    /// How many newest blocks are kept with receipts and certificates: [`BLOCKS_KEPT_MIN`] or more, or "all".
+    pub blocks: Keep,
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self { states: Keep::Last(1024), blocks: Keep::All }
+    }
+}
+
+impl HistoryConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Fewer blocks would leave peers that were away for a short time without anyone to catch up from.
+pub const BLOCKS_KEPT_MIN: u64 = 1024;
+
+/// How much of the past is kept: a count, or "all".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything.
+    All,
+    /// So many of the newest.
+    Last(u64),
+}
+
+impl Serialize for Keep {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All => serializer.serialize_str("all"),
+            Self::Last(count) => serializer.serialize_u64(*count),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Keep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected a number of blocks or \"all\"")]
+        enum Form {
+            Count(u64),
+            Word(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Count(count) => Ok(Self::Last(count)),
+            Form::Word(word) if word == "all" => Ok(Self::All),
+            Form::Word(word) => {
+                Err(serde::de::Error::custom(format!("\"{word}\" is neither a number of blocks nor \"all\"")))
+            }
+        }
     }
 }
 
@@ -139,6 +203,16 @@ impl NodeConfig {
             || !(1_000..=1_000_000).contains(&pool.transaction_bytes_max)
         {
             return bad("mempool".into(), "a bound is out of range".into(), "see README.md for the ranges");
+        }
+        if self.history.states == Keep::Last(0) {
+            return bad("history.states".into(), "0 keeps not even the newest".into(), "choose 1 or more, or \"all\"");
+        }
+        if matches!(self.history.blocks, Keep::Last(count) if count < BLOCKS_KEPT_MIN) {
+            return bad(
+                "history.blocks".into(),
+                "peers could not catch up from so few".into(),
+                "choose 1024 or more, or \"all\"",
+            );
         }
         let mut seen = std::collections::BTreeSet::new();
         for (index, peer) in self.peers.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Execution: what a block does, and whether it says so truthfully.
 //!
 //! [`build`] makes a block from waiting transactions, [`validate`] executes someone's block and
-//! compares every field that follows from execution, [`call`] runs a call on the latest state.
+//! compares every field that follows from execution, [`call`] runs a call on any state that is kept.
 //! Rules are those of Prague without blobs, type 4 transactions and system calls; the base fee is
 //! zero and a gas price of zero is admitted. Nothing here writes to the store.
 
@@ -20,7 +20,7 @@ use crate::NodeError;
 use crate::block::{self, BLOCK_BYTES_MAX, Block, Tx};
 use crate::genesis::Genesis;
 use crate::state::{Overlay, StateDiff};
-use crate::store::{Snapshot, StoredLog, StoredReceipt};
+use crate::store::{Snapshot, StateView, StoredLog, StoredReceipt};
 
 /// Room for header and list framing beside the transactions of a block.
 const HEADER_BYTES: usize = 2048;
@@ -153,7 +153,13 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(snapshot: &'a Snapshot, rules: &'a ChainRules, header: &Header) -> Self {
-        Self { overlay: Overlay::new(snapshot), rules, block_env: block_env(header), receipts: Vec::new(), gas_used: 0 }
+        Self {
+            overlay: Overlay::new(snapshot.latest()),
+            rules,
+            block_env: block_env(header),
+            receipts: Vec::new(),
+            gas_used: 0,
+        }
     }
 
     fn transact(&mut self, tx: &Tx, sender: Address) -> Result<(), BlockError> {
@@ -192,18 +198,18 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A call on the newest state, as `eth_call` and `eth_estimateGas` need it.
+/// A call on the state after the block of `header`, as `eth_call` and `eth_estimateGas` need it.
 ///
 /// # Errors
 /// The transaction cannot start (balance, gas, nonce), or the store cannot be read.
 pub(crate) fn call(
-    snapshot: &Snapshot,
+    state: StateView<'_>,
     rules: &ChainRules,
-    head: &Header,
+    header: &Header,
     tx: TxEnv,
 ) -> Result<ExecutionResult, BlockError> {
-    let mut overlay = Overlay::new(snapshot);
-    Ok(transact(&mut overlay, rules.chain_id, &block_env(head), tx)?.result)
+    let mut overlay = Overlay::new(state);
+    Ok(transact(&mut overlay, rules.chain_id, &block_env(header), tx)?.result)
 }
 
 fn transact(

@@ -7,8 +7,7 @@
 //! of keys. Clients speak Ethereum's JSON-RPC.
 //!
 //! What it never does: it never signs two different votes for one height, round and step (the log
-//! is replayed after a crash), never talks to a key that is not in its configuration, and never
-//! keeps the state of older blocks (only the latest is readable).
+//! is replayed after a crash), and never talks to a key that is not in its configuration.
 
 mod block;
 pub mod cli;
@@ -24,6 +23,7 @@ pub mod node;
 mod rpc;
 mod state;
 mod store;
+mod trie;
 mod wal;
 
 pub use error::NodeError;

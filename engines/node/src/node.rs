@@ -180,7 +180,7 @@ pub(crate) fn open(
 ) -> Result<Opened, NodeError> {
     let data = home.join("data");
     std::fs::create_dir_all(&data).map_err(NodeError::io("cannot create", &data))?;
-    let store = Store::open(&data.join("ledger.redb"))?;
+    let store = Store::open(&data.join("ledger.redb"), config.history.clone())?;
     let chain = open_chain(&store, &genesis)?;
     let log = Wal::open(&data.join("consensus.wal"))?;
     let me = key.node_id();

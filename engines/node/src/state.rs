@@ -1,23 +1,23 @@
-//! The state during execution: a snapshot and the changes on top of it.
+//! The state during execution: one block's state and the changes on top of it.
 //!
-//! [`Overlay`] is revm's database. It reads through to the snapshot, collects the changes of one
+//! [`Overlay`] is revm's database. It reads through to the stored state, collects the changes of one
 //! transaction after the other, and gives a [`StateDiff`] with the state root as Ethereum defines
-//! it. Storage roots are kept per account; the accounts' trie is computed anew for each block. It
-//! never writes to the store.
+//! it; of the tries only the paths to what changed are touched. It never writes to the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_consensus::TrieAccount;
 use alloy_consensus::constants::KECCAK_EMPTY;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_trie::EMPTY_ROOT_HASH;
+use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
 use revm::Database;
 use revm::bytecode::Bytecode;
 use revm::state::{Account, AccountInfo, EvmState};
 
 use crate::NodeError;
 use crate::genesis::Genesis;
-use crate::store::Snapshot;
+use crate::store::{StateView, node_key};
+use crate::trie::Trie;
 
 /// An account as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,9 @@ pub(crate) struct AccountRecord {
 }
 
 impl AccountRecord {
+    /// What stands for an account that does not exist.
+    pub(crate) const ABSENT: Self =
+        Self { nonce: 0, balance: U256::ZERO, code_hash: KECCAK_EMPTY, storage_root: EMPTY_ROOT_HASH };
     /// Size of the fixed encoding.
     pub(crate) const BYTES: usize = 104;
 
@@ -52,14 +55,20 @@ impl AccountRecord {
         }
     }
 
-    fn trie(&self) -> TrieAccount {
-        TrieAccount {
+    /// What stands in the accounts' trie.
+    pub(crate) fn leaf(&self) -> Vec<u8> {
+        alloy_rlp::encode(TrieAccount {
             nonce: self.nonce,
             balance: self.balance,
             storage_root: self.storage_root,
             code_hash: self.code_hash,
-        }
+        })
     }
+}
+
+/// What stands in a storage trie for a slot; zero is not there.
+pub(crate) fn slot_leaf(value: U256) -> Option<Vec<u8>> {
+    (!value.is_zero()).then(|| alloy_rlp::encode(value))
 }
 
 /// All changes of one block, ready to be stored.
@@ -69,15 +78,15 @@ pub(crate) struct StateDiff {
     pub(crate) accounts: BTreeMap<Address, Option<AccountRecord>>,
     /// Changed slots by account and slot; zero means deleted.
     pub(crate) storage: BTreeMap<(Address, U256), U256>,
-    /// Accounts whose older storage goes before `storage` is written.
-    pub(crate) wiped: BTreeSet<Address>,
+    /// Changed nodes of the tries by the store's key; `None` means deleted.
+    pub(crate) nodes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// New code by hash.
     pub(crate) code: BTreeMap<B256, Bytes>,
 }
 
-/// A snapshot and the changes on top of it.
+/// A block's state and the changes on top of it.
 pub(crate) struct Overlay<'a> {
-    base: Option<&'a Snapshot>,
+    base: Option<StateView<'a>>,
     infos: BTreeMap<Address, Option<(u64, U256, B256)>>,
     storage: BTreeMap<Address, BTreeMap<U256, U256>>,
     wiped: BTreeSet<Address>,
@@ -86,7 +95,7 @@ pub(crate) struct Overlay<'a> {
 
 impl<'a> Overlay<'a> {
     /// No changes yet.
-    pub(crate) fn new(base: &'a Snapshot) -> Self {
+    pub(crate) fn new(base: StateView<'a>) -> Self {
         Self { base: Some(base), ..Overlay::empty() }
     }
 
@@ -150,9 +159,10 @@ impl<'a> Overlay<'a> {
             self.wiped.insert(address);
             self.storage.remove(&address);
         }
+        // A new contract, or a delegation (EIP-7702) of an account that exists.
         if let Some(code) = &account.info.code
             && account.info.code_hash != KECCAK_EMPTY
-            && account.is_created()
+            && (account.is_created() || code.is_eip7702())
         {
             self.code.insert(account.info.code_hash, code.original_bytes());
         }
@@ -163,12 +173,14 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    /// The changes and the state root after them.
+    /// The changes and the state root after them. The base must be the newest state.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(crate) fn finish(self) -> Result<(StateDiff, B256), NodeError> {
-        let mut diff = StateDiff { wiped: self.wiped.clone(), ..Default::default() };
+    pub(crate) fn finish(mut self) -> Result<(StateDiff, B256), NodeError> {
+        debug_assert!(self.base.is_none_or(|base| base.is_latest()), "older states are only read");
+        let mut diff = StateDiff::default();
+        self.wipe(&mut diff)?;
         for (address, info) in &self.infos {
             let record = match info {
                 None => None,
@@ -176,44 +188,52 @@ impl<'a> Overlay<'a> {
                     nonce: *nonce,
                     balance: *balance,
                     code_hash: *code_hash,
-                    storage_root: self.storage_root(*address)?,
+                    storage_root: self.storage_root(*address, &mut diff)?,
                 }),
             };
             diff.accounts.insert(*address, record);
         }
-        let root = self.state_root(&diff.accounts)?;
+        let load = |path: &Nibbles| self.base.map_or(Ok(None), |base| base.node(None, path));
+        let mut trie = Trie::open(&load)?;
+        for (address, record) in &diff.accounts {
+            trie.set(keccak256(address), record.as_ref().map(AccountRecord::leaf))?;
+        }
+        let (root, changes) = trie.finish();
+        diff.nodes.extend(changes.into_iter().map(|(path, node)| (node_key(None, &path), node)));
         for (address, slots) in self.storage {
             diff.storage.extend(slots.into_iter().map(|(slot, value)| ((address, slot), value)));
         }
-        diff.code = self.code;
+        diff.code = std::mem::take(&mut self.code);
         Ok((diff, root))
     }
 
-    fn storage_root(&self, address: Address) -> Result<B256, NodeError> {
+    /// Removes what the wiped accounts had stored before the block; mostly nothing.
+    fn wipe(&self, diff: &mut StateDiff) -> Result<(), NodeError> {
+        let Some(base) = self.base.map(|base| base.snapshot()) else { return Ok(()) };
+        for address in &self.wiped {
+            diff.storage.extend(base.slots(*address)?.into_iter().map(|(slot, _)| ((*address, slot), U256::ZERO)));
+            diff.nodes.extend(base.storage_nodes(*address)?.into_iter().map(|key| (key, None)));
+        }
+        Ok(())
+    }
+
+    fn storage_root(&self, address: Address, diff: &mut StateDiff) -> Result<B256, NodeError> {
         let wiped = self.wiped.contains(&address);
         let Some(changed) = self.storage.get(&address) else {
             let kept = if wiped { None } else { self.base_account(address)? };
             return Ok(kept.map_or(EMPTY_ROOT_HASH, |record| record.storage_root));
         };
-        let mut slots = BTreeMap::new();
-        if let (false, Some(base)) = (wiped, self.base) {
-            slots.extend(base.slots(address)?);
+        let load = |path: &Nibbles| match self.base {
+            Some(base) if !wiped => base.node(Some(address), path),
+            _ => Ok(None),
+        };
+        let mut trie = Trie::open(&load)?;
+        for (slot, value) in changed {
+            trie.set(keccak256(slot.to_be_bytes::<32>()), slot_leaf(*value))?;
         }
-        slots.extend(changed);
-        Ok(alloy_trie::root::storage_root_unhashed(
-            slots.into_iter().filter(|(_, value)| !value.is_zero()).map(|(slot, value)| (B256::from(slot), value)),
-        ))
-    }
-
-    fn state_root(&self, changed: &BTreeMap<Address, Option<AccountRecord>>) -> Result<B256, NodeError> {
-        let mut all = BTreeMap::new();
-        if let Some(base) = self.base {
-            all.extend(base.accounts()?.into_iter().map(|(address, record)| (address, Some(record))));
-        }
-        all.extend(changed.iter().map(|(address, record)| (*address, *record)));
-        Ok(alloy_trie::root::state_root_unhashed(
-            all.into_iter().filter_map(|(address, record)| Some((address, record?.trie()))),
-        ))
+        let (root, changes) = trie.finish();
+        diff.nodes.extend(changes.into_iter().map(|(path, node)| (node_key(Some(address), &path), node)));
+        Ok(root)
     }
 }
 
@@ -238,7 +258,7 @@ impl Database for Overlay<'_> {
         }
         let stored = match self.code.get(&code_hash) {
             Some(code) => Some(code.clone()),
-            None => self.base.map_or(Ok(None), |base| base.code(code_hash))?,
+            None => self.base.map_or(Ok(None), |base| base.snapshot().code(code_hash))?,
         };
         stored.map(Bytecode::new_raw).ok_or_else(|| NodeError::Corrupt {
             what: "the state",
@@ -257,7 +277,6 @@ impl Database for Overlay<'_> {
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, NodeError> {
-        let block = self.base.map_or(Ok(None), |base| base.block(number))?;
-        Ok(block.map(|block| block.hash()).unwrap_or_default())
+        Ok(self.base.map_or(Ok(None), |base| base.snapshot().block_hash(number))?.unwrap_or_default())
     }
 }

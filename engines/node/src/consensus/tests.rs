@@ -55,6 +55,7 @@ fn open(home: &Path, key: &NodeKey) -> Driver {
         rpc_listen: address,
         log: String::new(),
         mempool: Default::default(),
+        history: Default::default(),
         peers: others.map(|k| PeerConfig { node_id: k.node_id(), public_key: k, address }).collect(),
     };
     let (events, receiver) = sync_channel(16);

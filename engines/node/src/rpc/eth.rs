@@ -13,10 +13,13 @@ use crate::block::{Block, Tx};
 use crate::consensus::wire::Message;
 use crate::mempool::AdmitError;
 use crate::node::Shared;
+use crate::state::AccountRecord;
 use crate::store::{Snapshot, StoredReceipt};
 
 /// Blocks that one `eth_feeHistory` may cover.
 const FEE_HISTORY_MAX: u64 = 1024;
+/// Slots that one `eth_getProof` may ask for; each costs a walk from the root.
+const PROOF_SLOTS_MAX: usize = 256;
 
 /// Names and handlers.
 pub(super) const METHODS: &[(&str, Handler)] = &[
@@ -43,6 +46,7 @@ pub(super) const METHODS: &[(&str, Handler)] = &[
     ("eth_getBalance", balance),
     ("eth_getCode", code),
     ("eth_getStorageAt", storage),
+    ("eth_getProof", proof),
     ("eth_sendRawTransaction", send),
     ("eth_call", simulate::call),
     ("eth_estimateGas", simulate::estimate),
@@ -107,9 +111,13 @@ fn fee_history(shared: &Shared, params: Params<'_>) -> Reply {
     Ok(answer)
 }
 
-/// A block that must be there because the head says so.
+/// A block up to the head; it is there unless it was pruned.
 pub(super) fn require(snapshot: &Snapshot, number: u64) -> Result<Block, jsonrpsee::types::ErrorObjectOwned> {
-    snapshot.block(number).map_err(internal)?.ok_or_else(|| refuse(format!("block {number} is missing")))
+    if let Some(block) = snapshot.block(number).map_err(internal)? {
+        return Ok(block);
+    }
+    let oldest = snapshot.oldest_block().map_err(internal)?;
+    Err(refuse(format!("block {number} is not kept; this node keeps block 0 and those from {oldest} on")))
 }
 
 fn find(
@@ -175,36 +183,37 @@ fn receipt(shared: &Shared, params: Params<'_>) -> Reply {
     Ok(types::receipts(&block, &stored).into_iter().nth(index as usize).unwrap_or(Value::Null))
 }
 
-/// Parses `[address, block]` and checks that the block's state is kept.
-fn latest_state(
+/// Parses `[address, block]`.
+fn address_at(
     shared: &Shared,
     params: Params<'_>,
-) -> Result<(Snapshot, Address, bool), jsonrpsee::types::ErrorObjectOwned> {
+) -> Result<(Snapshot, Address, BlockRef), jsonrpsee::types::ErrorObjectOwned> {
     let mut params = params.sequence();
     let address: Address = params.next()?;
     let which: BlockRef = params.optional_next()?.unwrap_or_default();
-    let snapshot = shared.store.snapshot().map_err(internal)?;
-    which.latest_only(&snapshot)?;
-    let pending = matches!(&which, BlockRef::Name(name) if name == "pending");
-    Ok((snapshot, address, pending))
+    Ok((shared.store.snapshot().map_err(internal)?, address, which))
 }
 
 fn transaction_count(shared: &Shared, params: Params<'_>) -> Reply {
-    let (snapshot, address, pending) = latest_state(shared, params)?;
-    let nonce = snapshot.account(address).map_err(internal)?.map_or(0, |account| account.nonce);
+    let (snapshot, address, which) = address_at(shared, params)?;
+    let (_, state) = which.state(&snapshot)?;
+    let nonce = state.account(address).map_err(internal)?.map_or(0, |account| account.nonce);
+    let pending = matches!(&which, BlockRef::Name(name) if name == "pending");
     let nonce = if pending { shared.mempool.next_nonce(address, nonce) } else { nonce };
     Ok(quantity(nonce))
 }
 
 fn balance(shared: &Shared, params: Params<'_>) -> Reply {
-    let (snapshot, address, _) = latest_state(shared, params)?;
-    let account = snapshot.account(address).map_err(internal)?;
+    let (snapshot, address, which) = address_at(shared, params)?;
+    let (_, state) = which.state(&snapshot)?;
+    let account = state.account(address).map_err(internal)?;
     Ok(json!(account.map_or(U256::ZERO, |account| account.balance)))
 }
 
 fn code(shared: &Shared, params: Params<'_>) -> Reply {
-    let (snapshot, address, _) = latest_state(shared, params)?;
-    let account = snapshot.account(address).map_err(internal)?;
+    let (snapshot, address, which) = address_at(shared, params)?;
+    let (_, state) = which.state(&snapshot)?;
+    let account = state.account(address).map_err(internal)?;
     let code = match account {
         Some(account) => snapshot.code(account.code_hash).map_err(internal)?,
         None => None,
@@ -218,8 +227,35 @@ fn storage(shared: &Shared, params: Params<'_>) -> Reply {
     let slot: U256 = params.next()?;
     let which: BlockRef = params.optional_next()?.unwrap_or_default();
     let snapshot = shared.store.snapshot().map_err(internal)?;
-    which.latest_only(&snapshot)?;
-    Ok(json!(B256::from(snapshot.slot(address, slot).map_err(internal)?)))
+    let (_, state) = which.state(&snapshot)?;
+    Ok(json!(B256::from(state.slot(address, slot).map_err(internal)?)))
+}
+
+/// `eth_getProof` (EIP-1186).
+fn proof(shared: &Shared, params: Params<'_>) -> Reply {
+    let mut params = params.sequence();
+    let address: Address = params.next()?;
+    let slots: Vec<U256> = params.next()?;
+    let which: BlockRef = params.optional_next()?.unwrap_or_default();
+    if slots.len() > PROOF_SLOTS_MAX {
+        return Err(invalid(format!("storage keys: {}, at most {PROOF_SLOTS_MAX}", slots.len())));
+    }
+    let snapshot = shared.store.snapshot().map_err(internal)?;
+    let (_, state) = which.state(&snapshot)?;
+    let proof = state.prove(address, &slots).map_err(internal)?;
+    let account = proof.account.unwrap_or(AccountRecord::ABSENT);
+    let storage = proof.storage.iter();
+    Ok(json!({
+        "address": address,
+        "balance": account.balance,
+        "nonce": quantity(account.nonce),
+        "codeHash": account.code_hash,
+        "storageHash": account.storage_root,
+        "accountProof": proof.nodes,
+        "storageProof": storage
+            .map(|slot| json!({ "key": slot.slot, "value": slot.value, "proof": slot.nodes }))
+            .collect::<Vec<_>>(),
+    }))
 }
 
 fn send(shared: &Shared, params: Params<'_>) -> Reply {

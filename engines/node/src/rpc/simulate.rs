@@ -1,4 +1,4 @@
-//! `eth_call` and `eth_estimateGas`: execution without effect, on the latest state.
+//! `eth_call` and `eth_estimateGas`: execution without effect, on any state that is kept.
 
 use alloy_primitives::{Bytes, TxKind, U256};
 use jsonrpsee::types::{ErrorObjectOwned, Params};
@@ -6,11 +6,13 @@ use revm::context::TxEnv;
 use revm::context::result::ExecutionResult;
 use serde_json::{Value, json};
 
+use super::eth::require;
 use super::types::{BlockRef, CallRequest, invalid, quantity};
 use super::{Reply, internal, refuse};
+use crate::block::Block;
 use crate::exec::{self, BlockError};
 use crate::node::Shared;
-use crate::store::Snapshot;
+use crate::store::{Snapshot, StateView};
 
 /// What a plain transfer costs; nothing costs less.
 const GAS_MIN: u64 = 21_000;
@@ -19,17 +21,19 @@ const ERROR_SELECTOR: [u8; 4] = [0x08, 0xc3, 0x79, 0xa0];
 
 /// `eth_call`.
 pub(super) fn call(shared: &Shared, params: Params<'_>) -> Reply {
-    let (snapshot, request) = read(shared, params)?;
-    let tx = prepare(shared, &snapshot, &request)?;
-    output(run(shared, &snapshot, tx)?).map(|bytes| json!(bytes))
+    let (snapshot, which, request) = read(shared, params)?;
+    let on = on(&snapshot, &which)?;
+    let tx = prepare(shared, &on, &request)?;
+    output(run(shared, &on, tx)?).map(|bytes| json!(bytes))
 }
 
 /// `eth_estimateGas`: the smallest limit with which the call succeeds, found by halving.
 pub(super) fn estimate(shared: &Shared, params: Params<'_>) -> Reply {
-    let (snapshot, request) = read(shared, params)?;
-    let tx = prepare(shared, &snapshot, &request)?;
+    let (snapshot, which, request) = read(shared, params)?;
+    let on = on(&snapshot, &which)?;
+    let tx = prepare(shared, &on, &request)?;
     let mut high = tx.gas_limit;
-    let first = run(shared, &snapshot, tx.clone())?;
+    let first = run(shared, &on, tx.clone())?;
     let used = first.tx_gas_used();
     output(first)?;
     let mut low = used.max(GAS_MIN) - 1;
@@ -37,12 +41,7 @@ pub(super) fn estimate(shared: &Shared, params: Params<'_>) -> Reply {
         // Close to what was used is the likeliest answer; then halve.
         let middle =
             if low < used + used / 50 { (used + used / 50).clamp(low + 1, high - 1) } else { low + (high - low) / 2 };
-        let tried = exec::call(
-            &snapshot,
-            &shared.rules,
-            snapshot.head_block().map_err(internal)?.header(),
-            TxEnv { gas_limit: middle, ..tx.clone() },
-        );
+        let tried = exec::call(on.state, &shared.rules, on.block.header(), TxEnv { gas_limit: middle, ..tx.clone() });
         match tried {
             Ok(result) if result.is_success() => high = middle,
             Ok(_) | Err(BlockError::Invalid(_)) => low = middle,
@@ -52,7 +51,18 @@ pub(super) fn estimate(shared: &Shared, params: Params<'_>) -> Reply {
     Ok(quantity(high))
 }
 
-fn read(shared: &Shared, params: Params<'_>) -> Result<(Snapshot, CallRequest), ErrorObjectOwned> {
+/// A block and the state after it.
+struct On<'a> {
+    block: Block,
+    state: StateView<'a>,
+}
+
+fn on<'a>(snapshot: &'a Snapshot, which: &BlockRef) -> Result<On<'a>, ErrorObjectOwned> {
+    let (number, state) = which.state(snapshot)?;
+    Ok(On { block: require(snapshot, number)?, state })
+}
+
+fn read(shared: &Shared, params: Params<'_>) -> Result<(Snapshot, BlockRef, CallRequest), ErrorObjectOwned> {
     let mut params = params.sequence();
     let request: CallRequest = params.next()?;
     let which: BlockRef = params.optional_next()?.unwrap_or_default();
@@ -61,13 +71,12 @@ fn read(shared: &Shared, params: Params<'_>) -> Result<(Snapshot, CallRequest), 
         return Err(invalid("state overrides are not supported"));
     }
     let snapshot = shared.store.snapshot().map_err(internal)?;
-    which.latest_only(&snapshot)?;
-    Ok((snapshot, request))
+    Ok((snapshot, which, request))
 }
 
-fn prepare(shared: &Shared, snapshot: &Snapshot, request: &CallRequest) -> Result<TxEnv, ErrorObjectOwned> {
+fn prepare(shared: &Shared, on: &On<'_>, request: &CallRequest) -> Result<TxEnv, ErrorObjectOwned> {
     let caller = request.from.unwrap_or_default();
-    let account = snapshot.account(caller).map_err(internal)?;
+    let account = on.state.account(caller).map_err(internal)?;
     let limit = shared.rules.block_gas_limit;
     let gas_limit = request.gas.map_or(limit, |gas| u64::try_from(gas).unwrap_or(limit).min(limit));
     let price = request.max_fee_per_gas.or(request.gas_price).unwrap_or(U256::ZERO);
@@ -86,9 +95,8 @@ fn prepare(shared: &Shared, snapshot: &Snapshot, request: &CallRequest) -> Resul
     })
 }
 
-fn run(shared: &Shared, snapshot: &Snapshot, tx: TxEnv) -> Result<ExecutionResult, ErrorObjectOwned> {
-    let head = snapshot.head_block().map_err(internal)?;
-    exec::call(snapshot, &shared.rules, head.header(), tx).map_err(|error| match error {
+fn run(shared: &Shared, on: &On<'_>, tx: TxEnv) -> Result<ExecutionResult, ErrorObjectOwned> {
+    exec::call(on.state, &shared.rules, on.block.header(), tx).map_err(|error| match error {
         BlockError::Invalid(reason) => refuse(reason),
         BlockError::Node(error) => internal(error),
     })

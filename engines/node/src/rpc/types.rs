@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{internal, refuse};
 use crate::block::{Block, Tx};
 use crate::exec;
-use crate::store::{Snapshot, StoredLog, StoredReceipt};
+use crate::store::{Snapshot, StateView, StoredLog, StoredReceipt};
 
 /// A number as Ethereum writes it.
 pub(super) fn quantity(value: u64) -> Value {
@@ -61,15 +61,18 @@ impl BlockRef {
         Ok((number <= head).then_some(number))
     }
 
-    /// Checks that the state of the block is the one that is kept.
-    pub(super) fn latest_only(&self, snapshot: &Snapshot) -> Result<(), ErrorObjectOwned> {
-        let head = snapshot.head().map_err(internal)?.unwrap_or(0);
-        match self.resolve(snapshot)? {
-            Some(number) if number == head => Ok(()),
-            Some(number) => Err(refuse(format!(
-                "state of block {number} is not kept; this node keeps only the latest, block {head}"
-            ))),
-            None => Err(refuse("there is no such block")),
+    /// The number of the block and the state after it.
+    pub(super) fn state<'a>(&self, snapshot: &'a Snapshot) -> Result<(u64, StateView<'a>), ErrorObjectOwned> {
+        let number = self.resolve(snapshot)?.ok_or_else(|| refuse("there is no such block"))?;
+        match snapshot.state_at(number).map_err(internal)? {
+            Some(state) => Ok((number, state)),
+            None => {
+                let (oldest, head) = (snapshot.oldest_state().map_err(internal)?, snapshot.head().map_err(internal)?);
+                Err(refuse(format!(
+                    "state of block {number} is not kept; this node keeps those of blocks {oldest} to {}",
+                    head.unwrap_or(0)
+                )))
+            }
         }
     }
 }

@@ -109,8 +109,12 @@ fn legacy_and_errors(node: &Node, counter: &str) {
         assert!(error["data"].as_str().unwrap().starts_with("0x08c379a0"));
     }
 
-    let old = run(node, &["balance", RICH, "--block", "1"]).unwrap_err();
-    assert!(old.contains("state of block 1 is not kept"), "{old}");
+    // The state of an old block, with its proof.
+    assert_eq!(cast(node, &["balance", RICH, "--block", "0"]), "1000000000000000000000");
+    assert_ne!(cast(node, &["balance", RICH]), "1000000000000000000000");
+    assert_eq!(run(node, &["call", "--block", "1", counter, "count()(uint256)"]).ok().as_deref(), None);
+    let proof = cast_json(node, &["proof", "--block", "1", RICH]);
+    assert!(!proof["accountProof"].as_array().unwrap().is_empty(), "{proof}");
     let other = cast(
         node,
         &[

@@ -82,6 +82,7 @@ impl Net {
             rpc_listen: node.rpc,
             log: "info".to_owned(),
             mempool: Default::default(),
+            history: Default::default(),
             peers: peers
                 .map(|peer| PeerConfig {
                     node_id: peer.key.node_id(),
