@@ -2,8 +2,8 @@
 //!
 //! The hash is the header's keccak, so any Ethereum client can check it. What differs from
 //! mainnet: `beneficiary` is the node id of the validator that built the block; `extra_data` holds
-//! the block's time in milliseconds (8 bytes) or, in block 0, the genesis hash; base fee, blob gas,
-//! difficulty, mix hash and withdrawals are always zero or empty. A [`Block`] never changes once
+//! the block's time in milliseconds (8 bytes) or, in block 0, the genesis hash; the base fee is
+//! the genesis'; blob gas, difficulty, mix hash and withdrawals are always zero or empty. A [`Block`] never changes once
 //! decoded, and its body always belongs to its header.
 
 use std::sync::Arc;
@@ -14,12 +14,14 @@ use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::{Decodable, Encodable};
 
-/// A signed transaction of any type; only types 0, 1 and 2 are admitted.
+use crate::genesis::{BLOCK_BYTES_MOST, Fork};
+
+/// A signed transaction of any type; type 3 (blobs) is never admitted.
 pub(crate) type Tx = EthereumTxEnvelope<TxEip4844>;
 type EthBlock = alloy_consensus::Block<Tx>;
 
-/// Largest encoded block; a proposal with its block must fit into one frame and one log record.
-pub(crate) const BLOCK_BYTES_MAX: usize = 2 << 20;
+/// Largest encoded block of any chain; a proposal with its block must fit into one frame and one log record.
+pub(crate) const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_MOST as usize;
 
 /// An immutable block. Equal and ordered by hash.
 #[derive(Clone)]
@@ -132,7 +134,7 @@ pub(crate) fn open_header(
     number: u64,
     beneficiary: Address,
     time_ms: u64,
-    gas_limit: u64,
+    (gas_limit, base_fee): (u64, u64),
 ) -> Header {
     Header {
         parent_hash,
@@ -142,7 +144,7 @@ pub(crate) fn open_header(
         gas_limit,
         timestamp: time_ms / 1000,
         extra_data: Bytes::copy_from_slice(&time_ms.to_be_bytes()),
-        base_fee_per_gas: Some(0),
+        base_fee_per_gas: Some(base_fee),
         withdrawals_root: Some(calculate_withdrawals_root(&[])),
         blob_gas_used: Some(0),
         excess_blob_gas: Some(0),
@@ -153,11 +155,12 @@ pub(crate) fn open_header(
 }
 
 /// Whether this chain admits transactions of the form; the reason if not.
-pub(crate) fn check_form(tx: &Tx, chain_id: u64) -> Result<(), String> {
+pub(crate) fn check_form(tx: &Tx, chain_id: u64, fork: Fork) -> Result<(), String> {
     match tx {
+        Tx::Eip7702(_) if fork >= Fork::Osaka => {}
         Tx::Legacy(_) | Tx::Eip2930(_) | Tx::Eip1559(_) => {}
         Tx::Eip4844(_) => return Err("blob transactions (type 3) are not supported".to_owned()),
-        Tx::Eip7702(_) => return Err("type 4 transactions are not supported".to_owned()),
+        Tx::Eip7702(_) => return Err("type 4 transactions need a chain with fork \"osaka\"".to_owned()),
     }
     match tx.chain_id() {
         Some(id) if id == chain_id => Ok(()),
@@ -179,7 +182,7 @@ mod tests {
     }
 
     fn block(transactions: Vec<Tx>) -> Block {
-        let mut header = open_header(B256::repeat_byte(1), 5, Address::ZERO, 1_234_567, 30_000_000);
+        let mut header = open_header(B256::repeat_byte(1), 5, Address::ZERO, 1_234_567, (30_000_000, 0));
         header.transactions_root = calculate_transaction_root(&transactions);
         Block::new(header, transactions)
     }
@@ -207,7 +210,7 @@ mod tests {
 
     #[test]
     fn only_this_chains_transactions_are_admitted() {
-        assert!(check_form(&tx(0), 7).is_ok());
-        assert!(check_form(&tx(0), 8).unwrap_err().contains("for chain 7"));
+        assert!(check_form(&tx(0), 7, Fork::Osaka).is_ok());
+        assert!(check_form(&tx(0), 8, Fork::Osaka).unwrap_err().contains("for chain 7"));
     }
 }

@@ -36,11 +36,57 @@ pub struct Genesis {
     pub block_time_ms: u64,
     /// Gas a block may use, 1,000,000 to 1,000,000,000.
     pub block_gas_limit: u64,
+    /// Ethereum's rules that transactions run by.
+    #[serde(default, skip_serializing_if = "Fork::is_first")]
+    pub fork: Fork,
+    /// Encoded size of a block in bytes, [`BLOCK_BYTES_LEAST`] to [`BLOCK_BYTES_MOST`].
+    #[serde(default = "block_bytes_most", skip_serializing_if = "is_block_bytes_most")]
+    pub block_bytes_max: u64,
+    /// Wei that each unit of gas costs at least, 0 to 10^18; it is destroyed, as Ethereum wants it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub base_fee: u64,
+    /// Who gets what is paid above the base fee, and what the opcode COINBASE gives; without it the
+    /// validator's id, whose account no one can use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fee_recipient: Option<Address>,
     /// The validators, 1 to [`VALIDATORS_MAX`], distinct; their order has no meaning.
     pub validators: Vec<GenesisValidator>,
     /// Accounts that exist in block 0, by address.
     #[serde(default)]
     pub alloc: BTreeMap<Address, GenesisAccount>,
+}
+
+/// Rules of execution, named as Ethereum names them. Blob transactions (type 3) exist in none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fork {
+    /// What a genesis without the field means: Prague without type 4 transactions and without the
+    /// contract of block hashes (EIP-2935).
+    #[default]
+    Prague,
+    /// Osaka, with type 4 transactions and EIP-2935.
+    Osaka,
+}
+
+impl Fork {
+    fn is_first(&self) -> bool {
+        *self == Self::Prague
+    }
+}
+
+/// A block has room for a transaction of the usual size.
+pub const BLOCK_BYTES_LEAST: u64 = 256 << 10;
+/// A proposal with its block fits into one frame and one log record.
+pub const BLOCK_BYTES_MOST: u64 = 2 << 20;
+/// No one could pay more for a unit of gas.
+const BASE_FEE_MOST: u64 = 1_000_000_000_000_000_000;
+
+fn block_bytes_most() -> u64 {
+    BLOCK_BYTES_MOST
+}
+
+fn is_block_bytes_most(value: &u64) -> bool {
+    *value == BLOCK_BYTES_MOST
 }
 
 /// One validator.
@@ -66,6 +112,9 @@ pub struct GenesisAccount {
     /// Nonce.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub nonce: u64,
+    /// Storage: values by slot, both 32 bytes; a zero is as good as none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage: BTreeMap<B256, B256>,
 }
 
 fn no_code(code: &Bytes) -> bool {
@@ -137,6 +186,8 @@ impl Genesis {
         range("chain_id", self.chain_id, 1, (1 << 53) - 1)?;
         range("block_time_ms", self.block_time_ms, 50, 60_000)?;
         range("block_gas_limit", self.block_gas_limit, 1_000_000, 1_000_000_000)?;
+        range("block_bytes_max", self.block_bytes_max, BLOCK_BYTES_LEAST, BLOCK_BYTES_MOST)?;
+        range("base_fee", self.base_fee, 0, BASE_FEE_MOST)?;
         range("validators", self.validators.len() as u64, 1, VALIDATORS_MAX as u64)?;
         let mut seen = BTreeSet::new();
         for (index, validator) in self.validators.iter().enumerate() {
@@ -198,6 +249,19 @@ mod tests {
         assert_eq!(turned.hash(), genesis.hash());
         turned.validators[0].power += 1;
         assert_ne!(turned.hash(), genesis.hash());
+    }
+
+    #[test]
+    fn what_a_genesis_of_old_does_not_say_is_what_it_meant_then() {
+        let old = Genesis::from_json(V1).unwrap();
+        assert_eq!((old.fork, old.base_fee, old.block_bytes_max), (Fork::Prague, 0, BLOCK_BYTES_MOST));
+        let new = Genesis { fork: Fork::Osaka, base_fee: 7, ..old.clone() };
+        assert_ne!(new.hash(), old.hash());
+        let text = serde_json::to_string(&new).unwrap();
+        assert!(text.contains(r#""fork":"osaka","base_fee":7,"#), "{text}");
+        assert_eq!(Genesis::from_json(&text).unwrap(), new);
+        let error = Genesis::from_json(&text.replace("osaka", "paris")).unwrap_err().to_string();
+        assert!(error.contains("paris") && error.contains("osaka"), "{error}");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! What it never does: it never signs two different votes for one height, round and step (the log
 //! is replayed after a crash), and never talks to a key that is not in its configuration.
 
+mod accounts;
 mod block;
 pub mod cli;
 pub mod config;

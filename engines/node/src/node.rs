@@ -185,8 +185,7 @@ pub(crate) fn open(
     let log = Wal::open(&data.join("consensus.wal"))?;
     let me = key.node_id();
     let (net, queues) = Net::new(config, me);
-    let proposers = genesis.validators.iter().map(|v| v.public_key.node_id().0).collect();
-    let rules = ChainRules { chain_id: genesis.chain_id, block_gas_limit: genesis.block_gas_limit, proposers };
+    let rules = ChainRules::of(&genesis);
     let shared = Arc::new(Shared {
         genesis,
         chain,

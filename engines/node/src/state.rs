@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_consensus::TrieAccount;
 use alloy_consensus::constants::KECCAK_EMPTY;
+use alloy_eips::eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
 use revm::Database;
@@ -15,7 +16,7 @@ use revm::bytecode::Bytecode;
 use revm::state::{Account, AccountInfo, EvmState};
 
 use crate::NodeError;
-use crate::genesis::Genesis;
+use crate::genesis::{Fork, Genesis, GenesisAccount};
 use crate::store::{StateView, node_key};
 use crate::trie::Trie;
 
@@ -112,7 +113,9 @@ impl<'a> Overlay<'a> {
     /// The accounts of block 0.
     pub(crate) fn of_genesis(genesis: &Genesis) -> Overlay<'static> {
         let mut overlay = Overlay::empty();
-        for (address, account) in &genesis.alloc {
+        let hashes = GenesisAccount { code: HISTORY_STORAGE_CODE.clone(), nonce: 1, ..Default::default() };
+        let own = (genesis.fork >= Fork::Osaka).then_some((&HISTORY_STORAGE_ADDRESS, &hashes));
+        for (address, account) in own.into_iter().chain(&genesis.alloc) {
             // EIP-161: an empty account does not exist.
             if account.nonce == 0 && account.balance.is_zero() && account.code.is_empty() {
                 continue;
@@ -122,6 +125,11 @@ impl<'a> Overlay<'a> {
                 overlay.code.insert(hash, account.code.clone());
             }
             overlay.infos.insert(*address, Some((account.nonce, account.balance, hash)));
+            let slots = account.storage.iter().map(|(slot, value)| ((*slot).into(), (*value).into()));
+            let slots: BTreeMap<U256, U256> = slots.filter(|(_, value): &(U256, U256)| !value.is_zero()).collect();
+            if !slots.is_empty() {
+                overlay.storage.insert(*address, slots);
+            }
         }
         overlay
     }

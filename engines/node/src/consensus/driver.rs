@@ -443,7 +443,8 @@ impl Driver {
     pub(super) fn commit(&mut self, block: Block, certificate: &[u8], executed: &Executed) -> Result<(), NodeError> {
         let shared = &self.host.shared;
         shared.store.commit(&block, certificate, &executed.receipts, &executed.diff)?;
-        let senders = executed.receipts.iter().map(|receipt| receipt.from).collect();
+        // Not the senders alone: an authorization (EIP-7702) uses up a nonce of another account.
+        let senders = executed.diff.accounts.keys().copied().collect();
         shared.mempool.settle(&shared.store.snapshot()?, &senders)?;
         shared.note_head(&block);
         self.head = block;

@@ -16,7 +16,7 @@ use super::wire::{BlockForm, CertificateForm, Message};
 use crate::block::Block;
 use crate::config::{NodeConfig, PeerConfig};
 use crate::exec;
-use crate::genesis::{Genesis, GenesisValidator};
+use crate::genesis::{BLOCK_BYTES_MOST, Fork, Genesis, GenesisValidator};
 use crate::keys::NodeKey;
 use crate::node;
 
@@ -31,6 +31,10 @@ fn genesis() -> Genesis {
         genesis_time_ms: 1_700_000_000_000,
         block_time_ms: 1000,
         block_gas_limit: 30_000_000,
+        fork: Fork::Osaka,
+        block_bytes_max: BLOCK_BYTES_MOST,
+        base_fee: 0,
+        fee_recipient: None,
         validators: keys().iter().map(|k| GenesisValidator { public_key: k.public_key(), power: 1 }).collect(),
         alloc: Default::default(),
     }

@@ -5,7 +5,6 @@ use alloy_eips::Encodable2718;
 use alloy_primitives::U256;
 use revm::context_interface::cfg::gas::calculate_initial_tx_gas;
 use revm::primitives::eip3860::MAX_INITCODE_SIZE;
-use revm::primitives::hardfork::SpecId;
 
 use crate::NodeError;
 use crate::block::{self, Tx};
@@ -37,6 +36,10 @@ pub(crate) enum AdmitError {
     Gas { gas: u64, want: u64 },
     #[error("exceeds block gas limit")]
     BlockGas,
+    #[error("transaction gas limit too high: this chain's rules allow {limit} (EIP-7825)")]
+    TransactionGas { limit: u64 },
+    #[error("max fee per gas less than block base fee: address offers {offered}, base fee {base_fee}")]
+    BaseFee { base_fee: u64, offered: u128 },
     #[error("max priority fee per gas higher than max fee per gas")]
     Tip,
     #[error("replacement transaction underpriced")]
@@ -68,6 +71,8 @@ impl AdmitError {
             | Self::NonceTooLow { .. }
             | Self::Gas { .. }
             | Self::BlockGas
+            | Self::TransactionGas { .. }
+            | Self::BaseFee { .. }
             | Self::Tip
             | Self::Underpriced => false,
         }
@@ -79,10 +84,12 @@ impl AdmitError {
 /// # Errors
 /// The first rule it breaks; it stays broken for ever.
 pub(super) fn check(tx: &Tx, rules: &ChainRules, limits: &MempoolConfig) -> Result<(), AdmitError> {
-    block::check_form(tx, rules.chain_id).map_err(AdmitError::Form)?;
+    block::check_form(tx, rules.chain_id, rules.fork).map_err(AdmitError::Form)?;
     let bytes = tx.encode_2718_len();
-    if bytes > limits.transaction_bytes_max {
-        return Err(AdmitError::TooLarge { bytes, limit: limits.transaction_bytes_max });
+    // What no block has room for would only wait.
+    let limit = limits.transaction_bytes_max.min(rules.transaction_bytes_max());
+    if bytes > limit {
+        return Err(AdmitError::TooLarge { bytes, limit });
     }
     // EIP-3860: execution refuses it, so it would only wait.
     if tx.is_create() && tx.input().len() > MAX_INITCODE_SIZE {
@@ -95,13 +102,25 @@ fn check_gas(tx: &Tx, rules: &ChainRules) -> Result<(), AdmitError> {
     if tx.gas_limit() > rules.block_gas_limit {
         return Err(AdmitError::BlockGas);
     }
+    if tx.gas_limit() > rules.transaction_gas_max() {
+        return Err(AdmitError::TransactionGas { limit: rules.transaction_gas_max() });
+    }
+    if tx.max_fee_per_gas() < u128::from(rules.base_fee) {
+        return Err(AdmitError::BaseFee { base_fee: rules.base_fee, offered: tx.max_fee_per_gas() });
+    }
     if tx.max_priority_fee_per_gas().is_some_and(|tip| tip > tx.max_fee_per_gas()) {
         return Err(AdmitError::Tip);
     }
     let (accounts, slots) = tx
         .access_list()
         .map_or((0, 0), |list| (list.len() as u64, list.iter().map(|item| item.storage_keys.len() as u64).sum()));
-    let gas = calculate_initial_tx_gas(SpecId::PRAGUE, tx.input(), tx.is_create(), accounts, slots, 0, None);
+    let authorizations = tx.authorization_list().map_or(0, |list| list.len() as u64);
+    // EIP-7702: a list without entries is invalid, and so is the making of a contract.
+    if matches!(tx, Tx::Eip7702(_)) && authorizations == 0 {
+        return Err(AdmitError::Form("the authorization list is empty".to_owned()));
+    }
+    let gas =
+        calculate_initial_tx_gas(rules.fork.spec(), tx.input(), tx.is_create(), accounts, slots, authorizations, None);
     let want = (gas.initial_regular_gas + gas.initial_state_gas).max(gas.floor_gas);
     if tx.gas_limit() < want {
         return Err(AdmitError::Gas { gas: tx.gas_limit(), want });

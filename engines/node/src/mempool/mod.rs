@@ -16,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::{Mutex, MutexGuard};
 
 use alloy_consensus::Transaction;
-use alloy_consensus::transaction::SignerRecoverable;
 use alloy_primitives::{Address, B256, U256};
 
 pub(crate) use check::AdmitError;
@@ -86,6 +85,7 @@ impl Sender {
 struct Waiting {
     tx: Tx,
     arrival: u64,
+    hash: B256,
     /// Height of the newest block when it arrived.
     since: u64,
 }
@@ -115,12 +115,12 @@ impl Mempool {
     /// # Errors
     /// The first rule it breaks; the pool is unchanged.
     pub(crate) fn admit(&self, tx: Tx, store: &Store, rules: &ChainRules) -> Result<B256, AdmitError> {
-        let hash = *tx.tx_hash();
+        let hash = rules.accounts.transaction_hash(&tx);
         if self.contains(hash) {
             return Err(AdmitError::Known);
         }
         check::check(&tx, rules, &self.limits)?;
-        let sender = tx.recover_signer().map_err(|_| AdmitError::Signature)?;
+        let sender = rules.accounts.sender(&tx).ok_or(AdmitError::Signature)?;
         let mut inner = self.lock();
         // Read under the lock: a block that is stored after this is settled after the transaction is in.
         let snapshot = store.snapshot().map_err(AdmitError::Node)?;
@@ -131,7 +131,7 @@ impl Mempool {
         }
         inner.check(&tx, sender, account.as_ref())?;
         inner.make_room(&tx, sender, account_nonce(account.as_ref()), &self.limits)?;
-        inner.insert(tx, sender, account_nonce(account.as_ref()), since);
+        inner.insert(Waiting { tx, hash, arrival: 0, since }, sender, account_nonce(account.as_ref()));
         Ok(hash)
     }
 
@@ -245,11 +245,12 @@ impl Inner {
         Ok(())
     }
 
-    fn insert(&mut self, tx: Tx, sender: Address, account_nonce: u64, since: u64) {
-        let (hash, nonce, arrival) = (*tx.tx_hash(), tx.nonce(), self.next);
+    /// Puts one in; its arrival is numbered here.
+    fn insert(&mut self, waiting: Waiting, sender: Address, account_nonce: u64) {
+        let (hash, nonce, arrival) = (waiting.hash, waiting.tx.nonce(), self.next);
         self.next += 1;
         let own = self.by_sender.entry(sender).or_insert_with(|| Sender { account_nonce, waiting: BTreeMap::new() });
-        own.waiting.insert(nonce, Waiting { tx, arrival, since });
+        own.waiting.insert(nonce, Waiting { arrival, ..waiting });
         self.by_hash.insert(hash, (sender, nonce));
         self.by_arrival.insert(arrival, (sender, nonce));
         self.regrade(sender);
@@ -262,7 +263,7 @@ impl Inner {
         if own.waiting.is_empty() {
             self.by_sender.remove(&sender);
         }
-        self.by_hash.remove(waiting.tx.tx_hash());
+        self.by_hash.remove(&waiting.hash);
         self.by_arrival.remove(&waiting.arrival);
         self.gapped.remove(&waiting.gapped(sender, nonce));
     }

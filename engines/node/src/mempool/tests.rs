@@ -2,6 +2,7 @@
 use super::*;
 use crate::genesis::{Genesis, GenesisAccount};
 use crate::store::Store;
+use alloy_consensus::transaction::SignerRecoverable;
 use alloy_consensus::{SignableTransaction, TxEip1559};
 use alloy_primitives::Signature;
 
@@ -44,7 +45,8 @@ fn world(funded: &[&Tx], limits: MempoolConfig) -> World {
     }
     let (block, diff) = crate::exec::genesis_block(&genesis).unwrap();
     store.commit(&block, &[], &[], &diff).unwrap();
-    let rules = ChainRules { chain_id: 7, block_gas_limit: 1_000_000, proposers: BTreeSet::new() };
+    let genesis = Genesis { chain_id: 7, block_gas_limit: 1_000_000, ..genesis };
+    let rules = ChainRules::of(&genesis);
     World { _folder: folder, store, rules, pool: Mempool::new(limits) }
 }
 

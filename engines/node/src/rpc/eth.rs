@@ -32,7 +32,7 @@ pub(super) const METHODS: &[(&str, Handler)] = &[
     ("eth_blockNumber", |shared, _| Ok(quantity(shared.status().height))),
     ("eth_syncing", syncing),
     ("eth_accounts", |_, _| Ok(json!([]))),
-    ("eth_gasPrice", |_, _| Ok(quantity(0))),
+    ("eth_gasPrice", |shared, _| Ok(quantity(shared.rules.base_fee))),
     ("eth_maxPriorityFeePerGas", |_, _| Ok(quantity(0))),
     ("eth_feeHistory", fee_history),
     ("eth_getBlockByNumber", get_block),
@@ -91,15 +91,18 @@ fn fee_history(shared: &Shared, params: Params<'_>) -> Reply {
     let newest = newest.resolve(&snapshot)?.ok_or_else(|| refuse("there is no such block"))?;
     let count = count.min(FEE_HISTORY_MAX).min(newest + 1);
     let oldest = newest + 1 - count;
-    let mut used = Vec::new();
+    let (mut used, mut fees) = (Vec::new(), Vec::new());
     for number in oldest..=newest {
         let block = require(&snapshot, number)?;
         let header = block.header();
+        fees.push(quantity(header.base_fee_per_gas.unwrap_or_default()));
         used.push(header.gas_used as f64 / header.gas_limit as f64);
     }
+    // It never changes.
+    fees.push(quantity(shared.rules.base_fee));
     let mut answer = json!({
         "oldestBlock": quantity(oldest),
-        "baseFeePerGas": vec![quantity(0); count as usize + 1],
+        "baseFeePerGas": fees,
         "baseFeePerBlobGas": vec![quantity(0); count as usize + 1],
         "gasUsedRatio": used,
         "blobGasUsedRatio": vec![0.0; count as usize],

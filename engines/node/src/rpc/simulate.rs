@@ -32,6 +32,7 @@ pub(super) fn estimate(shared: &Shared, params: Params<'_>) -> Reply {
     let (snapshot, which, request) = read(shared, params)?;
     let on = on(&snapshot, &which)?;
     let tx = prepare(shared, &on, &request)?;
+    let tx = TxEnv { gas_limit: tx.gas_limit.min(shared.rules.transaction_gas_max()), ..tx };
     let mut high = tx.gas_limit;
     let first = run(shared, &on, tx.clone())?;
     let used = first.tx_gas_used();

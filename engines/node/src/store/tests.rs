@@ -84,7 +84,7 @@ fn apply(overlay: &mut Overlay<'_>, model: &mut Model, step: &Step) {
 }
 
 fn header(number: u64) -> Header {
-    open_header(B256::repeat_byte(number as u8), number, Address::ZERO, number * 1000, 30_000_000)
+    open_header(B256::repeat_byte(number as u8), number, Address::ZERO, number * 1000, (30_000_000, 0))
 }
 
 /// Stores the next block with these steps; returns its root.

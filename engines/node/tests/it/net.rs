@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hanse_node::config::{CONFIG_FILE, CONFIG_VERSION, NodeConfig, PeerConfig};
-use hanse_node::genesis::{GENESIS_FILE, GENESIS_VERSION, Genesis, GenesisAccount, GenesisValidator};
+use hanse_node::genesis::{
+    BLOCK_BYTES_MOST, Fork, GENESIS_FILE, GENESIS_VERSION, Genesis, GenesisAccount, GenesisValidator,
+};
 use hanse_node::keys::NodeKey;
 use serde_json::{Value, json};
 
@@ -62,6 +64,10 @@ impl Net {
             genesis_time_ms: now.as_millis() as u64,
             block_time_ms: BLOCK_TIME_MS,
             block_gas_limit: 30_000_000,
+            fork: Fork::Osaka,
+            block_bytes_max: BLOCK_BYTES_MOST,
+            base_fee: 0,
+            fee_recipient: None,
             validators: validators.collect(),
             alloc: [(RICH.parse().unwrap(), rich)].into(),
         };

@@ -2,36 +2,93 @@
 //!
 //! [`build`] makes a block from waiting transactions, [`validate`] executes someone's block and
 //! compares every field that follows from execution, [`call`] runs a call on any state that is kept.
-//! Rules are those of Prague without blobs, type 4 transactions and system calls; the base fee is
-//! zero and a gas price of zero is admitted. Nothing here writes to the store.
+//! Rules are those of the genesis' [`Fork`]; the base fee is the genesis' too, mostly zero. Nothing
+//! here writes to the store.
+
+#[cfg(test)]
+mod tests;
 
 use alloy_consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
-use alloy_consensus::transaction::SignerRecoverable;
 use alloy_consensus::{EthereumReceipt, Header, Transaction, TxReceipt, TxType};
 use alloy_eips::Encodable2718;
+use alloy_eips::eip2935::HISTORY_STORAGE_ADDRESS;
 use alloy_primitives::{Address, B256, Bloom, Bytes, Log, LogData, U256};
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction, ResultAndState};
 use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
+use revm::context_interface::either::Either;
+use revm::primitives::eip7825::TX_GAS_LIMIT_CAP;
 use revm::primitives::hardfork::SpecId;
-use revm::{ExecuteEvm, MainBuilder, MainContext};
+use revm::{ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
 
 use crate::NodeError;
+use crate::accounts::{AccountScheme, Ethereum};
 use crate::block::{self, BLOCK_BYTES_MAX, Block, Tx};
-use crate::genesis::Genesis;
+use crate::genesis::{Fork, Genesis};
 use crate::state::{Overlay, StateDiff};
 use crate::store::{Snapshot, StateView, StoredLog, StoredReceipt};
 
 /// Room for header and list framing beside the transactions of a block.
 const HEADER_BYTES: usize = 2048;
+/// Room for the framing of one transaction.
+const TRANSACTION_FRAME: usize = 8;
 
 /// What the chain's genesis fixes for all blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct ChainRules {
     pub(crate) chain_id: u64,
     pub(crate) block_gas_limit: u64,
+    pub(crate) block_bytes_max: usize,
+    pub(crate) fork: Fork,
+    pub(crate) base_fee: u64,
+    pub(crate) fee_recipient: Option<Address>,
+    /// How accounts sign.
+    pub(crate) accounts: &'static dyn AccountScheme,
     /// Who may stand in a header as beneficiary.
     pub(crate) proposers: std::collections::BTreeSet<Address>,
+}
+
+impl ChainRules {
+    pub(crate) fn of(genesis: &Genesis) -> Self {
+        Self {
+            chain_id: genesis.chain_id,
+            block_gas_limit: genesis.block_gas_limit,
+            block_bytes_max: usize::try_from(genesis.block_bytes_max).unwrap_or(BLOCK_BYTES_MAX).min(BLOCK_BYTES_MAX),
+            fork: genesis.fork,
+            base_fee: genesis.base_fee,
+            fee_recipient: genesis.fee_recipient,
+            accounts: &Ethereum,
+            proposers: genesis.validators.iter().map(|v| v.public_key.node_id().0).collect(),
+        }
+    }
+
+    /// Gas that one transaction may ask for: the block's, or less where the fork says so (EIP-7825).
+    pub(crate) fn transaction_gas_max(&self) -> u64 {
+        match self.fork {
+            Fork::Prague => self.block_gas_limit,
+            Fork::Osaka => self.block_gas_limit.min(TX_GAS_LIMIT_CAP),
+        }
+    }
+
+    /// The longest transaction that a block has room for.
+    pub(crate) fn transaction_bytes_max(&self) -> usize {
+        self.block_bytes_max - HEADER_BYTES - TRANSACTION_FRAME
+    }
+
+    /// The header fields of the block after `parent` that are decided before execution.
+    fn open(&self, parent: &Block, proposer: Address, time_ms: u64) -> Header {
+        let limits = (self.block_gas_limit, self.base_fee);
+        block::open_header(parent.hash(), parent.number() + 1, proposer, time_ms, limits)
+    }
+}
+
+impl Fork {
+    pub(crate) fn spec(self) -> SpecId {
+        match self {
+            Self::Prague => SpecId::PRAGUE,
+            Self::Osaka => SpecId::OSAKA,
+        }
+    }
 }
 
 /// A block and what follows from it.
@@ -64,7 +121,13 @@ impl From<NodeError> for BlockError {
 /// None in practice: there is nothing to read.
 pub(crate) fn genesis_block(genesis: &Genesis) -> Result<(Block, StateDiff), NodeError> {
     let (diff, state_root) = Overlay::of_genesis(genesis).finish()?;
-    let mut header = block::open_header(B256::ZERO, 0, Address::ZERO, genesis.genesis_time_ms, genesis.block_gas_limit);
+    let mut header = block::open_header(
+        B256::ZERO,
+        0,
+        Address::ZERO,
+        genesis.genesis_time_ms,
+        (genesis.block_gas_limit, genesis.base_fee),
+    );
     header.extra_data = Bytes::copy_from_slice(genesis.hash().as_slice());
     header.state_root = state_root;
     header.transactions_root = calculate_transaction_root::<Tx>(&[]);
@@ -85,13 +148,13 @@ pub(crate) fn build(
 ) -> Result<(Block, Executed), NodeError> {
     let parent = snapshot.head_block()?;
     let time = now_ms.max(parent.time_ms() + 1);
-    let mut header = block::open_header(parent.hash(), parent.number() + 1, proposer, time, rules.block_gas_limit);
-    let mut run = Run::new(snapshot, rules, &header);
+    let mut header = rules.open(&parent, proposer, time);
+    let mut run = Run::new(snapshot, rules, &header)?;
     let mut transactions = Vec::new();
     let mut bytes = HEADER_BYTES;
     for (tx, sender) in candidates {
-        let length = tx.encode_2718_len() + 8;
-        if bytes + length > BLOCK_BYTES_MAX {
+        let length = tx.encode_2718_len() + TRANSACTION_FRAME;
+        if bytes + length > rules.block_bytes_max {
             continue;
         }
         match run.transact(&tx, sender) {
@@ -126,12 +189,14 @@ pub(crate) fn validate(snapshot: &Snapshot, rules: &ChainRules, block: &Block) -
     if claimed.extra_data.len() != 8 || time <= parent.time_ms() {
         return invalid("its time is not after its parent's");
     }
-    let mut header =
-        block::open_header(parent.hash(), claimed.number, claimed.beneficiary, time, rules.block_gas_limit);
-    let mut run = Run::new(snapshot, rules, &header);
+    if block.raw().len() > rules.block_bytes_max {
+        return invalid("it has more bytes than this chain's block_bytes_max");
+    }
+    let mut header = rules.open(&parent, claimed.beneficiary, time);
+    let mut run = Run::new(snapshot, rules, &header)?;
     for tx in block.transactions() {
-        let sender =
-            tx.recover_signer().map_err(|_| BlockError::Invalid("a transaction has no valid signature".to_owned()))?;
+        let sender = rules.accounts.sender(tx);
+        let sender = sender.ok_or_else(|| BlockError::Invalid("a transaction has no valid signature".to_owned()))?;
         run.transact(tx, sender)?;
     }
     header.transactions_root = claimed.transactions_root;
@@ -152,22 +217,22 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(snapshot: &'a Snapshot, rules: &'a ChainRules, header: &Header) -> Self {
-        Self {
-            overlay: Overlay::new(snapshot.latest()),
-            rules,
-            block_env: block_env(header),
-            receipts: Vec::new(),
-            gas_used: 0,
+    fn new(snapshot: &'a Snapshot, rules: &'a ChainRules, header: &Header) -> Result<Self, NodeError> {
+        let block_env = block_env(rules, header);
+        let mut overlay = Overlay::new(snapshot.latest());
+        if rules.fork >= Fork::Osaka {
+            note_parent_hash(&mut overlay, rules, &block_env, header.parent_hash)?;
         }
+        Ok(Self { overlay, rules, block_env, receipts: Vec::new(), gas_used: 0 })
     }
 
     fn transact(&mut self, tx: &Tx, sender: Address) -> Result<(), BlockError> {
-        block::check_form(tx, self.rules.chain_id).map_err(BlockError::Invalid)?;
+        block::check_form(tx, self.rules.chain_id, self.rules.fork).map_err(BlockError::Invalid)?;
         if self.gas_used.saturating_add(tx.gas_limit()) > self.rules.block_gas_limit {
             return Err(BlockError::Invalid("the block's gas is used up".to_owned()));
         }
-        let outcome = transact(&mut self.overlay, self.rules.chain_id, &self.block_env, tx_env(tx, sender))?;
+        let cfg = cfg(self.rules);
+        let outcome = transact(&mut self.overlay, cfg, &self.block_env, tx_env(tx, sender))?;
         let gas_used = outcome.result.tx_gas_used();
         self.gas_used += gas_used;
         self.receipts.push(StoredReceipt {
@@ -209,16 +274,47 @@ pub(crate) fn call(
     tx: TxEnv,
 ) -> Result<ExecutionResult, BlockError> {
     let mut overlay = Overlay::new(state);
-    Ok(transact(&mut overlay, rules.chain_id, &block_env(header), tx)?.result)
+    let mut block_env = block_env(rules, header);
+    // As other clients do: who asks pays nothing, unless he says what, and may ask for more than one
+    // transaction may use.
+    if tx.gas_price == 0 {
+        block_env.basefee = 0;
+    }
+    let mut cfg = cfg(rules);
+    cfg.tx_gas_limit_cap = Some(u64::MAX);
+    Ok(transact(&mut overlay, cfg, &block_env, tx)?.result)
+}
+
+/// Writes the parent's hash where contracts can read it (EIP-2935).
+fn note_parent_hash(
+    overlay: &mut Overlay<'_>,
+    rules: &ChainRules,
+    block_env: &BlockEnv,
+    parent: B256,
+) -> Result<(), NodeError> {
+    let context = Context::mainnet().with_cfg(cfg(rules)).with_db(&mut *overlay).with_block(block_env.clone());
+    let called =
+        context.build_mainnet().system_call(HISTORY_STORAGE_ADDRESS, Bytes::copy_from_slice(parent.as_slice()));
+    match called {
+        Ok(outcome) => {
+            overlay.apply(outcome.state);
+            Ok(())
+        }
+        Err(EVMError::Database(error)) => Err(error),
+        Err(error) => Err(NodeError::Consensus(format!("the contract of block hashes cannot be called: {error}"))),
+    }
+}
+
+fn cfg(rules: &ChainRules) -> CfgEnv {
+    CfgEnv::new_with_spec(rules.fork.spec()).with_chain_id(rules.chain_id)
 }
 
 fn transact(
     overlay: &mut Overlay<'_>,
-    chain_id: u64,
+    cfg: CfgEnv,
     block_env: &BlockEnv,
     tx: TxEnv,
 ) -> Result<ResultAndState, BlockError> {
-    let cfg = CfgEnv::new_with_spec(SpecId::PRAGUE).with_chain_id(chain_id);
     let mut evm = Context::mainnet().with_cfg(cfg).with_db(overlay).with_block(block_env.clone()).build_mainnet();
     evm.transact(tx).map_err(|error: EVMError<NodeError, InvalidTransaction>| match error {
         EVMError::Transaction(reason) => BlockError::Invalid(reason.to_string()),
@@ -229,13 +325,13 @@ fn transact(
     })
 }
 
-fn block_env(header: &Header) -> BlockEnv {
+fn block_env(rules: &ChainRules, header: &Header) -> BlockEnv {
     BlockEnv {
         number: U256::from(header.number),
-        beneficiary: header.beneficiary,
+        beneficiary: rules.fee_recipient.unwrap_or(header.beneficiary),
         timestamp: U256::from(header.timestamp),
         gas_limit: header.gas_limit,
-        basefee: 0,
+        basefee: header.base_fee_per_gas.unwrap_or_default(),
         difficulty: U256::ZERO,
         prevrandao: Some(B256::ZERO),
         blob_excess_gas_and_price: Some(BlobExcessGasAndPrice { excess_blob_gas: 0, blob_gasprice: 1 }),
@@ -244,6 +340,7 @@ fn block_env(header: &Header) -> BlockEnv {
 }
 
 fn tx_env(tx: &Tx, caller: Address) -> TxEnv {
+    let authorizations = tx.authorization_list().unwrap_or_default();
     TxEnv {
         tx_type: tx.tx_type() as u8,
         caller,
@@ -256,6 +353,7 @@ fn tx_env(tx: &Tx, caller: Address) -> TxEnv {
         chain_id: tx.chain_id(),
         access_list: tx.access_list().cloned().unwrap_or_default(),
         gas_priority_fee: tx.max_priority_fee_per_gas(),
+        authorization_list: authorizations.iter().cloned().map(Either::Left).collect(),
         ..Default::default()
     }
 }
