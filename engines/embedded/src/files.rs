@@ -26,6 +26,9 @@ const DIGITS_MAX: usize = 78;
 /// Parameters with their ranges, as the node has them. A template may be narrower.
 const PARAMETERS: &[(&str, u64, u64)] = &[("block_time_ms", 50, 60_000), ("block_gas_limit", 1_000_000, 1_000_000_000)];
 
+/// Rules of execution of new chains, the newest that the node has.
+const FORK: &str = "osaka";
+
 #[derive(Serialize)]
 struct Genesis<'a> {
     version: u32,
@@ -33,6 +36,7 @@ struct Genesis<'a> {
     genesis_time_ms: u64,
     block_time_ms: u64,
     block_gas_limit: u64,
+    fork: &'a str,
     validators: Vec<Validator<'a>>,
     alloc: BTreeMap<String, Balance<'a>>,
 }
@@ -109,6 +113,7 @@ pub(crate) fn genesis(chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<
         genesis_time_ms: chain.genesis_time_ms,
         block_time_ms: parameter(chain, "block_time_ms")?,
         block_gas_limit: parameter(chain, "block_gas_limit")?,
+        fork: FORK,
         validators: validators.iter().map(|v| Validator { public_key: &v.public_key, power: POWER }).collect(),
         alloc,
     };
