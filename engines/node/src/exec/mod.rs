@@ -6,6 +6,8 @@
 //! here writes to the store.
 
 #[cfg(test)]
+mod specification;
+#[cfg(test)]
 mod tests;
 
 use alloy_consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
