@@ -12,6 +12,7 @@
 mod accounts;
 mod block;
 pub mod cli;
+mod clock;
 pub mod config;
 mod consensus;
 mod error;

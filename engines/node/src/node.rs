@@ -7,7 +7,6 @@
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy_eips::Encodable2718;
 use alloy_primitives::{B256, Bytes};
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::NodeError;
 use crate::block::{Block, Tx};
+use crate::clock::{Clock, SystemClock};
 use crate::config::NodeConfig;
 use crate::consensus::driver::Driver;
 use crate::consensus::wire::Message;
@@ -28,7 +28,7 @@ use crate::net::tls::Identity;
 use crate::net::{Event, Net, Queues, listen, peer};
 use crate::rpc;
 use crate::store::Store;
-use crate::wal::Wal;
+use crate::wal::{Recovered, Wal};
 
 /// Events that wait for the consensus thread; beyond, peers' messages are dropped.
 const EVENTS_MAX: usize = 4096;
@@ -41,7 +41,7 @@ pub(crate) struct Status {
     pub(crate) time_ms: u64,
     pub(crate) round: u32,
     pub(crate) syncing: bool,
-    /// Validators that signed two different things for one step, counted since the start.
+    /// Stored records of validators that signed two different things for one step.
     pub(crate) equivocations: u64,
 }
 
@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) rules: ChainRules,
     pub(crate) mempool: Mempool,
     pub(crate) net: Net,
+    pub(crate) clock: Arc<dyn Clock>,
     events: SyncSender<Event>,
     status: Mutex<Status>,
 }
@@ -94,12 +95,6 @@ impl Shared {
     }
 }
 
-/// Milliseconds since 1970 by this machine's clock.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// A transaction in its network form.
 pub(crate) fn encode_tx(tx: &Tx) -> Bytes {
     tx.encoded_2718().into()
@@ -122,8 +117,8 @@ pub async fn run(home: &Path, stop: CancellationToken) -> Result<(), NodeError> 
     let p2p = bind("p2p_listen", config.p2p_listen).await?;
     let rpc_listener = bind("rpc_listen", config.rpc_listen).await?;
     let (events, receiver) = std::sync::mpsc::sync_channel(EVENTS_MAX);
-    let (shared, queues, log) = open(home, &config, genesis, &key, events.clone())?;
-    let driver = Driver::new(Arc::clone(&shared), key.clone(), log, receiver)?;
+    let (shared, queues, (wal, recovered)) = open(home, &config, genesis, &key, events.clone())?;
+    let driver = Driver::new(Arc::clone(&shared), key.clone(), Box::new(wal), recovered)?;
 
     let identity = Identity::new(&key)?;
     let mut tasks = JoinSet::new();
@@ -138,7 +133,7 @@ pub async fn run(home: &Path, stop: CancellationToken) -> Result<(), NodeError> 
     let thread = std::thread::Builder::new()
         .name("consensus".to_owned())
         .spawn(move || {
-            let result = driver.run();
+            let result = driver.run(&receiver);
             // The receiver waits for exactly this, or is gone because the node stops anyway.
             let _ = ended.send(());
             result
@@ -165,7 +160,7 @@ async fn bind(field: &'static str, address: std::net::SocketAddr) -> Result<TcpL
     TcpListener::bind(address).await.map_err(|source| NodeError::Listen { field, address, source })
 }
 
-pub(crate) type Opened = (Arc<Shared>, Queues, (Wal, crate::wal::Recovered));
+pub(crate) type Opened = (Arc<Shared>, Queues, (Wal, Recovered));
 
 /// Opens what is on disk and sets up what the parts share; nothing runs yet.
 ///
@@ -181,8 +176,24 @@ pub(crate) fn open(
     let data = home.join("data");
     std::fs::create_dir_all(&data).map_err(NodeError::io("cannot create", &data))?;
     let store = Store::open(&data.join("ledger.redb"), config.history.clone())?;
-    let chain = open_chain(&store, &genesis)?;
     let log = Wal::open(&data.join("consensus.wal"))?;
+    let (shared, queues) = assemble(store, config, genesis, key, events, Arc::new(SystemClock))?;
+    Ok((shared, queues, log))
+}
+
+/// Sets up what the parts share on an open store.
+///
+/// # Errors
+/// The store is damaged or of another genesis.
+pub(crate) fn assemble(
+    store: Store,
+    config: &NodeConfig,
+    genesis: Genesis,
+    key: &NodeKey,
+    events: SyncSender<Event>,
+    clock: Arc<dyn Clock>,
+) -> Result<(Arc<Shared>, Queues), NodeError> {
+    let chain = open_chain(&store, &genesis)?;
     let me = key.node_id();
     let (net, queues) = Net::new(config, me);
     let rules = ChainRules::of(&genesis);
@@ -194,10 +205,11 @@ pub(crate) fn open(
         rules,
         mempool: Mempool::new(config.mempool.clone()),
         net,
+        clock,
         events,
         status: Mutex::default(),
     });
-    Ok((shared, queues, log))
+    Ok((shared, queues))
 }
 
 /// Writes block 0 into a new store, or checks that the store is of this genesis; returns its hash.

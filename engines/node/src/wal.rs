@@ -2,7 +2,7 @@
 //!
 //! One file `data/consensus.wal`: a header record, then one record per input that the core asks to
 //! keep (votes, proposals, values, timeouts, certificates). A record is `length u32 | CRC32 u32 |
-//! payload`, big endian. [`Wal::sync`] runs before any message leaves the node, so that a vote that
+//! payload`, big endian. [`Log::sync`] runs before any message leaves the node, so that a vote that
 //! others may have seen is always found again after kill -9. A torn tail is cut off at open. The
 //! file is emptied when a new height starts, after the block before it is in the store.
 //!
@@ -19,6 +19,27 @@ const MAGIC: &[u8; 5] = b"HWAL\x01";
 const FRAME: usize = 8;
 /// A record holds at most one proposal with its block.
 const RECORD_BYTES_MAX: usize = 32 << 20;
+
+/// What consensus needs of its log.
+pub(crate) trait Log: Send {
+    /// Empties the log for a new height and syncs it.
+    ///
+    /// # Errors
+    /// The file cannot be written; the node must stop.
+    fn reset(&mut self, height: u64) -> Result<(), NodeError>;
+
+    /// Appends a record; it is durable only after [`Log::sync`].
+    ///
+    /// # Errors
+    /// The file cannot be written; the node must stop.
+    fn append(&mut self, payload: &[u8]) -> Result<(), NodeError>;
+
+    /// Makes all appended records durable; does nothing if there are none.
+    ///
+    /// # Errors
+    /// The disk refused; the node must stop without sending.
+    fn sync(&mut self) -> Result<(), NodeError>;
+}
 
 /// The log, open for appending.
 pub(crate) struct Wal {
@@ -65,12 +86,10 @@ impl Wal {
         let wal = Self { path: path.to_owned(), file, dirty: false };
         Ok((wal, Recovered { height, records, cut_bytes }))
     }
+}
 
-    /// Empties the log for a new height and syncs it.
-    ///
-    /// # Errors
-    /// The file cannot be written; the node must stop.
-    pub(crate) fn reset(&mut self, height: u64) -> Result<(), NodeError> {
+impl Log for Wal {
+    fn reset(&mut self, height: u64) -> Result<(), NodeError> {
         self.file.set_len(0).map_err(NodeError::io("cannot empty", &self.path))?;
         self.file.seek(SeekFrom::Start(0)).map_err(NodeError::io("cannot seek", &self.path))?;
         let mut header = MAGIC.to_vec();
@@ -79,11 +98,7 @@ impl Wal {
         self.sync()
     }
 
-    /// Appends a record; it is durable only after [`Wal::sync`].
-    ///
-    /// # Errors
-    /// The file cannot be written; the node must stop.
-    pub(crate) fn append(&mut self, payload: &[u8]) -> Result<(), NodeError> {
+    fn append(&mut self, payload: &[u8]) -> Result<(), NodeError> {
         let too_large = || std::io::Error::other("a record is too large");
         let length = u32::try_from(payload.len())
             .ok()
@@ -98,11 +113,7 @@ impl Wal {
         self.file.write_all(&frame).map_err(NodeError::io("cannot append to", &self.path))
     }
 
-    /// Makes all appended records durable; does nothing if there are none.
-    ///
-    /// # Errors
-    /// The disk refused; the node must stop without sending.
-    pub(crate) fn sync(&mut self) -> Result<(), NodeError> {
+    fn sync(&mut self) -> Result<(), NodeError> {
         if self.dirty {
             self.file.sync_data().map_err(NodeError::io("cannot sync", &self.path))?;
             self.dirty = false;

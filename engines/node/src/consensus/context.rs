@@ -63,15 +63,27 @@ pub(crate) struct Proposal {
 impl Proposal {
     /// What the proposer signs.
     pub(crate) fn sign_bytes(&self, chain: &B256) -> Vec<u8> {
-        let mut bytes = b"hanse/proposal/1".to_vec();
-        bytes.extend_from_slice(chain.as_slice());
-        bytes.extend_from_slice(&self.height.0.to_be_bytes());
-        bytes.extend_from_slice(&self.round.as_i64().to_be_bytes());
-        bytes.extend_from_slice(&self.pol_round.as_i64().to_be_bytes());
-        bytes.extend_from_slice(self.block.hash().as_slice());
-        bytes.extend_from_slice(self.proposer.0.as_slice());
-        bytes
+        proposal_sign_bytes(chain, self.height, self.round, self.pol_round, &self.block.hash(), &self.proposer)
     }
+}
+
+/// What the proposer of a block with this hash signs.
+pub(crate) fn proposal_sign_bytes(
+    chain: &B256,
+    height: Height,
+    round: Round,
+    pol_round: Round,
+    block: &B256,
+    proposer: &NodeId,
+) -> Vec<u8> {
+    let mut bytes = b"hanse/proposal/1".to_vec();
+    bytes.extend_from_slice(chain.as_slice());
+    bytes.extend_from_slice(&height.0.to_be_bytes());
+    bytes.extend_from_slice(&round.as_i64().to_be_bytes());
+    bytes.extend_from_slice(&pol_round.as_i64().to_be_bytes());
+    bytes.extend_from_slice(block.as_slice());
+    bytes.extend_from_slice(proposer.0.as_slice());
+    bytes
 }
 
 impl ct::Proposal<Cx> for Proposal {

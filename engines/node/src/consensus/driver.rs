@@ -1,6 +1,7 @@
 //! The consensus thread: feeds the core, stores what it decides, keeps the block time.
 //!
-//! One thread, one loop, one queue of events with a bound. Between two heights the core rests at
+//! One thread, one loop ([`Driver::run`]), one queue of events with a bound. Clock, log and events come in from
+//! outside, so that a simulated network drives the same code by [`Driver::turn`] and [`Driver::handle`]. Between two heights the core rests at
 //! the old one; votes for the next are buffered by the core, proposals here. A height is started
 //! only after the block before it is durable. It never waits for a peer.
 
@@ -19,6 +20,7 @@ use ct::{
 };
 
 use super::context::{Cx, Height, Validators};
+use super::evidence::{self, Evidence};
 use super::host::{Host, Known};
 use super::sync::Sync;
 use super::wire::{self, CertificateForm, Message};
@@ -27,8 +29,8 @@ use crate::block::Block;
 use crate::exec::{self, BlockError, Executed};
 use crate::keys::{NodeId, NodeKey};
 use crate::net::Event;
-use crate::node::{Shared, now_ms};
-use crate::wal::{Recovered, Wal};
+use crate::node::Shared;
+use crate::wal::{Log, Recovered};
 
 /// The loop wakes at least so often, for catch-up and heartbeats.
 const TICK: Duration = Duration::from_millis(100);
@@ -52,7 +54,6 @@ pub(crate) struct Driver {
     core: cc::State<Cx>,
     metrics: Metrics,
     pub(super) host: Host,
-    events: Receiver<Event>,
     pub(super) sync: Sync,
     /// The newest stored block.
     pub(super) head: Block,
@@ -63,6 +64,8 @@ pub(crate) struct Driver {
     last_heartbeat: Instant,
     /// Proposals for a height that has not started, at most [`EARLY_MAX`].
     early: Vec<SignedProposal<Cx>>,
+    /// Evidence of this height that was looked at.
+    noted: BTreeSet<evidence::Key>,
     /// What the log held at start, until the first height starts.
     recovered: Option<Recovered>,
 }
@@ -75,8 +78,8 @@ impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         key: NodeKey,
-        (wal, recovered): (Wal, Recovered),
-        events: Receiver<Event>,
+        wal: Box<dyn Log>,
+        recovered: Recovered,
     ) -> Result<Self, NodeError> {
         let genesis = &shared.genesis;
         let validators = Validators::of_genesis(genesis);
@@ -90,15 +93,15 @@ impl Driver {
         };
         let next = Height(head.number() + 1);
         let core = cc::State::new(Cx, next, validators.clone(), params, BUFFER.0, BUFFER.1);
-        let now = Instant::now();
-        let wait = genesis.genesis_time_ms.saturating_sub(now_ms());
+        let now = shared.clock.now();
+        let wait = genesis.genesis_time_ms.saturating_sub(shared.clock.wall_ms());
         let host = Host::new(shared, key, validators, wal, block_time);
         host.shared.note_head(&head);
+        host.shared.status().equivocations = host.shared.store.evidence()?.len() as u64;
         Ok(Self {
             core,
             metrics: Metrics::new(),
             host,
-            events,
             sync: Sync::default(),
             head,
             start_at: Some(now + Duration::from_millis(wait)),
@@ -106,6 +109,7 @@ impl Driver {
             block_time,
             last_heartbeat: now,
             early: Vec::new(),
+            noted: BTreeSet::new(),
             recovered: Some(recovered),
         })
     }
@@ -114,24 +118,52 @@ impl Driver {
     ///
     /// # Errors
     /// Whatever makes going on unsafe; nothing left the node after it.
-    pub(crate) fn run(mut self) -> Result<(), NodeError> {
+    pub(crate) fn run(mut self, events: &Receiver<Event>) -> Result<(), NodeError> {
         loop {
-            self.drain()?;
-            let now = Instant::now();
-            if self.start_at.is_some_and(|at| at <= now) {
-                self.start_height()?;
-                continue;
-            }
-            self.sync_tick(now);
-            self.heartbeat(now);
-            match self.events.recv_timeout(self.patience(now)) {
+            let patience = self.turn()?;
+            match events.recv_timeout(patience) {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                Ok(Event::PeerUp(peer)) => self.greet(&peer),
-                Ok(Event::Message(from, message)) => self.on_message(from, message)?,
+                Ok(event) => self.handle(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            self.host.fire_timers(Instant::now());
         }
+    }
+
+    /// Takes one event in; what follows from it happens in the next [`Driver::turn`].
+    ///
+    /// # Errors
+    /// As [`Driver::run`].
+    pub(crate) fn handle(&mut self, event: Event) -> Result<(), NodeError> {
+        match event {
+            Event::Stop => Ok(()),
+            Event::PeerUp(peer) => {
+                self.greet(&peer);
+                Ok(())
+            }
+            Event::Message(from, message) => self.on_message(from, message),
+        }
+    }
+
+    /// Does all that is due now and returns how long nothing else will be, if no event comes.
+    ///
+    /// # Errors
+    /// As [`Driver::run`].
+    pub(crate) fn turn(&mut self) -> Result<Duration, NodeError> {
+        loop {
+            let now = self.now();
+            self.host.fire_timers(now);
+            self.drain()?;
+            if self.start_at.is_none_or(|at| at > now) {
+                self.sync_tick(now);
+                self.heartbeat(now);
+                return Ok(self.patience(now));
+            }
+            self.start_height()?;
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.host.shared.clock.now()
     }
 
     fn patience(&self, now: Instant) -> Duration {
@@ -168,6 +200,7 @@ impl Driver {
     pub(super) fn drain(&mut self) -> Result<(), NodeError> {
         while let Some(input) = self.host.queue.pop_front() {
             self.feed(input)?;
+            self.note_evidence()?;
         }
         match self.host.decided.take() {
             Some(certificate) => self.store_decision(&certificate),
@@ -196,12 +229,41 @@ impl Driver {
         }
     }
 
+    /// Verifies and stores what the core has found out about liars. The core keeps its own copy, because it uses it to
+    /// refuse more of the same.
+    fn note_evidence(&mut self) -> Result<(), NodeError> {
+        let (votes, proposals) = (self.core.driver.votes().evidence(), self.core.driver.proposals().evidence());
+        if votes.is_empty() && proposals.is_empty() {
+            return Ok(());
+        }
+        let votes = votes.iter().flat_map(|(_, pairs)| pairs).map(|(a, b)| Evidence::of_votes(a, b));
+        let proposals = proposals.iter().flat_map(|(_, pairs)| pairs).map(|(a, b)| Evidence::of_proposals(a, b));
+        let fresh: Vec<_> = votes.chain(proposals).filter(|found| !self.noted.contains(&found.key())).collect();
+        let shared = &self.host.shared;
+        for found in fresh {
+            self.noted.insert(found.key());
+            if !found.is_proof(&shared.chain, &self.host.validators) {
+                tracing::warn!(validator = %found.validator(), "what looked like evidence proves nothing");
+                continue;
+            }
+            if shared.store.add_evidence(&found)? {
+                shared.status().equivocations += 1;
+                tracing::error!(
+                    validator = %found.validator(), height = found.height, round = found.round, kind = ?found.kind,
+                    "a validator signed two different messages for one step; the evidence is stored"
+                );
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn start_height(&mut self) -> Result<(), NodeError> {
         let height = self.head.number() + 1;
         self.start_at = None;
-        self.height_started = Instant::now();
+        self.height_started = self.now();
         self.host.leave_height();
         self.host.said.clear();
+        self.noted.clear();
         let recovered = self.recovered.take().filter(|r| r.height == height);
         match recovered {
             Some(recovered) if !recovered.records.is_empty() => self.replay(height, recovered)?,
@@ -395,7 +457,7 @@ impl Driver {
     }
 
     fn judge(&self, block: &Block) -> Result<Result<Executed, String>, NodeError> {
-        if block.time_ms() > now_ms() + CLOCK_DRIFT_MS {
+        if block.time_ms() > self.host.shared.clock.wall_ms() + CLOCK_DRIFT_MS {
             return Ok(Err("its time is too far ahead of this node's clock".to_owned()));
         }
         self.execute(block)
@@ -435,7 +497,7 @@ impl Driver {
             transactions = self.head.transactions().len(), "block"
         );
         self.announce();
-        self.start_at = Some((self.height_started + self.block_time).max(Instant::now()));
+        self.start_at = Some((self.height_started + self.block_time).max(self.now()));
         Ok(())
     }
 

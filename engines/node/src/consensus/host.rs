@@ -11,10 +11,7 @@ use std::time::{Duration, Instant};
 use alloy_primitives::B256;
 use arc_malachitebft_core_consensus as cc;
 use arc_malachitebft_core_types as ct;
-use cc::{
-    ConsensusMsg, Effect, Input, LivenessMsg, LocallyProposedValue, MisbehaviorEvidence, Resumable, Resume,
-    SignedConsensusMsg,
-};
+use cc::{ConsensusMsg, Effect, Input, LivenessMsg, LocallyProposedValue, Resumable, Resume, SignedConsensusMsg};
 use ct::{CommitCertificate, LinearTimeouts, Round, SignedMessage, Timeout, TimeoutKind};
 
 use super::cert;
@@ -24,8 +21,8 @@ use crate::NodeError;
 use crate::block::Block;
 use crate::exec::{self, Executed};
 use crate::keys::NodeKey;
-use crate::node::{Shared, now_ms};
-use crate::wal::Wal;
+use crate::node::Shared;
+use crate::wal::Log;
 
 /// Own messages of the current height that a newly connected peer is told again.
 const SAID_MAX: usize = 256;
@@ -44,7 +41,7 @@ pub(super) struct Host {
     pub(super) shared: Arc<Shared>,
     pub(super) key: NodeKey,
     pub(super) validators: Validators,
-    pub(super) wal: Wal,
+    pub(super) wal: Box<dyn Log>,
     timeouts: LinearTimeouts,
     /// Timeouts under way; a handful, so a list will do.
     timers: Vec<(Instant, Timeout)>,
@@ -69,7 +66,7 @@ impl Host {
         shared: Arc<Shared>,
         key: NodeKey,
         validators: Validators,
-        wal: Wal,
+        wal: Box<dyn Log>,
         block_time: Duration,
     ) -> Self {
         Self {
@@ -179,8 +176,8 @@ impl Host {
                 tracing::debug!(height = %certificate.height, round = %certificate.round, "decided");
                 r.resume_with(())
             }
-            Effect::Finalize(certificate, _, evidence, r) => {
-                self.note_evidence(&evidence);
+            // Evidence is noted as soon as the core has it (`Driver::note_evidence`).
+            Effect::Finalize(certificate, _, _evidence, r) => {
                 self.decided = Some(certificate);
                 r.resume_with(())
             }
@@ -230,7 +227,7 @@ impl Host {
             _ => self.timeouts.duration_for(timeout),
         };
         self.timers.retain(|(_, other)| *other != timeout);
-        self.timers.push((Instant::now() + duration, timeout));
+        self.timers.push((self.shared.clock.now() + duration, timeout));
     }
 
     /// Appends an input to the log, unless the log holds it already.
@@ -293,21 +290,8 @@ impl Host {
         let snapshot = self.shared.store.snapshot()?;
         let ready = self.shared.mempool.ready(CANDIDATES_MAX);
         let me = self.key.node_id().0;
-        exec::build(&snapshot, &self.shared.rules, me, now_ms(), ready.into_iter())
-    }
-
-    fn note_evidence(&mut self, evidence: &MisbehaviorEvidence<Cx>) {
-        if evidence.is_empty() {
-            return;
-        }
-        for validator in evidence.votes.iter() {
-            tracing::error!(validator = %validator.0, "a validator signed two different votes");
-            self.shared.status().equivocations += 1;
-        }
-        for validator in evidence.proposals.iter() {
-            tracing::error!(validator = %validator.0, "a validator signed two different proposals");
-            self.shared.status().equivocations += 1;
-        }
+        let now = self.shared.clock.wall_ms();
+        exec::build(&snapshot, &self.shared.rules, me, now, ready.into_iter())
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! `context` names our types to the core, `cert` verifies certificates, `wire` is the form on the
 //! network and in the log, `host` answers the core's effects, `driver` is the thread that feeds it
-//! and stores what it decides, `sync` fetches blocks that were missed.
+//! and stores what it decides, `sync` fetches blocks that were missed, `evidence` keeps what proves a validator's fault.
 
 pub(crate) mod cert;
 pub(crate) mod context;
 pub(crate) mod driver;
+pub(crate) mod evidence;
 mod host;
 mod sync;
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl Driver {
             self.host.shared.net.broadcast(&Message::Status { height }, None);
             let best = self.host.shared.net.peers().map(|p| p.height()).max().unwrap_or(0);
             let pause = if best > height { PAUSE } else { Duration::ZERO };
-            self.start_at = Some(Instant::now() + pause);
+            self.start_at = Some(self.now() + pause);
         }
         Ok(())
     }

@@ -62,9 +62,9 @@ fn open(home: &Path, key: &NodeKey) -> Driver {
         history: Default::default(),
         peers: others.map(|k| PeerConfig { node_id: k.node_id(), public_key: k, address }).collect(),
     };
-    let (events, receiver) = sync_channel(16);
-    let (shared, _, log) = node::open(home, &config, genesis(), key, events).unwrap();
-    let mut driver = Driver::new(shared, key.clone(), log, receiver).unwrap();
+    let (events, _) = sync_channel(16);
+    let (shared, _, (wal, recovered)) = node::open(home, &config, genesis(), key, events).unwrap();
+    let mut driver = Driver::new(shared, key.clone(), Box::new(wal), recovered).unwrap();
     driver.start_height().unwrap();
     driver.drain().unwrap();
     driver
@@ -74,7 +74,7 @@ fn open(home: &Path, key: &NodeKey) -> Driver {
 fn block(driver: &Driver, by: &NodeKey, edit: impl FnOnce(&mut alloy_consensus::Header)) -> Block {
     let shared = &driver.host.shared;
     let snapshot = shared.store.snapshot().unwrap();
-    let now = node::now_ms();
+    let now = shared.clock.wall_ms();
     let made = exec::build(&snapshot, &shared.rules, by.node_id().0, now, std::iter::empty()).unwrap();
     let mut header = made.0.header().clone();
     edit(&mut header);

@@ -153,7 +153,7 @@ async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) ->
 }
 
 /// The blocks that a peer asks for, as many as one answer may hold.
-fn collect_blocks(shared: &Shared, from: u64, count: u32) -> Result<Vec<BlockForm>, String> {
+pub(crate) fn collect_blocks(shared: &Shared, from: u64, count: u32) -> Result<Vec<BlockForm>, String> {
     let snapshot = shared.store.snapshot().map_err(|e| e.chain())?;
     let mut blocks = Vec::new();
     let mut bytes = 0;
@@ -170,7 +170,7 @@ fn collect_blocks(shared: &Shared, from: u64, count: u32) -> Result<Vec<BlockFor
 }
 
 /// Admits a peer's transactions and passes on those that are new.
-fn take_transactions(shared: &Shared, from: &crate::keys::NodeId, list: Vec<alloy_primitives::Bytes>) {
+pub(crate) fn take_transactions(shared: &Shared, from: &crate::keys::NodeId, list: Vec<alloy_primitives::Bytes>) {
     let mut fresh = Vec::new();
     for raw in list {
         let Ok(tx) = Tx::decode_2718_exact(&raw) else {

@@ -67,6 +67,11 @@ impl Peer {
         self.outbound.load(Ordering::Relaxed)
     }
 
+    /// Notes whether our connection to it stands.
+    pub(crate) fn set_outbound(&self, stands: bool) {
+        self.outbound.store(stands, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_inbound(&self) -> bool {
         self.inbound.load(Ordering::Relaxed) > 0
     }

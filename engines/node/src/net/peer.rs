@@ -5,7 +5,6 @@
 //! reads more than the end of the stream.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,7 +44,7 @@ pub(crate) async fn run(
                 Ok(stream) => {
                     backoff = BACKOFF_MIN;
                     let reason = talk(&shared, &peer, &mut queue, stream).await;
-                    peer.outbound.store(false, Ordering::Relaxed);
+                    peer.set_outbound(false);
                     tracing::info!(peer = %peer.config.node_id, reason, "connection to peer ended");
                 }
                 Err(reason) => {
@@ -60,7 +59,7 @@ pub(crate) async fn run(
             () = work => {}
         }
     }
-    peer.outbound.store(false, Ordering::Relaxed);
+    peer.set_outbound(false);
 }
 
 async fn dial(peer: &Peer, connector: &TlsConnector) -> Result<TlsStream<TcpStream>, String> {
@@ -86,7 +85,7 @@ async fn talk(shared: &Shared, peer: &Peer, queue: &mut mpsc::Receiver<Bytes>, s
     if let Err(error) = write.send(shared.hello().encode()).await {
         return error.to_string();
     }
-    peer.outbound.store(true, Ordering::Relaxed);
+    peer.set_outbound(true);
     tracing::info!(peer = %peer.config.node_id, address = %peer.config.address, "connected to peer");
     shared.tell(Event::PeerUp(peer.config.node_id));
     let mut end = [0u8; 1];

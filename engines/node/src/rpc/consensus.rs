@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::types::{BlockRef, quantity};
 use super::{Handler, Reply, internal, refuse};
+use crate::consensus::evidence::{Evidence, Signed};
 use crate::consensus::wire::CertificateForm;
 use crate::keys::NodeId;
 use crate::node::Shared;
@@ -14,6 +15,7 @@ pub(super) const METHODS: &[(&str, Handler)] = &[
     ("consensus_status", status),
     ("consensus_validators", validators),
     ("consensus_certificate", certificate),
+    ("consensus_evidence", evidence),
     ("consensus_peers", peers),
 ];
 
@@ -77,6 +79,33 @@ fn certificate(shared: &Shared, params: Params<'_>) -> Reply {
         "block_hash": form.value,
         "signatures": signatures,
     }))
+}
+
+/// Stored evidence of double signing, with the bytes that were signed, so that anyone can verify it.
+fn evidence(shared: &Shared, _: Params<'_>) -> Reply {
+    let all = shared.store.evidence().map_err(internal)?;
+    let signed = |record: &Evidence, signed: &Signed| {
+        json!({
+            "block_hash": signed.value,
+            "pol_round": signed.pol_round,
+            "signature": signed.signature,
+            "signed_bytes": record.signed_bytes(&shared.chain, signed),
+        })
+    };
+    let list: Vec<_> = all
+        .iter()
+        .map(|record| {
+            json!({
+                "node_id": record.validator(),
+                "kind": record.kind,
+                "height": record.height,
+                "round": record.round,
+                "first": signed(record, &record.first),
+                "second": signed(record, &record.second),
+            })
+        })
+        .collect();
+    Ok(json!(list))
 }
 
 fn peers(shared: &Shared, _: Params<'_>) -> Reply {

@@ -6,6 +6,7 @@
 //! [`Snapshot`] and never see half a block. It never decides whether a block is right; that is
 //! `exec`'s and `consensus`' business.
 
+mod evidence;
 mod history;
 mod migrate;
 #[cfg(test)]
@@ -103,6 +104,17 @@ impl Store {
         Ok(store)
     }
 
+    /// A store that lives as long as the value, for simulated nodes.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Result<Self, NodeError> {
+        let db = Database::builder()
+            .create_with_backend(redb::backends::InMemoryBackend::new())
+            .map_err(NodeError::store("open in memory"))?;
+        let store = Self { db, keep: HistoryConfig::default() };
+        store.prepare()?;
+        Ok(store)
+    }
+
     fn prepare(&self) -> Result<(), NodeError> {
         let tx = self.begin()?;
         open_tables(&tx).map_err(NodeError::store("open a table"))?;
@@ -166,6 +178,7 @@ fn open_tables(tx: &WriteTransaction) -> Result<(), redb::Error> {
     tx.open_table(CODE)?;
     tx.open_table(NODES)?;
     tx.open_table(HASHES)?;
+    evidence::open_table(tx)?;
     history::open_tables(tx)
 }
 
