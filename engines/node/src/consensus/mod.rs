@@ -3,12 +3,15 @@
 //! `context` names our types to the core, `cert` verifies certificates, `wire` is the form on the
 //! network and in the log, `host` answers the core's effects, `driver` is the thread that feeds it
 //! and stores what it decides, `sync` fetches blocks that were missed, `evidence` keeps what proves a validator's fault.
+//! `simulated` (tests) runs whole networks of these parts in virtual time.
 
 pub(crate) mod cert;
 pub(crate) mod context;
 pub(crate) mod driver;
 pub(crate) mod evidence;
 mod host;
+#[cfg(test)]
+mod simulated;
 mod sync;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,43 @@
+//! Signed transfers of simulated clients.
+
+use alloy_consensus::{SignableTransaction, TxEip1559};
+use alloy_eips::Encodable2718;
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
+use k256::ecdsa::SigningKey;
+
+use crate::block::Tx;
+
+/// One client's account.
+pub(super) struct Wallet {
+    key: SigningKey,
+    next_nonce: u64,
+}
+
+impl Wallet {
+    pub(super) fn new(number: u8) -> Self {
+        Self { key: SigningKey::from_bytes(&[number + 1; 32].into()).unwrap(), next_nonce: 0 }
+    }
+
+    pub(super) fn address(&self) -> Address {
+        let point = self.key.verifying_key().to_encoded_point(false);
+        Address::from_slice(&keccak256(&point.as_bytes()[1..])[12..])
+    }
+
+    /// The next transfer of 1 wei to `to`: its hash and its network form.
+    pub(super) fn transfer(&mut self, chain_id: u64, to: Address) -> (B256, Bytes) {
+        let nonce = self.next_nonce;
+        self.next_nonce += 1;
+        let tx = TxEip1559 {
+            chain_id,
+            nonce,
+            gas_limit: 21_000,
+            to: TxKind::Call(to),
+            value: U256::from(1),
+            ..Default::default()
+        };
+        let (signature, recovery) = self.key.sign_prehash_recoverable(tx.signature_hash().as_slice()).unwrap();
+        let signature = Signature::from_signature_and_parity(signature, recovery.is_y_odd());
+        let signed = Tx::from(tx.into_signed(signature));
+        (*signed.tx_hash(), signed.encoded_2718().into())
+    }
+}
