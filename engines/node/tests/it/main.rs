@@ -4,6 +4,8 @@
 
 mod cast;
 mod chain;
+mod endure;
 mod home;
 mod net;
 mod startup;
+mod wallet;
