@@ -13,11 +13,8 @@ use std::time::{Duration, Instant};
 use arc_malachitebft_core_consensus as cc;
 use arc_malachitebft_core_types as ct;
 use arc_malachitebft_metrics::Metrics;
-use cc::{Input, LocallyProposedValue, Params, ProposedValue, process};
-use ct::{
-    CommitCertificate, Context, Round, SignedProposal, SignedVote, Validity, ValueOrigin, ValuePayload,
-    VoteExtensionPolicy,
-};
+use cc::{Input, LocallyProposedValue, Params, process};
+use ct::{CommitCertificate, SignedProposal, ValuePayload, VoteExtensionPolicy};
 
 use super::context::{Cx, Height, Validators};
 use super::evidence::{self, Evidence};
@@ -26,7 +23,7 @@ use super::sync::Sync;
 use super::wire::{self, CertificateForm, Message};
 use crate::NodeError;
 use crate::block::Block;
-use crate::exec::{self, BlockError, Executed};
+use crate::exec::Executed;
 use crate::keys::{NodeId, NodeKey};
 use crate::net::Event;
 use crate::node::Shared;
@@ -36,14 +33,6 @@ use crate::wal::{Log, Recovered};
 const TICK: Duration = Duration::from_millis(100);
 /// How often the height is told to all peers.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Votes are taken for so many heights ahead; the core buffers them.
-const HEIGHTS_AHEAD: u64 = 2;
-/// Proposals kept for the next height or two.
-const EARLY_MAX: usize = 16;
-/// Different blocks executed at one height; honest proposers need one a round.
-const BLOCKS_MAX: usize = 64;
-/// How far ahead of this node's clock a proposed block's time may be.
-const CLOCK_DRIFT_MS: u64 = 10_000;
 /// The core's buffer: heights and inputs per height.
 const BUFFER: (usize, usize) = (4, 512);
 /// Waiting transactions that a newly connected peer is told.
@@ -62,8 +51,8 @@ pub(crate) struct Driver {
     height_started: Instant,
     block_time: Duration,
     last_heartbeat: Instant,
-    /// Proposals for a height that has not started, at most [`EARLY_MAX`].
-    early: Vec<SignedProposal<Cx>>,
+    /// Proposals for a height that has not started, a few.
+    pub(super) early: Vec<SignedProposal<Cx>>,
     /// Evidence of this height that was looked at.
     noted: BTreeSet<evidence::Key>,
     /// What the log held at start, until the first height starts.
@@ -338,138 +327,6 @@ impl Driver {
                 self.host.queue.push_back(Input::Propose(value));
             }
             None => self.host.propose(height, round),
-        }
-    }
-
-    pub(super) fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), NodeError> {
-        let next = self.head.number() + 1;
-        let running = self.start_at.is_none();
-        let decoded = match message {
-            Message::Vote(form) => form.decode().map(|vote| {
-                let height = vote.message.height.0;
-                let wanted = (next..=next + HEIGHTS_AHEAD).contains(&height);
-                if wanted && (height == next && running || self.is_a_validators(&vote)) {
-                    self.host.queue.push_back(Input::Vote(vote));
-                }
-            }),
-            Message::Proposal(form) => match form.decode() {
-                Ok(proposal) => {
-                    let height = proposal.message.height.0;
-                    if height == next && running {
-                        self.on_proposal(proposal)?;
-                    } else if (next..=next + 1).contains(&height)
-                        && self.early.len() < EARLY_MAX
-                        && self.is_the_proposers(&proposal)
-                    {
-                        self.early.push(proposal);
-                    }
-                    Ok(())
-                }
-                Err(reason) => Err(reason),
-            },
-            Message::Polka(form) => form.polka().map(|certificate| {
-                if certificate.height.0 == next && running {
-                    self.host.queue.push_back(Input::PolkaCertificate(certificate));
-                }
-            }),
-            Message::Round(form) => form.decode().map(|certificate| {
-                if certificate.height.0 == next && running {
-                    self.host.queue.push_back(Input::RoundCertificate(certificate));
-                }
-            }),
-            Message::Blocks(list) => {
-                self.on_blocks(from, list)?;
-                Ok(())
-            }
-            Message::Status { .. } | Message::Hello { .. } | Message::GetBlocks { .. } | Message::Transactions(_) => {
-                Ok(())
-            }
-        };
-        if let Err(reason) = decoded {
-            tracing::warn!(peer = %from, reason, "a peer sent what cannot be read");
-        }
-        Ok(())
-    }
-
-    /// Whether the right proposer signed it; what is kept for later must not be anyone's to fill.
-    fn is_the_proposers(&self, signed: &SignedProposal<Cx>) -> bool {
-        let proposal = &signed.message;
-        let expected = Cx.select_proposer(&self.host.validators, proposal.height, proposal.round);
-        let bytes = proposal.sign_bytes(&self.host.shared.chain);
-        let right = proposal.round != Round::Nil
-            && expected.id == proposal.proposer
-            && expected.key.verify(&bytes, &signed.signature).is_ok();
-        if !right {
-            tracing::warn!(
-                proposer = %proposal.proposer, round = %proposal.round,
-                "a proposal that is not the proposer's"
-            );
-        }
-        right
-    }
-
-    /// Whether a validator signed it. The core checks votes of the running height itself; those it
-    /// buffers for later heights it would keep unchecked.
-    fn is_a_validators(&self, vote: &SignedVote<Cx>) -> bool {
-        let bytes = vote.message.sign_bytes(&self.host.shared.chain);
-        let voter = self.host.validators.get(&vote.message.voter);
-        voter.is_some_and(|v| v.key.verify(&bytes, &vote.signature).is_ok())
-    }
-
-    /// Executes a proposed block and hands proposal and verdict to the core.
-    fn on_proposal(&mut self, signed: SignedProposal<Cx>) -> Result<(), NodeError> {
-        let proposal = &signed.message;
-        if proposal.height.0 != self.head.number() + 1 {
-            if proposal.height.0 > self.head.number() + 1 && self.early.len() < EARLY_MAX {
-                self.early.push(signed);
-            }
-            return Ok(());
-        }
-        // Checked before execution, which is dear; the core checks it again.
-        if !self.is_the_proposers(&signed) {
-            return Ok(());
-        }
-        let hash = proposal.block.hash();
-        if !self.host.blocks.contains_key(&hash) {
-            if self.host.blocks.len() >= BLOCKS_MAX {
-                tracing::warn!(proposer = %proposal.proposer, "too many blocks proposed at this height");
-                return Ok(());
-            }
-            let verdict = self.judge(&proposal.block)?;
-            if let Err(reason) = &verdict {
-                tracing::warn!(proposer = %proposal.proposer, block = %hash, reason, "an invalid block was proposed");
-            }
-            let validity = Validity::from_bool(verdict.is_ok());
-            let known = Known { block: proposal.block.clone(), verdict: Some(verdict) };
-            self.host.blocks.insert(hash, known);
-            let value = ProposedValue {
-                height: proposal.height,
-                round: proposal.round,
-                valid_round: proposal.pol_round,
-                proposer: proposal.proposer,
-                value: proposal.block.clone(),
-                validity,
-            };
-            self.host.queue.push_back(Input::ProposedValue(value, ValueOrigin::Consensus));
-        }
-        self.host.queue.push_back(Input::Proposal(signed));
-        Ok(())
-    }
-
-    fn judge(&self, block: &Block) -> Result<Result<Executed, String>, NodeError> {
-        if block.time_ms() > self.host.shared.clock.wall_ms() + CLOCK_DRIFT_MS {
-            return Ok(Err("its time is too far ahead of this node's clock".to_owned()));
-        }
-        self.execute(block)
-    }
-
-    /// Executes a block on the newest state: what follows, or the rule it breaks.
-    pub(super) fn execute(&self, block: &Block) -> Result<Result<Executed, String>, NodeError> {
-        let shared = &self.host.shared;
-        match exec::validate(&shared.store.snapshot()?, &shared.rules, block) {
-            Ok(executed) => Ok(Ok(executed)),
-            Err(BlockError::Invalid(reason)) => Ok(Err(reason)),
-            Err(BlockError::Node(error)) => Err(error),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `context` names our types to the core, `cert` verifies certificates, `wire` is the form on the
 //! network and in the log, `host` answers the core's effects, `driver` is the thread that feeds it
-//! and stores what it decides, `sync` fetches blocks that were missed, `evidence` keeps what proves a validator's fault.
+//! and stores what it decides, `intake` sorts what peers say, `sync` fetches blocks that were missed, `evidence` keeps what proves a validator's fault.
 //! `simulated` (tests) runs whole networks of these parts in virtual time.
 
 pub(crate) mod cert;
@@ -10,6 +10,7 @@ pub(crate) mod context;
 pub(crate) mod driver;
 pub(crate) mod evidence;
 mod host;
+mod intake;
 #[cfg(test)]
 mod simulated;
 mod sync;
