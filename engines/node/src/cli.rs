@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::NodeError;
 use crate::config::{CONFIG_FILE, NodeConfig};
 use crate::genesis::{GENESIS_FILE, Genesis};
+pub use crate::governance::command::GovernCommand;
 use crate::keys::NodeKey;
 use crate::node;
 
@@ -36,6 +37,9 @@ pub enum NodeCommand {
         #[arg(long)]
         home: PathBuf,
     },
+    /// Change validators and lists by proposals that members sign
+    #[command(subcommand)]
+    Govern(GovernCommand),
     /// Check the home's files and print what they say as JSON; nothing is started
     Show {
         /// The node's home folder
@@ -53,7 +57,15 @@ pub async fn run(cmd: NodeCommand) -> Result<(), NodeError> {
         NodeCommand::Init { home } => init(&home),
         NodeCommand::Start { home } => start(&home).await,
         NodeCommand::Show { home } => show(&home),
+        NodeCommand::Govern(command) => govern(command).await,
     }
+}
+
+async fn govern(command: GovernCommand) -> Result<(), NodeError> {
+    let run = tokio::task::spawn_blocking(move || crate::governance::command::run(command));
+    let answer = run.await.map_err(|_| NodeError::Task("the command"))??;
+    println!("{answer}");
+    Ok(())
 }
 
 fn init(home: &Path) -> Result<(), NodeError> {

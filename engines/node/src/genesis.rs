@@ -11,6 +11,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::NodeError;
+use crate::governance;
 use crate::keys::PublicKey;
 
 /// The file's name below a node's home.
@@ -20,7 +21,7 @@ pub const GENESIS_VERSION: u32 = 1;
 /// More validators than this would make a certificate too large for a block time of a second.
 pub const VALIDATORS_MAX: usize = 100;
 /// Total voting power stays far from the overflow of the quorum's multiplication.
-const POWER_MAX: u64 = 1 << 40;
+pub(crate) const POWER_MAX: u64 = 1 << 40;
 
 /// What a chain starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct Genesis {
     pub fee_recipient: Option<Address>,
     /// The validators, 1 to [`VALIDATORS_MAX`], distinct; their order has no meaning.
     pub validators: Vec<GenesisValidator>,
+    /// Who may change validators and lists; without it they stay as they are here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub governance: Option<GenesisGovernance>,
     /// Accounts that exist in block 0, by address.
     #[serde(default)]
     pub alloc: BTreeMap<Address, GenesisAccount>,
@@ -87,6 +91,69 @@ fn block_bytes_most() -> u64 {
 
 fn is_block_bytes_most(value: &u64) -> bool {
     *value == BLOCK_BYTES_MOST
+}
+
+/// Who governs a chain, and its lists in block 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisGovernance {
+    /// The members' accounts, distinct; their order has no meaning.
+    pub members: Vec<Address>,
+    /// How many of them must sign a proposal.
+    pub threshold: u32,
+    /// Keys of nodes that may connect, beside the validators; without it all of the configuration may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Vec<PublicKey>>,
+    /// Accounts that may send transactions; without it all may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub senders: Option<Vec<Address>>,
+    /// Accounts that may create contracts; without it all may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployers: Option<Vec<Address>>,
+}
+
+impl GenesisGovernance {
+    /// Checks members, threshold and lists.
+    fn check(&self, alloc: &BTreeMap<Address, GenesisAccount>) -> Result<(), NodeError> {
+        let bad = |field: &str, reason: String, action: &str| {
+            Err(NodeError::invalid(GENESIS_FILE, format!("governance.{field}"), reason, action))
+        };
+        let members: BTreeSet<_> = self.members.iter().collect();
+        if members.len() != self.members.len() || members.contains(&Address::ZERO) {
+            return bad("members", "names one twice, or nobody (zero)".into(), "list each member's account once");
+        }
+        if members.len() > governance::MEMBERS_MAX || !(1..=members.len()).contains(&(self.threshold as usize)) {
+            let reason = format!("{} of {} members", self.threshold, members.len());
+            return bad("threshold", reason, "choose 1 to the number of members, who are at most 100");
+        }
+        if let Some(key) = self.nodes.iter().flatten().find(|key| key.verifying().is_none()) {
+            return bad("nodes", format!("{key} is not an Ed25519 key"), "copy keys from `node init`");
+        }
+        let most = governance::ENTRIES_MAX as usize;
+        let lists = [("senders", &self.senders), ("deployers", &self.deployers)];
+        for (field, list) in lists {
+            let list: Vec<_> = list.iter().flatten().collect();
+            if list.len() != list.iter().collect::<BTreeSet<_>>().len() || list.len() > most {
+                return bad(field, format!("names one twice, or more than {most}"), "list each account once");
+            }
+        }
+        let nodes: Vec<_> = self.nodes.iter().flatten().collect();
+        if nodes.len() != nodes.iter().collect::<BTreeSet<_>>().len() || nodes.len() > most {
+            return bad("nodes", format!("names one twice, or more than {most}"), "list each key once");
+        }
+        if alloc.contains_key(&governance::ADDRESS) {
+            let reason = format!("alloc has {}, where governance lives", governance::ADDRESS);
+            return bad("(all)", reason, "remove that account");
+        }
+        Ok(())
+    }
+
+    fn sort(&mut self) {
+        self.members.sort_unstable();
+        self.nodes.iter_mut().for_each(|list| list.sort_unstable());
+        self.senders.iter_mut().for_each(|list| list.sort_unstable());
+        self.deployers.iter_mut().for_each(|list| list.sort_unstable());
+    }
 }
 
 /// One validator.
@@ -207,7 +274,7 @@ impl Genesis {
                 "list each validator's key once, as its `node init` printed it",
             ));
         }
-        Ok(())
+        self.governance.as_ref().map_or(Ok(()), |governance| governance.check(&self.alloc))
     }
 
     /// The bytes that [`Genesis::hash`] covers: compact JSON, validators sorted by key, accounts
@@ -215,6 +282,7 @@ impl Genesis {
     pub fn canonical_bytes(&self) -> Vec<u8> {
         let mut sorted = self.clone();
         sorted.validators.sort_by_key(|v| v.public_key);
+        sorted.governance.iter_mut().for_each(GenesisGovernance::sort);
         serde_json::to_vec(&sorted).expect("a genesis has only string keys and plain numbers")
     }
 

@@ -18,6 +18,7 @@ mod consensus;
 mod error;
 mod exec;
 pub mod genesis;
+mod governance;
 pub mod keys;
 mod mempool;
 mod net;

@@ -22,6 +22,7 @@ use crate::consensus::driver::Driver;
 use crate::consensus::wire::Message;
 use crate::exec::{self, ChainRules};
 use crate::genesis::{GENESIS_FILE, Genesis};
+use crate::governance::PROTOCOL_VERSION;
 use crate::keys::{NodeId, NodeKey};
 use crate::mempool::{AdmitError, Mempool};
 use crate::net::tls::Identity;
@@ -41,6 +42,10 @@ pub(crate) struct Status {
     pub(crate) time_ms: u64,
     pub(crate) round: u32,
     pub(crate) syncing: bool,
+    /// Whether this node votes on the next block.
+    pub(crate) validator: bool,
+    /// Why this node goes on no more, if so; it still answers questions.
+    pub(crate) halted: Option<String>,
     /// Stored records of validators that signed two different things for one step.
     pub(crate) equivocations: u64,
 }
@@ -56,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) mempool: Mempool,
     pub(crate) net: Net,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The version of the chain's rules that this program knows.
+    pub(crate) protocol: u64,
     events: SyncSender<Event>,
     status: Mutex<Status>,
 }
@@ -177,8 +184,21 @@ pub(crate) fn open(
     std::fs::create_dir_all(&data).map_err(NodeError::io("cannot create", &data))?;
     let store = Store::open(&data.join("ledger.redb"), config.history.clone())?;
     let log = Wal::open(&data.join("consensus.wal"))?;
-    let (shared, queues) = assemble(store, config, genesis, key, events, Arc::new(SystemClock))?;
+    let (shared, queues) = assemble(store, config, genesis, key, events, Surroundings::real())?;
     Ok((shared, queues, log))
+}
+
+/// What a simulation replaces.
+pub(crate) struct Surroundings {
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The version of the chain's rules that the program knows.
+    pub(crate) protocol: u64,
+}
+
+impl Surroundings {
+    fn real() -> Self {
+        Self { clock: Arc::new(SystemClock), protocol: PROTOCOL_VERSION }
+    }
 }
 
 /// Sets up what the parts share on an open store.
@@ -191,7 +211,7 @@ pub(crate) fn assemble(
     genesis: Genesis,
     key: &NodeKey,
     events: SyncSender<Event>,
-    clock: Arc<dyn Clock>,
+    surroundings: Surroundings,
 ) -> Result<(Arc<Shared>, Queues), NodeError> {
     let chain = open_chain(&store, &genesis)?;
     let me = key.node_id();
@@ -205,7 +225,8 @@ pub(crate) fn assemble(
         rules,
         mempool: Mempool::new(config.mempool.clone()),
         net,
-        clock,
+        clock: surroundings.clock,
+        protocol: surroundings.protocol,
         events,
         status: Mutex::default(),
     });

@@ -115,7 +115,9 @@ impl<'a> Overlay<'a> {
         let mut overlay = Overlay::empty();
         let hashes = GenesisAccount { code: HISTORY_STORAGE_CODE.clone(), nonce: 1, ..Default::default() };
         let own = (genesis.fork >= Fork::Osaka).then_some((&HISTORY_STORAGE_ADDRESS, &hashes));
-        for (address, account) in own.into_iter().chain(&genesis.alloc) {
+        let governance = crate::governance::genesis_account(genesis);
+        let governance = governance.as_ref().map(|account| (&crate::governance::ADDRESS, account));
+        for (address, account) in own.into_iter().chain(governance).chain(&genesis.alloc) {
             // EIP-161: an empty account does not exist.
             if account.nonce == 0 && account.balance.is_zero() && account.code.is_empty() {
                 continue;

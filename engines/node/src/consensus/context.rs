@@ -14,7 +14,7 @@ use arc_malachitebft_signing_ed25519 as ed;
 use ct::{NilOrVal, Round, SignedExtension, VoteType};
 
 use crate::block::Block;
-use crate::genesis::Genesis;
+use crate::genesis::GenesisValidator;
 use crate::keys::NodeId;
 
 impl ct::Address for NodeId {}
@@ -208,10 +208,9 @@ impl ct::Validator<Cx> for Validator {
 pub(crate) struct Validators(Arc<Vec<Validator>>);
 
 impl Validators {
-    /// The validators of a checked genesis.
-    pub(crate) fn of_genesis(genesis: &Genesis) -> Self {
-        let mut all: Vec<_> = genesis
-            .validators
+    /// The validators of a checked genesis, or of a decided change.
+    pub(crate) fn of(validators: &[GenesisValidator]) -> Self {
+        let mut all: Vec<_> = validators
             .iter()
             .filter_map(|v| {
                 let key = v.public_key.verifying()?;

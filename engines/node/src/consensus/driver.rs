@@ -24,6 +24,7 @@ use super::wire::{self, CertificateForm, Message};
 use crate::NodeError;
 use crate::block::Block;
 use crate::exec::Executed;
+use crate::governance::Outlook;
 use crate::keys::{NodeId, NodeKey};
 use crate::net::Event;
 use crate::node::Shared;
@@ -55,6 +56,8 @@ pub(crate) struct Driver {
     pub(super) early: Vec<SignedProposal<Cx>>,
     /// Evidence of this height that was looked at.
     noted: BTreeSet<evidence::Key>,
+    /// Why this node must not go on to the next height, if so.
+    pub(super) halted: Option<String>,
     /// What the log held at start, until the first height starts.
     recovered: Option<Recovered>,
 }
@@ -71,7 +74,8 @@ impl Driver {
         recovered: Recovered,
     ) -> Result<Self, NodeError> {
         let genesis = &shared.genesis;
-        let validators = Validators::of_genesis(genesis);
+        let outlook = Outlook::read(&shared.store.snapshot()?, genesis)?;
+        let validators = Validators::of(&outlook.validators);
         let block_time = Duration::from_millis(genesis.block_time_ms);
         let head = shared.store.snapshot()?.head_block()?;
         let params = Params {
@@ -84,10 +88,11 @@ impl Driver {
         let core = cc::State::new(Cx, next, validators.clone(), params, BUFFER.0, BUFFER.1);
         let now = shared.clock.now();
         let wait = genesis.genesis_time_ms.saturating_sub(shared.clock.wall_ms());
-        let host = Host::new(shared, key, validators, wal, block_time);
+        let following = Validators::of(&outlook.following);
+        let host = Host::new(shared, key, (validators, following), wal, block_time);
         host.shared.note_head(&head);
         host.shared.status().equivocations = host.shared.store.evidence()?.len() as u64;
-        Ok(Self {
+        let mut driver = Self {
             core,
             metrics: Metrics::new(),
             host,
@@ -100,7 +105,32 @@ impl Driver {
             early: Vec::new(),
             noted: BTreeSet::new(),
             recovered: Some(recovered),
-        })
+            halted: None,
+        };
+        driver.look_ahead(&outlook);
+        Ok(driver)
+    }
+
+    /// Takes over what is decided for the next heights: who votes, who may connect, whether this program may go on.
+    fn look_ahead(&mut self, outlook: &Outlook) {
+        let shared = &self.host.shared;
+        self.host.validators = Validators::of(&outlook.validators);
+        self.host.following = Validators::of(&outlook.following);
+        shared.net.allow(outlook.nodes.as_ref());
+        let knows = shared.protocol;
+        self.halted = (outlook.version > knows).then(|| {
+            format!(
+                "upgrade needed: version {}; this program knows up to {knows}. The members decided that blocks from \
+                 {} on need the newer program: install it and start the node again",
+                outlook.version, outlook.height
+            )
+        });
+        if let Some(reason) = &self.halted {
+            tracing::error!(height = outlook.height, reason, "the node votes no more");
+        }
+        let mut status = shared.status();
+        status.validator = self.host.validators.get(&shared.me).is_some();
+        status.halted.clone_from(&self.halted);
     }
 
     /// Runs until told to stop.
@@ -142,6 +172,10 @@ impl Driver {
             let now = self.now();
             self.host.fire_timers(now);
             self.drain()?;
+            if self.halted.is_some() {
+                self.heartbeat(now);
+                return Ok(TICK);
+            }
             if self.start_at.is_none_or(|at| at > now) {
                 self.sync_tick(now);
                 self.heartbeat(now);
@@ -368,6 +402,8 @@ impl Driver {
         shared.note_head(&block);
         self.head = block;
         self.host.leave_height();
+        let outlook = Outlook::read(&self.host.shared.store.snapshot()?, &self.host.shared.genesis)?;
+        self.look_ahead(&outlook);
         Ok(())
     }
 }

@@ -40,7 +40,10 @@ pub(super) struct Known {
 pub(super) struct Host {
     pub(super) shared: Arc<Shared>,
     pub(super) key: NodeKey,
+    /// Who votes on the height under way, or the next while none is.
     pub(super) validators: Validators,
+    /// Who votes on the one after.
+    pub(super) following: Validators,
     pub(super) wal: Box<dyn Log>,
     timeouts: LinearTimeouts,
     /// Timeouts under way; a handful, so a list will do.
@@ -65,7 +68,7 @@ impl Host {
     pub(super) fn new(
         shared: Arc<Shared>,
         key: NodeKey,
-        validators: Validators,
+        (validators, following): (Validators, Validators),
         wal: Box<dyn Log>,
         block_time: Duration,
     ) -> Self {
@@ -73,6 +76,7 @@ impl Host {
             shared,
             key,
             validators,
+            following,
             wal,
             timeouts: timeouts(block_time),
             timers: Vec::new(),
@@ -84,6 +88,12 @@ impl Host {
             decided: None,
             fatal: None,
         }
+    }
+
+    /// Who votes on `height`, where `next` is the height after the newest block. Further ahead no one knows yet; the
+    /// core checks again when that height has come.
+    pub(super) fn validators_at(&self, height: u64, next: u64) -> &Validators {
+        if height <= next { &self.validators } else { &self.following }
     }
 
     /// When the next timeout elapses.

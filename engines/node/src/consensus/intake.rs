@@ -26,6 +26,9 @@ const CLOCK_DRIFT_MS: u64 = 10_000;
 
 impl Driver {
     pub(super) fn on_message(&mut self, from: NodeId, message: Message) -> Result<(), NodeError> {
+        if self.halted.is_some() {
+            return Ok(());
+        }
         let next = self.head.number() + 1;
         let running = self.start_at.is_none();
         let decoded = match message {
@@ -78,7 +81,8 @@ impl Driver {
     /// Whether the right proposer signed it; what is kept for later must not be anyone's to fill.
     fn is_the_proposers(&self, signed: &SignedProposal<Cx>) -> bool {
         let proposal = &signed.message;
-        let expected = Cx.select_proposer(&self.host.validators, proposal.height, proposal.round);
+        let validators = self.host.validators_at(proposal.height.0, self.head.number() + 1);
+        let expected = Cx.select_proposer(validators, proposal.height, proposal.round);
         let bytes = proposal.sign_bytes(&self.host.shared.chain);
         let right = proposal.round != Round::Nil
             && expected.id == proposal.proposer
@@ -96,7 +100,8 @@ impl Driver {
     /// buffers for later heights it would keep unchecked.
     fn is_a_validators(&self, vote: &SignedVote<Cx>) -> bool {
         let bytes = vote.message.sign_bytes(&self.host.shared.chain);
-        let voter = self.host.validators.get(&vote.message.voter);
+        let validators = self.host.validators_at(vote.message.height.0, self.head.number() + 1);
+        let voter = validators.get(&vote.message.voter);
         voter.is_some_and(|v| v.key.verify(&bytes, &vote.signature).is_ok())
     }
 

@@ -61,6 +61,10 @@ impl Driver {
         self.sync.asked = None;
         let before = self.head.number();
         for form in list.iter().take(BLOCKS_MAX as usize) {
+            // The next block is not for this program to judge.
+            if self.halted.is_some() {
+                break;
+            }
             if let Err(reason) = self.take_block(form)? {
                 tracing::warn!(peer = %from, reason, "a peer's block is refused");
                 // Not asked again until it announces a block anew.

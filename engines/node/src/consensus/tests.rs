@@ -36,13 +36,14 @@ fn genesis() -> Genesis {
         base_fee: 0,
         fee_recipient: None,
         validators: keys().iter().map(|k| GenesisValidator { public_key: k.public_key(), power: 1 }).collect(),
+        governance: None,
         alloc: Default::default(),
     }
 }
 
 /// The proposer of height 1, round 0, and the others.
 fn proposer_and_rest() -> (NodeKey, Vec<NodeKey>) {
-    let validators = Validators::of_genesis(&genesis());
+    let validators = Validators::of(&genesis().validators);
     let proposer = Cx.select_proposer(&validators, Height(1), Round::new(0)).id;
     let (mut first, rest): (Vec<_>, Vec<_>) = keys().into_iter().partition(|k| k.node_id() == proposer);
     (first.remove(0), rest)

@@ -27,6 +27,7 @@ use crate::NodeError;
 use crate::accounts::{AccountScheme, Ethereum};
 use crate::block::{self, BLOCK_BYTES_MAX, Block, Tx};
 use crate::genesis::{Fork, Genesis};
+use crate::governance::{self, Domain, Precompiles};
 use crate::state::{Overlay, StateDiff};
 use crate::store::{Snapshot, StateView, StoredLog, StoredReceipt};
 
@@ -46,8 +47,10 @@ pub(crate) struct ChainRules {
     pub(crate) fee_recipient: Option<Address>,
     /// How accounts sign.
     pub(crate) accounts: &'static dyn AccountScheme,
-    /// Who may stand in a header as beneficiary.
+    /// Who may stand in a header as beneficiary, on a chain without governance.
     pub(crate) proposers: std::collections::BTreeSet<Address>,
+    /// What members sign for, on a chain with governance.
+    pub(crate) governance: Option<Domain>,
 }
 
 impl ChainRules {
@@ -61,6 +64,10 @@ impl ChainRules {
             fee_recipient: genesis.fee_recipient,
             accounts: &Ethereum,
             proposers: genesis.validators.iter().map(|v| v.public_key.node_id().0).collect(),
+            governance: genesis
+                .governance
+                .as_ref()
+                .map(|_| Domain { chain_id: genesis.chain_id, genesis_hash: genesis.hash() }),
         }
     }
 
@@ -184,7 +191,12 @@ pub(crate) fn validate(snapshot: &Snapshot, rules: &ChainRules, block: &Block) -
     if claimed.number != parent.number() + 1 || claimed.parent_hash != parent.hash() {
         return invalid("it does not follow this node's newest block");
     }
-    if !rules.proposers.contains(&claimed.beneficiary) {
+    let proposer = claimed.beneficiary;
+    let known = match rules.governance {
+        None => rules.proposers.contains(&proposer),
+        Some(_) => governance::is_validator(snapshot.latest(), proposer, claimed.number)?,
+    };
+    if !known {
         return invalid("its beneficiary is no validator");
     }
     let time = block.time_ms();
@@ -211,6 +223,8 @@ pub(crate) fn validate(snapshot: &Snapshot, rules: &ChainRules, block: &Block) -
 
 /// One block's execution under way.
 struct Run<'a> {
+    snapshot: &'a Snapshot,
+    height: u64,
     overlay: Overlay<'a>,
     rules: &'a ChainRules,
     block_env: BlockEnv,
@@ -225,7 +239,7 @@ impl<'a> Run<'a> {
         if rules.fork >= Fork::Osaka {
             note_parent_hash(&mut overlay, rules, &block_env, header.parent_hash)?;
         }
-        Ok(Self { overlay, rules, block_env, receipts: Vec::new(), gas_used: 0 })
+        Ok(Self { snapshot, height: header.number, overlay, rules, block_env, receipts: Vec::new(), gas_used: 0 })
     }
 
     fn transact(&mut self, tx: &Tx, sender: Address) -> Result<(), BlockError> {
@@ -233,8 +247,12 @@ impl<'a> Run<'a> {
         if self.gas_used.saturating_add(tx.gas_limit()) > self.rules.block_gas_limit {
             return Err(BlockError::Invalid("the block's gas is used up".to_owned()));
         }
+        // Lists change two blocks after a decision, so the state before this block answers for all of it.
+        if self.rules.governance.is_some() {
+            governance::admit(self.snapshot.latest(), tx, sender, self.height)?.map_err(BlockError::Invalid)?;
+        }
         let cfg = cfg(self.rules);
-        let outcome = transact(&mut self.overlay, cfg, &self.block_env, tx_env(tx, sender))?;
+        let outcome = transact(&mut self.overlay, self.rules, cfg, &self.block_env, tx_env(tx, sender))?;
         let gas_used = outcome.result.tx_gas_used();
         self.gas_used += gas_used;
         self.receipts.push(StoredReceipt {
@@ -284,7 +302,7 @@ pub(crate) fn call(
     }
     let mut cfg = cfg(rules);
     cfg.tx_gas_limit_cap = Some(u64::MAX);
-    Ok(transact(&mut overlay, cfg, &block_env, tx)?.result)
+    Ok(transact(&mut overlay, rules, cfg, &block_env, tx)?.result)
 }
 
 /// Writes the parent's hash where contracts can read it (EIP-2935).
@@ -313,11 +331,14 @@ fn cfg(rules: &ChainRules) -> CfgEnv {
 
 fn transact(
     overlay: &mut Overlay<'_>,
+    rules: &ChainRules,
     cfg: CfgEnv,
     block_env: &BlockEnv,
     tx: TxEnv,
 ) -> Result<ResultAndState, BlockError> {
-    let mut evm = Context::mainnet().with_cfg(cfg).with_db(overlay).with_block(block_env.clone()).build_mainnet();
+    let context = Context::mainnet().with_cfg(cfg).with_db(overlay).with_block(block_env.clone());
+    let precompiles = Precompiles::new(rules.fork.spec(), rules.governance);
+    let mut evm = context.build_mainnet().with_precompiles(precompiles);
     evm.transact(tx).map_err(|error: EVMError<NodeError, InvalidTransaction>| match error {
         EVMError::Transaction(reason) => BlockError::Invalid(reason.to_string()),
         EVMError::Header(reason) => BlockError::Invalid(reason.to_string()),

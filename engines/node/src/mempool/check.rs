@@ -48,6 +48,8 @@ pub(crate) enum AdmitError {
     Full { limit: usize },
     #[error("txpool is full for this sender: {limit} of its transactions wait; send it again later")]
     SenderFull { limit: usize },
+    #[error("{0}")]
+    NotListed(String),
     #[error("this node cannot read its state")]
     Node(#[source] NodeError),
 }
@@ -68,6 +70,7 @@ impl AdmitError {
             | Self::TooLarge { .. }
             | Self::InitCode { .. }
             | Self::Known
+            | Self::NotListed(_)
             | Self::NonceTooLow { .. }
             | Self::Gas { .. }
             | Self::BlockGas

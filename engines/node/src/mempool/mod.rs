@@ -25,6 +25,7 @@ use crate::NodeError;
 use crate::block::Tx;
 use crate::config::MempoolConfig;
 use crate::exec::ChainRules;
+use crate::governance;
 use crate::state::AccountRecord;
 use crate::store::{Snapshot, Store};
 
@@ -128,6 +129,10 @@ impl Mempool {
         let since = snapshot.head().map_err(AdmitError::Node)?.unwrap_or(0);
         if inner.by_hash.contains_key(&hash) {
             return Err(AdmitError::Known);
+        }
+        if rules.governance.is_some() {
+            let admitted = governance::admit(snapshot.latest(), &tx, sender, since + 1).map_err(AdmitError::Node)?;
+            admitted.map_err(AdmitError::NotListed)?;
         }
         inner.check(&tx, sender, account.as_ref())?;
         inner.make_room(&tx, sender, account_nonce(account.as_ref()), &self.limits)?;

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::codec::FramedRead;
 use tokio_util::sync::CancellationToken;
 
-use super::{BLOCKS_BYTES_MAX, Event, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Peer, codec, tls};
+use super::{BANNED, BLOCKS_BYTES_MAX, Event, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Peer, codec, tls};
 use crate::block::Tx;
 use crate::consensus::wire::{BlockForm, Message};
 use crate::mempool::AdmitError;
@@ -73,6 +73,9 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, acceptor: TlsAcceptor, _p
     let Some(peer) = key.and_then(|key| shared.net.peer(&key.node_id())).cloned() else {
         return tracing::warn!(from, "a connection without a known key");
     };
+    if !peer.is_allowed() {
+        return tracing::warn!(peer = %peer.config.node_id, "refused a connection: {BANNED}");
+    }
     peer.inbound.fetch_add(1, Ordering::Relaxed);
     peer.awake.notify_one();
     let reason = listen(&shared, &peer, FramedRead::new(stream, codec())).await;
@@ -88,7 +91,11 @@ async fn listen(
 ) -> String {
     let mut greeted = false;
     loop {
-        let frame = match timeout(IDLE_TIMEOUT, frames.next()).await {
+        let next = tokio::select! {
+            next = timeout(IDLE_TIMEOUT, frames.next()) => next,
+            () = peer.banned() => return BANNED.to_owned(),
+        };
+        let frame = match next {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => return error.to_string(),
             Ok(None) => return "closed by the peer".to_owned(),

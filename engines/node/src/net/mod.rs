@@ -11,13 +11,13 @@ pub(crate) mod listen;
 pub(crate) mod peer;
 pub(crate) mod tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::codec::LengthDelimitedCodec;
 
 use crate::config::{NodeConfig, PeerConfig};
@@ -34,6 +34,9 @@ const QUEUE_MAX: usize = 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer says its height every two seconds, so this much silence means it is gone.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why a node of the configuration is not spoken to.
+const BANNED: &str = "it is not on the chain's list of nodes";
 
 /// What the network tells consensus.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub(crate) struct Peer {
     height: AtomicU64,
     /// Messages dropped because its queue was full.
     dropped: AtomicU64,
+    /// Whether the chain's list of nodes lets it connect.
+    allowed: watch::Sender<bool>,
     /// Ends the wait before the next dial: the peer has just shown that it is up.
     awake: Notify,
 }
@@ -87,6 +92,25 @@ impl Peer {
     /// Notes the peer's newest block.
     pub(crate) fn said_height(&self, height: u64) {
         self.height.store(height, Ordering::Relaxed);
+    }
+
+    /// Whether the chain's list of nodes lets it connect.
+    pub(crate) fn is_allowed(&self) -> bool {
+        *self.allowed.borrow()
+    }
+
+    /// Waits until the chain's list of nodes no longer lets it connect.
+    async fn banned(&self) {
+        // The sender lives in the peer itself.
+        let _ = self.allowed.subscribe().wait_for(|allowed| !allowed).await;
+    }
+
+    fn allow(&self, allowed: bool) {
+        let changed = self.allowed.send_if_modified(|now| std::mem::replace(now, allowed) != allowed);
+        if changed {
+            tracing::info!(peer = %self.config.node_id, allowed, "the chain's list of nodes has changed");
+            self.awake.notify_one();
+        }
     }
 
     fn send(&self, frame: Bytes) {
@@ -119,12 +143,20 @@ impl Net {
                 inbound: AtomicUsize::new(0),
                 height: AtomicU64::new(0),
                 dropped: AtomicU64::new(0),
+                allowed: watch::Sender::new(true),
                 awake: Notify::new(),
             });
             peers.insert(config.node_id, Arc::clone(&peer));
             queues.push((peer, receiver));
         }
         (Self { peers }, queues)
+    }
+
+    /// Takes over the chain's list of nodes; `None` lets all of the configuration connect. Connections of others end.
+    pub(crate) fn allow(&self, nodes: Option<&BTreeSet<NodeId>>) {
+        for peer in self.peers() {
+            peer.allow(nodes.is_none_or(|nodes| nodes.contains(&peer.config.node_id)));
+        }
     }
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {

@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::codec::FramedWrite;
 use tokio_util::sync::CancellationToken;
 
-use super::{Event, HANDSHAKE_TIMEOUT, Peer, codec};
+use super::{BANNED, Event, HANDSHAKE_TIMEOUT, Peer, codec};
 use crate::node::Shared;
 
 /// First wait after a failed dial.
@@ -40,6 +40,9 @@ pub(crate) async fn run(
     let mut backoff = BACKOFF_MIN;
     loop {
         let work = async {
+            while !peer.is_allowed() {
+                peer.awake.notified().await;
+            }
             match dial(&peer, &connector).await {
                 Ok(stream) => {
                     backoff = BACKOFF_MIN;
@@ -99,6 +102,7 @@ async fn talk(shared: &Shared, peer: &Peer, queue: &mut mpsc::Receiver<Bytes>, s
                     Err(_) => return "it takes no bytes".to_owned(),
                 }
             }
+            () = peer.banned() => return BANNED.to_owned(),
             got = read.read(&mut end) => return match got {
                 Ok(0) => "closed by the peer".to_owned(),
                 Ok(_) => "the peer spoke on the wrong connection".to_owned(),

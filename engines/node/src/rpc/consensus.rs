@@ -7,6 +7,8 @@ use super::types::{BlockRef, quantity};
 use super::{Handler, Reply, internal, refuse};
 use crate::consensus::evidence::{Evidence, Signed};
 use crate::consensus::wire::CertificateForm;
+use crate::genesis::GenesisValidator;
+use crate::governance::{self, DELAY};
 use crate::keys::NodeId;
 use crate::node::Shared;
 
@@ -33,23 +35,36 @@ fn status(shared: &Shared, _: Params<'_>) -> Reply {
         "latest_block_hash": status.hash,
         "latest_block_time_ms": status.time_ms,
         "equivocations": status.equivocations,
+        "validator": status.validator,
+        "halted": status.halted,
+        "protocol": shared.protocol,
     }))
 }
 
-fn validators(shared: &Shared, _: Params<'_>) -> Reply {
-    let mut all: Vec<_> = shared.genesis.validators.iter().collect();
+/// `consensus_validators(height)`: who votes on a height, up to two after the newest block, which is what is decided;
+/// without a height, on the next.
+fn validators(shared: &Shared, params: Params<'_>) -> Reply {
+    let height: Option<u64> = params.sequence().optional_next()?;
+    let snapshot = shared.store.snapshot().map_err(internal)?;
+    let head = snapshot.head().map_err(internal)?.unwrap_or(0);
+    let height = height.unwrap_or(head + 1);
+    if height > head + DELAY {
+        return Err(refuse(format!("height {height} is not decided yet; ask for up to {}", head + DELAY)));
+    }
+    let all = governance::validators_at(snapshot.latest(), &shared.genesis, height).map_err(internal)?;
+    Ok(validator_list(all))
+}
+
+pub(super) fn validator_list(mut all: Vec<GenesisValidator>) -> Value {
     all.sort_by_key(|v| v.public_key.node_id());
-    let list: Vec<_> = all
-        .into_iter()
-        .map(|v| {
-            json!({
-                "node_id": v.public_key.node_id(),
-                "public_key": v.public_key,
-                "power": v.power,
-            })
+    let one = |v: &GenesisValidator| {
+        json!({
+            "node_id": v.public_key.node_id(),
+            "public_key": v.public_key,
+            "power": v.power,
         })
-        .collect();
-    Ok(json!(list))
+    };
+    json!(all.iter().map(one).collect::<Vec<_>>())
 }
 
 /// `consensus_certificate(height)`: a JSON number, or a block as Ethereum names it.
@@ -119,6 +134,7 @@ fn peers(shared: &Shared, _: Params<'_>) -> Reply {
                 "outbound": peer.is_outbound(),
                 "inbound": peer.is_inbound(),
                 "height": peer.height(),
+                "allowed": peer.is_allowed(),
                 "dropped_messages": peer.dropped(),
             })
         })

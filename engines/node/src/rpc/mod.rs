@@ -6,6 +6,7 @@
 
 mod consensus;
 mod eth;
+mod governance;
 mod logs;
 mod simulate;
 mod types;
@@ -52,7 +53,7 @@ pub(crate) fn start(shared: Arc<Shared>, listener: TcpListener) -> Result<Server
 
 fn module(shared: Arc<Shared>) -> Result<RpcModule<Shared>, NodeError> {
     let mut module = RpcModule::from_arc(shared);
-    for (name, handler) in eth::METHODS.iter().chain(consensus::METHODS) {
+    for (name, handler) in eth::METHODS.iter().chain(consensus::METHODS).chain(governance::METHODS) {
         let handler = *handler;
         module
             .register_blocking_method(name, move |params, shared, _| handler(&shared, params))

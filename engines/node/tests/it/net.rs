@@ -69,6 +69,7 @@ impl Net {
             base_fee: 0,
             fee_recipient: None,
             validators: validators.collect(),
+            governance: None,
             alloc: [(RICH.parse().unwrap(), rich)].into(),
         };
         let net = Self { _folder: folder, nodes, genesis };

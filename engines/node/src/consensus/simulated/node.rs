@@ -16,9 +16,10 @@ use crate::config::{NodeConfig, PeerConfig};
 use crate::consensus::driver::Driver;
 use crate::consensus::wire::Message;
 use crate::genesis::Genesis;
+use crate::governance::PROTOCOL_VERSION;
 use crate::keys::{NodeId, NodeKey, PublicKey};
 use crate::net::{Event, Queues, listen};
-use crate::node::{self, Shared};
+use crate::node::{self, Shared, Surroundings};
 use crate::store::Store;
 
 /// Time of the simulated world, read by all nodes, each with its own error.
@@ -64,6 +65,8 @@ pub(super) struct SimNode {
     pub(super) key: NodeKey,
     pub(super) disk: Disk,
     clock: SimClock,
+    /// What the program knows.
+    pub(super) protocol: u64,
     /// Here while the node is down.
     store: Option<Store>,
     up: Option<Up>,
@@ -83,7 +86,16 @@ struct Up {
 
 impl SimNode {
     pub(super) fn new(key: NodeKey, disk: Disk, clock: SimClock) -> Self {
-        Self { key, disk, clock, store: Some(Store::in_memory().unwrap()), up: None, wake: 0, seen: 0 }
+        Self {
+            key,
+            disk,
+            clock,
+            protocol: PROTOCOL_VERSION,
+            store: Some(Store::in_memory().unwrap()),
+            up: None,
+            wake: 0,
+            seen: 0,
+        }
     }
 
     pub(super) fn id(&self) -> NodeId {
@@ -108,8 +120,9 @@ impl SimNode {
         config.peers = others.map(peer).collect();
         let (sender, events) = sync_channel(1);
         let store = self.store.take().unwrap();
-        let clock = Arc::new(self.clock.clone());
-        let (shared, queues) = node::assemble(store, &config, genesis.clone(), &self.key, sender, clock).unwrap();
+        let surroundings = Surroundings { clock: Arc::new(self.clock.clone()), protocol: self.protocol };
+        let (shared, queues) =
+            node::assemble(store, &config, genesis.clone(), &self.key, sender, surroundings).unwrap();
         let recovered = self.disk.recover(rng);
         let driver =
             Driver::new(Arc::clone(&shared), self.key.clone(), Box::new(self.disk.clone()), recovered).unwrap();
