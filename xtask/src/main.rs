@@ -67,6 +67,7 @@ fn run(args: &[String]) -> Result<()> {
 fn fast() -> Result<()> {
     step("fmt", cargo(&["fmt", "--all", "--check"]))?;
     tidy::run()?;
+    mutants::check()?;
     step("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");

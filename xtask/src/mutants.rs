@@ -46,6 +46,26 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Checks that every patch of the sources still applies to them; those of crates from outside are left out.
+pub(crate) fn check() -> Result<()> {
+    eprintln!("xtask: mutants apply");
+    let mut stale = Vec::new();
+    for mutant in mutants()?.into_iter().filter(|mutant| mutant.vendor.is_none()) {
+        let status = Command::new("patch")
+            .args(["-p1", "--quiet", "--dry-run", "--force", "--input"])
+            .arg(&mutant.patch)
+            .status()
+            .context("start patch (Debian package patch)")?;
+        if !status.success() {
+            stale.push(mutant.name);
+        }
+    }
+    if !stale.is_empty() {
+        bail!("patches that no longer apply, make them anew: {}", stale.join(", "));
+    }
+    Ok(())
+}
+
 fn mutants() -> Result<Vec<Mutant>> {
     let folder = std::env::current_dir()?.join(FOLDER);
     let mut patches: Vec<PathBuf> = std::fs::read_dir(&folder)

@@ -23,6 +23,7 @@ const DEBIAN: &[(&str, &str)] = &[
     // And the power cuts and the trace of system calls.
     ("qemu-utils", "/usr/bin/qemu-storage-daemon"),
     ("strace", "/usr/bin/strace"),
+    ("patch", "/usr/bin/patch"),
 ];
 
 /// The npm package of the outside EVM client, exactly.
