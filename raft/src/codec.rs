@@ -7,9 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderError, TransferLeaderResponse, VoteRequest, VoteResponse,
-};
+use openraft::raft::{AppendEntriesResponse, TransferLeaderError, TransferLeaderResponse, VoteRequest, VoteResponse};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -18,17 +16,17 @@ use crate::types::{
     Vote,
 };
 
+mod append;
 #[cfg(test)]
 mod frozen;
+
+pub(crate) use append::{AppendV1, encode_append};
 
 /// Version of every encoding in this file.
 pub(crate) const VERSION: u8 = 1;
 
 /// Room made at once for what is encoded; entries make more.
 const ROOM: usize = 256;
-
-/// Room for what stands around the request of an entry.
-const ENTRY_ROOM: usize = 64;
 
 /// Why bytes could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,17 +62,6 @@ pub enum CodecError {
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(ROOM);
     encode_to(&mut bytes, value);
-    bytes
-}
-
-/// Gives what [`encode`] gives of a call to append; its room is made at once.
-pub(crate) fn encode_append(call: &AppendEntriesRequest<Types>) -> Vec<u8> {
-    let room = call.entries.iter().map(|entry| match &entry.payload {
-        Payload::Normal(bytes) => ENTRY_ROOM + bytes.0.len(),
-        Payload::Blank | Payload::Membership(_) => ENTRY_ROOM,
-    });
-    let mut bytes = Vec::with_capacity(ROOM + room.sum::<usize>());
-    encode_to(&mut bytes, &AppendV1::from(call));
     bytes
 }
 
@@ -296,39 +283,6 @@ impl TryFrom<SnapshotMetaV1> for SnapshotMeta {
 
     fn try_from(mirror: SnapshotMetaV1) -> Result<Self, CodecError> {
         Ok(Self { last_log_id: mirror.last.map(Into::into), last_membership: mirror.membership.try_into()? })
-    }
-}
-
-/// Mirror of a call to append entries.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct AppendV1 {
-    vote: VoteV1,
-    previous: Option<LogIdV1>,
-    entries: Vec<EntryV1>,
-    commit: Option<LogIdV1>,
-}
-
-impl From<&AppendEntriesRequest<Types>> for AppendV1 {
-    fn from(call: &AppendEntriesRequest<Types>) -> Self {
-        Self {
-            vote: call.vote.into(),
-            previous: call.prev_log_id.map(Into::into),
-            entries: call.entries.iter().map(Into::into).collect(),
-            commit: call.leader_commit.map(Into::into),
-        }
-    }
-}
-
-impl TryFrom<AppendV1> for AppendEntriesRequest<Types> {
-    type Error = CodecError;
-
-    fn try_from(mirror: AppendV1) -> Result<Self, CodecError> {
-        Ok(Self {
-            vote: mirror.vote.into(),
-            prev_log_id: mirror.previous.map(Into::into),
-            entries: mirror.entries.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
-            leader_commit: mirror.commit.map(Into::into),
-        })
     }
 }
 

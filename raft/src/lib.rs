@@ -25,6 +25,7 @@ mod machine;
 mod membership;
 mod meter;
 mod network;
+mod notice;
 mod peer;
 mod replay;
 mod replica;
@@ -52,8 +53,8 @@ mod pb {
 pub use codec::CodecError;
 pub use config::{ReplicaConfig, Timings};
 pub use error::{ChangeError, Leader, ProposeError, RaftError, ReadError, StoreError};
-pub use machine::{Changes, Notice};
 pub use meter::{Histogram, Room};
+pub use notice::{Changes, Notice};
 pub use replica::{ENTRY_BYTES_MAX, Replica};
 pub use seed::Seed;
 pub use space::Shortage;

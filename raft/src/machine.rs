@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use futures::{Stream, StreamExt};
 use hanse_state::replica::Replicas;
-use hanse_state::{Applied, Event, Record, State};
+use hanse_state::{Applied, Record, State};
 use openraft::RaftSnapshotBuilder;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use tokio::sync::{Mutex, broadcast};
@@ -27,6 +27,7 @@ use crate::durable::{Durable, Op, put};
 use crate::error::{RaftError, StoreError};
 use crate::history;
 use crate::meter::Meters;
+use crate::notice::{Changes, Notice};
 use crate::replay::{Replayed, differs};
 use crate::snapshot::{self, Heads, Snapshot, SnapshotDir, SnapshotFiles};
 use crate::space;
@@ -38,27 +39,6 @@ pub(crate) const APPLIED: &[u8] = b"m/applied";
 const CHUNK: usize = 64;
 /// Chunks that a watcher may fall behind before it is told that it lags; so many stay in memory.
 const NOTICES_MAX: usize = 128;
-
-/// What watchers are told.
-#[derive(Clone, Debug)]
-pub enum Notice {
-    /// Resources changed, by revision, ascending; never empty. What was applied together is told together.
-    Events(Arc<[Changes]>),
-    /// The state was replaced by a snapshot: read it anew.
-    Reset {
-        /// The revision it now has.
-        revision: u64,
-    },
-}
-
-/// What one request changed.
-#[derive(Clone, Debug)]
-pub struct Changes {
-    /// The revision that the request made.
-    pub revision: u64,
-    /// What changed; never empty.
-    pub events: Arc<[Event]>,
-}
 
 /// The state after one entry.
 #[derive(Clone, Debug, Default)]
