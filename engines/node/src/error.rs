@@ -65,6 +65,9 @@ pub enum NodeError {
     /// The JSON-RPC server could not start.
     #[error("the JSON-RPC server failed: {0}")]
     Rpc(String),
+    /// Another node, asked by a command, did not answer or refused; its words.
+    #[error("{0}")]
+    Asked(String),
     /// A thread or task of the node ended in a panic.
     #[error("{0} ended unexpectedly")]
     Task(&'static str),

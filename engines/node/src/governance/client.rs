@@ -40,7 +40,7 @@ impl Client {
     /// # Errors
     /// The node cannot be reached, or refuses; its words are in the error. A call that sends may have had effect.
     pub(super) fn call(&self, method: &str, params: Value) -> Result<Value, NodeError> {
-        let failed = |reason: String| NodeError::Rpc(format!("{method} at {}: {reason}", self.authority));
+        let failed = |reason: String| NodeError::Asked(format!("{method} at {}: {reason}", self.authority));
         let answer = self.exchange(method, params).map_err(|error| failed(error.to_string()))?;
         let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| failed("no HTTP answer".to_owned()))?;
         let status = head.lines().next().unwrap_or_default();

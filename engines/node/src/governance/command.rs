@@ -14,12 +14,16 @@ use k256::ecdsa::SigningKey;
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::precompile::price_of;
 use super::proposal::{ChangeForm, Proposal};
 use super::{ADDRESS, DELAY, Domain};
 use crate::NodeError;
 use crate::block::Tx;
 use crate::keys::PublicKey;
 
+/// What any transaction costs, and at most a byte of its input (EIP-7623).
+const TRANSACTION_GAS: u64 = 21_000;
+const BYTE_GAS: u64 = 40;
 /// A node this many blocks behind has caught up.
 const BEHIND_MAX: u64 = 5;
 /// How long a submitted proposal may take to get into a block.
@@ -203,9 +207,9 @@ fn submit(client: &Client, path: &Path, key_file: &Path) -> Result<Value, NodeEr
     let key = load_key(key_file)?;
     let sender = address(&key);
     let input = proposal.input().map_err(|reason| bad_file(path, reason))?;
-    let request = json!({ "from": sender, "to": ADDRESS, "input": input });
-    // The estimate runs the proposal: what would be refused in a block is refused here, with the reason.
-    let gas = number(&client.call("eth_estimateGas", json!([request]))?, "eth_estimateGas")?;
+    // What would be refused in a block is refused here, with the reason.
+    client.call("eth_call", json!([{ "from": sender, "to": ADDRESS, "input": input }, "latest"]))?;
+    let gas = gas_limit(client, &proposal, &input).map_err(|reason| bad_file(path, reason))?;
     let nonce = number(&client.call("eth_getTransactionCount", json!([sender, "pending"]))?, "a nonce")?;
     let price = number(&client.call("eth_gasPrice", json!([]))?, "a gas price")?;
     let tx = TxEip1559 {
@@ -231,6 +235,16 @@ fn submit(client: &Client, path: &Path, key_file: &Path) -> Result<Value, NodeEr
     Ok(json!({ "transaction_hash": hash, "height": height, "effective_height": height + DELAY }))
 }
 
+/// Enough for the proposal on the largest set that there can be by then.
+fn gas_limit(client: &Client, proposal: &Proposal, input: &Bytes) -> Result<u64, String> {
+    let governance = client.call("consensus_governance", json!([])).map_err(|error| error.chain())?;
+    let sets = governance["pending_validators"].as_array().into_iter().flatten().map(|set| &set["validators"]);
+    let sets = sets.chain([&governance["validators"]]);
+    let longest = sets.filter_map(|set| set.as_array().map(Vec::len)).max().unwrap_or(0);
+    let call = proposal.call()?;
+    Ok(TRANSACTION_GAS + BYTE_GAS * input.len() as u64 + price_of(&call, longest as u64))
+}
+
 fn wait_for(client: &Client, hash: &Value) -> Result<Value, NodeError> {
     let until = Instant::now() + MINED_LIMIT;
     loop {
@@ -251,7 +265,7 @@ fn wait_for(client: &Client, hash: &Value) -> Result<Value, NodeError> {
 fn number(value: &Value, what: &str) -> Result<u64, NodeError> {
     let text = value.as_str().and_then(|text| text.strip_prefix("0x"));
     let read = text.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    read.ok_or_else(|| NodeError::Rpc(format!("the node answered {value} as {what}")))
+    read.ok_or_else(|| NodeError::Asked(format!("the node answered {value} as {what}")))
 }
 
 fn load_key(path: &Path) -> Result<SigningKey, NodeError> {

@@ -163,9 +163,13 @@ impl<'s, S: Slots> Layout<'s, S> {
         self.get("set_from", &[U256::from(index)]).map(number)
     }
 
+    pub(super) fn set_length(&mut self, index: u64) -> Result<u64, S::Error> {
+        self.get("set_length", &[U256::from(index)]).map(number)
+    }
+
     pub(super) fn set(&mut self, index: u64) -> Result<Vec<GenesisValidator>, S::Error> {
         let at = U256::from(index);
-        let count = number(self.get("set_length", &[at])?);
+        let count = self.set_length(index)?;
         let one = |i| {
             let key: B256 = self.get("set_key", &[at, U256::from(i)])?.into();
             let power = number(self.get("set_power", &[at, U256::from(i)])?);

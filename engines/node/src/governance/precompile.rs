@@ -132,17 +132,18 @@ fn check_form(inputs: &CallInputs, input: &[u8]) -> Result<Call, String> {
 
 /// What a call costs, for all nodes alike.
 fn price<S: Slots>(slots: &mut S, call: &Call) -> Result<u64, Failure<S::Error>> {
-    let validators = call.changes.iter().filter(|change| change.action == Action::SetValidator).count() as u64;
-    let set = match validators {
-        0 => 0,
-        more => {
-            let mut layout = Layout::new(slots);
-            let newest = layout.set_count()?.saturating_sub(1);
-            layout.set(newest)?.len() as u64 + more
-        }
-    };
+    let mut layout = Layout::new(slots);
+    let newest = layout.set_count()?.saturating_sub(1);
+    Ok(price_of(call, layout.set_length(newest)?))
+}
+
+/// What a call costs where the newest set has so many validators.
+pub(super) fn price_of(call: &Call, validators: u64) -> u64 {
+    let joining = call.changes.iter().filter(|change| change.action == Action::SetValidator).count() as u64;
+    let set = if joining == 0 { 0 } else { validators.saturating_add(joining) };
     let (changes, signatures) = (call.changes.len() as u64, call.signatures.len() as u64);
-    Ok(GAS_CALL + changes * GAS_CHANGE + signatures * GAS_SIGNATURE + set * GAS_VALIDATOR)
+    let price = GAS_CALL + changes * GAS_CHANGE + signatures * GAS_SIGNATURE;
+    price.saturating_add(set.saturating_mul(GAS_VALIDATOR))
 }
 
 /// The governance account's storage in the EVM's journal.

@@ -10,7 +10,7 @@ const COUNTER: &str = include_str!("../contracts/Counter.hex");
 const POOR: &str = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8";
 
 /// Runs `cast`; panics with what to do if it is not there.
-fn run(node: &Node, args: &[&str]) -> Result<String, String> {
+pub(crate) fn run(node: &Node, args: &[&str]) -> Result<String, String> {
     let program = std::env::var("HANSE_CAST").unwrap_or_else(|_| "cast".to_owned());
     let output = Command::new(&program)
         .args(args)

@@ -11,7 +11,7 @@ use alloy_primitives::{Address, B256, Bytes, TxKind};
 use serde_json::json;
 
 use crate::net::{Net, Node, RICH_KEY};
-use crate::wallet::Wallet;
+use crate::signer::Wallet;
 
 const VALIDATORS: usize = 7;
 /// Without the variable: long enough for two rounds of killing.

@@ -5,7 +5,8 @@
 mod cast;
 mod chain;
 mod endure;
+mod govern;
 mod home;
 mod net;
+mod signer;
 mod startup;
-mod wallet;
