@@ -154,7 +154,7 @@ impl<'s, S: Slots> Layout<'s, S> {
         (0..count).map(|i| Ok(Address::from_word(self.get("member", &[U256::from(i)])?.into()))).collect()
     }
 
-    pub(super) fn set_count(&mut self) -> Result<u64, S::Error> {
+    pub(crate) fn set_count(&mut self) -> Result<u64, S::Error> {
         self.get("sets", &[]).map(number)
     }
 

@@ -123,6 +123,14 @@ pub(crate) struct Call {
     pub(crate) signatures: Vec<Bytes>,
 }
 
+/// The input of a proposal with these members' signatures, for simulated networks.
+#[cfg(test)]
+pub(crate) fn signed_input(domain: &Domain, mut call: Call, members: &[&dyn Fn(B256) -> Bytes]) -> Bytes {
+    let hash = domain.signing_hash(&call);
+    call.signatures = members.iter().map(|sign| sign(hash)).collect();
+    abi::encode(&call)
+}
+
 /// Governance's account in block 0; `None` for a chain without.
 pub(crate) fn genesis_account(genesis: &Genesis) -> Option<GenesisAccount> {
     let storage = layout::initial(genesis)?;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::run::{Mutant, Rng};
+use super::plan::{Mutant, Rng};
 use crate::NodeError;
 use crate::wal::{Log, Recovered};
 

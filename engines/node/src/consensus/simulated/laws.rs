@@ -17,6 +17,8 @@ pub(super) struct Laws {
     chain: BTreeMap<u64, B256>,
     /// All submitted transactions.
     pub(super) submitted: BTreeSet<B256>,
+    /// Those of them that are proposals of members, not transfers.
+    pub(super) proposals: BTreeSet<B256>,
     /// Transactions of the chain and their heights.
     pub(super) included: BTreeMap<B256, u64>,
     /// The first law that was broken.

@@ -19,12 +19,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod disk;
+mod govern;
 mod laws;
+mod lies;
 mod node;
+mod plan;
 mod run;
 mod wallet;
 
-use run::{Plan, Report, run};
+use plan::{Mutant, Plan, Report};
+use run::run;
 
 /// Seeds from `HANSE_SIM_SEEDS` (`7` or `1..500`, the end included), or `default`.
 fn seeds(default: std::ops::RangeInclusive<u64>) -> std::ops::RangeInclusive<u64> {
@@ -70,6 +74,13 @@ fn simulated_equivocators_two_of_seven_change_nothing_and_are_recorded() {
     hold(seeds(301..=302), &Plan { equivocators: 2, ..Plan::honest(7) });
 }
 
+/// Validators go and come while nodes crash and the network splits; the program is upgraded node by node.
+#[test]
+fn simulated_governance_keeps_the_laws_and_an_upgrade_halts_old_programs_only() {
+    let total = hold(seeds(401..=405), &Plan { governed: true, ..Plan::honest(5) });
+    assert!(total.changes > 0 && total.halts > 0, "{total:?}");
+}
+
 #[test]
 fn simulated_run_is_the_same_for_the_same_seed() {
     let plan = Plan { equivocators: 1, ..Plan::honest(4) };
@@ -86,21 +97,21 @@ fn broken(seeds: std::ops::RangeInclusive<u64>, plan: &Plan) -> Option<String> {
 /// The harness can fail: without the sync before a message, a restarted node contradicts itself.
 #[test]
 fn simulated_mutant_that_does_not_sync_its_log_is_found() {
-    let reason = broken(1..=40, &Plan { mutant: Some(run::Mutant::LogNotSynced), ..Plan::honest(4) });
+    let reason = broken(1..=40, &Plan { mutant: Some(Mutant::LogNotSynced), ..Plan::honest(4) });
     assert!(reason.as_ref().is_some_and(|r| r.contains("equivocation")), "{reason:?}");
 }
 
 /// Likewise if the log is written but not read again.
 #[test]
 fn simulated_mutant_that_does_not_replay_its_log_is_found() {
-    let reason = broken(1..=40, &Plan { mutant: Some(run::Mutant::LogNotReplayed), ..Plan::honest(4) });
+    let reason = broken(1..=40, &Plan { mutant: Some(Mutant::LogNotReplayed), ..Plan::honest(4) });
     assert!(reason.as_ref().is_some_and(|r| r.contains("equivocation")), "{reason:?}");
 }
 
 /// Likewise if certificates of blocks are taken on trust.
 #[test]
 fn simulated_mutant_that_trusts_certificates_is_found() {
-    let plan = Plan { equivocators: 1, mutant: Some(run::Mutant::CertificatesTrusted), ..Plan::honest(4) };
+    let plan = Plan { equivocators: 1, mutant: Some(Mutant::CertificatesTrusted), ..Plan::honest(4) };
     let reason = broken(1..=40, &plan);
     assert!(reason.as_ref().is_some_and(|r| r.contains("fork") || r.contains("invalid")), "{reason:?}");
 }

@@ -9,7 +9,7 @@ use alloy_primitives::Bytes;
 use bytes::Bytes as Frame;
 
 use super::disk::Disk;
-use super::run::Rng;
+use super::plan::Rng;
 use crate::NodeError;
 use crate::clock::Clock;
 use crate::config::{NodeConfig, PeerConfig};
@@ -72,6 +72,8 @@ pub(super) struct SimNode {
     up: Option<Up>,
     /// The wake-up that counts; older ones are ignored.
     pub(super) wake: u64,
+    /// The height at which it was last seen halted for an upgrade.
+    pub(super) halted_at: u64,
     /// Highest block that was looked at by the laws.
     pub(super) seen: u64,
 }
@@ -94,6 +96,7 @@ impl SimNode {
             store: Some(Store::in_memory().unwrap()),
             up: None,
             wake: 0,
+            halted_at: 0,
             seen: 0,
         }
     }

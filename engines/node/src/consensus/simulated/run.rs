@@ -5,22 +5,24 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use alloy_primitives::{Address, B256, Bytes};
 use bytes::Bytes as Frame;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::disk::Disk;
+use super::govern::NEW_PROTOCOL;
 use super::laws::Laws;
 use super::node::{GENESIS_MS, SimClock, SimNode};
+use super::plan::{Mutant, Plan, Report, Rng};
 use super::wallet::Wallet;
 use crate::consensus::cert;
-use crate::consensus::wire::{BlockForm, CertificateForm, Message, VoteForm};
+use crate::consensus::wire::Message;
+use crate::exec;
 use crate::genesis::Genesis;
 use crate::keys::{NodeId, NodeKey};
-use crate::{block::Block, exec};
 
-const CHAIN_ID: u64 = 7;
-const SECOND: u64 = 1_000_000;
+pub(super) const CHAIN_ID: u64 = 7;
+pub(super) const SECOND: u64 = 1_000_000;
 /// How long the chaos lasts.
-const CHAOS: u64 = 25 * SECOND;
+pub(super) const CHAOS: u64 = 25 * SECOND;
 /// By then all must be well.
 const HEALED_LIMIT: u64 = CHAOS + 120 * SECOND;
 /// Blocks that every node must add after the healing.
@@ -29,106 +31,8 @@ const CLIENTS: u8 = 3;
 /// Where all transfers go.
 const RECIPIENT: Address = Address::repeat_byte(0xee);
 
-/// A deliberate fault in the program under test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mutant {
-    /// The sync before a message does nothing.
-    LogNotSynced,
-    /// What the log holds is not read at the start.
-    LogNotReplayed,
-    /// Commit certificates are taken on trust.
-    CertificatesTrusted,
-}
-
-/// What is run.
-#[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub(super) validators: usize,
-    pub(super) equivocators: usize,
-    pub(super) mutant: Option<Mutant>,
-}
-
-impl Plan {
-    pub(super) fn honest(validators: usize) -> Self {
-        Self { validators, equivocators: 0, mutant: None }
-    }
-}
-
-/// What happened in a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Report {
-    pub(super) runs: u64,
-    /// Hash over every delivery and every stored block, in order.
-    pub(super) trace: u64,
-    pub(super) head: B256,
-    pub(super) height: u64,
-    pub(super) delivered: u64,
-    pub(super) lost: u64,
-    pub(super) duplicated: u64,
-    pub(super) partitions: u64,
-    pub(super) crashes: u64,
-    pub(super) transactions: u64,
-    pub(super) contradictions: u64,
-    pub(super) forged: u64,
-    pub(super) evidence: u64,
-    /// Virtual seconds from the end of the chaos until all was well; the longest.
-    pub(super) healing_s: u64,
-}
-
-impl Report {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.runs += 1;
-        self.trace = self.trace.rotate_left(5) ^ other.trace;
-        self.head = other.head;
-        self.height += other.height;
-        self.delivered += other.delivered;
-        self.lost += other.lost;
-        self.duplicated += other.duplicated;
-        self.partitions += other.partitions;
-        self.crashes += other.crashes;
-        self.transactions += other.transactions;
-        self.contradictions += other.contradictions;
-        self.forged += other.forged;
-        self.evidence += other.evidence;
-        self.healing_s = self.healing_s.max(other.healing_s);
-    }
-
-    pub(super) fn to_json(&self, plan: &Plan) -> Value {
-        json!({
-            "validators": plan.validators, "equivocators": plan.equivocators, "runs": self.runs,
-            "blocks": self.height, "transactions": self.transactions, "messages_delivered": self.delivered,
-            "messages_lost": self.lost, "messages_duplicated": self.duplicated, "partitions": self.partitions,
-            "crashes": self.crashes, "contradictory_votes_sent": self.contradictions,
-            "forged_blocks_offered": self.forged, "evidence_records": self.evidence,
-            "healing_virtual_seconds_max": self.healing_s,
-        })
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood, 2014): small, and the same everywhere.
-pub(super) struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number from 0 to `bound` - 1.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Action {
+pub(super) enum Action {
     Deliver { from: usize, to: usize, frame: Frame },
     Wake { node: usize, token: u64 },
     Boot { node: usize },
@@ -137,12 +41,13 @@ enum Action {
     Kill,
     Submit,
     Clients,
+    Govern,
     Heal,
 }
 
 /// The network's faults for the moment.
 #[derive(Clone, Debug, Default)]
-struct Weather {
+pub(super) struct Weather {
     loss_percent: u64,
     duplicate_percent: u64,
     delay_max: u64,
@@ -150,25 +55,27 @@ struct Weather {
     cut: BTreeSet<(usize, usize)>,
 }
 
-struct World {
-    rng: Rng,
-    plan: Plan,
-    genesis: Genesis,
-    clock: SimClock,
-    now: u64,
-    queue: BinaryHeap<Reverse<(u64, u64, Action)>>,
-    sequence: u64,
-    nodes: Vec<SimNode>,
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) plan: Plan,
+    pub(super) genesis: Genesis,
+    pub(super) clock: SimClock,
+    pub(super) now: u64,
+    pub(super) queue: BinaryHeap<Reverse<(u64, u64, Action)>>,
+    pub(super) sequence: u64,
+    pub(super) nodes: Vec<SimNode>,
     /// Indices of the nodes of each validator: two for an equivocator.
-    of: BTreeMap<NodeId, Vec<usize>>,
-    weather: Weather,
-    wallets: Vec<Wallet>,
+    pub(super) of: BTreeMap<NodeId, Vec<usize>>,
+    pub(super) weather: Weather,
+    pub(super) wallets: Vec<Wallet>,
     /// Submitted and not yet seen in the chain.
-    open: BTreeMap<B256, Bytes>,
-    laws: Laws,
-    chain: B256,
-    healed: bool,
-    report: Report,
+    pub(super) open: BTreeMap<B256, Bytes>,
+    pub(super) laws: Laws,
+    pub(super) chain: B256,
+    pub(super) healed: bool,
+    /// The last height that the older program may decide.
+    pub(super) upgrade_after: u64,
+    pub(super) report: Report,
 }
 
 /// Runs a plan with a seed.
@@ -186,8 +93,10 @@ fn genesis(plan: &Plan, wallets: &[Wallet]) -> (Genesis, Vec<NodeKey>) {
     let keys: Vec<_> = (1..=plan.validators).map(|n| NodeKey::from_seed([n as u8; 32])).collect();
     let validators: Vec<_> = keys.iter().map(|k| json!({ "public_key": k.public_key(), "power": 1 })).collect();
     let rich: BTreeMap<_, _> = wallets.iter().map(|w| (w.address(), json!({ "balance": "1000000" }))).collect();
+    let members: Vec<_> = wallets.iter().map(Wallet::address).collect();
+    let governance = plan.governed.then(|| json!({ "members": members, "threshold": 2 }));
     let text = json!({
-        "version": 1, "chain_id": CHAIN_ID, "genesis_time_ms": GENESIS_MS, "block_time_ms": 400,
+        "governance": governance, "version": 1, "chain_id": CHAIN_ID, "genesis_time_ms": GENESIS_MS, "block_time_ms": 400,
         "block_gas_limit": 30_000_000, "validators": validators, "alloc": rich,
     });
     let genesis = Genesis::from_json(&text.to_string()).unwrap();
@@ -226,6 +135,7 @@ impl World {
             laws: Laws::default(),
             chain,
             healed: false,
+            upgrade_after: u64::MAX,
             report: Report::default(),
         }
     }
@@ -238,6 +148,9 @@ impl World {
         self.after(SECOND, Action::Kill);
         self.after(SECOND / 4, Action::Submit);
         self.after(SECOND, Action::Clients);
+        if self.plan.governed {
+            self.after(SECOND, Action::Govern);
+        }
         self.after(CHAOS, Action::Heal);
         let mut goal = None;
         while let Some(Reverse((at, _, action))) = self.queue.pop() {
@@ -260,12 +173,12 @@ impl World {
         Err("liveness: nothing is due any more".to_owned())
     }
 
-    fn after(&mut self, delay: u64, action: Action) {
+    pub(super) fn after(&mut self, delay: u64, action: Action) {
         self.sequence += 1;
         self.queue.push(Reverse((self.now + delay, self.sequence, action)));
     }
 
-    fn is_honest(&self, node: usize) -> bool {
+    pub(super) fn is_honest(&self, node: usize) -> bool {
         self.of[&self.nodes[node].id()].len() == 1
     }
 
@@ -287,7 +200,8 @@ impl World {
         for node in self.honest() {
             let snapshot = node.shared().unwrap().store.snapshot().unwrap();
             let received = snapshot.account(RECIPIENT).unwrap().map_or(0, |account| account.balance.to::<u64>());
-            let sent = self.laws.included.values().filter(|height| **height <= node.seen).count() as u64;
+            let transfers = self.laws.included.iter().filter(|(hash, _)| !self.laws.proposals.contains(*hash));
+            let sent = transfers.filter(|(_, height)| **height <= node.seen).count() as u64;
             if received != sent {
                 return Err(format!("validity: {sent} transfers of 1 wei in the chain gave {received} wei"));
             }
@@ -334,6 +248,8 @@ impl World {
             Action::Kill if !self.healed => self.kill(),
             Action::Submit if !self.healed => self.submit(),
             Action::Trouble | Action::Kill | Action::Submit => {}
+            Action::Govern if !self.healed => self.govern(),
+            Action::Govern => {}
             Action::Clients => self.resubmit(),
             Action::Heal => self.heal(),
         }
@@ -342,6 +258,10 @@ impl World {
     fn boot(&mut self, node: usize) {
         if self.nodes[node].is_up() {
             return;
+        }
+        // Operators install the newer program node by node, whenever one is down in the second half of the chaos.
+        if self.plan.governed && self.now > CHAOS / 2 {
+            self.nodes[node].protocol = NEW_PROTOCOL;
         }
         self.nodes[node].boot(&self.genesis, &mut self.rng);
         for other in 0..self.nodes.len() {
@@ -367,7 +287,11 @@ impl World {
         for (to, frame) in sent {
             self.send(node, to, frame);
         }
+        let before = self.nodes[node].seen;
         self.look(node);
+        if self.plan.governed && self.nodes[node].seen > before {
+            self.note_governance(node);
+        }
         match result {
             Ok(patience) => {
                 self.nodes[node].wake += 1;
@@ -407,6 +331,9 @@ impl World {
         let head = snapshot.head().unwrap().unwrap_or(0);
         let honest = self.is_honest(node);
         for number in self.nodes[node].seen + 1..=head {
+            if let Err(broken) = self.check_decided(node, number) {
+                self.laws.broken.get_or_insert(broken);
+            }
             let block = snapshot.block(number).unwrap().unwrap();
             self.note(block.hash().as_slice());
             if honest {
@@ -431,7 +358,7 @@ impl World {
         }
     }
 
-    fn route(&mut self, from: usize, to: usize, frame: Frame) {
+    pub(super) fn route(&mut self, from: usize, to: usize, frame: Frame) {
         if self.weather.cut.contains(&(from, to)) || self.rng.chance(self.weather.loss_percent) {
             self.report.lost += 1;
             return;
@@ -442,49 +369,6 @@ impl World {
             let delay = 500 + self.rng.below(self.weather.delay_max);
             self.after(delay, Action::Deliver { from, to, frame: frame.clone() });
         }
-    }
-
-    /// An equivocator contradicts its own vote, and claims blocks that it does not have.
-    fn lie(&mut self, from: usize, to: usize, message: &Message) {
-        if let Message::Vote(form) = message
-            && self.rng.chance(30)
-        {
-            let mut vote = form.decode().unwrap().message;
-            vote.value = arc_malachitebft_core_types::NilOrVal::Val(B256::repeat_byte(self.rng.below(256) as u8));
-            let signature = self.nodes[from].key.signing().sign(&vote.sign_bytes(&self.chain));
-            let signed = arc_malachitebft_core_types::SignedMessage::new(vote, signature);
-            self.report.contradictions += 1;
-            self.route(from, to, Message::Vote(VoteForm::from(&signed)).encode());
-        }
-        if let Message::Status { height } = message {
-            self.route(from, to, Message::Status { height: height + 2 }.encode());
-        }
-    }
-
-    /// An equivocator's answer to a node that wants the block after its own newest: one that nobody decided.
-    fn forge(&mut self, node: usize) -> Option<Message> {
-        let shared = self.nodes[node].shared()?;
-        let snapshot = shared.store.snapshot().unwrap();
-        let me = self.nodes[node].id().0;
-        let time = shared.clock.wall_ms();
-        let (block, _): (Block, _) = exec::build(&snapshot, &shared.rules, me, time, std::iter::empty()).unwrap();
-        let vote = super::super::context::Vote {
-            height: super::super::context::Height(block.number()),
-            round: arc_malachitebft_core_types::Round::new(0),
-            value: arc_malachitebft_core_types::NilOrVal::Val(block.hash()),
-            kind: arc_malachitebft_core_types::VoteType::Precommit,
-            voter: self.nodes[node].id(),
-        };
-        let signature = self.nodes[node].key.signing().sign(&vote.sign_bytes(&self.chain));
-        let certificate = arc_malachitebft_core_types::CommitCertificate {
-            height: vote.height,
-            round: vote.round,
-            value_id: block.hash(),
-            commit_signatures: vec![arc_malachitebft_core_types::CommitSignature::new(vote.voter, signature)],
-        };
-        let certificate = CertificateForm::from(&certificate).encode();
-        self.report.forged += 1;
-        Some(Message::Blocks(vec![BlockForm { block: block.raw().clone(), certificate }]))
     }
 
     fn deliver(&mut self, from: usize, to: usize, frame: &Frame) {
@@ -542,8 +426,9 @@ impl World {
         self.after(next, Action::Kill);
     }
 
-    fn submit(&mut self) {
-        let wallet = self.rng.below(u64::from(CLIENTS)) as usize;
+    pub(super) fn submit(&mut self) {
+        // On a governed chain the last wallet sends the proposals.
+        let wallet = self.rng.below(u64::from(CLIENTS) - u64::from(self.plan.governed)) as usize;
         let (hash, raw) = self.wallets[wallet].transfer(CHAIN_ID, RECIPIENT);
         self.laws.submitted.insert(hash);
         self.open.insert(hash, raw.clone());
@@ -572,6 +457,11 @@ impl World {
 
     fn heal(&mut self) {
         self.healed = true;
+        for node in 0..self.nodes.len() {
+            if self.plan.governed && self.nodes[node].protocol != NEW_PROTOCOL && self.nodes[node].is_up() {
+                self.died(node);
+            }
+        }
         self.weather = Weather { delay_max: 20_000, ..Default::default() };
     }
 }

@@ -23,20 +23,24 @@ impl Wallet {
         Address::from_slice(&keccak256(&point.as_bytes()[1..])[12..])
     }
 
+    pub(super) fn sign(&self, hash: B256) -> Signature {
+        let (signature, recovery) = self.key.sign_prehash_recoverable(hash.as_slice()).unwrap();
+        Signature::from_signature_and_parity(signature, recovery.is_y_odd())
+    }
+
     /// The next transfer of 1 wei to `to`: its hash and its network form.
     pub(super) fn transfer(&mut self, chain_id: u64, to: Address) -> (B256, Bytes) {
+        self.transact(chain_id, to, 1, Bytes::new())
+    }
+
+    /// The next transaction: its hash and its network form.
+    pub(super) fn transact(&mut self, chain_id: u64, to: Address, value: u64, input: Bytes) -> (B256, Bytes) {
         let nonce = self.next_nonce;
         self.next_nonce += 1;
-        let tx = TxEip1559 {
-            chain_id,
-            nonce,
-            gas_limit: 21_000,
-            to: TxKind::Call(to),
-            value: U256::from(1),
-            ..Default::default()
-        };
-        let (signature, recovery) = self.key.sign_prehash_recoverable(tx.signature_hash().as_slice()).unwrap();
-        let signature = Signature::from_signature_and_parity(signature, recovery.is_y_odd());
+        let gas_limit = if input.is_empty() { 21_000 } else { 2_000_000 };
+        let (to, value) = (TxKind::Call(to), U256::from(value));
+        let tx = TxEip1559 { chain_id, nonce, gas_limit, to, value, input, ..Default::default() };
+        let signature = self.sign(tx.signature_hash());
         let signed = Tx::from(tx.into_signed(signature));
         (*signed.tx_hash(), signed.encoded_2718().into())
     }
