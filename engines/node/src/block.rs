@@ -120,6 +120,19 @@ impl Ord for Block {
     }
 }
 
+/// The header of an encoded block whose body is not looked at.
+///
+/// # Errors
+/// The reason, in words.
+pub(crate) fn decode_header(raw: &[u8]) -> Result<Header, String> {
+    let mut rest = raw;
+    let list = alloy_rlp::Header::decode(&mut rest).map_err(|e| e.to_string())?;
+    if !list.list {
+        return Err("it is no list".to_owned());
+    }
+    Header::decode(&mut rest).map_err(|e| e.to_string())
+}
+
 /// What a header's time means in milliseconds.
 pub(crate) fn time_ms(header: &Header) -> u64 {
     match <[u8; 8]>::try_from(header.extra_data.as_ref()) {
@@ -195,6 +208,7 @@ mod tests {
         assert_eq!(again.transactions().len(), 2);
         assert_eq!(again.time_ms(), 1_234_567);
         assert_eq!(again.header().timestamp, 1234);
+        assert_eq!(decode_header(block.raw()).unwrap(), *block.header());
     }
 
     #[test]

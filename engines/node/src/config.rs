@@ -3,6 +3,8 @@
 //! The engine's driver writes this file with [`NodeConfig::to_toml`]; the node reads it once at
 //! start and never writes it. Unknown fields are refused, so that a typing error is not silence.
 
+mod rpc;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -10,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::NodeError;
 use crate::keys::{NodeId, PublicKey};
+
+pub use rpc::{MetricsConfig, RpcConfig, TOKENS_MAX, TokenConfig};
 
 /// The file's name below a node's home.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -29,7 +33,7 @@ pub struct NodeConfig {
     pub chain: String,
     /// Where peers connect, `ip:port`.
     pub p2p_listen: SocketAddr,
-    /// Where clients connect; loopback unless a proxy with access control stands before it.
+    /// Where clients connect; beyond this host only with tokens or `rpc.open`.
     pub rpc_listen: SocketAddr,
     /// Filter for the log on stderr, in the form of `RUST_LOG`.
     #[serde(default = "default_log")]
@@ -38,8 +42,14 @@ pub struct NodeConfig {
     #[serde(default)]
     pub mempool: MempoolConfig,
     /// What is kept of the past.
-    #[serde(default, skip_serializing_if = "HistoryConfig::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub history: HistoryConfig,
+    /// Access to JSON-RPC and its limits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rpc: RpcConfig,
+    /// Where metrics can be read besides the JSON-RPC port.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub metrics: MetricsConfig,
     /// The other nodes, at most [`PEERS_MAX`]; only their keys are accepted.
     #[serde(default)]
     pub peers: Vec<PeerConfig>,
@@ -76,12 +86,6 @@ pub struct HistoryConfig {
 impl Default for HistoryConfig {
     fn default() -> Self {
         Self { states: Keep::Last(1024), blocks: Keep::All }
-    }
-}
-
-impl HistoryConfig {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
     }
 }
 
@@ -134,6 +138,11 @@ pub struct PeerConfig {
     pub public_key: PublicKey,
     /// Where it listens for peers, `ip:port`.
     pub address: SocketAddr,
+}
+
+/// What is not said is not written, so that an older program reads the file as long as nothing new is asked for.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn default_log() -> String {
@@ -212,6 +221,16 @@ impl NodeConfig {
                 "history.blocks".into(),
                 "peers could not catch up from so few".into(),
                 "choose 1024 or more, or \"all\"",
+            );
+        }
+        if let Err((field, reason, action)) = self.rpc.check(self.rpc_listen) {
+            return bad(field, reason, action);
+        }
+        if self.metrics.listen.is_some_and(|m| m.port() != 0 && (m == self.rpc_listen || m == self.p2p_listen)) {
+            return bad(
+                "metrics.listen".into(),
+                "is the same as rpc_listen or p2p_listen".into(),
+                "choose another port",
             );
         }
         let mut seen = std::collections::BTreeSet::new();

@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use alloy_eips::Encodable2718;
 use alloy_primitives::{B256, Bytes};
@@ -21,13 +22,15 @@ use crate::config::NodeConfig;
 use crate::consensus::driver::Driver;
 use crate::consensus::wire::Message;
 use crate::exec::{self, ChainRules};
-use crate::genesis::{GENESIS_FILE, Genesis};
-use crate::governance::PROTOCOL_VERSION;
+use crate::feed::Feed;
+use crate::genesis::{GENESIS_FILE, Genesis, GenesisValidator};
+use crate::governance::{self, PROTOCOL_VERSION};
 use crate::keys::{NodeId, NodeKey};
 use crate::mempool::{AdmitError, Mempool};
+use crate::metrics::Metrics;
 use crate::net::tls::Identity;
 use crate::net::{Event, Net, Queues, listen, peer};
-use crate::rpc;
+use crate::rpc::{self, Listeners, RpcState};
 use crate::store::Store;
 use crate::wal::{Recovered, Wal};
 
@@ -46,6 +49,8 @@ pub(crate) struct Status {
     pub(crate) validator: bool,
     /// Why this node goes on no more, if so; it still answers questions.
     pub(crate) halted: Option<String>,
+    /// When the newest block was stored or found, by this machine's clock.
+    pub(crate) moved: Option<Instant>,
     /// Stored records of validators that signed two different things for one step.
     pub(crate) equivocations: u64,
 }
@@ -63,6 +68,11 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// The version of the chain's rules that this program knows.
     pub(crate) protocol: u64,
+    /// Who wants to hear of blocks and transactions.
+    pub(crate) feed: Feed,
+    pub(crate) metrics: Metrics,
+    pub(crate) rpc: RpcState,
+    pub(crate) started: Instant,
     events: SyncSender<Event>,
     status: Mutex<Status>,
 }
@@ -85,12 +95,28 @@ impl Shared {
         self.status.lock().expect("no holder of the status lock panics")
     }
 
+    /// The validators of the next block.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn validators(&self) -> Result<Vec<GenesisValidator>, NodeError> {
+        let snapshot = self.store.snapshot()?;
+        let next = snapshot.head()?.unwrap_or(0) + 1;
+        governance::validators_at(snapshot.latest(), &self.genesis, next)
+    }
+
     /// Notes the newest stored block.
     pub(crate) fn note_head(&self, block: &Block) {
         let mut status = self.status();
         status.height = block.number();
         status.hash = block.hash();
         status.time_ms = block.time_ms();
+        let moved = status.moved.replace(Instant::now());
+        drop(status);
+        if let Some(before) = moved {
+            self.metrics.block_interval.observe(before.elapsed());
+        }
+        self.feed.note_head(block.number());
     }
 
     /// Admits a transaction to the pool.
@@ -98,7 +124,9 @@ impl Shared {
     /// # Errors
     /// The rule it breaks.
     pub(crate) fn admit(&self, tx: Tx) -> Result<B256, AdmitError> {
-        self.mempool.admit(tx, &self.store, &self.rules)
+        let hash = self.mempool.admit(tx, &self.store, &self.rules)?;
+        self.feed.note_admitted(hash);
+        Ok(hash)
     }
 }
 
@@ -115,14 +143,20 @@ pub async fn run(home: &Path, stop: CancellationToken) -> Result<(), NodeError> 
     let config = NodeConfig::load(home)?;
     let genesis = Genesis::load(home)?;
     let key = NodeKey::load(home)?;
-    if !config.rpc_listen.ip().is_loopback() {
+    if !config.rpc_listen.ip().is_loopback() && config.rpc.tokens.is_empty() {
         tracing::warn!(
             rpc = %config.rpc_listen,
-            "the JSON-RPC server listens beyond this host and asks no one who they are"
+            "the JSON-RPC server listens beyond this host and asks no one who they are, as rpc.open says"
         );
     }
     let p2p = bind("p2p_listen", config.p2p_listen).await?;
-    let rpc_listener = bind("rpc_listen", config.rpc_listen).await?;
+    let listeners = Listeners {
+        rpc: bind("rpc_listen", config.rpc_listen).await?,
+        metrics: match config.metrics.listen {
+            Some(address) => Some(bind("metrics.listen", address).await?),
+            None => None,
+        },
+    };
     let (events, receiver) = std::sync::mpsc::sync_channel(EVENTS_MAX);
     let (shared, queues, (wal, recovered)) = open(home, &config, genesis, &key, events.clone())?;
     let driver = Driver::new(Arc::clone(&shared), key.clone(), Box::new(wal), recovered)?;
@@ -130,7 +164,7 @@ pub async fn run(home: &Path, stop: CancellationToken) -> Result<(), NodeError> 
     let identity = Identity::new(&key)?;
     let mut tasks = JoinSet::new();
     start_net(&shared, &identity, p2p, queues, &stop, &mut tasks)?;
-    let server = rpc::start(Arc::clone(&shared), rpc_listener)?;
+    rpc::spawn(&shared, listeners, &stop, &mut tasks)?;
     tracing::info!(
         node = %shared.me, chain = config.chain, chain_id = shared.genesis.chain_id,
         height = shared.status().height, p2p = %config.p2p_listen, rpc = %config.rpc_listen,
@@ -154,8 +188,6 @@ pub async fn run(home: &Path, stop: CancellationToken) -> Result<(), NodeError> 
     // A full queue empties quickly; a consensus thread that has ended already needs no event.
     let _ = tokio::task::spawn_blocking(move || events.send(Event::Stop).is_ok()).await;
     let consensus = tokio::task::spawn_blocking(move || thread.join()).await;
-    let _ = server.stop();
-    server.stopped().await;
     while tasks.join_next().await.is_some() {}
     match consensus {
         Ok(Ok(result)) => result,
@@ -227,6 +259,10 @@ pub(crate) fn assemble(
         net,
         clock: surroundings.clock,
         protocol: surroundings.protocol,
+        feed: Feed::new(),
+        metrics: Metrics::default(),
+        rpc: RpcState::new(config.rpc.clone()),
+        started: Instant::now(),
         events,
         status: Mutex::default(),
     });

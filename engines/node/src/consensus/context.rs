@@ -227,6 +227,11 @@ impl Validators {
         Self(Arc::new(all))
     }
 
+    /// Who they are, in order of their ids.
+    pub(crate) fn ids(&self) -> Vec<NodeId> {
+        self.0.iter().map(|v| v.id).collect()
+    }
+
     pub(crate) fn get(&self, id: &NodeId) -> Option<&Validator> {
         self.0.iter().find(|v| v.id == *id)
     }

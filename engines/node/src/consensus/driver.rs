@@ -395,7 +395,9 @@ impl Driver {
     /// Stores a decided block and leaves its height.
     pub(super) fn commit(&mut self, block: Block, certificate: &[u8], executed: &Executed) -> Result<(), NodeError> {
         let shared = &self.host.shared;
-        shared.store.commit(&block, certificate, &executed.receipts, &executed.diff)?;
+        let commit = || shared.store.commit(&block, certificate, &executed.receipts, &executed.diff);
+        shared.metrics.store_commit.time(commit)?;
+        shared.metrics.stored(&block, executed, certificate, &self.host.validators.ids());
         // Not the senders alone: an authorization (EIP-7702) uses up a nonce of another account.
         let senders = executed.diff.accounts.keys().copied().collect();
         shared.mempool.settle(&shared.store.snapshot()?, &senders)?;

@@ -255,7 +255,7 @@ impl Host {
     /// Syncs the log, then sends to all peers and remembers for those that connect later.
     pub(super) fn publish(&mut self, message: Message) {
         if self.fatal.is_none()
-            && let Err(error) = self.wal.sync()
+            && let Err(error) = self.shared.metrics.log_sync.time(|| self.wal.sync())
         {
             self.fatal = Some(error);
         }

@@ -155,7 +155,8 @@ impl Driver {
     /// Executes a block on the newest state: what follows, or the rule it breaks.
     pub(super) fn execute(&self, block: &Block) -> Result<Result<Executed, String>, NodeError> {
         let shared = &self.host.shared;
-        match exec::validate(&shared.store.snapshot()?, &shared.rules, block) {
+        let snapshot = shared.store.snapshot()?;
+        match shared.metrics.execution.time(|| exec::validate(&snapshot, &shared.rules, block)) {
             Ok(executed) => Ok(Ok(executed)),
             Err(BlockError::Invalid(reason)) => Ok(Err(reason)),
             Err(BlockError::Node(error)) => Err(error),

@@ -61,6 +61,8 @@ fn open(home: &Path, key: &NodeKey) -> Driver {
         log: String::new(),
         mempool: Default::default(),
         history: Default::default(),
+        rpc: Default::default(),
+        metrics: Default::default(),
         peers: others.map(|k| PeerConfig { node_id: k.node_id(), public_key: k, address }).collect(),
     };
     let (events, _) = sync_channel(16);

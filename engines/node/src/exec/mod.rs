@@ -1,7 +1,7 @@
 //! Execution: what a block does, and whether it says so truthfully.
 //!
 //! [`build`] makes a block from waiting transactions, [`validate`] executes someone's block and
-//! compares every field that follows from execution, [`call`] runs a call on any state that is kept.
+//! compares every field that follows from execution.
 //! Rules are those of the genesis' [`Fork`]; the base fee is the genesis' too, mostly zero. Nothing
 //! here writes to the store.
 
@@ -15,7 +15,7 @@ use alloy_consensus::{EthereumReceipt, Header, Transaction, TxReceipt, TxType};
 use alloy_eips::Encodable2718;
 use alloy_eips::eip2935::HISTORY_STORAGE_ADDRESS;
 use alloy_primitives::{Address, B256, Bloom, Bytes, Log, LogData, U256};
-use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction, ResultAndState};
+use revm::context::result::{EVMError, InvalidTransaction, ResultAndState};
 use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
 use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::either::Either;
@@ -29,7 +29,7 @@ use crate::block::{self, BLOCK_BYTES_MAX, Block, Tx};
 use crate::genesis::{Fork, Genesis};
 use crate::governance::{self, Domain, Precompiles};
 use crate::state::{Overlay, StateDiff};
-use crate::store::{Snapshot, StateView, StoredLog, StoredReceipt};
+use crate::store::{Snapshot, StoredLog, StoredReceipt};
 
 /// Room for header and list framing beside the transactions of a block.
 const HEADER_BYTES: usize = 2048;
@@ -283,28 +283,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A call on the state after the block of `header`, as `eth_call` and `eth_estimateGas` need it.
-///
-/// # Errors
-/// The transaction cannot start (balance, gas, nonce), or the store cannot be read.
-pub(crate) fn call(
-    state: StateView<'_>,
-    rules: &ChainRules,
-    header: &Header,
-    tx: TxEnv,
-) -> Result<ExecutionResult, BlockError> {
-    let mut overlay = Overlay::new(state);
-    let mut block_env = block_env(rules, header);
-    // As other clients do: who asks pays nothing, unless he says what, and may ask for more than one
-    // transaction may use.
-    if tx.gas_price == 0 {
-        block_env.basefee = 0;
-    }
-    let mut cfg = cfg(rules);
-    cfg.tx_gas_limit_cap = Some(u64::MAX);
-    Ok(transact(&mut overlay, rules, cfg, &block_env, tx)?.result)
-}
-
 /// Writes the parent's hash where contracts can read it (EIP-2935).
 fn note_parent_hash(
     overlay: &mut Overlay<'_>,
@@ -325,7 +303,8 @@ fn note_parent_hash(
     }
 }
 
-fn cfg(rules: &ChainRules) -> CfgEnv {
+/// The rules of the chain as the EVM wants them.
+pub(crate) fn cfg(rules: &ChainRules) -> CfgEnv {
     CfgEnv::new_with_spec(rules.fork.spec()).with_chain_id(rules.chain_id)
 }
 
@@ -348,7 +327,23 @@ fn transact(
     })
 }
 
-fn block_env(rules: &ChainRules, header: &Header) -> BlockEnv {
+/// A call without effect after the block of `header`.
+#[cfg(test)]
+pub(crate) fn call(
+    state: crate::store::StateView<'_>,
+    rules: &ChainRules,
+    header: &Header,
+    tx: TxEnv,
+) -> Result<revm::context::result::ExecutionResult, BlockError> {
+    let mut cfg = cfg(rules);
+    cfg.tx_gas_limit_cap = Some(u64::MAX);
+    let mut block_env = block_env(rules, header);
+    block_env.basefee = 0;
+    Ok(transact(&mut Overlay::new(state), rules, cfg, &block_env, tx)?.result)
+}
+
+/// The block that a transaction sees.
+pub(crate) fn block_env(rules: &ChainRules, header: &Header) -> BlockEnv {
     BlockEnv {
         number: U256::from(header.number),
         beneficiary: rules.fee_recipient.unwrap_or(header.beneficiary),

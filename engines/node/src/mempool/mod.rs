@@ -147,6 +147,25 @@ impl Mempool {
         Some((inner.by_sender.get(sender)?.waiting.get(nonce)?.tx.clone(), *sender))
     }
 
+    /// How many can run, and how many have a gap before them.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.by_hash.len() - inner.gapped.len(), inner.gapped.len())
+    }
+
+    /// What waits, by sender and nonce, and whether it can run; of one sender if `only` names one.
+    pub(crate) fn content(&self, only: Option<Address>) -> Vec<(Address, Tx, bool)> {
+        let inner = self.lock();
+        let mut all = Vec::new();
+        for (sender, own) in &inner.by_sender {
+            if only.is_none_or(|only| only == *sender) {
+                let end = own.gapless_end();
+                all.extend(own.waiting.iter().map(|(nonce, waiting)| (*sender, waiting.tx.clone(), *nonce < end)));
+            }
+        }
+        all
+    }
+
     /// The nonce after the sender's gapless waiting transactions.
     pub(crate) fn next_nonce(&self, sender: Address, account_nonce: u64) -> u64 {
         self.lock().by_sender.get(&sender).map_or(account_nonce, |own| own.gapless_end().max(account_nonce))

@@ -1,121 +1,77 @@
-//! `eth_`, `net_` and `web3_`: what foundry's `cast` and other clients ask.
+//! `eth_` for blocks, transactions and receipts, `net_` and `web3_`: what wallets and libraries ask all day.
 
 use std::ops::Deref;
 
-use alloy_eips::Decodable2718;
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use jsonrpsee::types::Params;
+use alloy_consensus::Transaction;
+use alloy_eips::{Decodable2718, Encodable2718};
+use alloy_primitives::{B256, Bytes, keccak256};
+use jsonrpsee::types::{ErrorObjectOwned, Params};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::types::{self, BlockRef, invalid, quantity};
-use super::{Handler, Reply, internal, logs, refuse, refuse_for_now, simulate};
+use super::types::{self, Args, BlockRef, invalid, quantity};
+use super::{Handler, Reply, internal, logs, refuse, refuse_for_now, simulate, state};
 use crate::block::{Block, Tx};
 use crate::consensus::wire::Message;
 use crate::mempool::AdmitError;
 use crate::node::Shared;
-use crate::state::AccountRecord;
 use crate::store::{Snapshot, StoredReceipt};
-
-/// Blocks that one `eth_feeHistory` may cover.
-const FEE_HISTORY_MAX: u64 = 1024;
-/// Slots that one `eth_getProof` may ask for; each costs a walk from the root.
-const PROOF_SLOTS_MAX: usize = 256;
 
 /// Names and handlers.
 pub(super) const METHODS: &[(&str, Handler)] = &[
     ("web3_clientVersion", |_, _| Ok(json!(client_version()))),
-    ("web3_sha3", |_, params| Ok(json!(keccak256(params.one::<Bytes>()?)))),
+    ("web3_sha3", |_, params| Ok(json!(keccak256(Args::new(&params).need::<Bytes>("data")?)))),
     ("net_version", |shared, _| Ok(json!(shared.genesis.chain_id.to_string()))),
     ("net_listening", |_, _| Ok(json!(true))),
     ("net_peerCount", |shared, _| Ok(quantity(shared.net.connected() as u64))),
     ("eth_chainId", |shared, _| Ok(quantity(shared.genesis.chain_id))),
     ("eth_blockNumber", |shared, _| Ok(quantity(shared.status().height))),
-    ("eth_syncing", syncing),
+    ("eth_syncing", |shared, _| Ok(syncing(shared))),
     ("eth_accounts", |_, _| Ok(json!([]))),
-    ("eth_gasPrice", |shared, _| Ok(quantity(shared.rules.base_fee))),
-    ("eth_maxPriorityFeePerGas", |_, _| Ok(quantity(0))),
-    ("eth_feeHistory", fee_history),
     ("eth_getBlockByNumber", get_block),
     ("eth_getBlockByHash", get_block),
     ("eth_getBlockTransactionCountByNumber", transaction_count_of_block),
     ("eth_getBlockTransactionCountByHash", transaction_count_of_block),
+    ("eth_getUncleCountByBlockNumber", uncle_count),
+    ("eth_getUncleCountByBlockHash", uncle_count),
     ("eth_getBlockReceipts", block_receipts),
     ("eth_getTransactionByHash", transaction),
+    ("eth_getTransactionByBlockNumberAndIndex", transaction_by_index),
+    ("eth_getTransactionByBlockHashAndIndex", transaction_by_index),
+    ("eth_getRawTransactionByHash", raw_transaction),
     ("eth_getTransactionReceipt", receipt),
-    ("eth_getTransactionCount", transaction_count),
-    ("eth_getBalance", balance),
-    ("eth_getCode", code),
-    ("eth_getStorageAt", storage),
-    ("eth_getProof", proof),
+    ("eth_getTransactionCount", state::transaction_count),
+    ("eth_getBalance", state::balance),
+    ("eth_getCode", state::code),
+    ("eth_getStorageAt", state::storage),
+    ("eth_getProof", state::proof),
     ("eth_sendRawTransaction", send),
     ("eth_call", simulate::call),
     ("eth_estimateGas", simulate::estimate),
+    ("eth_createAccessList", simulate::access_list),
     ("eth_getLogs", logs::get),
 ];
 
 fn client_version() -> String {
-    format!("hanse-node/{}", env!("CARGO_PKG_VERSION"))
+    format!("hanse-node/v{}/{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH)
 }
 
-fn syncing(shared: &Shared, _: Params<'_>) -> Reply {
+/// `false`, or how far the node is.
+pub(super) fn syncing(shared: &Shared) -> Value {
     let status = shared.status().clone();
     if !status.syncing {
-        return Ok(json!(false));
+        return json!(false);
     }
     let best = shared.net.peers().map(|peer| peer.height()).max().unwrap_or(status.height);
-    Ok(json!({
+    json!({
         "startingBlock": quantity(status.height),
         "currentBlock": quantity(status.height),
         "highestBlock": quantity(best),
-    }))
-}
-
-/// Percentiles of one fee history; every block's answer repeats them.
-const PERCENTILES_MAX: usize = 100;
-
-fn fee_history(shared: &Shared, params: Params<'_>) -> Reply {
-    let mut params = params.sequence();
-    let count: Value = params.next()?;
-    let newest: BlockRef = params.next()?;
-    let percentiles: Option<Vec<f64>> = params.optional_next()?;
-    if percentiles.as_ref().is_some_and(|p| p.len() > PERCENTILES_MAX) {
-        return Err(invalid("reward percentiles (at most 100)"));
-    }
-    let count = match &count {
-        Value::Number(n) => n.as_u64(),
-        Value::String(s) => u64::from_str_radix(s.trim_start_matches("0x"), 16).ok(),
-        _ => None,
-    }
-    .ok_or_else(|| invalid("block count"))?;
-    let snapshot = shared.store.snapshot().map_err(internal)?;
-    let newest = newest.resolve(&snapshot)?.ok_or_else(|| refuse("there is no such block"))?;
-    let count = count.min(FEE_HISTORY_MAX).min(newest + 1);
-    let oldest = newest + 1 - count;
-    let (mut used, mut fees) = (Vec::new(), Vec::new());
-    for number in oldest..=newest {
-        let block = require(&snapshot, number)?;
-        let header = block.header();
-        fees.push(quantity(header.base_fee_per_gas.unwrap_or_default()));
-        used.push(header.gas_used as f64 / header.gas_limit as f64);
-    }
-    // It never changes.
-    fees.push(quantity(shared.rules.base_fee));
-    let mut answer = json!({
-        "oldestBlock": quantity(oldest),
-        "baseFeePerGas": fees,
-        "baseFeePerBlobGas": vec![quantity(0); count as usize + 1],
-        "gasUsedRatio": used,
-        "blobGasUsedRatio": vec![0.0; count as usize],
-    });
-    if let Some(percentiles) = percentiles.filter(|p| !p.is_empty()) {
-        let row = vec![quantity(0); percentiles.len()];
-        answer["reward"] = json!(vec![row; count as usize]);
-    }
-    Ok(answer)
+    })
 }
 
 /// A block up to the head; it is there unless it was pruned.
-pub(super) fn require(snapshot: &Snapshot, number: u64) -> Result<Block, jsonrpsee::types::ErrorObjectOwned> {
+pub(super) fn require(snapshot: &Snapshot, number: u64) -> Result<Block, ErrorObjectOwned> {
     if let Some(block) = snapshot.block(number).map_err(internal)? {
         return Ok(block);
     }
@@ -123,10 +79,11 @@ pub(super) fn require(snapshot: &Snapshot, number: u64) -> Result<Block, jsonrps
     Err(refuse(format!("block {number} is not kept; this node keeps block 0 and those from {oldest} on")))
 }
 
-fn find(
+/// A block with its receipts, if it is there.
+pub(super) fn find(
     snapshot: &Snapshot,
     which: &BlockRef,
-) -> Result<Option<(Block, Vec<StoredReceipt>)>, jsonrpsee::types::ErrorObjectOwned> {
+) -> Result<Option<(Block, Vec<StoredReceipt>)>, ErrorObjectOwned> {
     let Some(number) = which.resolve(snapshot)? else { return Ok(None) };
     let block = require(snapshot, number)?;
     let receipts = snapshot.receipts(number).map_err(internal)?.unwrap_or_default();
@@ -134,9 +91,9 @@ fn find(
 }
 
 fn get_block(shared: &Shared, params: Params<'_>) -> Reply {
-    let mut params = params.sequence();
-    let which: BlockRef = params.next()?;
-    let full: bool = params.optional_next()?.unwrap_or(false);
+    let mut args = Args::new(&params);
+    let which: BlockRef = args.need("block")?;
+    let full: bool = args.maybe("full")?.unwrap_or(false);
     let snapshot = shared.store.snapshot().map_err(internal)?;
     match find(&snapshot, &which)? {
         Some((block, receipts)) => types::block(&block, &receipts, full),
@@ -145,29 +102,40 @@ fn get_block(shared: &Shared, params: Params<'_>) -> Reply {
 }
 
 fn transaction_count_of_block(shared: &Shared, params: Params<'_>) -> Reply {
-    let which: BlockRef = params.one()?;
     let snapshot = shared.store.snapshot().map_err(internal)?;
-    let found = find(&snapshot, &which)?;
+    let found = find(&snapshot, &Args::new(&params).need("block")?)?;
     Ok(found.map_or(Value::Null, |(block, _)| quantity(block.transactions().len() as u64)))
 }
 
-fn block_receipts(shared: &Shared, params: Params<'_>) -> Reply {
-    let which: BlockRef = params.one()?;
+/// There are no uncles on a chain without forks.
+fn uncle_count(shared: &Shared, params: Params<'_>) -> Reply {
     let snapshot = shared.store.snapshot().map_err(internal)?;
-    let found = find(&snapshot, &which)?;
+    let which: BlockRef = Args::new(&params).need("block")?;
+    Ok(which.resolve(&snapshot)?.map_or(Value::Null, |_| quantity(0)))
+}
+
+fn block_receipts(shared: &Shared, params: Params<'_>) -> Reply {
+    let snapshot = shared.store.snapshot().map_err(internal)?;
+    let found = find(&snapshot, &Args::new(&params).need("block")?)?;
     Ok(found.map_or(Value::Null, |(block, list)| json!(types::receipts(&block, &list))))
 }
 
+/// A transaction of a block with its receipt.
+fn at_index(block: &Block, receipts: &[StoredReceipt], index: u64) -> Reply {
+    let place = usize::try_from(index).unwrap_or(usize::MAX);
+    match block.transactions().get(place).zip(receipts.get(place)) {
+        Some((tx, receipt)) => types::transaction(tx, receipt.from, Some((block, index))),
+        None => Ok(Value::Null),
+    }
+}
+
 fn transaction(shared: &Shared, params: Params<'_>) -> Reply {
-    let hash: B256 = params.one()?;
+    let hash: B256 = Args::new(&params).need("hash")?;
     let snapshot = shared.store.snapshot().map_err(internal)?;
     if let Some((number, index)) = snapshot.transaction(hash).map_err(internal)? {
         let block = require(&snapshot, number)?;
         let receipts = snapshot.receipts(number).map_err(internal)?.unwrap_or_default();
-        let place = Some((number, block.hash(), u64::from(index)));
-        let found = block.transactions().get(index as usize).zip(receipts.get(index as usize));
-        let (tx, receipt) = found.ok_or_else(|| refuse("the transaction's block is damaged"))?;
-        return types::transaction(tx, receipt.from, place);
+        return at_index(&block, &receipts, u64::from(index));
     }
     match shared.mempool.get(hash) {
         Some((tx, from)) => types::transaction(&tx, from, None),
@@ -175,8 +143,41 @@ fn transaction(shared: &Shared, params: Params<'_>) -> Reply {
     }
 }
 
+/// `0x`-number, as Ethereum writes small numbers.
+struct Index(u64);
+
+impl<'de> Deserialize<'de> for Index {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = text.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        number.map(Self).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no number that starts with 0x")))
+    }
+}
+
+fn transaction_by_index(shared: &Shared, params: Params<'_>) -> Reply {
+    let mut args = Args::new(&params);
+    let which: BlockRef = args.need("block")?;
+    let index: Index = args.need("index")?;
+    let snapshot = shared.store.snapshot().map_err(internal)?;
+    match find(&snapshot, &which)? {
+        Some((block, receipts)) => at_index(&block, &receipts, index.0),
+        None => Ok(Value::Null),
+    }
+}
+
+fn raw_transaction(shared: &Shared, params: Params<'_>) -> Reply {
+    let hash: B256 = Args::new(&params).need("hash")?;
+    let snapshot = shared.store.snapshot().map_err(internal)?;
+    let encoded = |tx: &Tx| json!(Bytes::from(tx.encoded_2718()));
+    if let Some((number, index)) = snapshot.transaction(hash).map_err(internal)? {
+        let block = require(&snapshot, number)?;
+        return Ok(block.transactions().get(index as usize).map_or(Value::Null, encoded));
+    }
+    Ok(shared.mempool.get(hash).map_or(Value::Null, |(tx, _)| encoded(&tx)))
+}
+
 fn receipt(shared: &Shared, params: Params<'_>) -> Reply {
-    let hash: B256 = params.one()?;
+    let hash: B256 = Args::new(&params).need("hash")?;
     let snapshot = shared.store.snapshot().map_err(internal)?;
     let Some((number, index)) = snapshot.transaction(hash).map_err(internal)? else {
         return Ok(Value::Null);
@@ -186,91 +187,20 @@ fn receipt(shared: &Shared, params: Params<'_>) -> Reply {
     Ok(types::receipts(&block, &stored).into_iter().nth(index as usize).unwrap_or(Value::Null))
 }
 
-/// Parses `[address, block]`.
-fn address_at(
-    shared: &Shared,
-    params: Params<'_>,
-) -> Result<(Snapshot, Address, BlockRef), jsonrpsee::types::ErrorObjectOwned> {
-    let mut params = params.sequence();
-    let address: Address = params.next()?;
-    let which: BlockRef = params.optional_next()?.unwrap_or_default();
-    Ok((shared.store.snapshot().map_err(internal)?, address, which))
-}
-
-fn transaction_count(shared: &Shared, params: Params<'_>) -> Reply {
-    let (snapshot, address, which) = address_at(shared, params)?;
-    let (_, state) = which.state(&snapshot)?;
-    let nonce = state.account(address).map_err(internal)?.map_or(0, |account| account.nonce);
-    let pending = matches!(&which, BlockRef::Name(name) if name == "pending");
-    let nonce = if pending { shared.mempool.next_nonce(address, nonce) } else { nonce };
-    Ok(quantity(nonce))
-}
-
-fn balance(shared: &Shared, params: Params<'_>) -> Reply {
-    let (snapshot, address, which) = address_at(shared, params)?;
-    let (_, state) = which.state(&snapshot)?;
-    let account = state.account(address).map_err(internal)?;
-    Ok(json!(account.map_or(U256::ZERO, |account| account.balance)))
-}
-
-fn code(shared: &Shared, params: Params<'_>) -> Reply {
-    let (snapshot, address, which) = address_at(shared, params)?;
-    let (_, state) = which.state(&snapshot)?;
-    let account = state.account(address).map_err(internal)?;
-    let code = match account {
-        Some(account) => snapshot.code(account.code_hash).map_err(internal)?,
-        None => None,
-    };
-    Ok(json!(code.unwrap_or_default()))
-}
-
-fn storage(shared: &Shared, params: Params<'_>) -> Reply {
-    let mut params = params.sequence();
-    let address: Address = params.next()?;
-    let slot: U256 = params.next()?;
-    let which: BlockRef = params.optional_next()?.unwrap_or_default();
-    let snapshot = shared.store.snapshot().map_err(internal)?;
-    let (_, state) = which.state(&snapshot)?;
-    Ok(json!(B256::from(state.slot(address, slot).map_err(internal)?)))
-}
-
-/// `eth_getProof` (EIP-1186).
-fn proof(shared: &Shared, params: Params<'_>) -> Reply {
-    let mut params = params.sequence();
-    let address: Address = params.next()?;
-    let slots: Vec<U256> = params.next()?;
-    let which: BlockRef = params.optional_next()?.unwrap_or_default();
-    if slots.len() > PROOF_SLOTS_MAX {
-        return Err(invalid(format!("storage keys: {}, at most {PROOF_SLOTS_MAX}", slots.len())));
-    }
-    let snapshot = shared.store.snapshot().map_err(internal)?;
-    let (_, state) = which.state(&snapshot)?;
-    let proof = state.prove(address, &slots).map_err(internal)?;
-    let account = proof.account.unwrap_or(AccountRecord::ABSENT);
-    let storage = proof.storage.iter();
-    Ok(json!({
-        "address": address,
-        "balance": account.balance,
-        "nonce": quantity(account.nonce),
-        "codeHash": account.code_hash,
-        "storageHash": account.storage_root,
-        "accountProof": proof.nodes,
-        "storageProof": storage
-            .map(|slot| json!({ "key": slot.slot, "value": slot.value, "proof": slot.nodes }))
-            .collect::<Vec<_>>(),
-    }))
-}
-
 fn send(shared: &Shared, params: Params<'_>) -> Reply {
-    let raw: Bytes = params.one()?;
+    let raw: Bytes = Args::new(&params).need("transaction")?;
     let tx = Tx::decode_2718_exact(raw.deref()).map_err(|e| invalid(format!("the transaction cannot be read: {e}")))?;
+    let nonce = tx.nonce();
     match shared.admit(tx) {
         Ok(hash) => {
             shared.net.broadcast(&Message::Transactions(vec![raw]), None);
             Ok(json!(hash))
         }
         Err(AdmitError::Node(error)) => Err(internal(error)),
-        Err(error) if error.is_passing() => Err(refuse_for_now(error.to_string())),
+        Err(error) if error.is_passing() => {
+            tracing::debug!(nonce, %error, "a transaction is refused for now");
+            Err(refuse_for_now(error.to_string()))
+        }
         Err(error) => Err(refuse(error.to_string())),
     }
 }

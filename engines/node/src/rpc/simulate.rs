@@ -1,145 +1,237 @@
-//! `eth_call` and `eth_estimateGas`: execution without effect, on any state that is kept.
+//! `eth_call`, `eth_estimateGas` and `eth_createAccessList`.
 
-use alloy_primitives::{Bytes, TxKind, U256};
+use std::time::{Duration, Instant};
+
+use alloy_eips::eip2930::{AccessList, AccessListItem};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use revm::context::TxEnv;
-use revm::context::result::ExecutionResult;
+use revm::context::result::{ExecutionResult, ResultAndState};
+use revm::state::EvmState;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::eth::require;
-use super::types::{BlockRef, CallRequest, invalid, quantity};
+use super::evm::{self, BlockOverrides, NotRun, Stage, StateOverrides};
+use super::state::At;
+use super::types::{Args, BlockRef, invalid, quantity};
 use super::{Reply, internal, refuse};
-use crate::block::Block;
-use crate::exec::{self, BlockError};
+use crate::exec;
 use crate::node::Shared;
-use crate::store::{Snapshot, StateView};
+use crate::state::Overlay;
 
 /// What a plain transfer costs; nothing costs less.
 const GAS_MIN: u64 = 21_000;
-/// The first four bytes of `Error(string)`.
-const ERROR_SELECTOR: [u8; 4] = [0x08, 0xc3, 0x79, 0xa0];
+/// Gas that a call with value gives to its callee for nothing; it has to be there before it comes back.
+const STIPEND: u64 = 2_300;
+/// Rounds of running with the list found so far; each round can only add to it.
+const LIST_ROUNDS_MAX: usize = 8;
+/// Highest address of a precompile; those need no place in an access list.
+const PRECOMPILES_MAX: u64 = 0x1ff;
+
+/// The transaction that a call is about.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CallRequest {
+    from: Option<Address>,
+    to: Option<Address>,
+    gas: Option<U256>,
+    gas_price: Option<U256>,
+    max_fee_per_gas: Option<U256>,
+    max_priority_fee_per_gas: Option<U256>,
+    value: Option<U256>,
+    data: Option<Bytes>,
+    input: Option<Bytes>,
+    nonce: Option<U256>,
+    chain_id: Option<U256>,
+    access_list: Option<AccessList>,
+    max_fee_per_blob_gas: Option<Value>,
+    blob_versioned_hashes: Option<Value>,
+    authorization_list: Option<Value>,
+}
+
+/// A call, ready to be run once or more.
+struct Call {
+    at: At,
+    request: CallRequest,
+    overrides: StateOverrides,
+    block: revm::context::BlockEnv,
+    tx: TxEnv,
+    until: Instant,
+}
 
 /// `eth_call`.
 pub(super) fn call(shared: &Shared, params: Params<'_>) -> Reply {
-    let (snapshot, which, request) = read(shared, params)?;
-    let on = on(&snapshot, &which)?;
-    let tx = prepare(shared, &on, &request)?;
-    output(run(shared, &on, tx)?).map(|bytes| json!(bytes))
+    let call = Call::read(shared, params)?;
+    Ok(json!(evm::output(call.run(shared, call.tx.clone())?.result)?))
 }
 
 /// `eth_estimateGas`: the smallest limit with which the call succeeds, found by halving.
+///
+/// Halving is right although more gas may change what a contract does: each answer has been tried. What was used is tried
+/// first, then what must be there for the 1/64 that every call keeps back and for gas that is given back at the end.
 pub(super) fn estimate(shared: &Shared, params: Params<'_>) -> Reply {
-    let (snapshot, which, request) = read(shared, params)?;
-    let on = on(&snapshot, &which)?;
-    let tx = prepare(shared, &on, &request)?;
-    let tx = TxEnv { gas_limit: tx.gas_limit.min(shared.rules.transaction_gas_max()), ..tx };
-    let mut high = tx.gas_limit;
-    let first = run(shared, &on, tx.clone())?;
-    let used = first.tx_gas_used();
-    output(first)?;
-    let mut low = used.max(GAS_MIN) - 1;
+    let mut call = Call::read(shared, params)?;
+    call.tx.gas_limit = call.tx.gas_limit.min(shared.rules.transaction_gas_max());
+    let mut high = call.tx.gas_limit;
+    let first = call.run(shared, call.tx.clone())?.result;
+    let gas = *first.gas();
+    if let ExecutionResult::Halt { reason: revm::context::result::HaltReason::OutOfGas(_), .. } = first {
+        return Err(refuse(format!("gas required exceeds allowance ({high})")));
+    }
+    evm::output(first)?;
+    let mut low = gas.tx_gas_used().max(GAS_MIN) - 1;
+    let spent = gas.total_gas_spent();
+    let mut likely = [(spent.saturating_add(STIPEND) / 63).saturating_mul(64), spent, gas.tx_gas_used()].to_vec();
     while low + 1 < high {
-        // Close to what was used is the likeliest answer; then halve.
-        let middle =
-            if low < used + used / 50 { (used + used / 50).clamp(low + 1, high - 1) } else { low + (high - low) / 2 };
-        let tried = exec::call(on.state, &shared.rules, on.block.header(), TxEnv { gas_limit: middle, ..tx.clone() });
-        match tried {
-            Ok(result) if result.is_success() => high = middle,
-            Ok(_) | Err(BlockError::Invalid(_)) => low = middle,
-            Err(BlockError::Node(error)) => return Err(internal(error)),
+        let middle = likely.pop().filter(|guess| (low + 1..high).contains(guess)).unwrap_or(low + (high - low) / 2);
+        match call.run(shared, TxEnv { gas_limit: middle, ..call.tx.clone() }) {
+            Ok(done) if done.result.is_success() => high = middle,
+            Ok(_) | Err(NotRun::Invalid(_)) => low = middle,
+            Err(NotRun::Other(error)) => return Err(error),
         }
     }
     Ok(quantity(high))
 }
 
-/// A block and the state after it.
-struct On<'a> {
-    block: Block,
-    state: StateView<'a>,
-}
-
-fn on<'a>(snapshot: &'a Snapshot, which: &BlockRef) -> Result<On<'a>, ErrorObjectOwned> {
-    let (number, state) = which.state(snapshot)?;
-    Ok(On { block: require(snapshot, number)?, state })
-}
-
-fn read(shared: &Shared, params: Params<'_>) -> Result<(Snapshot, BlockRef, CallRequest), ErrorObjectOwned> {
-    let mut params = params.sequence();
-    let request: CallRequest = params.next()?;
-    let which: BlockRef = params.optional_next()?.unwrap_or_default();
-    let overrides: Option<Value> = params.optional_next()?;
-    if overrides.is_some_and(|o| o.as_object().is_some_and(|o| !o.is_empty())) {
-        return Err(invalid("state overrides are not supported"));
+/// `eth_createAccessList`: what the call touches, and the gas it uses when it names all of it.
+pub(super) fn access_list(shared: &Shared, params: Params<'_>) -> Reply {
+    let call = Call::read(shared, params)?;
+    let mut tx = call.tx.clone();
+    let mut done = call.run(shared, tx.clone())?;
+    let to = call.request.to.or(done.result.created_address());
+    for _ in 0..LIST_ROUNDS_MAX {
+        let list = touched(&done.state, &call, to);
+        if list == tx.access_list {
+            break;
+        }
+        tx.access_list = list;
+        tx.tx_type = tx.tx_type.max(1);
+        done = call.run(shared, tx.clone())?;
     }
-    let snapshot = shared.store.snapshot().map_err(internal)?;
-    Ok((snapshot, which, request))
+    let mut answer = json!({ "accessList": tx.access_list, "gasUsed": quantity(done.result.tx_gas_used()) });
+    if let Err(error) = evm::output(done.result) {
+        answer["error"] = json!(error.message());
+    }
+    Ok(answer)
 }
 
-fn prepare(shared: &Shared, on: &On<'_>, request: &CallRequest) -> Result<TxEnv, ErrorObjectOwned> {
+/// Accounts and slots that were looked at. Sender, receiver and precompiles cost nothing extra, so they are named only for
+/// their slots.
+fn touched(state: &EvmState, call: &Call, to: Option<Address>) -> AccessList {
+    let mut items = Vec::new();
+    for (address, account) in state {
+        let mut storage_keys: Vec<_> = account.storage.keys().map(|slot| B256::from(*slot)).collect();
+        storage_keys.sort();
+        let is_free = *address == call.tx.caller
+            || Some(*address) == to
+            || *address == call.block.beneficiary
+            || U256::from_be_slice(address.as_slice()) <= U256::from(PRECOMPILES_MAX);
+        if !storage_keys.is_empty() || !is_free {
+            items.push(AccessListItem { address: *address, storage_keys });
+        }
+    }
+    items.sort_by_key(|item| item.address);
+    AccessList(items)
+}
+
+impl Call {
+    fn read(shared: &Shared, params: Params<'_>) -> Result<Self, ErrorObjectOwned> {
+        let mut args = Args::new(&params);
+        let request: CallRequest = args.need("transaction")?;
+        let which: BlockRef = args.maybe("block")?.unwrap_or_default();
+        let overrides: StateOverrides = args.maybe("state overrides")?.unwrap_or_default();
+        let block_overrides: BlockOverrides = args.maybe("block overrides")?.unwrap_or_default();
+        evm::check_overrides(&overrides)?;
+        check(&request, shared.rules.chain_id)?;
+        let at = At::find(shared, &which)?;
+        let mut block = exec::block_env(&shared.rules, at.block.header());
+        // As other clients do: who asks pays nothing, unless he says what.
+        if request.gas_price.or(request.max_fee_per_gas).is_none_or(|price| price.is_zero()) {
+            block.basefee = 0;
+        }
+        block_overrides.apply(&mut block)?;
+        let limits = &shared.rpc.config;
+        let until = Instant::now() + Duration::from_millis(limits.call_ms_max);
+        let gas_max = match limits.call_gas_max {
+            0 => shared.rules.block_gas_limit,
+            limit => limit,
+        };
+        let mut tx = prepare(shared, &at, &request, gas_max)?;
+        if request.gas.is_none() && tx.gas_price > 0 {
+            tx.gas_limit = tx.gas_limit.min(allowance(&at, &overrides, &tx)?);
+        }
+        // The call may be larger than a block; its gas is bounded apart.
+        block.gas_limit = block.gas_limit.max(tx.gas_limit);
+        Ok(Self { at, request, overrides, block, tx, until })
+    }
+
+    fn run(&self, shared: &Shared, tx: TxEnv) -> Result<ResultAndState, NotRun> {
+        let (changes, block) = (&self.overrides, self.block.clone());
+        let base = Overlay::new(self.at.state().map_err(NotRun::Other)?);
+        Stage { rules: &shared.rules, block, changes, until: self.until }.run(base, tx)
+    }
+}
+
+fn check(request: &CallRequest, chain_id: u64) -> Result<(), ErrorObjectOwned> {
+    if request.data.is_some() && request.input.is_some() && request.data != request.input {
+        return Err(invalid("transaction: both data and input are set and not equal; give one of them"));
+    }
+    if request.gas_price.is_some() && (request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some())
+    {
+        return Err(invalid("transaction: both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified"));
+    }
+    if request.chain_id.is_some_and(|id| id != U256::from(chain_id)) {
+        return Err(invalid(format!("transaction: chainId is not {chain_id}, which this chain has")));
+    }
+    if request.max_fee_per_blob_gas.is_some() || request.blob_versioned_hashes.is_some() {
+        return Err(invalid("transaction: blobs are not supported"));
+    }
+    if request.authorization_list.is_some() {
+        return Err(invalid("transaction: authorization lists are not supported in calls"));
+    }
+    Ok(())
+}
+
+/// The gas that the caller can pay for.
+fn allowance(at: &At, overrides: &StateOverrides, tx: &TxEnv) -> Result<u64, ErrorObjectOwned> {
+    let balance = match overrides.get(&tx.caller).and_then(|change| change.balance) {
+        Some(balance) => balance,
+        None => at.state()?.account(tx.caller).map_err(internal)?.map_or(U256::ZERO, |account| account.balance),
+    };
+    let gas = balance.saturating_sub(tx.value) / U256::from(tx.gas_price);
+    Ok(u64::try_from(gas).unwrap_or(u64::MAX))
+}
+
+fn prepare(shared: &Shared, at: &At, request: &CallRequest, gas_max: u64) -> Result<TxEnv, ErrorObjectOwned> {
     let caller = request.from.unwrap_or_default();
-    let account = on.state.account(caller).map_err(internal)?;
-    let limit = shared.rules.block_gas_limit;
-    let gas_limit = request.gas.map_or(limit, |gas| u64::try_from(gas).unwrap_or(limit).min(limit));
-    let price = request.max_fee_per_gas.or(request.gas_price).unwrap_or(U256::ZERO);
+    let account = at.state()?.account(caller).map_err(internal)?;
+    let price = |name: &str, price: Option<U256>| match price {
+        None => Ok(None),
+        Some(price) => {
+            u128::try_from(price).map(Some).map_err(|_| invalid(format!("transaction: {name} is too large")))
+        }
+    };
+    let tip = price("maxPriorityFeePerGas", request.max_priority_fee_per_gas)?;
+    let max_fee = price("maxFeePerGas", request.max_fee_per_gas)?;
+    let gas_price = max_fee.or(price("gasPrice", request.gas_price)?).or(tip).unwrap_or(0);
+    let is_1559 = max_fee.is_some() || tip.is_some();
+    let gas_limit = request.gas.map_or(gas_max, |gas| u64::try_from(gas).unwrap_or(gas_max).min(gas_max));
+    let nonce = match request.nonce {
+        Some(nonce) => u64::try_from(nonce).map_err(|_| invalid("transaction: nonce is too large"))?,
+        None => account.map_or(0, |account| account.nonce),
+    };
     Ok(TxEnv {
         caller,
         gas_limit,
-        gas_price: u128::try_from(price).map_err(|_| invalid("gas price"))?,
+        gas_price,
+        gas_priority_fee: is_1559.then(|| tip.unwrap_or(0)),
         kind: request.to.map_or(TxKind::Create, TxKind::Call),
         value: request.value.unwrap_or_default(),
         data: request.input.clone().or_else(|| request.data.clone()).unwrap_or_default(),
-        nonce: account.map_or(0, |account| account.nonce),
+        nonce,
         chain_id: Some(shared.rules.chain_id),
-        tx_type: u8::from(request.access_list.is_some()),
+        tx_type: if is_1559 { 2 } else { u8::from(request.access_list.is_some()) },
         access_list: request.access_list.clone().unwrap_or_default(),
         ..Default::default()
     })
-}
-
-fn run(shared: &Shared, on: &On<'_>, tx: TxEnv) -> Result<ExecutionResult, ErrorObjectOwned> {
-    exec::call(on.state, &shared.rules, on.block.header(), tx).map_err(|error| match error {
-        BlockError::Invalid(reason) => refuse(reason),
-        BlockError::Node(error) => internal(error),
-    })
-}
-
-/// What the call returned, or the revert with its reason and data (code 3, as other clients do).
-fn output(result: ExecutionResult) -> Result<Bytes, ErrorObjectOwned> {
-    match result {
-        ExecutionResult::Success { output, .. } => Ok(output.into_data()),
-        ExecutionResult::Revert { output, .. } => {
-            let message = reason(&output)
-                .map_or_else(|| "execution reverted".to_owned(), |reason| format!("execution reverted: {reason}"));
-            Err(ErrorObjectOwned::owned(3, message, Some(output)))
-        }
-        ExecutionResult::Halt { reason, .. } => Err(refuse(format!("execution failed: {reason:?}"))),
-    }
-}
-
-/// The text of Solidity's `Error(string)`.
-fn reason(output: &[u8]) -> Option<String> {
-    let body = output.strip_prefix(&ERROR_SELECTOR)?;
-    let length = usize::try_from(U256::try_from_be_slice(body.get(32..64)?)?).ok()?;
-    let text = body.get(64..64usize.checked_add(length)?)?;
-    String::from_utf8(text.to_vec()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn revert_reasons_are_read_and_nonsense_is_not() {
-        let mut data = ERROR_SELECTOR.to_vec();
-        data.extend_from_slice(&U256::from(32).to_be_bytes::<32>());
-        data.extend_from_slice(&U256::from(4).to_be_bytes::<32>());
-        data.extend_from_slice(b"no! ____________________________");
-        assert_eq!(reason(&data).unwrap(), "no! ");
-        let mut endless = data.clone();
-        endless[36..68].copy_from_slice(&U256::MAX.to_be_bytes::<32>());
-        assert_eq!(reason(&endless), None);
-        assert_eq!(reason(&data[..40]), None);
-        assert_eq!(reason(b""), None);
-    }
 }

@@ -15,7 +15,7 @@ mod view;
 
 pub(crate) use view::{Snapshot, StateView};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_trie::Nibbles;
@@ -87,6 +87,8 @@ pub(crate) struct StoredLog {
 pub(crate) struct Store {
     db: Database,
     keep: HistoryConfig,
+    /// `None` for one in memory.
+    path: Option<PathBuf>,
 }
 
 impl Store {
@@ -99,7 +101,7 @@ impl Store {
             .set_cache_size(CACHE_BYTES)
             .create(path)
             .map_err(NodeError::store("open its file (is another node running on this home?)"))?;
-        let store = Self { db, keep };
+        let store = Self { db, keep, path: Some(path.to_owned()) };
         store.prepare()?;
         Ok(store)
     }
@@ -110,9 +112,14 @@ impl Store {
         let db = Database::builder()
             .create_with_backend(redb::backends::InMemoryBackend::new())
             .map_err(NodeError::store("open in memory"))?;
-        let store = Self { db, keep: HistoryConfig::default() };
+        let store = Self { db, keep: HistoryConfig::default(), path: None };
         store.prepare()?;
         Ok(store)
+    }
+
+    /// Size of its file in bytes, `None` if there is none or it cannot be looked at.
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        std::fs::metadata(self.path.as_ref()?).ok().map(|file| file.len())
     }
 
     fn prepare(&self) -> Result<(), NodeError> {

@@ -1,5 +1,6 @@
 //! Reading: consistent views of the whole store and of one block's state.
 
+use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
@@ -10,7 +11,7 @@ use super::{
     STORAGE, StoredReceipt, TRANSACTIONS, node_key, number, slot_key,
 };
 use crate::NodeError;
-use crate::block::Block;
+use crate::block::{self, Block};
 use crate::state::AccountRecord;
 use crate::trie;
 
@@ -91,6 +92,17 @@ impl Snapshot {
             return Ok(None);
         };
         Block::decode(Bytes::copy_from_slice(raw.value())).map(Some).map_err(|reason| NodeError::Corrupt {
+            what: "a stored block",
+            reason: format!("block {number}: {reason}"),
+        })
+    }
+
+    /// A block's header by number, without reading its body.
+    pub(crate) fn header(&self, number: u64) -> Result<Option<Header>, NodeError> {
+        let Some(raw) = self.blocks.get(number).map_err(NodeError::store(READ))? else {
+            return Ok(None);
+        };
+        block::decode_header(raw.value()).map(Some).map_err(|reason| NodeError::Corrupt {
             what: "a stored block",
             reason: format!("block {number}: {reason}"),
         })

@@ -90,6 +90,8 @@ impl Net {
             log: "info".to_owned(),
             mempool: Default::default(),
             history: Default::default(),
+            rpc: Default::default(),
+            metrics: Default::default(),
             peers: peers
                 .map(|peer| PeerConfig {
                     node_id: peer.key.node_id(),
@@ -171,7 +173,7 @@ impl Node {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         write!(
             stream,
-            "POST / HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\n\
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
