@@ -14,7 +14,8 @@ use anyhow::{Context as _, Result, bail};
 
 const HELP: &str = "cargo xtask <chore>
   ci            everything a commit must pass: parts, fmt, tidy, clippy, doc, tests
-  parts         the real parts that tests run against: installs sshd and cast, builds the version before this one
+  parts         the real parts that tests run against: installs sshd, cast, anvil, ethers, viem and web3.py, builds the
+                version before this one
   fast          the same without the tests
   tidy          dependency table of ARCHITECTURE.md, file sizes, words that must not be committed
   deny          licences, sources and banned crates (installs cargo-deny if it is missing)
@@ -41,16 +42,18 @@ fn run(args: &[String]) -> Result<()> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["ci"] => {
-            let cast = parts::install()?;
+            let parts = parts::install()?;
             let previous = previous::build()?;
             fast()?;
             let mut tests = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
-            tests.env("HANSE_CAST", cast).env("HANSE_PREVIOUS", previous);
+            tests.env("HANSE_CAST", parts.cast).env("HANSE_PARTS", parts.folder).env("HANSE_PREVIOUS", previous);
             step("nextest", tests)
         }
         ["fast"] => fast(),
         ["parts"] => {
-            println!("HANSE_CAST={}", parts::install()?.display());
+            let parts = parts::install()?;
+            println!("HANSE_CAST={}", parts.cast.display());
+            println!("HANSE_PARTS={}", parts.folder.display());
             println!("HANSE_PREVIOUS={}", previous::build()?.display());
             Ok(())
         }

@@ -1,5 +1,6 @@
-//! The real parts that tests run against, installed from the package registries: an SSH server from Debian, `cast` from
-//! npm. What is there already is left alone, so a second run costs nothing.
+//! The real parts that tests run against, installed from the package registries: an SSH server from Debian; Foundry's
+//! `cast` and `anvil`, ethers and viem from npm; web3.py from PyPI. What is there already is left alone, so a second run
+//! costs nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,11 +27,23 @@ const DEBIAN: &[(&str, &str)] = &[
     ("patch", "/usr/bin/patch"),
 ];
 
-/// The npm package of the outside EVM client, exactly.
-const CAST: &str = "@foundry-rs/cast@1.7.1";
+/// npm packages with their exact versions: outside EVM clients, and the chain that ours is compared with.
+const NPM: &[(&str, &str)] =
+    &[("@foundry-rs/cast", "1.7.1"), ("@foundry-rs/anvil", "1.7.1"), ("ethers", "6.17.0"), ("viem", "2.57.20")];
 
-/// Installs what is missing and returns the path of `cast`.
-pub(crate) fn install() -> Result<PathBuf> {
+/// The PyPI package of the outside client in Python, exactly.
+const WEB3: &str = "web3==8.0.0";
+
+/// What was installed, and where.
+pub(crate) struct Parts {
+    /// Foundry's command-line client.
+    pub(crate) cast: PathBuf,
+    /// Holds `node_modules` and `python`.
+    pub(crate) folder: PathBuf,
+}
+
+/// Installs what is missing and returns where it is.
+pub(crate) fn install() -> Result<Parts> {
     eprintln!("xtask: parts");
     let mut missing: Vec<&str> =
         DEBIAN.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(name, _)| *name).collect();
@@ -43,7 +56,10 @@ pub(crate) fn install() -> Result<PathBuf> {
     }
     // sshd refuses to start without this folder, which Debian's service makes and a machine without systemd lacks.
     std::fs::create_dir_all("/run/sshd").context("make /run/sshd (needs root, as the whole of `xtask parts` does)")?;
-    cast()
+    let folder = std::env::current_dir()?.join("target/parts");
+    std::fs::create_dir_all(&folder).context("make target/parts")?;
+    python(&folder)?;
+    Ok(Parts { cast: npm(&folder)?, folder })
 }
 
 /// Installs etcd, which only `bench core` needs.
@@ -67,28 +83,55 @@ fn apt(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn cast() -> Result<PathBuf> {
-    let folder = std::env::current_dir()?.join("target/parts");
-    let program = folder.join("node_modules/.bin/cast");
-    if !program.exists() {
-        std::fs::create_dir_all(&folder).context("make target/parts")?;
+/// Returns the path of `cast`.
+fn npm(folder: &Path) -> Result<PathBuf> {
+    let is_current = |(name, version): &(&str, &str)| {
+        let manifest = std::fs::read_to_string(folder.join("node_modules").join(name).join("package.json"));
+        manifest.is_ok_and(|text| text.contains(&format!("\"version\": \"{version}\"")))
+    };
+    if !NPM.iter().all(is_current) {
         let status = Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
-            .arg(&folder)
-            .arg(CAST)
+            .arg(folder)
+            .args(NPM.iter().map(|(name, version)| format!("{name}@{version}")))
             .status()
             .context("start npm")?;
         if !status.success() {
-            bail!("npm could not install {CAST}: {status}");
+            bail!("npm could not install {NPM:?}: {status}");
         }
     }
-    let works = Command::new(&program).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !works {
-        bail!("{} does not run", program.display());
+    let cast = folder.join("node_modules/.bin/cast");
+    if !is_there(&cast) {
+        bail!("{} does not run", cast.display());
     }
-    Ok(program)
+    Ok(cast)
 }
 
-fn is_there(program: &str) -> bool {
+/// An environment of its own, so that nothing of the machine's Python is touched.
+fn python(folder: &Path) -> Result<()> {
+    let (home, mark) = (folder.join("python"), folder.join("python").join(WEB3));
+    if mark.exists() {
+        return Ok(());
+    }
+    let make = || Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home).status().context("start python3");
+    // Debian keeps what makes environments in a package of its own.
+    if !make()?.success() {
+        apt(&["python3-venv"])?;
+        let status = make()?;
+        if !status.success() {
+            bail!("python3 -m venv failed: {status}");
+        }
+    }
+    let status = Command::new(home.join("bin/python3"))
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", WEB3])
+        .status()
+        .context("start pip")?;
+    if !status.success() {
+        bail!("pip could not install {WEB3}: {status}");
+    }
+    std::fs::write(&mark, "").with_context(|| format!("write {}", mark.display()))
+}
+
+fn is_there(program: impl AsRef<std::ffi::OsStr>) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }

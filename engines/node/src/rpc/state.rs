@@ -53,7 +53,11 @@ impl At {
 }
 
 /// A slot: 32 bytes, or a number as older tools write it.
-struct Slot(U256);
+struct Slot {
+    number: U256,
+    /// Given as 32 bytes, and shown so again.
+    is_word: bool,
+}
 
 impl<'de> Deserialize<'de> for Slot {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -61,7 +65,7 @@ impl<'de> Deserialize<'de> for Slot {
         let digits = text.strip_prefix("0x").filter(|digits| digits.len() <= 64);
         digits
             .and_then(|digits| U256::from_str_radix(digits, 16).ok())
-            .map(Self)
+            .map(|number| Self { number, is_word: text.len() == 66 })
             .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no slot: 0x and at most 64 hex digits")))
     }
 }
@@ -97,7 +101,7 @@ pub(super) fn storage(shared: &Shared, params: Params<'_>) -> Reply {
     let slot: Slot = args.need("slot")?;
     let which: BlockRef = args.maybe("block")?.unwrap_or_default();
     let at = At::find(shared, &which)?;
-    Ok(json!(B256::from(at.state()?.slot(address, slot.0).map_err(internal)?)))
+    Ok(json!(B256::from(at.state()?.slot(address, slot.number).map_err(internal)?)))
 }
 
 /// `eth_getProof` (EIP-1186).
@@ -109,11 +113,14 @@ pub(super) fn proof(shared: &Shared, params: Params<'_>) -> Reply {
     if slots.len() > PROOF_SLOTS_MAX {
         return Err(invalid(format!("storage keys: {}, at most {PROOF_SLOTS_MAX}", slots.len())));
     }
-    let slots: Vec<_> = slots.into_iter().map(|slot| slot.0).collect();
+    let numbers: Vec<_> = slots.iter().map(|slot| slot.number).collect();
     let at = At::find(shared, &which)?;
-    let proof = at.state()?.prove(address, &slots).map_err(internal)?;
+    let proof = at.state()?.prove(address, &numbers).map_err(internal)?;
     let account = proof.account.unwrap_or(AccountRecord::ABSENT);
-    let storage = proof.storage.iter();
+    let storage = slots.iter().zip(&proof.storage).map(|(asked, found)| {
+        let key = if asked.is_word { json!(B256::from(found.slot)) } else { json!(found.slot) };
+        json!({ "key": key, "value": found.value, "proof": found.nodes })
+    });
     Ok(json!({
         "address": address,
         "balance": account.balance,
@@ -121,9 +128,7 @@ pub(super) fn proof(shared: &Shared, params: Params<'_>) -> Reply {
         "codeHash": account.code_hash,
         "storageHash": account.storage_root,
         "accountProof": proof.nodes,
-        "storageProof": storage
-            .map(|slot| json!({ "key": slot.slot, "value": slot.value, "proof": slot.nodes }))
-            .collect::<Vec<_>>(),
+        "storageProof": storage.collect::<Vec<_>>(),
     }))
 }
 

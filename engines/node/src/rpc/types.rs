@@ -162,6 +162,7 @@ pub(super) fn transaction(tx: &Tx, from: Address, place: Option<(&Block, u64)>) 
     value["from"] = json!(from);
     value["gasPrice"] = json!(format!("{price:#x}"));
     value["blockNumber"] = place.map_or(Value::Null, |(block, _)| quantity(block.number()));
+    value["blockTimestamp"] = place.map_or(Value::Null, |(block, _)| quantity(block.header().timestamp));
     value["blockHash"] = place.map_or(Value::Null, |(block, _)| json!(block.hash()));
     value["transactionIndex"] = place.map_or(Value::Null, |(_, index)| quantity(index));
     Ok(value)

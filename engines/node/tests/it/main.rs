@@ -1,12 +1,16 @@
-//! Four real nodes as four processes on loopback, with mutual TLS, and foundry's `cast` as an
-//! outside client. `cast` is found as `$HANSE_CAST` or on PATH; without it these tests fail.
+//! Real nodes as processes on loopback, with mutual TLS, and programs of others as outside clients: Foundry's `cast`
+//! and `anvil`, ethers, viem, web3.py. `cargo xtask parts` installs them; without them these tests fail.
 #![allow(clippy::unwrap_used)]
 
+mod anvil;
 mod cast;
 mod chain;
+mod clients;
 mod endure;
 mod govern;
 mod home;
 mod net;
+mod parts;
 mod signer;
+mod signing;
 mod startup;

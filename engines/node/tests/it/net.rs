@@ -36,8 +36,41 @@ pub(crate) struct Net {
     pub(crate) genesis: Genesis,
 }
 
+/// One JSON-RPC call; `None` while nobody listens.
+pub(crate) fn call(to: SocketAddr, method: &str, params: Value) -> Option<Value> {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let (_, body) = http(to, "POST", "/", &[("Content-Type", "application/json")], &body.to_string())?;
+    serde_json::from_str(&body).ok()
+}
+
+/// One HTTP request on a connection of its own: status and body; `None` while nobody listens.
+pub(crate) fn http(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(to).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    let host = ("Host", "localhost");
+    let has_host = headers.iter().any(|(name, _)| *name == "Host");
+    for (name, value) in headers.iter().chain((!has_host).then_some(&host)) {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    write!(stream, "{head}\r\n{body}").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    // Pieces of a chunked body are not needed here: every answer of this server has a length.
+    assert!(!head.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{head}");
+    Some((status, body.to_owned()))
+}
+
 /// Free ports, all held open until all are chosen.
-fn free_ports(count: usize) -> Vec<SocketAddr> {
+pub(crate) fn free_ports(count: usize) -> Vec<SocketAddr> {
     let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     held.iter().map(|listener| listener.local_addr().unwrap()).collect()
 }
@@ -77,6 +110,14 @@ impl Net {
             net.write_files(i, count);
         }
         net
+    }
+
+    /// Writes the files anew for another block time; before any node starts.
+    pub(crate) fn set_block_time(&mut self, block_time_ms: u64) {
+        self.genesis.block_time_ms = block_time_ms;
+        for i in 0..self.nodes.len() {
+            self.write_files(i, self.genesis.validators.len());
+        }
     }
 
     fn write_files(&self, i: usize, validators: usize) {
@@ -167,21 +208,7 @@ impl Node {
 
     /// One JSON-RPC call; `None` while the node does not listen.
     pub(crate) fn call(&self, method: &str, params: Value) -> Option<Value> {
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let body = body.to_string();
-        let mut stream = TcpStream::connect(self.rpc).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        write!(
-            stream,
-            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-             Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let json = &answer[answer.find('{')?..=answer.rfind('}')?];
-        serde_json::from_str(json).ok()
+        call(self.rpc, method, params)
     }
 
     pub(crate) fn result(&self, method: &str, params: Value) -> Value {
