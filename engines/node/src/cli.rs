@@ -1,7 +1,9 @@
-//! The commands `node init`, `node start` and `node show`.
+//! The commands `node init`, `node start`, `node show` and `node token`.
 //!
 //! Results go to stdout as one JSON line, the log to stderr. Errors are returned, not printed; the
 //! caller prints [`NodeError::chain`] and ends with a code other than 0.
+
+mod show;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +14,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::NodeError;
 use crate::config::{CONFIG_FILE, NodeConfig};
-use crate::genesis::{GENESIS_FILE, Genesis};
 pub use crate::governance::command::GovernCommand;
 use crate::keys::NodeKey;
 use crate::node;
@@ -21,6 +22,9 @@ use crate::node;
 const LOG_VARIABLE: &str = "HANSE_NODE_LOG";
 /// The core logs every vote at info; that is wanted only when asked for.
 const QUIET: &str = "arc_malachitebft_core_consensus=warn,jsonrpsee=warn";
+
+/// Exit code after a second signal.
+const EXIT_AT_ONCE: i32 = 130;
 
 /// What can be done with a node's home.
 #[derive(Debug, clap::Subcommand)]
@@ -40,12 +44,14 @@ pub enum NodeCommand {
     /// Change validators and lists by proposals that members sign
     #[command(subcommand)]
     Govern(GovernCommand),
-    /// Check the home's files and print what they say as JSON; nothing is started
+    /// Check the home's files and print what they and the running node say as JSON; nothing is started
     Show {
         /// The node's home folder
         #[arg(long)]
         home: PathBuf,
     },
+    /// Make a token for JSON-RPC and print it with its SHA-256 as JSON; only the second goes into config.toml
+    Token,
 }
 
 /// Runs one command.
@@ -56,7 +62,8 @@ pub async fn run(cmd: NodeCommand) -> Result<(), NodeError> {
     match cmd {
         NodeCommand::Init { home } => init(&home),
         NodeCommand::Start { home } => start(&home).await,
-        NodeCommand::Show { home } => show(&home),
+        NodeCommand::Show { home } => show::run(&home),
+        NodeCommand::Token => token(),
         NodeCommand::Govern(command) => govern(command).await,
     }
 }
@@ -74,24 +81,12 @@ fn init(home: &Path) -> Result<(), NodeError> {
     Ok(())
 }
 
-fn show(home: &Path) -> Result<(), NodeError> {
-    let key = NodeKey::load(home)?;
-    let config = home.join(CONFIG_FILE).exists().then(|| NodeConfig::load(home)).transpose()?;
-    let genesis = home.join(GENESIS_FILE).exists().then(|| Genesis::load(home)).transpose()?;
-    let is_validator = genesis.as_ref().map(|g| g.validators.iter().any(|v| v.public_key == key.public_key()));
-    println!(
-        "{}",
-        json!({
-            "node_id": key.node_id(),
-            "public_key": key.public_key(),
-            "validator": is_validator,
-            "genesis_hash": genesis.as_ref().map(Genesis::hash),
-            "chain_id": genesis.as_ref().map(|g| g.chain_id),
-            "p2p_listen": config.as_ref().map(|c| c.p2p_listen),
-            "rpc_listen": config.as_ref().map(|c| c.rpc_listen),
-            "peers": config.as_ref().map(|c| c.peers.len()),
-        })
-    );
+fn token() -> Result<(), NodeError> {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).map_err(|e| NodeError::Rpc(format!("the system gives no randomness: {e}")))?;
+    let token = hex::encode(bytes);
+    let sha256 = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+    println!("{}", json!({ "token": token, "sha256": hex::encode(sha256) }));
     Ok(())
 }
 
@@ -109,10 +104,17 @@ async fn start(home: &Path) -> Result<(), NodeError> {
             () = token.cancelled() => {}
         }
         token.cancel();
+        // Whoever asks twice does not want to wait; what is durable is durable already.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("a second signal, ending at once");
+        std::process::exit(EXIT_AT_ONCE);
     });
     let result = node::run(home, stop.clone()).await;
     stop.cancel();
-    watcher.await.map_err(|_| NodeError::Task("the signal watcher"))?;
+    watcher.abort();
     if result.is_ok() {
         tracing::info!("node stopped");
     }

@@ -50,12 +50,27 @@ impl Histogram {
         self.sum_micros.fetch_add(micros, Ordering::Relaxed);
     }
 
+    /// Notes how long the guard lived.
+    pub(crate) fn start(&self) -> Timer<'_> {
+        Timer { histogram: self, start: Instant::now() }
+    }
+
     /// Runs `work` and notes how long it took.
     pub(crate) fn time<T>(&self, work: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = work();
-        self.observe(start.elapsed());
-        result
+        let _timer = self.start();
+        work()
+    }
+}
+
+/// See [`Histogram::start`].
+pub(crate) struct Timer<'a> {
+    histogram: &'a Histogram,
+    start: Instant,
+}
+
+impl Drop for Timer<'_> {
+    fn drop(&mut self) {
+        self.histogram.observe(self.start.elapsed());
     }
 }
 
@@ -113,6 +128,8 @@ pub(crate) struct Metrics {
     pub(crate) slow_subscribers: AtomicU64,
     pub(crate) subscriptions: AtomicU64,
     pub(crate) connections: AtomicU64,
+    /// Calls that have their turn now.
+    pub(crate) running: AtomicU64,
     calls: Mutex<BTreeMap<(&'static str, CallOutcome), u64>>,
     call_times: Mutex<BTreeMap<&'static str, Histogram>>,
     /// Blocks whose certificate here has no signature of the validator.
@@ -244,6 +261,7 @@ fn calls(page: &mut Page, metrics: &Metrics) {
     }
     let gauge = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     page.one("hanse_ledger_rpc_connections", "gauge", "Open connections of clients.", gauge(&metrics.connections));
+    page.one("hanse_ledger_rpc_running", "gauge", "JSON-RPC calls that run now.", gauge(&metrics.running));
     page.one("hanse_ledger_rpc_subscriptions", "gauge", "Subscriptions under way.", gauge(&metrics.subscriptions));
     let (name, help) = ("hanse_ledger_rpc_slow_subscribers_total", "Subscriptions cut because nobody read them.");
     page.one(name, "counter", help, gauge(&metrics.slow_subscribers));

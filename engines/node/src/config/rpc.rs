@@ -45,6 +45,8 @@ pub struct RpcConfig {
     pub call_gas_max: u64,
     /// Time of one `eth_call` or `eth_estimateGas` in milliseconds, 10 to 60,000.
     pub call_ms_max: u64,
+    /// How long a WebSocket client may read nothing before its subscription is cut, in milliseconds, 100 to 600,000.
+    pub slow_ms_max: u64,
     /// Who may ask, at most [`TOKENS_MAX`]. With none, everybody who reaches the address.
     pub tokens: Vec<TokenConfig>,
 }
@@ -66,6 +68,7 @@ impl Default for RpcConfig {
             logs_max: 10_000,
             call_gas_max: 0,
             call_ms_max: 5_000,
+            slow_ms_max: 20_000,
             tokens: Vec::new(),
         }
     }
@@ -135,6 +138,7 @@ impl RpcConfig {
             ("logs_max", self.logs_max as u64, 1, 1_000_000),
             ("call_gas_max", self.call_gas_max, 0, 1_000_000_000),
             ("call_ms_max", self.call_ms_max, 10, 60_000),
+            ("slow_ms_max", self.slow_ms_max, 100, 600_000),
         ];
         match ranges.iter().find(|(_, value, low, high)| !(low..=high).contains(&value)) {
             None => Ok(()),
@@ -171,5 +175,53 @@ impl RpcConfig {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::config::NodeConfig;
+
+    const V1: &str = include_str!("../../tests/frozen/config_v1.toml");
+    const WITH_RPC: &str = include_str!("../../tests/frozen/config_v1_rpc.toml");
+
+    #[test]
+    fn the_frozen_example_reads_and_writes_back() {
+        let config = NodeConfig::from_toml(WITH_RPC).unwrap();
+        assert_eq!((config.rpc.batch_max, config.rpc.tokens.len()), (50, 1));
+        assert_eq!(config.metrics.listen, Some("127.0.0.1:7004".parse().unwrap()));
+        assert_eq!(config.to_toml().unwrap(), WITH_RPC);
+    }
+
+    #[test]
+    fn an_address_beyond_the_host_wants_tokens_or_an_explicit_word() {
+        for address in ["0.0.0.0:7002", "10.0.0.5:7002", "[::]:7002"] {
+            let text = V1.replace("127.0.0.1:7002", address);
+            let error = NodeConfig::from_toml(&text).unwrap_err().to_string();
+            assert!(error.contains("field rpc_listen") && error.contains("rpc.open = true"), "{error}");
+            NodeConfig::from_toml(&format!("{text}\n[rpc]\nopen = true\n")).unwrap();
+        }
+    }
+
+    #[test]
+    fn errors_name_field_reason_and_remedy() {
+        let token = "name = \"explorer\"\nsha256 = \"2bb80d53";
+        let cases = [
+            (WITH_RPC.replace("batch_max = 50", "batch_max = 0"), "field rpc.batch_max: 0 is not in 1 to 10000"),
+            (WITH_RPC.replace("batch_max", "batchmax"), "unknown field `batchmax`"),
+            (WITH_RPC.replace("node.example", ""), "field rpc.hosts"),
+            (WITH_RPC.replace("name = \"explorer\"", "name = \"\""), "field rpc.tokens[0].name"),
+            (WITH_RPC.replace("2bb80d53", "zzb80d53"), "field rpc.tokens[0].sha256: is not 64 hex digits"),
+            (
+                WITH_RPC.replace("[metrics]", &format!("[[rpc.tokens]]\n{token}\"\n\n[metrics]")),
+                "tokens[1].name: is listed twice",
+            ),
+            (WITH_RPC.replace("127.0.0.1:7004", "10.0.0.5:7002"), "field metrics.listen"),
+        ];
+        for (text, expected) in cases {
+            let error = NodeConfig::from_toml(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

@@ -301,6 +301,7 @@ impl Host {
         let ready = self.shared.mempool.ready(CANDIDATES_MAX);
         let me = self.key.node_id().0;
         let now = self.shared.clock.wall_ms();
+        let _timer = self.shared.metrics.execution.start();
         exec::build(&snapshot, &self.shared.rules, me, now, ready.into_iter())
     }
 }

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jsonrpsee::core::middleware::{Batch, BatchEntry, Notification, RpcServiceT};
@@ -63,6 +64,22 @@ impl GuardState {
     }
 }
 
+/// Counted as running while it lives, also if the caller goes away.
+struct Running<'a>(&'a AtomicU64);
+
+impl<'a> Running<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.metrics.running.fetch_add(1, Ordering::Relaxed);
+        Self(&shared.metrics.running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The call may be repeated after this time.
 fn limited(message: &str, retry_after_ms: u64) -> ErrorObjectOwned {
     ErrorObjectOwned::owned(-32005, message, Some(json!({ "retry_after_ms": retry_after_ms })))
@@ -99,7 +116,12 @@ where
             let answer = match state.refusal(request.method_name(), request.extensions().get::<Client>()) {
                 Some(error) => MethodResponse::error(request.id, error),
                 None => match tokio::time::timeout(TURN_MAX, state.turns.acquire()).await {
-                    Ok(Ok(_turn)) => inner.call(request).await,
+                    Ok(Ok(_turn)) => {
+                        let running = Running::new(&state.shared);
+                        let answer = inner.call(request).await;
+                        drop(running);
+                        answer
+                    }
                     Ok(Err(_)) => MethodResponse::error(request.id, failed("the node stops")),
                     Err(_) => MethodResponse::error(request.id, limited("the node is busy; try again later", 1_000)),
                 },

@@ -2,7 +2,7 @@
 //!
 //! Each subscription is a task that follows a watched number and reads the rest from the store, so a client that is a few
 //! blocks late still gets every block, and nothing piles up for one that is slow. A client that takes nothing for
-//! [`PATIENCE`], or falls further behind than is kept, is cut with a reason in its stream and in the log.
+//! `rpc.slow_ms_max`, or falls further behind than is kept, is cut with a reason in its stream and in the log.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,8 +21,6 @@ use super::{eth, internal};
 use crate::node::Shared;
 use crate::store::Snapshot;
 
-/// How long one message may wait until the client takes it.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Blocks that a subscription may be behind.
 const BLOCKS_BEHIND_MAX: u64 = 1_000;
 /// How often it is looked whether catching up has begun or ended.
@@ -157,7 +155,7 @@ async fn follow_blocks(
             match found {
                 Ok(found) => {
                     for value in found {
-                        if let Err(end) = send(sink, &value).await {
+                        if let Err(end) = send(shared, sink, &value).await {
                             return end;
                         }
                     }
@@ -192,7 +190,7 @@ async fn follow_pool(shared: &Shared, sink: &SubscriptionSink, mut admitted: wat
                 // In a block already.
                 (true, None) => continue,
             };
-            if let Err(end) = send(sink, &value).await {
+            if let Err(end) = send(shared, sink, &value).await {
                 return end;
             }
         }
@@ -210,20 +208,21 @@ async fn follow_sync(shared: &Shared, sink: &SubscriptionSink) -> End {
         if said != Some(is_syncing) {
             said = Some(is_syncing);
             let value = if is_syncing { json!({ "syncing": true, "status": status }) } else { json!(false) };
-            if let Err(end) = send(sink, &value).await {
+            if let Err(end) = send(shared, sink, &value).await {
                 return end;
             }
         }
     }
 }
 
-async fn send(sink: &SubscriptionSink, value: &Value) -> Result<(), End> {
+async fn send(shared: &Shared, sink: &SubscriptionSink, value: &Value) -> Result<(), End> {
     let message = to_json_raw_value(value).map_err(|e| End::Slow(e.to_string()))?;
-    match sink.send_timeout(message, PATIENCE).await {
+    let patience = Duration::from_millis(shared.rpc.config.slow_ms_max);
+    match sink.send_timeout(message, patience).await {
         Ok(()) => Ok(()),
         Err(jsonrpsee::server::SendTimeoutError::Closed(_)) => Err(End::Closed),
         Err(jsonrpsee::server::SendTimeoutError::Timeout(_)) => {
-            Err(End::Slow(format!("the client has read nothing for {} s", PATIENCE.as_secs())))
+            Err(End::Slow(format!("the client has read nothing for {} ms", patience.as_millis())))
         }
     }
 }

@@ -113,8 +113,10 @@ impl<'a> Args<'a> {
 fn wrong(name: &str, error: &ErrorObjectOwned) -> ErrorObjectOwned {
     let reason = error.data().and_then(|data| serde_json::from_str::<String>(data.get()).ok());
     invalid(match reason {
+        // jsonrpsee's words for the end of the list.
+        Some(reason) if reason == "No more params" => format!("{name} is missing"),
         Some(reason) => format!("{name}: {reason}"),
-        None => format!("{name} is missing"),
+        None => format!("{name} cannot be read"),
     })
 }
 

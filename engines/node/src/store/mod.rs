@@ -23,7 +23,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTran
 use serde::{Deserialize, Serialize};
 
 use crate::NodeError;
-use crate::block::Block;
+use crate::block::{self, Block};
 use crate::config::{HistoryConfig, Keep};
 use crate::state::{AccountRecord, StateDiff};
 use history::Recorder;
@@ -81,6 +81,22 @@ pub(crate) struct StoredLog {
     pub(crate) topics: Vec<B256>,
     /// Its data.
     pub(crate) data: Bytes,
+}
+
+/// Number and hash of the newest block in a store that no node holds; nothing is written.
+///
+/// # Errors
+/// A node holds the file, it was not closed in order, or it cannot be read.
+pub(crate) fn peek(path: &Path) -> Result<(u64, B256), NodeError> {
+    let what = "read its newest block (does a node run on it, or did one not end in order?)";
+    let db = redb::ReadOnlyDatabase::open(path).map_err(NodeError::store(what))?;
+    let tx = db.begin_read().map_err(NodeError::store(what))?;
+    let blocks = tx.open_table(BLOCKS).map_err(NodeError::store(what))?;
+    let empty = || NodeError::Corrupt { what: "the ledger's store", reason: "it holds no block".to_owned() };
+    let (number, raw) = blocks.last().map_err(NodeError::store(what))?.ok_or_else(empty)?;
+    let header = block::decode_header(raw.value())
+        .map_err(|reason| NodeError::Corrupt { what: "the newest stored block", reason })?;
+    Ok((number.value(), header.hash_slow()))
 }
 
 /// The open store.

@@ -2,6 +2,7 @@
 //! and `anvil`, ethers, viem, web3.py. `cargo xtask parts` installs them; without them these tests fail.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod anvil;
 mod cast;
 mod chain;
@@ -10,7 +11,9 @@ mod endure;
 mod govern;
 mod home;
 mod net;
+mod operate;
 mod parts;
 mod signer;
 mod signing;
 mod startup;
+mod websocket;

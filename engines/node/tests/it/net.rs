@@ -112,6 +112,14 @@ impl Net {
         net
     }
 
+    /// Changes one node's configuration; before it starts.
+    pub(crate) fn configure(&self, i: usize, edit: impl FnOnce(&mut NodeConfig)) {
+        let node = &self.nodes[i];
+        let mut config = NodeConfig::load(&node.home).unwrap();
+        edit(&mut config);
+        std::fs::write(node.home.join(CONFIG_FILE), config.to_toml().unwrap()).unwrap();
+    }
+
     /// Writes the files anew for another block time; before any node starts.
     pub(crate) fn set_block_time(&mut self, block_time_ms: u64) {
         self.genesis.block_time_ms = block_time_ms;
@@ -181,6 +189,25 @@ impl Node {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Waits until the process has ended; its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        let until = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < until, "the node does not end; log:\n{}", tail(&self.log()));
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// SIGTERM; returns whether it ended with code 0.
