@@ -37,26 +37,24 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-/// Speed of the replicated core through the public API, beside etcd's. Both programs are release builds.
+/// Speed of the replicated core through the public API, beside etcd's. Both programs are built as they are handed out.
 fn core(args: &[&str]) -> Result<()> {
-    for package in ["hanse", "hanse-bench"] {
-        let status = Command::new("cargo")
-            .args(["build", "--release", "--locked", "--package", package])
-            .status()
-            .context("start cargo")?;
-        if !status.success() {
-            bail!("release build of {package} failed: {status}");
-        }
+    let status = Command::new("cargo")
+        .args(["build", "--profile", "dist", "--locked", "--package", "hanse", "--package", "hanse-bench"])
+        .status()
+        .context("start cargo")?;
+    if !status.success() {
+        bail!("build of the product for figures failed: {status}");
     }
     if !args.contains(&"--no-etcd") {
         crate::parts::etcd()?;
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
-    let release = target.join("release");
+    let built = target.join("dist");
     // On the disk of the target folder: a folder for temporary files may be memory.
-    let status = Command::new(release.join("hanse-bench"))
+    let status = Command::new(built.join("hanse-bench"))
         .arg("--hanse")
-        .arg(release.join("hanse"))
+        .arg(built.join("hanse"))
         .arg("--dir")
         .arg(&target)
         .args(args)
