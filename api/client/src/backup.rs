@@ -6,11 +6,11 @@ use tonic::Status;
 use tonic_prost::ProstCodec;
 
 use crate::client::{Backoff, Client, Failure, http_path};
-use crate::error::ClientError;
+use crate::error::{ClientError, is_local};
 
 const PATH: &str = "/hanse.v1.BackupService/CreateBackup";
-/// Tries of one backup; each one sends everything again.
-const ATTEMPTS_MAX: u32 = 5;
+/// Tries of one backup that brought some of it; each one sends everything again.
+const BEGUN_MAX: u32 = 5;
 
 /// What comes of a backup.
 #[derive(Debug)]
@@ -26,27 +26,42 @@ impl Client {
     /// returns `Ok` and the content has its end.
     ///
     /// # Errors
-    /// The server's refusal, the last failure after five tries, or the error of `each`, which ends the call.
+    /// The server's refusal, the last failure after five tries that brought something or when nothing has come for the overall
+    /// time, or the error of `each`, which ends the call.
     pub async fn create_backup<E: From<ClientError>>(
         &self,
         request: pb::CreateBackupRequest,
         mut each: impl FnMut(BackupPart<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let deadline = Instant::now() + self.timeouts().overall;
-        let mut backoff = Backoff::new();
+        let mut deadline = Instant::now() + self.timeouts().overall;
+        let (mut backoff, mut begun) = (Backoff::new(), 0);
+        // A replica's own word says more than the connections that then failed.
+        let mut told: Option<Status> = None;
         loop {
             let replica = self.replica();
             each(BackupPart::Begin)?;
-            let status = match self.receive(&replica, &request, &mut each).await {
+            let mut last = None;
+            let mut hand_on = |part: BackupPart<'_>| {
+                last = Some(Instant::now());
+                each(part)
+            };
+            let status = match self.receive(&replica, &request, &mut hand_on).await {
                 Ok(()) => return Ok(()),
                 Err(Failed::Each(error)) => return Err(error),
                 Err(Failed::Status(status)) => status,
             };
+            if let Some(last) = last {
+                begun += 1;
+                deadline = last + self.timeouts().overall;
+            }
+            if !is_local(&status) {
+                told = Some(status.clone());
+            }
             let pause = backoff.next();
-            let late = backoff.attempts >= ATTEMPTS_MAX || Instant::now() + pause >= deadline;
-            // A leader that does not answer because there is none yet is asked again only within the overall time.
+            // Replicas that are down, or no leader for a while, cost nobody anything: only the overall time ends that.
+            let late = begun >= BEGUN_MAX || Instant::now() + pause >= deadline;
             if Failure::of(&status) == Failure::Final || late {
-                let mut error = ClientError::from_status(&status);
+                let mut error = ClientError::from_status(told.as_ref().unwrap_or(&status));
                 error.request_id.clone_from(&request.request_id);
                 return Err(error.into());
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hanse_client::{Client, ClientConfig, Timeouts, pb};
 use pb::audit_service_server::{AuditService, AuditServiceServer};
+use pb::backup_service_server::{BackupService, BackupServiceServer};
 use pb::cluster_service_server::{ClusterService, ClusterServiceServer};
 use pb::tenant_service_server::{TenantService, TenantServiceServer};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -50,6 +51,8 @@ pub(crate) struct Script {
     pub(crate) exported: Mutex<Vec<u64>>,
     /// One list of messages an export.
     pub(crate) exports: Mutex<VecDeque<Vec<Result<pb::ExportAuditResponse, Status>>>>,
+    /// One list of messages a backup.
+    pub(crate) backups: Mutex<VecDeque<Vec<Result<pb::CreateBackupResponse, Status>>>>,
     /// Tokens that came with the requests.
     pub(crate) tokens: Mutex<Vec<String>>,
 }
@@ -106,6 +109,7 @@ impl Replica {
             .unwrap()
             .add_service(ClusterServiceServer::new(service.clone()))
             .add_service(AuditServiceServer::new(service.clone()))
+            .add_service(BackupServiceServer::new(service.clone()))
             .add_service(TenantServiceServer::new(service))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let task = tokio::spawn(async move {
@@ -257,6 +261,25 @@ impl AuditService for Scripted {
     ) -> Result<Response<Self::ExportAuditStream>, Status> {
         self.0.exported.lock().unwrap().push(request.get_ref().after_seq);
         stream(&self.0.exports)
+    }
+}
+
+#[tonic::async_trait]
+impl BackupService for Scripted {
+    type CreateBackupStream = ReceiverStream<Result<pb::CreateBackupResponse, Status>>;
+
+    async fn create_backup(
+        &self,
+        _: Request<pb::CreateBackupRequest>,
+    ) -> Result<Response<Self::CreateBackupStream>, Status> {
+        stream(&self.0.backups)
+    }
+
+    async fn resume_cluster(
+        &self,
+        _: Request<pb::ResumeClusterRequest>,
+    ) -> Result<Response<pb::ResumeClusterResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
     }
 }
 
