@@ -26,6 +26,7 @@ mod metrics;
 mod net;
 pub mod node;
 mod ready;
+mod room;
 mod rpc;
 mod state;
 mod store;

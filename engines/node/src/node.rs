@@ -30,6 +30,7 @@ use crate::mempool::{AdmitError, Mempool};
 use crate::metrics::Metrics;
 use crate::net::tls::Identity;
 use crate::net::{Event, Net, Queues, listen, peer};
+use crate::room::Room;
 use crate::rpc::{self, Listeners, RpcState};
 use crate::store::Store;
 use crate::wal::{Recovered, Wal};
@@ -68,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     /// The version of the chain's rules that this program knows.
     pub(crate) protocol: u64,
+    /// The room on the disk of the data folder.
+    pub(crate) room: Room,
     /// Who wants to hear of blocks and transactions.
     pub(crate) feed: Feed,
     pub(crate) metrics: Metrics,
@@ -117,6 +120,12 @@ impl Shared {
             self.metrics.block_interval.observe(before.elapsed());
         }
         self.feed.note_head(block.number());
+    }
+
+    /// Why this node goes on no more or waits, if so; it still answers questions.
+    pub(crate) fn halted(&self) -> Option<String> {
+        let upgrade = self.status().halted.clone();
+        upgrade.or_else(|| self.room.short())
     }
 
     /// Admits a transaction to the pool.
@@ -185,6 +194,7 @@ pub async fn run(home: &Path, stop: CancellationToken) -> Result<(), NodeError> 
         _ = consensus_ended => {}
     }
     stop.cancel();
+    shared.room.end();
     // A full queue empties quickly; a consensus thread that has ended already needs no event.
     let _ = tokio::task::spawn_blocking(move || events.send(Event::Stop).is_ok()).await;
     let consensus = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -214,9 +224,12 @@ pub(crate) fn open(
 ) -> Result<Opened, NodeError> {
     let data = home.join("data");
     std::fs::create_dir_all(&data).map_err(NodeError::io("cannot create", &data))?;
-    let store = Store::open(&data.join("ledger.redb"), config.history.clone())?;
-    let log = Wal::open(&data.join("consensus.wal"))?;
-    let (shared, queues) = assemble(store, config, genesis, key, events, Surroundings::real())?;
+    let room = Room::of(&data);
+    let store = Store::open(&data.join("ledger.redb"), config.history.clone(), room.clone())?;
+    let (mut wal, recovered) = Wal::open(&data.join("consensus.wal"))?;
+    wal.wait_for(room.clone());
+    let log = (wal, recovered);
+    let (shared, queues) = assemble(store, config, genesis, key, events, Surroundings::real(room))?;
     Ok((shared, queues, log))
 }
 
@@ -225,11 +238,12 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Arc<dyn Clock>,
     /// The version of the chain's rules that the program knows.
     pub(crate) protocol: u64,
+    pub(crate) room: Room,
 }
 
 impl Surroundings {
-    fn real() -> Self {
-        Self { clock: Arc::new(SystemClock), protocol: PROTOCOL_VERSION }
+    fn real(room: Room) -> Self {
+        Self { clock: Arc::new(SystemClock), protocol: PROTOCOL_VERSION, room }
     }
 }
 
@@ -259,6 +273,7 @@ pub(crate) fn assemble(
         net,
         clock: surroundings.clock,
         protocol: surroundings.protocol,
+        room: surroundings.room,
         feed: Feed::new(),
         metrics: Metrics::default(),
         rpc: RpcState::new(config.rpc.clone()),

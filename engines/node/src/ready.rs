@@ -42,9 +42,7 @@ pub(crate) fn check(shared: &Shared) -> Readiness {
         let best = shared.net.peers().map(|peer| peer.height()).max().unwrap_or(0);
         reasons.push(format!("it catches up: block {} of {best}", status.height));
     }
-    if let Some(reason) = &status.halted {
-        reasons.push(reason.clone());
-    }
+    reasons.extend(shared.halted());
     match power(shared) {
         // Tendermint decides with more than two thirds of the power.
         Ok((present, total)) if u128::from(present) * 3 <= u128::from(total) * 2 => {

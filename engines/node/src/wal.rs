@@ -9,11 +9,13 @@
 //! It never interprets payloads and never repairs anything but the tail.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::NodeError;
 use crate::keys::sync_parent;
+use crate::room::Room;
 
 const MAGIC: &[u8; 5] = b"HWAL\x01";
 const FRAME: usize = 8;
@@ -45,6 +47,9 @@ pub(crate) trait Log: Send {
 pub(crate) struct Wal {
     path: PathBuf,
     file: File,
+    /// Where the next record goes.
+    end: u64,
+    room: Room,
     /// Whether something was appended since the last sync.
     dirty: bool,
 }
@@ -82,16 +87,20 @@ impl Wal {
             file.set_len(good).map_err(NodeError::io("cannot cut", path))?;
             file.sync_all().map_err(NodeError::io("cannot sync", path))?;
         }
-        file.seek(SeekFrom::Start(good)).map_err(NodeError::io("cannot seek", path))?;
-        let wal = Self { path: path.to_owned(), file, dirty: false };
+        let wal = Self { path: path.to_owned(), file, end: good, room: Room::default(), dirty: false };
         Ok((wal, Recovered { height, records, cut_bytes }))
+    }
+
+    /// Writes wait for this room from now on.
+    pub(crate) fn wait_for(&mut self, room: Room) {
+        self.room = room;
     }
 }
 
 impl Log for Wal {
     fn reset(&mut self, height: u64) -> Result<(), NodeError> {
         self.file.set_len(0).map_err(NodeError::io("cannot empty", &self.path))?;
-        self.file.seek(SeekFrom::Start(0)).map_err(NodeError::io("cannot seek", &self.path))?;
+        self.end = 0;
         let mut header = MAGIC.to_vec();
         header.extend_from_slice(&height.to_be_bytes());
         self.append(&header)?;
@@ -110,7 +119,11 @@ impl Log for Wal {
         frame.extend_from_slice(&crc32fast::hash(payload).to_be_bytes());
         frame.extend_from_slice(payload);
         self.dirty = true;
-        self.file.write_all(&frame).map_err(NodeError::io("cannot append to", &self.path))
+        // At a fixed place, so that a record of which a part was written is written again whole.
+        let write = || self.file.write_all_at(&frame, self.end);
+        self.room.insist(write).map_err(NodeError::io("cannot append to", &self.path))?;
+        self.end += frame.len() as u64;
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<(), NodeError> {

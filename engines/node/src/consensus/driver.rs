@@ -28,6 +28,7 @@ use crate::governance::Outlook;
 use crate::keys::{NodeId, NodeKey};
 use crate::net::Event;
 use crate::node::Shared;
+use crate::room::LOOK_EVERY;
 use crate::wal::{Log, Recovered};
 
 /// The loop wakes at least so often, for catch-up and heartbeats.
@@ -176,7 +177,13 @@ impl Driver {
                 self.heartbeat(now);
                 return Ok(TICK);
             }
-            if self.start_at.is_none_or(|at| at > now) {
+            let due = self.start_at.is_some_and(|at| at <= now);
+            if (due || self.host.shared.room.short().is_some()) && !self.host.shared.room.look() {
+                // Neither a new height nor blocks of peers; the height under way comes to its end.
+                self.heartbeat(now);
+                return Ok(self.patience(now).max(LOOK_EVERY.min(TICK)));
+            }
+            if !due {
                 self.sync_tick(now);
                 self.heartbeat(now);
                 return Ok(self.patience(now));

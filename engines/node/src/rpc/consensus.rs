@@ -36,7 +36,7 @@ fn status(shared: &Shared, _: Params<'_>) -> Reply {
         "latest_block_time_ms": status.time_ms,
         "equivocations": status.equivocations,
         "validator": status.validator,
-        "halted": status.halted,
+        "halted": shared.halted(),
         "protocol": shared.protocol,
     }))
 }

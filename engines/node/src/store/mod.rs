@@ -6,6 +6,7 @@
 //! [`Snapshot`] and never see half a block. It never decides whether a block is right; that is
 //! `exec`'s and `consensus`' business.
 
+mod backend;
 mod evidence;
 mod history;
 mod migrate;
@@ -25,7 +26,9 @@ use serde::{Deserialize, Serialize};
 use crate::NodeError;
 use crate::block::{self, Block};
 use crate::config::{HistoryConfig, Keep};
+use crate::room::Room;
 use crate::state::{AccountRecord, StateDiff};
+use backend::PatientFile;
 use history::Recorder;
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -112,10 +115,11 @@ impl Store {
     ///
     /// # Errors
     /// The file is in use, of another version, or damaged.
-    pub(crate) fn open(path: &Path, keep: HistoryConfig) -> Result<Self, NodeError> {
+    pub(crate) fn open(path: &Path, keep: HistoryConfig, room: Room) -> Result<Self, NodeError> {
+        let file = PatientFile::open(path, room)?;
         let db = Database::builder()
             .set_cache_size(CACHE_BYTES)
-            .create(path)
+            .create_with_backend(file)
             .map_err(NodeError::store("open its file (is another node running on this home?)"))?;
         let store = Self { db, keep, path: Some(path.to_owned()) };
         store.prepare()?;
