@@ -75,7 +75,7 @@ impl Driver {
         recovered: Recovered,
     ) -> Result<Self, NodeError> {
         let genesis = &shared.genesis;
-        let outlook = Outlook::read(&shared.store.snapshot()?, genesis)?;
+        let outlook = read_outlook(&shared)?;
         let validators = Validators::of(&outlook.validators);
         let block_time = Duration::from_millis(genesis.block_time_ms);
         let head = shared.store.snapshot()?.head_block()?;
@@ -411,8 +411,14 @@ impl Driver {
         shared.note_head(&block);
         self.head = block;
         self.host.leave_height();
-        let outlook = Outlook::read(&self.host.shared.store.snapshot()?, &self.host.shared.genesis)?;
+        let outlook = read_outlook(&self.host.shared)?;
         self.look_ahead(&outlook);
         Ok(())
     }
+}
+
+/// What is decided for the blocks after the newest stored one.
+fn read_outlook(shared: &Shared) -> Result<Outlook, NodeError> {
+    let peers = shared.net.peers().map(|peer| peer.config.public_key);
+    Outlook::read(&shared.store.snapshot()?, &shared.genesis, peers)
 }

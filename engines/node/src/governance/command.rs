@@ -39,7 +39,7 @@ pub enum GovernCommand {
         rpc: String,
         /// File with the node's access token, if it wants one
         #[arg(long)]
-        token_file: Option<PathBuf>,
+        rpc_token_file: Option<PathBuf>,
         /// A change, action=subject,value or action=value; may be repeated
         #[arg(long = "change", required = true)]
         changes: Vec<String>,
@@ -75,7 +75,7 @@ pub enum GovernCommand {
         rpc: String,
         /// File with the node's access token, if it wants one
         #[arg(long)]
-        token_file: Option<PathBuf>,
+        rpc_token_file: Option<PathBuf>,
         /// The key of the account that sends the transaction; need not be a member's
         #[arg(long)]
         key_file: PathBuf,
@@ -90,34 +90,34 @@ pub enum GovernCommand {
         rpc: Option<String>,
         /// File with the node's access token, if it wants one
         #[arg(long)]
-        token_file: Option<PathBuf>,
+        rpc_token_file: Option<PathBuf>,
     },
 }
 
 /// Runs one command and returns what it prints.
 pub(crate) fn run(command: GovernCommand) -> Result<Value, NodeError> {
     match command {
-        GovernCommand::Propose { rpc, token_file, changes, deadline, unseen, out } => {
-            let client = client(&rpc, token_file)?;
+        GovernCommand::Propose { rpc, rpc_token_file, changes, deadline, unseen, out } => {
+            let client = client(&rpc, rpc_token_file)?;
             propose(&client, &changes, deadline, unseen, &out)
         }
         GovernCommand::Sign { proposal, key_file, signature } => sign(&proposal, key_file, signature),
-        GovernCommand::Submit { proposal, rpc, token_file, key_file } => {
-            submit(&client(&rpc, token_file)?, &proposal, &key_file)
+        GovernCommand::Submit { proposal, rpc, rpc_token_file, key_file } => {
+            submit(&client(&rpc, rpc_token_file)?, &proposal, &key_file)
         }
         GovernCommand::Show { proposal: Some(path), .. } => {
             let read = Proposal::load(&path)?;
             read.describe().map_err(|reason| bad_file(&path, reason))
         }
-        GovernCommand::Show { proposal: None, rpc, token_file } => {
-            client(&rpc.unwrap_or_default(), token_file)?.call("consensus_governance", json!([]))
+        GovernCommand::Show { proposal: None, rpc, rpc_token_file } => {
+            client(&rpc.unwrap_or_default(), rpc_token_file)?.call("consensus_governance", json!([]))
         }
     }
 }
 
-fn client(url: &str, token_file: Option<PathBuf>) -> Result<Client, NodeError> {
+fn client(url: &str, rpc_token_file: Option<PathBuf>) -> Result<Client, NodeError> {
     let read = |path: PathBuf| std::fs::read_to_string(&path).map_err(NodeError::io("cannot read", &path));
-    let token = token_file.map(read).transpose()?.map(|text| text.trim().to_owned());
+    let token = rpc_token_file.map(read).transpose()?.map(|text| text.trim().to_owned());
     Client::new(url, token)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use alloy_consensus::Transaction;
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 
 use super::{ADDRESS, Layout, ListId};
 use crate::NodeError;
@@ -24,7 +24,7 @@ pub(crate) struct Outlook {
     pub(crate) validators: Vec<GenesisValidator>,
     /// Who votes on the one after.
     pub(crate) following: Vec<GenesisValidator>,
-    /// Who may connect, if the node allow-list is in force; validators always may.
+    /// Which of the nodes that were asked for may connect, if the node allow-list is in force; validators always may.
     pub(crate) nodes: Option<BTreeSet<NodeId>>,
     /// The protocol version that a block of this height needs.
     pub(crate) version: u64,
@@ -33,11 +33,15 @@ pub(crate) struct Outlook {
 }
 
 impl Outlook {
-    /// Reads what the newest block's state says.
+    /// Reads what the newest block's state says, of the list of nodes only what it says of `peers`.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(crate) fn read(snapshot: &Snapshot, genesis: &Genesis) -> Result<Self, NodeError> {
+    pub(crate) fn read(
+        snapshot: &Snapshot,
+        genesis: &Genesis,
+        peers: impl Iterator<Item = PublicKey>,
+    ) -> Result<Self, NodeError> {
         let height = snapshot.head()?.unwrap_or(0) + 1;
         if genesis.governance.is_none() {
             let validators = genesis.validators.clone();
@@ -49,11 +53,15 @@ impl Outlook {
         let nodes = match layout.restricted(ListId::Nodes)?.holds_at(height) {
             false => None,
             true => {
-                let listed = layout.entries(ListId::Nodes)?.into_iter().filter(|(_, span)| span.holds_at(height));
-                let listed = listed.map(|(key, _)| PublicKey(key.0));
                 // One who will vote soon must be let in before.
-                let voting = validators.iter().chain(&following).map(|v| v.public_key);
-                Some(listed.chain(voting).map(|key| key.node_id()).collect())
+                let voting: BTreeSet<_> = validators.iter().chain(&following).map(|v| v.public_key).collect();
+                let mut allowed = BTreeSet::new();
+                for key in peers {
+                    if voting.contains(&key) || layout.entry(ListId::Nodes, B256::from(key.0))?.holds_at(height) {
+                        allowed.insert(key.node_id());
+                    }
+                }
+                Some(allowed)
             }
         };
         let upgrade = layout.upgrade()?;
