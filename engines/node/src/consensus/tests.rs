@@ -51,6 +51,10 @@ fn proposer_and_rest() -> (NodeKey, Vec<NodeKey>) {
 
 /// Opens the node of `key` on `home` as `node start` does, without network, and starts its height.
 fn open(home: &Path, key: &NodeKey) -> Driver {
+    open_with(home, key, genesis())
+}
+
+fn open_with(home: &Path, key: &NodeKey, genesis: Genesis) -> Driver {
     let address = "127.0.0.1:1".parse().unwrap();
     let others = keys().into_iter().map(|k| k.public_key()).filter(|k| *k != key.public_key());
     let config = NodeConfig {
@@ -66,7 +70,7 @@ fn open(home: &Path, key: &NodeKey) -> Driver {
         peers: others.map(|k| PeerConfig { node_id: k.node_id(), public_key: k, address }).collect(),
     };
     let (events, _) = sync_channel(16);
-    let (shared, _, (wal, recovered)) = node::open(home, &config, genesis(), key, events).unwrap();
+    let (shared, _, (wal, recovered)) = node::open(home, &config, genesis, key, events).unwrap();
     let mut driver = Driver::new(shared, key.clone(), Box::new(wal), recovered).unwrap();
     driver.start_height().unwrap();
     driver.drain().unwrap();
@@ -258,4 +262,72 @@ fn catch_up_takes_a_proven_block_and_refuses_a_forged_certificate() {
     assert_eq!(driver.head.hash(), made.hash());
     let stored = driver.host.shared.store.snapshot().unwrap().certificate(1).unwrap().unwrap();
     assert_eq!(CertificateForm::read(&stored).unwrap().signatures.len(), 3);
+}
+
+/// A certificate of any block by some validators.
+fn certificate_of(driver: &Driver, block: &Block, signers: &[&NodeKey]) -> alloy_primitives::Bytes {
+    let (height, value) = (Height(block.number()), NilOrVal::Val(block.hash()));
+    let signatures = signers.iter().map(|key| {
+        let vote = Vote { height, round: Round::new(0), value, kind: VoteType::Precommit, voter: key.node_id() };
+        CommitSignature::new(key.node_id(), key.signing().sign(&vote.sign_bytes(&driver.host.shared.chain)))
+    });
+    CertificateForm::from(&CommitCertificate {
+        height,
+        round: Round::new(0),
+        value_id: block.hash(),
+        commit_signatures: signatures.collect(),
+    })
+    .encode()
+}
+
+/// Offers the next block, as a peer that has it, with a certificate by `signers`; returns whether it was taken.
+fn offer(
+    driver: &mut Driver,
+    signers: &[&NodeKey],
+    transactions: Vec<(crate::block::Tx, alloy_primitives::Address)>,
+) -> bool {
+    let shared = std::sync::Arc::clone(&driver.host.shared);
+    let (by, now) = (signers[0].node_id(), shared.clock.wall_ms());
+    let snapshot = shared.store.snapshot().unwrap();
+    let block = exec::build(&snapshot, &shared.rules, by.0, now, transactions.into_iter()).unwrap().0;
+    let certificate = certificate_of(driver, &block, signers);
+    driver.sync.asked = Some((by, Instant::now()));
+    driver.on_message(by, Message::Blocks(vec![BlockForm { block: block.raw().clone(), certificate }])).unwrap();
+    driver.head.hash() == block.hash()
+}
+
+#[test]
+fn a_removed_validators_signature_counts_for_nothing_in_catch_up_nor_after_a_restart() {
+    use super::simulated::wallet::Wallet;
+    use crate::governance::{ADDRESS, Action, Call, Change, signed_input};
+
+    let keys = keys();
+    let (gone, rest) = (&keys[0], [&keys[1], &keys[2], &keys[3]]);
+    let mut member = Wallet::new(0);
+    let mut text = serde_json::to_value(genesis()).unwrap();
+    text["governance"] = serde_json::json!({ "members": [member.address()], "threshold": 1 });
+    let governed = Genesis::from_json(&text.to_string()).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let mut driver = open_with(home.path(), rest[0], governed.clone());
+    let change = Change {
+        action: Action::SetValidator,
+        subject: gone.public_key().0.into(),
+        value: alloy_primitives::U256::ZERO,
+    };
+    let call = Call { changes: vec![change], sequence: 0, deadline: 0, signatures: Vec::new() };
+    let sign = |hash| alloy_primitives::Bytes::from(member.sign(hash).as_bytes().to_vec());
+    let input = signed_input(&driver.host.shared.rules.governance.unwrap(), call, &[&sign]);
+    let sender = member.address();
+    let (_, raw) = member.transact(7, ADDRESS, 0, input);
+    let tx = <crate::block::Tx as alloy_eips::Decodable2718>::decode_2718_exact(&raw).unwrap();
+
+    assert!(offer(&mut driver, &[rest[0], rest[1], gone], vec![(tx, sender)]), "it decides on its own removal");
+    assert!(offer(&mut driver, &[rest[0], rest[1], gone], vec![]), "it still votes on the block after");
+    assert!(!offer(&mut driver, &[rest[0], rest[1], gone], vec![]), "and no more two blocks after");
+    drop(driver);
+    let mut driver = open_with(home.path(), rest[0], governed);
+    assert!(!offer(&mut driver, &[rest[0], rest[1], gone], vec![]), "nor after a restart");
+    assert!(!offer(&mut driver, &[rest[0], rest[1]], vec![]));
+    assert!(offer(&mut driver, &rest, vec![]), "those who stay decide");
+    assert_eq!(driver.head.number(), 3);
 }

@@ -141,7 +141,8 @@ impl Chain {
     }
 
     fn outlook(&self) -> Outlook {
-        Outlook::read(&self.store.snapshot().unwrap(), &self.genesis).unwrap()
+        let peers = (1..=9).map(|n| NodeKey::from_seed([n; 32]).public_key());
+        Outlook::read(&self.store.snapshot().unwrap(), &self.genesis, peers).unwrap()
     }
 }
 
@@ -396,4 +397,29 @@ fn the_order_of_members_and_lists_in_the_file_changes_nothing() {
     second.validators.reverse();
     let blocks = [&first, &second].map(|genesis| exec::genesis_block(genesis).unwrap().0.hash());
     assert_eq!(blocks[0], blocks[1]);
+}
+
+/// Frozen: what version 1 of a genesis with governance, of a proposal's file and of the typed data mean stays.
+#[test]
+fn the_frozen_genesis_and_proposal_keep_their_hashes_and_bytes() {
+    let genesis = Genesis::from_json(include_str!("../../tests/frozen/genesis_v1_governance.json")).unwrap();
+    let frozen: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/frozen/governance_v1.json")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proposal.json");
+    std::fs::write(&path, include_str!("../../tests/frozen/proposal_v1.json")).unwrap();
+    let read = proposal::Proposal::load(&path).unwrap();
+    let call = read.call().unwrap();
+    let domain = ChainRules::of(&genesis).governance.unwrap();
+    assert_eq!(read.domain(), domain);
+    let now = json!({
+        "genesis_hash": genesis.hash(),
+        "block_0": exec::genesis_block(&genesis).unwrap().0.hash(),
+        "signing_hash": domain.signing_hash(&call),
+        "input": read.input().unwrap(),
+        "signed_by": call.signatures.iter().map(|s| domain.signer(&call, s)).collect::<Vec<_>>(),
+    });
+    assert_eq!(now, frozen, "{now}");
+    read.save(&path).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), include_str!("../../tests/frozen/proposal_v1.json"));
 }

@@ -25,7 +25,7 @@ mod lies;
 mod node;
 mod plan;
 mod run;
-mod wallet;
+pub(super) mod wallet;
 
 use plan::{Mutant, Plan, Report};
 use run::run;
