@@ -167,7 +167,18 @@ pub async fn run(home: &Path, stop: CancellationToken) -> Result<(), NodeError> 
         },
     };
     let (events, receiver) = std::sync::mpsc::sync_channel(EVENTS_MAX);
-    let (shared, queues, (wal, recovered)) = open(home, &config, genesis, &key, events.clone())?;
+    // Opening writes a little, and may wait for room; a node that is told to stop does not.
+    let room = Room::of(&home.join("data"));
+    let waiting = tokio::spawn({
+        let (room, stop) = (room.clone(), stop.clone());
+        async move {
+            stop.cancelled().await;
+            room.end();
+        }
+    });
+    let opened = open(home, &config, genesis, &key, events.clone(), room);
+    waiting.abort();
+    let (shared, queues, (wal, recovered)) = opened?;
     let driver = Driver::new(Arc::clone(&shared), key.clone(), Box::new(wal), recovered)?;
 
     let identity = Identity::new(&key)?;
@@ -221,10 +232,10 @@ pub(crate) fn open(
     genesis: Genesis,
     key: &NodeKey,
     events: SyncSender<Event>,
+    room: Room,
 ) -> Result<Opened, NodeError> {
     let data = home.join("data");
     std::fs::create_dir_all(&data).map_err(NodeError::io("cannot create", &data))?;
-    let room = Room::of(&data);
     let store = Store::open(&data.join("ledger.redb"), config.history.clone(), room.clone())?;
     let (mut wal, recovered) = Wal::open(&data.join("consensus.wal"))?;
     wal.wait_for(room.clone());

@@ -76,6 +76,18 @@ fn a_full_disk_stops_the_votes_not_the_answers_and_room_brings_them_back() {
     assert_eq!(full.hash_at(goal), net.nodes[0].hash_at(goal));
     net.nodes[0].wait("its vote", |node| node.height().is_some_and(|h| h > goal && signed(node, h, full)));
     assert_eq!(full.result("consensus_evidence", json!([])), json!([]));
+    // Started on a full disk it answers and does not vote, ends when told to, and goes on when there is room.
+    net.nodes[3].kill();
+    disk.fill();
+    net.nodes[3].start();
+    net.nodes[3].wait("its first answer", |node| node.height().is_some());
+    net.nodes[3].wait("the halt", |node| halted(node).is_some_and(|reason| reason.starts_with("disk full")));
+    assert_eq!(net.nodes[3].hash_at(goal), net.nodes[0].hash_at(goal));
+    assert!(net.nodes[3].terminate(), "{}", net.nodes[3].log());
+    std::fs::remove_file(net.nodes[3].home.join("data/ballast")).unwrap();
+    net.nodes[3].start();
+    let goal = net.nodes[0].height().unwrap() + 2;
+    net.nodes[3].wait_height(goal);
     for node in &mut net.nodes {
         node.kill();
     }
