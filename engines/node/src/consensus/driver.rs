@@ -42,7 +42,7 @@ const SAMPLE_MAX: usize = 512;
 
 /// The consensus thread's state.
 pub(crate) struct Driver {
-    core: cc::State<Cx>,
+    pub(super) core: cc::State<Cx>,
     metrics: Metrics,
     pub(super) host: Host,
     pub(super) sync: Sync,
@@ -261,7 +261,7 @@ impl Driver {
 
     /// Verifies and stores what the core has found out about liars. The core keeps its own copy, because it uses it to
     /// refuse more of the same.
-    fn note_evidence(&mut self) -> Result<(), NodeError> {
+    pub(super) fn note_evidence(&mut self) -> Result<(), NodeError> {
         let (votes, proposals) = (self.core.driver.votes().evidence(), self.core.driver.proposals().evidence());
         if votes.is_empty() && proposals.is_empty() {
             return Ok(());

@@ -7,7 +7,11 @@
 
 use std::time::{Duration, Instant};
 
+use arc_malachitebft_core_types as ct;
+use ct::{CommitCertificate, NilOrVal, SignedMessage, VoteType};
+
 use super::cert;
+use super::context::{Cx, Vote};
 use super::driver::Driver;
 use super::wire::{BlockForm, CertificateForm, Message};
 use crate::NodeError;
@@ -89,13 +93,14 @@ impl Driver {
     /// Verifies, executes and stores one block; the inner error is the peer's fault.
     fn take_block(&mut self, form: &BlockForm) -> Result<Result<(), String>, NodeError> {
         let proven = self.prove(form);
-        let block = match proven {
-            Ok(Some(block)) => block,
+        let (block, certificate) = match proven {
+            Ok(Some(proven)) => proven,
             Ok(None) => return Ok(Ok(())),
             Err(reason) => return Ok(Err(reason)),
         };
         match self.execute(&block)? {
             Ok(executed) => {
+                self.compare_votes(&certificate)?;
                 self.commit(block, &form.certificate, &executed)?;
                 Ok(Ok(()))
             }
@@ -108,8 +113,28 @@ impl Driver {
         }
     }
 
-    /// The block if it is the next one and its certificate is good; `None` if it is here already.
-    fn prove(&self, form: &BlockForm) -> Result<Option<Block>, String> {
+    /// Looks for validators who told this node something else than what they signed in the certificate: one who lies to
+    /// each half of the network is found out only here.
+    fn compare_votes(&mut self, certificate: &CommitCertificate<Cx>) -> Result<(), NodeError> {
+        if self.core.height() != certificate.height {
+            return Ok(());
+        }
+        for signed in &certificate.commit_signatures {
+            let vote = Vote {
+                height: certificate.height,
+                round: certificate.round,
+                value: NilOrVal::Val(certificate.value_id),
+                kind: VoteType::Precommit,
+                voter: signed.address,
+            };
+            // The core keeps what it finds; all of it is noted below.
+            let _ = self.core.record_vote_evidence(SignedMessage::new(vote, signed.signature));
+        }
+        self.note_evidence()
+    }
+
+    /// The block and its certificate if it is the next one and the certificate is good; `None` if it is here already.
+    fn prove(&self, form: &BlockForm) -> Result<Option<(Block, CommitCertificate<Cx>)>, String> {
         let block = Block::decode(form.block.clone())?;
         let next = self.head.number() + 1;
         if block.number() < next {
@@ -125,6 +150,6 @@ impl Driver {
         let chain = &self.host.shared.chain;
         cert::verify_commit(chain, &certificate, &self.host.validators, Default::default())
             .map_err(|e| e.to_string())?;
-        Ok(Some(block))
+        Ok(Some((block, certificate)))
     }
 }

@@ -70,7 +70,7 @@ fn open_with(home: &Path, key: &NodeKey, genesis: Genesis) -> Driver {
         peers: others.map(|k| PeerConfig { node_id: k.node_id(), public_key: k, address }).collect(),
     };
     let (events, _) = sync_channel(16);
-    let (shared, _, (wal, recovered)) = node::open(home, &config, genesis, key, events).unwrap();
+    let (shared, _, (wal, recovered)) = node::open(home, &config, genesis, key, events, Default::default()).unwrap();
     let mut driver = Driver::new(shared, key.clone(), Box::new(wal), recovered).unwrap();
     driver.start_height().unwrap();
     driver.drain().unwrap();
@@ -330,4 +330,20 @@ fn a_removed_validators_signature_counts_for_nothing_in_catch_up_nor_after_a_res
     assert!(!offer(&mut driver, &[rest[0], rest[1]], vec![]));
     assert!(offer(&mut driver, &rest, vec![]), "those who stay decide");
     assert_eq!(driver.head.number(), 3);
+}
+
+#[test]
+fn a_validator_that_told_the_others_something_else_is_found_out_by_their_certificate() {
+    let (proposer, rest) = proposer_and_rest();
+    let home = tempfile::tempdir().unwrap();
+    let mut driver = open(home.path(), &rest[0]);
+    let liar = &rest[1];
+    let nil = vote(&driver, liar, VoteType::Precommit, NilOrVal::Nil);
+    driver.on_message(liar.node_id(), Message::Vote((&nil).into())).unwrap();
+    driver.drain().unwrap();
+    assert!(driver.host.shared.store.evidence().unwrap().is_empty());
+    assert!(offer(&mut driver, &[&proposer, liar, &rest[2]], vec![]));
+    let evidence = driver.host.shared.store.evidence().unwrap();
+    assert_eq!(evidence.iter().map(|e| e.validator()).collect::<Vec<_>>(), [liar.node_id()]);
+    assert_eq!(driver.host.shared.status().equivocations, 1);
 }
