@@ -9,6 +9,8 @@ pub(crate) mod cert;
 pub(crate) mod context;
 pub(crate) mod driver;
 pub(crate) mod evidence;
+#[cfg(test)]
+mod frozen;
 mod host;
 mod intake;
 #[cfg(test)]
