@@ -19,6 +19,7 @@ mod error;
 mod exec;
 mod feed;
 pub mod genesis;
+mod gossip;
 mod governance;
 pub mod keys;
 mod mempool;

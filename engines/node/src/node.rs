@@ -24,6 +24,7 @@ use crate::consensus::wire::Message;
 use crate::exec::{self, ChainRules};
 use crate::feed::Feed;
 use crate::genesis::{GENESIS_FILE, Genesis, GenesisValidator};
+use crate::gossip::Gossip;
 use crate::governance::{self, PROTOCOL_VERSION};
 use crate::keys::{NodeId, NodeKey};
 use crate::mempool::{AdmitError, Mempool};
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) rules: ChainRules,
     pub(crate) mempool: Mempool,
     pub(crate) net: Net,
+    /// Clients' transactions on their way to all peers.
+    pub(crate) gossip: Gossip,
     pub(crate) clock: Arc<dyn Clock>,
     /// The version of the chain's rules that this program knows.
     pub(crate) protocol: u64,
@@ -289,6 +292,7 @@ pub(crate) fn assemble(
         metrics: Metrics::default(),
         rpc: RpcState::new(config.rpc.clone()),
         started: Instant::now(),
+        gossip: Gossip::default(),
         events,
         status: Mutex::default(),
     });
@@ -332,6 +336,8 @@ fn start_net(
         let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
         tasks.spawn(peer::run(Arc::clone(shared), to, queue, connector, stop.clone()));
     }
+    let (gossiper, stopped) = (Arc::clone(shared), stop.clone());
+    tasks.spawn(async move { gossiper.gossip.run(&gossiper.net, stopped).await });
     tasks.spawn(listen::run(Arc::clone(shared), listener, acceptor, stop.clone()));
     Ok(())
 }

@@ -156,7 +156,8 @@ impl Driver {
     pub(super) fn execute(&self, block: &Block) -> Result<Result<Executed, String>, NodeError> {
         let shared = &self.host.shared;
         let snapshot = shared.store.snapshot()?;
-        match shared.metrics.execution.time(|| exec::validate(&snapshot, &shared.rules, block)) {
+        let pool = Some(&shared.mempool);
+        match shared.metrics.execution.time(|| exec::validate(&snapshot, &shared.rules, pool, block)) {
             Ok(executed) => Ok(Ok(executed)),
             Err(BlockError::Invalid(reason)) => Ok(Err(reason)),
             Err(BlockError::Node(error)) => Err(error),

@@ -28,11 +28,14 @@ use crate::accounts::{AccountScheme, Ethereum};
 use crate::block::{self, BLOCK_BYTES_MAX, Block, Tx};
 use crate::genesis::{Fork, Genesis};
 use crate::governance::{self, Domain, Precompiles};
+use crate::mempool::Mempool;
 use crate::state::{Overlay, StateDiff};
 use crate::store::{Snapshot, StoredLog, StoredReceipt};
 
 /// Room for header and list framing beside the transactions of a block.
 const HEADER_BYTES: usize = 2048;
+/// Fewer signatures than this are not worth a thread.
+const RECOVERIES_MIN: usize = 16;
 /// Room for the framing of one transaction.
 const TRANSACTION_FRAME: usize = 8;
 
@@ -180,11 +183,17 @@ pub(crate) fn build(
     Ok((Block::new(header, transactions), executed))
 }
 
-/// Executes a block on the newest state and compares all that follows from execution.
+/// Executes a block on the newest state and compares all that follows from execution. `pool` spares
+/// the recovery of senders that it knows already.
 ///
 /// # Errors
 /// The rule that the block breaks, or that this node cannot read its store.
-pub(crate) fn validate(snapshot: &Snapshot, rules: &ChainRules, block: &Block) -> Result<Executed, BlockError> {
+pub(crate) fn validate(
+    snapshot: &Snapshot,
+    rules: &ChainRules,
+    pool: Option<&Mempool>,
+    block: &Block,
+) -> Result<Executed, BlockError> {
     let invalid = |reason: &str| Err(BlockError::Invalid(reason.to_owned()));
     let parent = snapshot.head_block()?;
     let claimed = block.header();
@@ -208,8 +217,7 @@ pub(crate) fn validate(snapshot: &Snapshot, rules: &ChainRules, block: &Block) -
     }
     let mut header = rules.open(&parent, claimed.beneficiary, time);
     let mut run = Run::new(snapshot, rules, &header)?;
-    for tx in block.transactions() {
-        let sender = rules.accounts.sender(tx);
+    for (tx, sender) in block.transactions().iter().zip(senders(rules, pool, block.transactions())) {
         let sender = sender.ok_or_else(|| BlockError::Invalid("a transaction has no valid signature".to_owned()))?;
         run.transact(tx, sender)?;
     }
@@ -219,6 +227,30 @@ pub(crate) fn validate(snapshot: &Snapshot, rules: &ChainRules, block: &Block) -
         return invalid("its header does not follow from its execution");
     }
     Ok(executed)
+}
+
+/// The sender of each transaction; those that the pool does not know are recovered on all processors.
+fn senders(rules: &ChainRules, pool: Option<&Mempool>, transactions: &[Tx]) -> Vec<Option<Address>> {
+    let hashes: Vec<_> = transactions.iter().map(|tx| rules.accounts.transaction_hash(tx)).collect();
+    let mut senders = pool.map_or_else(|| vec![None; hashes.len()], |pool| pool.senders(&hashes));
+    let mut unknown: Vec<_> = senders.iter_mut().zip(transactions).filter(|(sender, _)| sender.is_none()).collect();
+    let recover = |part: &mut [(&mut Option<Address>, &Tx)]| {
+        for (sender, tx) in part {
+            **sender = rules.accounts.sender(tx);
+        }
+    };
+    if unknown.len() < RECOVERIES_MIN {
+        recover(&mut unknown);
+        return senders;
+    }
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = unknown.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        for part in unknown.chunks_mut(share) {
+            scope.spawn(move || recover(part));
+        }
+    });
+    senders
 }
 
 /// One block's execution under way.

@@ -46,7 +46,7 @@ impl Chain {
             (tx, sender)
         });
         let (block, built) = build(&snapshot, &self.rules, PROPOSER, 0, candidates).unwrap();
-        let judged = validate(&snapshot, &self.rules, &block).unwrap();
+        let judged = validate(&snapshot, &self.rules, None, &block).unwrap();
         assert_eq!(judged.receipts, built.receipts);
         self.store.commit(&block, &[1], &built.receipts, &built.diff).unwrap();
         (block, built)
@@ -81,7 +81,7 @@ impl Chain {
         });
         let (block, made) = build(&snapshot, other, PROPOSER, 0, candidates).unwrap();
         assert!(!made.receipts.is_empty(), "the other chain takes it");
-        match validate(&snapshot, &self.rules, &block) {
+        match validate(&snapshot, &self.rules, None, &block) {
             Err(BlockError::Invalid(reason)) => reason,
             other => panic!("{other:?}"),
         }

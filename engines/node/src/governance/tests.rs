@@ -93,7 +93,7 @@ impl Chain {
         let proposer = NodeKey::from_seed([4; 32]).node_id().0;
         let list = transactions.iter().map(|(tx, from)| (tx.clone(), address_of(&account(*from))));
         let (block, executed) = exec::build(&snapshot, &self.rules, proposer, 1000, list).unwrap();
-        exec::validate(&snapshot, &self.rules, &block).unwrap();
+        exec::validate(&snapshot, &self.rules, None, &block).unwrap();
         self.store.commit(&block, b"c", &executed.receipts, &executed.diff).unwrap();
         executed.receipts.iter().map(|receipt| receipt.success).collect()
     }
@@ -177,7 +177,8 @@ fn a_change_of_validators_counts_two_blocks_later_and_the_past_stays_known() {
         let by = NodeKey::from_seed([seed; 32]).node_id().0;
         exec::build(&snapshot, &chain.rules, by, 1000, std::iter::empty()).unwrap().0
     };
-    let verdict = |block: &Block| exec::validate(&snapshot, &chain.rules, block).map(|_| ()).map_err(|e| e.to_string());
+    let verdict =
+        |block: &Block| exec::validate(&snapshot, &chain.rules, None, block).map(|_| ()).map_err(|e| e.to_string());
     assert_eq!(verdict(&build(1)), Err("its beneficiary is no validator".to_owned()));
     assert_eq!(verdict(&build(5)), Ok(()));
 }

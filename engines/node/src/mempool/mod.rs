@@ -62,24 +62,22 @@ type Gapped = (u128, u64, Address, u64);
 struct Sender {
     /// The account's nonce at the newest block.
     account_nonce: u64,
+    /// The nonce after the gapless ones.
+    end: u64,
+    /// What all may cost together; the sender's balance covered it when the last one came.
+    cost: U256,
     /// By nonce, at most `per_sender_max`.
     waiting: BTreeMap<u64, Waiting>,
 }
 
 impl Sender {
-    /// The nonce after the gapless waiting transactions.
-    fn gapless_end(&self) -> u64 {
-        let mut next = self.account_nonce;
-        while self.waiting.contains_key(&next) {
-            next += 1;
-        }
-        next
+    fn new(account_nonce: u64) -> Self {
+        Self { account_nonce, end: account_nonce, cost: U256::ZERO, waiting: BTreeMap::new() }
     }
 
     /// What all but the transaction with this nonce may cost together.
     fn cost_besides(&self, nonce: u64) -> U256 {
-        let others = self.waiting.iter().filter(|(other, _)| **other != nonce);
-        others.fold(U256::ZERO, |sum, (_, waiting)| sum.saturating_add(cost(&waiting.tx)))
+        self.waiting.get(&nonce).map_or(self.cost, |own| self.cost.saturating_sub(cost(&own.tx)))
     }
 }
 
@@ -140,6 +138,12 @@ impl Mempool {
         Ok(hash)
     }
 
+    /// The senders of those transactions that wait here; they were found out when these came in.
+    pub(crate) fn senders(&self, hashes: &[B256]) -> Vec<Option<Address>> {
+        let inner = self.lock();
+        hashes.iter().map(|hash| inner.by_hash.get(hash).map(|(sender, _)| *sender)).collect()
+    }
+
     /// A waiting transaction and its sender.
     pub(crate) fn get(&self, hash: B256) -> Option<(Tx, Address)> {
         let inner = self.lock();
@@ -168,7 +172,7 @@ impl Mempool {
 
     /// The nonce after the sender's gapless waiting transactions.
     pub(crate) fn next_nonce(&self, sender: Address, account_nonce: u64) -> u64 {
-        self.lock().by_sender.get(&sender).map_or(account_nonce, |own| own.gapless_end().max(account_nonce))
+        self.lock().by_sender.get(&sender).map_or(account_nonce, |own| own.end.max(account_nonce))
     }
 
     /// Up to `limit` transactions that can run one after the other, best tip first, then oldest.
@@ -223,7 +227,7 @@ impl Inner {
         if nonce < next {
             return Err(AdmitError::NonceTooLow { next, nonce });
         }
-        let gapless = own.map_or(next, Sender::gapless_end);
+        let gapless = own.map_or(next, |own| own.end);
         // A key costs nothing: with a gap, one could fill the pool without ever owning an account.
         if account.is_none() && nonce > gapless {
             return Err(AdmitError::NewAccountGap { next: gapless, nonce });
@@ -251,7 +255,7 @@ impl Inner {
             self.remove(sender, nonce);
             return Ok(());
         }
-        let can_run = nonce == own.map_or(next, Sender::gapless_end);
+        let can_run = nonce == own.map_or(next, |own| own.end);
         let last = own.and_then(|own| own.waiting.last_key_value()).map(|(last, _)| *last);
         if own.is_some_and(|own| own.waiting.len() >= limits.per_sender_max) {
             // Its own last one has a gap before it, which this one is about to close.
@@ -273,7 +277,8 @@ impl Inner {
     fn insert(&mut self, waiting: Waiting, sender: Address, account_nonce: u64) {
         let (hash, nonce, arrival) = (waiting.hash, waiting.tx.nonce(), self.next);
         self.next += 1;
-        let own = self.by_sender.entry(sender).or_insert_with(|| Sender { account_nonce, waiting: BTreeMap::new() });
+        let own = self.by_sender.entry(sender).or_insert_with(|| Sender::new(account_nonce));
+        own.cost = own.cost.saturating_add(cost(&waiting.tx));
         own.waiting.insert(nonce, Waiting { arrival, ..waiting });
         self.by_hash.insert(hash, (sender, nonce));
         self.by_arrival.insert(arrival, (sender, nonce));
@@ -284,6 +289,8 @@ impl Inner {
     fn remove(&mut self, sender: Address, nonce: u64) {
         let Some(own) = self.by_sender.get_mut(&sender) else { return };
         let Some(waiting) = own.waiting.remove(&nonce) else { return };
+        own.cost = own.cost.saturating_sub(cost(&waiting.tx));
+        own.end = own.end.min(nonce.max(own.account_nonce));
         if own.waiting.is_empty() {
             self.by_sender.remove(&sender);
         }
@@ -292,17 +299,18 @@ impl Inner {
         self.gapped.remove(&waiting.gapped(sender, nonce));
     }
 
-    /// Notes anew which transactions of a sender have a gap before them.
+    /// Notes anew which transactions of a sender have a gap before them, from where it has changed on.
     fn regrade(&mut self, sender: Address) {
-        let Some(own) = self.by_sender.get(&sender) else { return };
-        let end = own.gapless_end();
-        for (nonce, waiting) in &own.waiting {
-            let entry = waiting.gapped(sender, *nonce);
-            if *nonce < end {
-                self.gapped.remove(&entry)
-            } else {
-                self.gapped.insert(entry)
-            };
+        let Some(own) = self.by_sender.get_mut(&sender) else { return };
+        let begin = own.end.max(own.account_nonce);
+        let mut end = begin;
+        while let Some(waiting) = own.waiting.get(&end) {
+            self.gapped.remove(&waiting.gapped(sender, end));
+            end += 1;
+        }
+        own.end = end;
+        for (nonce, waiting) in own.waiting.range(end..) {
+            self.gapped.insert(waiting.gapped(sender, *nonce));
         }
     }
 

@@ -28,7 +28,7 @@ const CONNECTIONS_MAX: usize = 256;
 /// Blocks in one answer.
 pub(crate) const BLOCKS_MAX: u32 = 64;
 /// Transactions in one message.
-const TRANSACTIONS_MAX: usize = 1024;
+pub(crate) const TRANSACTIONS_MAX: usize = 1024;
 
 /// Accepts until `stop`, then ends all connections.
 pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, acceptor: TlsAcceptor, stop: CancellationToken) {

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::types::{self, Args, BlockRef, invalid, quantity};
 use super::{Handler, Reply, internal, logs, refuse, refuse_for_now, simulate, state};
 use crate::block::{Block, Tx};
-use crate::consensus::wire::Message;
 use crate::mempool::AdmitError;
 use crate::node::Shared;
 use crate::store::{Snapshot, StoredReceipt};
@@ -193,7 +192,7 @@ fn send(shared: &Shared, params: Params<'_>) -> Reply {
     let nonce = tx.nonce();
     match shared.admit(tx) {
         Ok(hash) => {
-            shared.net.broadcast(&Message::Transactions(vec![raw]), None);
+            shared.gossip.push(raw);
             Ok(json!(hash))
         }
         Err(AdmitError::Node(error)) => Err(internal(error)),

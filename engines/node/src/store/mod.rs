@@ -17,6 +17,7 @@ mod view;
 pub(crate) use view::{Snapshot, StateView};
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_trie::Nibbles;
@@ -108,6 +109,8 @@ pub(crate) struct Store {
     keep: HistoryConfig,
     /// `None` for one in memory.
     path: Option<PathBuf>,
+    /// The view of the newest commit, so that readers need not open all tables each time.
+    newest: Mutex<Option<Snapshot>>,
 }
 
 impl Store {
@@ -121,7 +124,7 @@ impl Store {
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(file)
             .map_err(NodeError::store("open its file (is another node running on this home?)"))?;
-        let store = Self { db, keep, path: Some(path.to_owned()) };
+        let store = Self { db, keep, path: Some(path.to_owned()), newest: Mutex::default() };
         store.prepare()?;
         Ok(store)
     }
@@ -132,7 +135,7 @@ impl Store {
         let db = Database::builder()
             .create_with_backend(redb::backends::InMemoryBackend::new())
             .map_err(NodeError::store("open in memory"))?;
-        let store = Self { db, keep: HistoryConfig::default(), path: None };
+        let store = Self { db, keep: HistoryConfig::default(), path: None, newest: Mutex::default() };
         store.prepare()?;
         Ok(store)
     }
@@ -164,13 +167,19 @@ impl Store {
         self.db.begin_write().map_err(NodeError::store("begin a transaction"))
     }
 
-    /// A consistent view that later commits do not change.
+    /// A consistent view that later commits do not change; as new as the newest commit that returned.
     ///
     /// # Errors
     /// The store cannot be read.
     pub(crate) fn snapshot(&self) -> Result<Snapshot, NodeError> {
+        let mut newest = self.newest.lock().expect("no holder of the snapshot's lock panics");
+        if let Some(snapshot) = &*newest {
+            return Ok(snapshot.clone());
+        }
         let tx = self.db.begin_read().map_err(NodeError::store("begin reading"))?;
-        Snapshot::open(&tx).map_err(NodeError::store("open a table"))
+        let snapshot = Snapshot::open(&tx).map_err(NodeError::store("open a table"))?;
+        *newest = Some(snapshot.clone());
+        Ok(snapshot)
     }
 
     /// Stores a block with everything that follows from it, durably, all or nothing, and removes
@@ -189,7 +198,9 @@ impl Store {
         write_block(&tx, block, certificate, receipts).map_err(NodeError::store("write a block"))?;
         write_state(&tx, block.number(), diff).map_err(NodeError::store("write the state"))?;
         prune(&tx, block.number(), &self.keep).map_err(NodeError::store("prune what is too old"))?;
-        tx.commit().map_err(NodeError::store("commit a block"))
+        tx.commit().map_err(NodeError::store("commit a block"))?;
+        *self.newest.lock().expect("no holder of the snapshot's lock panics") = None;
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reading: consistent views of the whole store and of one block's state.
 
+use std::sync::Arc;
+
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles};
@@ -15,8 +17,11 @@ use crate::block::{self, Block};
 use crate::state::AccountRecord;
 use crate::trie;
 
-/// A consistent view of the store.
-pub(crate) struct Snapshot {
+/// A consistent view of the store; copies are cheap and see the same.
+#[derive(Clone)]
+pub(crate) struct Snapshot(Arc<Tables>);
+
+struct Tables {
     meta: ReadOnlyTable<&'static str, &'static [u8]>,
     blocks: ReadOnlyTable<u64, &'static [u8]>,
     certificates: ReadOnlyTable<u64, &'static [u8]>,
@@ -35,7 +40,7 @@ const READ: &str = "read";
 
 impl Snapshot {
     pub(super) fn open(tx: &ReadTransaction) -> Result<Self, redb::TableError> {
-        Ok(Self {
+        Ok(Self(Arc::new(Tables {
             meta: tx.open_table(META)?,
             blocks: tx.open_table(BLOCKS)?,
             certificates: tx.open_table(CERTIFICATES)?,
@@ -48,11 +53,11 @@ impl Snapshot {
             nodes: tx.open_table(NODES)?,
             hashes: tx.open_table(HASHES)?,
             history: Reader::open(tx)?,
-        })
+        })))
     }
 
     fn meta_number(&self, name: &str) -> Result<u64, NodeError> {
-        let found = self.meta.get(name).map_err(NodeError::store(READ))?;
+        let found = self.0.meta.get(name).map_err(NodeError::store(READ))?;
         Ok(found.map_or(0, |value| number(value.value())))
     }
 
@@ -82,13 +87,13 @@ impl Snapshot {
 
     /// The number of the newest block, or `None` before block 0.
     pub(crate) fn head(&self) -> Result<Option<u64>, NodeError> {
-        let last = self.blocks.last().map_err(NodeError::store(READ))?;
+        let last = self.0.blocks.last().map_err(NodeError::store(READ))?;
         Ok(last.map(|(number, _)| number.value()))
     }
 
     /// A block by number.
     pub(crate) fn block(&self, number: u64) -> Result<Option<Block>, NodeError> {
-        let Some(raw) = self.blocks.get(number).map_err(NodeError::store(READ))? else {
+        let Some(raw) = self.0.blocks.get(number).map_err(NodeError::store(READ))? else {
             return Ok(None);
         };
         Block::decode(Bytes::copy_from_slice(raw.value())).map(Some).map_err(|reason| NodeError::Corrupt {
@@ -117,19 +122,19 @@ impl Snapshot {
 
     /// A block's hash, known for pruned blocks too.
     pub(crate) fn block_hash(&self, number: u64) -> Result<Option<B256>, NodeError> {
-        let found = self.hashes.get(number).map_err(NodeError::store(READ))?;
+        let found = self.0.hashes.get(number).map_err(NodeError::store(READ))?;
         Ok(found.map(|hash| B256::from(*hash.value())))
     }
 
     /// The encoded certificate of a block; empty for block 0.
     pub(crate) fn certificate(&self, number: u64) -> Result<Option<Vec<u8>>, NodeError> {
-        let found = self.certificates.get(number).map_err(NodeError::store(READ))?;
+        let found = self.0.certificates.get(number).map_err(NodeError::store(READ))?;
         Ok(found.map(|bytes| bytes.value().to_vec()))
     }
 
     /// The receipts of a block, in its order.
     pub(crate) fn receipts(&self, number: u64) -> Result<Option<Vec<StoredReceipt>>, NodeError> {
-        let Some(bytes) = self.receipts.get(number).map_err(NodeError::store(READ))? else {
+        let Some(bytes) = self.0.receipts.get(number).map_err(NodeError::store(READ))? else {
             return Ok(None);
         };
         rmp_serde::from_slice(bytes.value())
@@ -139,13 +144,13 @@ impl Snapshot {
 
     /// The number of the block with this hash.
     pub(crate) fn block_number(&self, hash: B256) -> Result<Option<u64>, NodeError> {
-        let found = self.block_numbers.get(&hash.0).map_err(NodeError::store(READ))?;
+        let found = self.0.block_numbers.get(&hash.0).map_err(NodeError::store(READ))?;
         Ok(found.map(|number| number.value()))
     }
 
     /// Block number and index of a transaction.
     pub(crate) fn transaction(&self, hash: B256) -> Result<Option<(u64, u32)>, NodeError> {
-        let found = self.transactions.get(&hash.0).map_err(NodeError::store(READ))?;
+        let found = self.0.transactions.get(&hash.0).map_err(NodeError::store(READ))?;
         Ok(found.map(|place| place.value()))
     }
 
@@ -156,7 +161,7 @@ impl Snapshot {
 
     /// Contract code by its hash.
     pub(crate) fn code(&self, hash: B256) -> Result<Option<Bytes>, NodeError> {
-        let found = self.code.get(&hash.0).map_err(NodeError::store(READ))?;
+        let found = self.0.code.get(&hash.0).map_err(NodeError::store(READ))?;
         Ok(found.map(|bytes| Bytes::copy_from_slice(bytes.value())))
     }
 
@@ -164,7 +169,7 @@ impl Snapshot {
     pub(crate) fn slots(&self, address: Address) -> Result<Vec<(U256, U256)>, NodeError> {
         let (first, last) = (slot_key(address, U256::ZERO), slot_key(address, U256::MAX));
         let mut all = Vec::new();
-        for entry in self.storage.range::<&[u8; 52]>(&first..=&last).map_err(NodeError::store(READ))? {
+        for entry in self.0.storage.range::<&[u8; 52]>(&first..=&last).map_err(NodeError::store(READ))? {
             let (key, value) = entry.map_err(NodeError::store(READ))?;
             all.push((U256::from_be_slice(&key.value()[20..]), U256::from_be_bytes(*value.value())));
         }
@@ -175,7 +180,7 @@ impl Snapshot {
     pub(crate) fn storage_nodes(&self, address: Address) -> Result<Vec<Vec<u8>>, NodeError> {
         let first = node_key(Some(address), &Nibbles::new());
         let mut all = Vec::new();
-        for entry in self.nodes.range::<&[u8]>(first.as_slice()..).map_err(NodeError::store(READ))? {
+        for entry in self.0.nodes.range::<&[u8]>(first.as_slice()..).map_err(NodeError::store(READ))? {
             let (key, _) = entry.map_err(NodeError::store(READ))?;
             if !key.value().starts_with(&first) {
                 break;
@@ -227,7 +232,7 @@ impl<'a> StateView<'a> {
     fn past(&self, kind: u8, key: &[u8]) -> Result<Past, NodeError> {
         match self.at {
             None => Ok(Past::Unchanged),
-            Some(at) => self.snapshot.history.past(kind, key, at).map_err(NodeError::store(READ)),
+            Some(at) => self.snapshot.0.history.past(kind, key, at).map_err(NodeError::store(READ)),
         }
     }
 
@@ -236,7 +241,7 @@ impl<'a> StateView<'a> {
         let key = address.into_array();
         match self.past(history::ACCOUNT, &key)? {
             Past::Unchanged => {
-                let found = self.snapshot.accounts.get(&key).map_err(NodeError::store(READ))?;
+                let found = self.snapshot.0.accounts.get(&key).map_err(NodeError::store(READ))?;
                 Ok(found.map(|bytes| AccountRecord::decode(bytes.value())))
             }
             Past::Absent => Ok(None),
@@ -249,7 +254,7 @@ impl<'a> StateView<'a> {
         let key = slot_key(address, slot);
         match self.past(history::SLOT, &key)? {
             Past::Unchanged => {
-                let found = self.snapshot.storage.get(&key).map_err(NodeError::store(READ))?;
+                let found = self.snapshot.0.storage.get(&key).map_err(NodeError::store(READ))?;
                 Ok(found.map(|value| U256::from_be_bytes(*value.value())).unwrap_or_default())
             }
             Past::Absent => Ok(U256::ZERO),
@@ -262,7 +267,7 @@ impl<'a> StateView<'a> {
         let key = node_key(owner, path);
         match self.past(history::NODE, &key)? {
             Past::Unchanged => {
-                let found = self.snapshot.nodes.get(key.as_slice()).map_err(NodeError::store(READ))?;
+                let found = self.snapshot.0.nodes.get(key.as_slice()).map_err(NodeError::store(READ))?;
                 Ok(found.map(|node| node.value().to_vec()))
             }
             Past::Absent => Ok(None),
