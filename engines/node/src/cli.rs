@@ -7,6 +7,7 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
+use alloy_primitives::B256;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -14,9 +15,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::NodeError;
 use crate::config::{CONFIG_FILE, NodeConfig};
+use crate::genesis::Genesis;
 pub use crate::governance::command::GovernCommand;
 use crate::keys::NodeKey;
 use crate::node;
+use crate::snapshot;
+use crate::store::Store;
 
 /// Overrides the log filter of the configuration.
 const LOG_VARIABLE: &str = "HANSE_NODE_LOG";
@@ -41,6 +45,28 @@ pub enum NodeCommand {
         #[arg(long)]
         home: PathBuf,
     },
+    /// Write the state after the newest block, and what proves it, into a file; the node must be stopped
+    Export {
+        /// The node's home folder
+        #[arg(long)]
+        home: PathBuf,
+        /// The file; it must not exist
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Begin a home with a snapshot instead of executing all blocks; the home must hold no chain yet
+    Import {
+        /// The node's home folder, with key, configuration and genesis
+        #[arg(long)]
+        home: PathBuf,
+        /// A file that `export` wrote
+        #[arg(long)]
+        from: PathBuf,
+        /// The hash of the snapshot's block, as a member told you; needed only when the genesis' validators no longer
+        /// vouch for it
+        #[arg(long)]
+        trust: Option<B256>,
+    },
     /// Change validators and lists by proposals that members sign
     #[command(subcommand)]
     Govern(GovernCommand),
@@ -64,6 +90,8 @@ pub async fn run(cmd: NodeCommand) -> Result<(), NodeError> {
         NodeCommand::Start { home } => start(&home).await,
         NodeCommand::Show { home } => show::run(&home),
         NodeCommand::Token => token(),
+        NodeCommand::Export { home, out } => blocking(move || export(&home, &out)).await,
+        NodeCommand::Import { home, from, trust } => blocking(move || import(&home, &from, trust)).await,
         NodeCommand::Govern(command) => govern(command).await,
     }
 }
@@ -72,6 +100,37 @@ async fn govern(command: GovernCommand) -> Result<(), NodeError> {
     let run = tokio::task::spawn_blocking(move || crate::governance::command::run(command));
     let answer = run.await.map_err(|_| NodeError::Task("the command"))??;
     println!("{answer}");
+    Ok(())
+}
+
+async fn blocking(work: impl FnOnce() -> Result<(), NodeError> + Send + 'static) -> Result<(), NodeError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| NodeError::Task("the command"))?
+}
+
+fn export(home: &Path, out: &Path) -> Result<(), NodeError> {
+    let (config, genesis) = (NodeConfig::load(home)?, Genesis::load(home)?);
+    let store = Store::open(&home.join("data/ledger.redb"), config.history)?;
+    let file = std::fs::File::create_new(out).map_err(NodeError::io("cannot create", out))?;
+    let mut writer = std::io::BufWriter::new(&file);
+    let written = snapshot::export(&store.snapshot()?, &genesis, &mut writer);
+    drop(writer);
+    let synced = written.and_then(|summary| {
+        file.sync_all().map_err(NodeError::io("cannot sync", out))?;
+        Ok(summary)
+    });
+    if synced.is_err() {
+        std::fs::remove_file(out).map_err(NodeError::io("cannot remove", out))?;
+    }
+    println!("{}", json!(synced?));
+    Ok(())
+}
+
+fn import(home: &Path, from: &Path, trust: Option<B256>) -> Result<(), NodeError> {
+    let (config, genesis) = (NodeConfig::load(home)?, Genesis::load(home)?);
+    let file = std::fs::File::open(from).map_err(NodeError::io("cannot open", from))?;
+    let mut reader = std::io::BufReader::new(file);
+    let summary = snapshot::import(home, &genesis, &config.history, trust, &mut reader)?;
+    println!("{}", json!(summary));
     Ok(())
 }
 

@@ -38,6 +38,9 @@ pub struct NodeConfig {
     /// Filter for the log on stderr, in the form of `RUST_LOG`.
     #[serde(default = "default_log")]
     pub log: String,
+    /// Whether a node without any block takes a peer's snapshot instead of executing all blocks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fast_join: bool,
     /// Bounds of the pool of waiting transactions.
     #[serde(default)]
     pub mempool: MempoolConfig,

@@ -26,6 +26,7 @@ use crate::feed::Feed;
 use crate::genesis::{GENESIS_FILE, Genesis, GenesisValidator};
 use crate::gossip::Gossip;
 use crate::governance::{self, PROTOCOL_VERSION};
+use crate::join;
 use crate::keys::{NodeId, NodeKey};
 use crate::mempool::{AdmitError, Mempool};
 use crate::metrics::Metrics;
@@ -169,6 +170,12 @@ pub async fn run(home: &Path, stop: CancellationToken) -> Result<(), NodeError> 
             None => None,
         },
     };
+    if config.fast_join {
+        tokio::select! {
+            joined = join::run(home, &config, &genesis, &key) => joined?,
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
     let (events, receiver) = std::sync::mpsc::sync_channel(EVENTS_MAX);
     // Opening writes a little, and may wait for room; a node that is told to stop does not.
     let room = Room::of(&home.join("data"));

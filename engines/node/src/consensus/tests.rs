@@ -64,6 +64,7 @@ fn open_with(home: &Path, key: &NodeKey, genesis: Genesis) -> Driver {
         rpc_listen: address,
         log: String::new(),
         mempool: Default::default(),
+        fast_join: false,
         history: Default::default(),
         rpc: Default::default(),
         metrics: Default::default(),

@@ -417,7 +417,8 @@ pub(crate) fn bloom(receipt: &StoredReceipt) -> Bloom {
     bloom
 }
 
-fn receipts_root(receipts: &[StoredReceipt]) -> B256 {
+/// The root of a block's receipts.
+pub(crate) fn receipts_root(receipts: &[StoredReceipt]) -> B256 {
     let encodable: Vec<_> = receipts
         .iter()
         .map(|receipt| {

@@ -163,7 +163,7 @@ impl Mempool {
         let mut all = Vec::new();
         for (sender, own) in &inner.by_sender {
             if only.is_none_or(|only| only == *sender) {
-                let end = own.gapless_end();
+                let end = own.end;
                 all.extend(own.waiting.iter().map(|(nonce, waiting)| (*sender, waiting.tx.clone(), *nonce < end)));
             }
         }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{BANNED, BLOCKS_BYTES_MAX, Event, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Peer, codec, tls};
 use crate::block::Tx;
 use crate::consensus::wire::{BlockForm, Message};
+use crate::join;
 use crate::mempool::AdmitError;
 use crate::node::Shared;
 
@@ -75,6 +76,10 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, acceptor: TlsAcceptor, _p
     };
     if !peer.is_allowed() {
         return tracing::warn!(peer = %peer.config.node_id, "refused a connection: {BANNED}");
+    }
+    if tls::wants_snapshot(stream.get_ref().1) {
+        let reason = join::serve(shared, stream).await;
+        return tracing::info!(peer = %peer.config.node_id, reason, "a snapshot for a peer ended");
     }
     peer.inbound.fetch_add(1, Ordering::Relaxed);
     peer.awake.notify_one();

@@ -20,6 +20,8 @@ use crate::keys::{NodeKey, PublicKey};
 
 /// The protocol's name and version, checked by TLS itself.
 const ALPN: &[u8] = b"hanse-node/1";
+/// The same for connections on which a snapshot is sent.
+const ALPN_SNAPSHOT: &[u8] = b"hanse-node-snapshot/1";
 
 /// The node's certificate and key, made anew at each start.
 pub(crate) struct Identity {
@@ -52,7 +54,7 @@ impl Identity {
                 b.with_client_cert_verifier(verifier).with_single_cert(vec![self.certificate.clone()], self.private())
             })
             .map_err(|e| NodeError::Tls(e.to_string()))?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![ALPN.to_vec(), ALPN_SNAPSHOT.to_vec()];
         // A resumed session would skip the check of the key.
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -79,9 +81,24 @@ impl Identity {
         Ok(config)
     }
 
+    /// The dialling side of a connection on which a snapshot is sent.
+    ///
+    /// # Errors
+    /// TLS refuses our own key.
+    pub(crate) fn snapshot_client(&self, wanted: PublicKey) -> Result<ClientConfig, NodeError> {
+        let mut config = self.client(wanted)?;
+        config.alpn_protocols = vec![ALPN_SNAPSHOT.to_vec()];
+        Ok(config)
+    }
+
     fn private(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.clone_key())
     }
+}
+
+/// Whether the dialling side wants a snapshot.
+pub(crate) fn wants_snapshot(connection: &rustls::ServerConnection) -> bool {
+    connection.alpn_protocol() == Some(ALPN_SNAPSHOT)
 }
 
 /// The Ed25519 key in a certificate, or `None`.

@@ -52,11 +52,11 @@ fn hashes(tx: &WriteTransaction) -> Result<Option<Bytes>, redb::Error> {
 /// Writes the nodes of all tries as the accounts and slots demand; returns the state root.
 ///
 /// # Errors
-/// The store cannot be read or written.
+/// The store cannot be read or written, or an account names another storage root than its slots give.
 pub(super) fn build_tries(tx: &WriteTransaction) -> Result<B256, NodeError> {
     let nothing = |_: &alloy_trie::Nibbles| Ok(None);
     let mut accounts = Trie::open(&nothing)?;
-    for (address, mut record) in all_accounts(tx).map_err(NodeError::store("read the accounts"))? {
+    for (address, record) in all_accounts(tx).map_err(NodeError::store("read the accounts"))? {
         let mut storage = Trie::open(&nothing)?;
         for (slot, value) in slots(tx, address).map_err(NodeError::store("read the storage"))? {
             storage.set(keccak256(slot.to_be_bytes::<32>()), slot_leaf(value))?;
@@ -65,7 +65,12 @@ pub(super) fn build_tries(tx: &WriteTransaction) -> Result<B256, NodeError> {
         if root != EMPTY_ROOT_HASH {
             write_nodes(tx, Some(address), changes).map_err(NodeError::store("write a trie"))?;
         }
-        record.storage_root = root;
+        if root != record.storage_root {
+            return Err(NodeError::Corrupt {
+                what: "the state",
+                reason: format!("account {address} names storage root {}, its slots give {root}", record.storage_root),
+            });
+        }
         accounts.set(keccak256(address), Some(record.leaf()))?;
     }
     let (root, changes) = accounts.finish();

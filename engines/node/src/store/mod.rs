@@ -12,6 +12,7 @@ mod history;
 mod migrate;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod view;
 
 pub(crate) use view::{Snapshot, StateView};
@@ -111,6 +112,9 @@ pub(crate) struct Store {
     path: Option<PathBuf>,
     /// The view of the newest commit, so that readers need not open all tables each time.
     newest: Mutex<Option<Snapshot>>,
+    /// Whether commits may be lost in a power cut, for tests that make long chains.
+    #[cfg(test)]
+    lazy: std::sync::atomic::AtomicBool,
 }
 
 impl Store {
@@ -124,7 +128,14 @@ impl Store {
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(file)
             .map_err(NodeError::store("open its file (is another node running on this home?)"))?;
-        let store = Self { db, keep, path: Some(path.to_owned()), newest: Mutex::default() };
+        let store = Self {
+            db,
+            keep,
+            path: Some(path.to_owned()),
+            newest: Mutex::default(),
+            #[cfg(test)]
+            lazy: Default::default(),
+        };
         store.prepare()?;
         Ok(store)
     }
@@ -135,7 +146,14 @@ impl Store {
         let db = Database::builder()
             .create_with_backend(redb::backends::InMemoryBackend::new())
             .map_err(NodeError::store("open in memory"))?;
-        let store = Self { db, keep: HistoryConfig::default(), path: None, newest: Mutex::default() };
+        let store = Self {
+            db,
+            keep: HistoryConfig::default(),
+            path: None,
+            newest: Mutex::default(),
+            #[cfg(test)]
+            lazy: Default::default(),
+        };
         store.prepare()?;
         Ok(store)
     }
@@ -164,7 +182,19 @@ impl Store {
     }
 
     fn begin(&self) -> Result<WriteTransaction, NodeError> {
-        self.db.begin_write().map_err(NodeError::store("begin a transaction"))
+        #[allow(unused_mut, reason = "tests change it")]
+        let mut tx = self.db.begin_write().map_err(NodeError::store("begin a transaction"))?;
+        #[cfg(test)]
+        if self.lazy.load(std::sync::atomic::Ordering::Relaxed) {
+            tx.set_durability(redb::Durability::None).map_err(NodeError::store("begin a transaction"))?;
+        }
+        Ok(tx)
+    }
+
+    /// Whether commits may be lost in a power cut from now on.
+    #[cfg(test)]
+    pub(crate) fn set_lazy(&self, lazy: bool) {
+        self.lazy.store(lazy, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// A consistent view that later commits do not change; as new as the newest commit that returned.
@@ -199,8 +229,13 @@ impl Store {
         write_state(&tx, block.number(), diff).map_err(NodeError::store("write the state"))?;
         prune(&tx, block.number(), &self.keep).map_err(NodeError::store("prune what is too old"))?;
         tx.commit().map_err(NodeError::store("commit a block"))?;
-        *self.newest.lock().expect("no holder of the snapshot's lock panics") = None;
+        self.forget_view();
         Ok(())
+    }
+
+    /// The next reader sees the newest commit.
+    fn forget_view(&self) {
+        *self.newest.lock().expect("no holder of the snapshot's lock panics") = None;
     }
 }
 

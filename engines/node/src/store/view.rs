@@ -56,6 +56,14 @@ impl Snapshot {
         })))
     }
 
+    pub(super) fn accounts_table(&self) -> &ReadOnlyTable<&'static [u8; 20], &'static [u8; AccountRecord::BYTES]> {
+        &self.0.accounts
+    }
+
+    pub(super) fn storage_table(&self) -> &ReadOnlyTable<&'static [u8; 52], &'static [u8; 32]> {
+        &self.0.storage
+    }
+
     fn meta_number(&self, name: &str) -> Result<u64, NodeError> {
         let found = self.0.meta.get(name).map_err(NodeError::store(READ))?;
         Ok(found.map_or(0, |value| number(value.value())))
@@ -104,7 +112,7 @@ impl Snapshot {
 
     /// A block's header by number, without reading its body.
     pub(crate) fn header(&self, number: u64) -> Result<Option<Header>, NodeError> {
-        let Some(raw) = self.blocks.get(number).map_err(NodeError::store(READ))? else {
+        let Some(raw) = self.0.blocks.get(number).map_err(NodeError::store(READ))? else {
             return Ok(None);
         };
         block::decode_header(raw.value()).map(Some).map_err(|reason| NodeError::Corrupt {

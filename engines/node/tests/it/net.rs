@@ -138,6 +138,7 @@ impl Net {
             rpc_listen: node.rpc,
             log: "info".to_owned(),
             mempool: Default::default(),
+            fast_join: false,
             history: Default::default(),
             rpc: Default::default(),
             metrics: Default::default(),
