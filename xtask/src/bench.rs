@@ -12,8 +12,10 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         ["build"] => build(),
         ["history", rest @ ..] => history::run(rest),
         ["core", rest @ ..] => core(rest),
+        ["ledger", rest @ ..] => ledger(rest),
         _ => bail!(
-            "usage: cargo xtask bench build|history|core [--rounds N] [--seconds N] [--kills N] [--no-etcd] [-o json]"
+            "usage: cargo xtask bench build|history|core|ledger [--rounds N] [--seconds N] [--kills N] [--no-etcd] \
+             [--receipts N] [--no-injectived] [-o json]"
         ),
     }
 }
@@ -34,6 +36,33 @@ fn build() -> Result<()> {
     let size = std::fs::metadata(target.path().join("release/hanse")).context("look at the binary")?.len();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     println!("{}", serde_json::json!({"bench": "build", "cores": cores, "seconds": seconds, "binary_bytes": size}));
+    Ok(())
+}
+
+/// Speed, memory and disk of the embedded ledger, beside injectived's. Ours is built as it is handed out.
+fn ledger(args: &[&str]) -> Result<()> {
+    let packages = ["--package", "hanse-node", "--package", "hanse-bench-ledger"];
+    let status = Command::new("cargo")
+        .args(["build", "--profile", "dist", "--locked"])
+        .args(packages)
+        .status()
+        .context("start cargo")?;
+    if !status.success() {
+        bail!("build of {packages:?} failed: {status}");
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
+    let built = target.join("dist");
+    let mut bench = Command::new(built.join("hanse-bench-ledger"));
+    // On the disk of the target folder: a folder for temporary files may be memory.
+    bench.arg("--node").arg(built.join("hanse-node")).arg("--dir").arg(&target);
+    bench.args(args.iter().filter(|argument| **argument != "--no-injectived"));
+    if !args.contains(&"--no-injectived") {
+        bench.arg("--injectived").arg(crate::parts::injectived()?);
+    }
+    let status = bench.status().context("start the benchmark")?;
+    if !status.success() {
+        bail!("bench ledger failed: {status}");
+    }
     Ok(())
 }
 

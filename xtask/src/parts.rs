@@ -31,6 +31,9 @@ const DEBIAN: &[(&str, &str)] = &[
 const NPM: &[(&str, &str)] =
     &[("@foundry-rs/cast", "1.7.1"), ("@foundry-rs/anvil", "1.7.1"), ("ethers", "6.17.0"), ("viem", "2.57.20")];
 
+/// The PyPI package of a BFT chain that no one here wrote; for figures only, never part of the product.
+const INJECTIVE: &str = "injective-core==1.20.1";
+
 /// The PyPI package of the outside client in Python, exactly.
 const WEB3: &str = "web3==8.0.0";
 
@@ -107,13 +110,33 @@ fn npm(folder: &Path) -> Result<PathBuf> {
     Ok(cast)
 }
 
-/// An environment of its own, so that nothing of the machine's Python is touched.
+/// What `cargo xtask parts` needs of Python.
 fn python(folder: &Path) -> Result<()> {
-    let (home, mark) = (folder.join("python"), folder.join("python").join(WEB3));
+    environment(&folder.join("python"), WEB3)
+}
+
+/// Installs the other chain that only `bench ledger` needs; returns its program.
+pub(crate) fn injectived() -> Result<PathBuf> {
+    let home = std::env::current_dir()?.join("target/parts/injective");
+    environment(&home, INJECTIVE)?;
+    // The package unpacks its program where it says so.
+    let output = Command::new(home.join("bin/python3"))
+        .args(["-c", "import injective_core; print(injective_core.get_binary_path())"])
+        .output()
+        .context("start python3")?;
+    if !output.status.success() {
+        bail!("{INJECTIVE} does not say where its program is: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout).context("a path that is text")?.trim().into())
+}
+
+/// A Python environment of its own with one package, so that nothing of the machine's Python is touched.
+fn environment(home: &Path, package: &str) -> Result<()> {
+    let mark = home.join(package);
     if mark.exists() {
         return Ok(());
     }
-    let make = || Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home).status().context("start python3");
+    let make = || Command::new("python3").args(["-m", "venv", "--clear"]).arg(home).status().context("start python3");
     // Debian keeps what makes environments in a package of its own.
     if !make()?.success() {
         apt(&["python3-venv"])?;
@@ -123,11 +146,11 @@ fn python(folder: &Path) -> Result<()> {
         }
     }
     let status = Command::new(home.join("bin/python3"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", WEB3])
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package])
         .status()
         .context("start pip")?;
     if !status.success() {
-        bail!("pip could not install {WEB3}: {status}");
+        bail!("pip could not install {package}: {status}");
     }
     std::fs::write(&mark, "").with_context(|| format!("write {}", mark.display()))
 }

@@ -27,6 +27,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-client", &["hanse-cork", "hanse-proto"]),
     ("hanse-tui", &["hanse-client", "hanse-proto"]),
     ("hanse-bench", &["hanse-client", "hanse-cork", "hanse-proto"]),
+    ("hanse-bench-ledger", &[]),
     ("hanse-state", &[]),
     ("hanse-backup", &["hanse-state"]),
     // What a witness needs, who has neither state nor log.
