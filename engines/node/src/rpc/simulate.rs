@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use alloy_eips::eip2930::{AccessList, AccessListItem};
+use alloy_eips::eip7702::SignedAuthorization;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use revm::context::TxEnv;
 use revm::context::result::{ExecutionResult, ResultAndState};
+use revm::context_interface::either::Either;
 use revm::state::EvmState;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,6 +30,9 @@ const LIST_ROUNDS_MAX: usize = 8;
 /// Highest address of a precompile; those need no place in an access list.
 const PRECOMPILES_MAX: u64 = 0x1ff;
 
+/// Authorizations (EIP-7702) of one call; each costs a recovery of its signer.
+const AUTHORIZATIONS_MAX: usize = 256;
+
 /// The transaction that a call is about.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -46,7 +51,7 @@ struct CallRequest {
     access_list: Option<AccessList>,
     max_fee_per_blob_gas: Option<Value>,
     blob_versioned_hashes: Option<Value>,
-    authorization_list: Option<Value>,
+    authorization_list: Option<Vec<SignedAuthorization>>,
 }
 
 /// A call, ready to be run once or more.
@@ -186,8 +191,12 @@ fn check(request: &CallRequest, chain_id: u64) -> Result<(), ErrorObjectOwned> {
     if request.max_fee_per_blob_gas.is_some() || request.blob_versioned_hashes.is_some() {
         return Err(invalid("transaction: blobs are not supported"));
     }
-    if request.authorization_list.is_some() {
-        return Err(invalid("transaction: authorization lists are not supported in calls"));
+    let authorizations = request.authorization_list.as_ref().map_or(0, Vec::len);
+    if authorizations > AUTHORIZATIONS_MAX {
+        return Err(invalid(format!("transaction: {authorizations} authorizations, at most {AUTHORIZATIONS_MAX}")));
+    }
+    if request.authorization_list.is_some() && request.to.is_none() {
+        return Err(invalid("transaction: one with an authorization list cannot make a contract; set to"));
     }
     Ok(())
 }
@@ -214,7 +223,7 @@ fn prepare(shared: &Shared, at: &At, request: &CallRequest, gas_max: u64) -> Res
     let tip = price("maxPriorityFeePerGas", request.max_priority_fee_per_gas)?;
     let max_fee = price("maxFeePerGas", request.max_fee_per_gas)?;
     let gas_price = max_fee.or(price("gasPrice", request.gas_price)?).or(tip).unwrap_or(0);
-    let is_1559 = max_fee.is_some() || tip.is_some();
+    let is_1559 = max_fee.is_some() || tip.is_some() || request.authorization_list.is_some();
     let gas_limit = request.gas.map_or(gas_max, |gas| u64::try_from(gas).unwrap_or(gas_max).min(gas_max));
     let nonce = match request.nonce {
         Some(nonce) => u64::try_from(nonce).map_err(|_| invalid("transaction: nonce is too large"))?,
@@ -230,7 +239,12 @@ fn prepare(shared: &Shared, at: &At, request: &CallRequest, gas_max: u64) -> Res
         data: request.input.clone().or_else(|| request.data.clone()).unwrap_or_default(),
         nonce,
         chain_id: Some(shared.rules.chain_id),
-        tx_type: if is_1559 { 2 } else { u8::from(request.access_list.is_some()) },
+        tx_type: match (&request.authorization_list, is_1559) {
+            (Some(_), _) => 4,
+            (None, true) => 2,
+            (None, false) => u8::from(request.access_list.is_some()),
+        },
+        authorization_list: request.authorization_list.iter().flatten().cloned().map(Either::Left).collect(),
         access_list: request.access_list.clone().unwrap_or_default(),
         ..Default::default()
     })
