@@ -30,7 +30,7 @@ use crate::genesis::{Fork, Genesis};
 use crate::governance::{self, Domain, Precompiles};
 use crate::mempool::Mempool;
 use crate::state::{Overlay, StateDiff};
-use crate::store::{Snapshot, StoredLog, StoredReceipt};
+use crate::store::{Snapshot, StateView, StoredLog, StoredReceipt};
 
 /// Room for header and list framing beside the transactions of a block.
 const HEADER_BYTES: usize = 2048;
@@ -315,6 +315,31 @@ impl<'a> Run<'a> {
     }
 }
 
+/// State, block and form of transaction `index` of a stored block, as they were when it ran.
+///
+/// # Errors
+/// The transactions before it cannot be executed again, or the store cannot be read.
+pub(crate) fn before<'a>(
+    parent: StateView<'a>,
+    rules: &ChainRules,
+    block: &Block,
+    senders: &[Address],
+    index: usize,
+) -> Result<(Overlay<'a>, BlockEnv, TxEnv), BlockError> {
+    let block_env = block_env(rules, block.header());
+    let mut overlay = Overlay::new(parent);
+    if rules.fork >= Fork::Osaka {
+        note_parent_hash(&mut overlay, rules, &block_env, block.header().parent_hash)?;
+    }
+    let mut all = block.transactions().iter().zip(senders).map(|(tx, sender)| tx_env(tx, *sender));
+    for tx in all.by_ref().take(index) {
+        let outcome = transact(&mut overlay, rules, cfg(rules), &block_env, tx)?;
+        overlay.apply(outcome.state);
+    }
+    let tx = all.next().ok_or_else(|| BlockError::Invalid(format!("it has no transaction {index}")))?;
+    Ok((overlay, block_env, tx))
+}
+
 /// Writes the parent's hash where contracts can read it (EIP-2935).
 fn note_parent_hash(
     overlay: &mut Overlay<'_>,
@@ -362,7 +387,7 @@ fn transact(
 /// A call without effect after the block of `header`.
 #[cfg(test)]
 pub(crate) fn call(
-    state: crate::store::StateView<'_>,
+    state: StateView<'_>,
     rules: &ChainRules,
     header: &Header,
     tx: TxEnv,

@@ -6,17 +6,19 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, Log, U256, keccak256};
 use jsonrpsee::types::ErrorObjectOwned;
 use revm::bytecode::Bytecode;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction, ResultAndState};
 use revm::context::{BlockEnv, Context, TxEnv};
+use revm::context_interface::ContextTr;
 use revm::interpreter::interpreter::EthInterpreter;
-use revm::interpreter::{InstructionResult, Interpreter};
+use revm::interpreter::{CallInputs, CallOutcome, CreateInputs, CreateOutcome, InstructionResult, Interpreter};
 use revm::state::AccountInfo;
 use revm::{Database, InspectEvm, Inspector, MainBuilder, MainContext};
 use serde::Deserialize;
 
+use super::trace::Tracer;
 use super::types::invalid;
 use super::{internal, refuse, refuse_for_now};
 use crate::NodeError;
@@ -142,14 +144,15 @@ impl Database for Changed<'_> {
     }
 }
 
-/// Ends the execution when its time is over.
-struct Clock {
+/// Ends the execution when its time is over, and tells the tracer, if there is one, what happens.
+struct Watch {
     until: Instant,
     steps: u32,
     is_over: bool,
+    tracer: Option<Tracer>,
 }
 
-impl<C> Inspector<C, EthInterpreter> for Clock {
+impl<C: ContextTr> Inspector<C, EthInterpreter> for Watch {
     fn step(&mut self, interpreter: &mut Interpreter<EthInterpreter>, _: &mut C) {
         self.steps = self.steps.wrapping_add(1);
         if self.steps.is_multiple_of(STEPS_PER_LOOK) && Instant::now() >= self.until {
@@ -158,6 +161,44 @@ impl<C> Inspector<C, EthInterpreter> for Clock {
         if self.is_over {
             // The frames outside see the same at their next step.
             interpreter.halt(InstructionResult::OutOfGas);
+        }
+    }
+
+    fn call(&mut self, context: &mut C, inputs: &mut CallInputs) -> Option<CallOutcome> {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.call(context, inputs);
+        }
+        None
+    }
+
+    fn call_end(&mut self, _: &mut C, _: &CallInputs, outcome: &mut CallOutcome) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.call_end(outcome);
+        }
+    }
+
+    fn create(&mut self, _: &mut C, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.create(inputs);
+        }
+        None
+    }
+
+    fn create_end(&mut self, _: &mut C, _: &CreateInputs, outcome: &mut CreateOutcome) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.create_end(outcome);
+        }
+    }
+
+    fn log(&mut self, _: &mut C, log: Log) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.log(&log);
+        }
+    }
+
+    fn selfdestruct(&mut self, contract: Address, target: Address, value: U256) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.selfdestruct(contract, target, value);
         }
     }
 }
@@ -190,32 +231,53 @@ impl From<NotRun> for ErrorObjectOwned {
 impl Stage<'_> {
     /// Runs one transaction.
     pub(super) fn run(&self, base: Overlay<'_>, tx: TxEnv) -> Result<ResultAndState, NotRun> {
+        Ok(self.watched(base, tx, None)?.0)
+    }
+
+    /// Runs one transaction and collects its calls.
+    pub(super) fn run_traced(
+        &self,
+        base: Overlay<'_>,
+        tx: TxEnv,
+        tracer: Tracer,
+    ) -> Result<(ResultAndState, Tracer), NotRun> {
+        let (done, tracer) = self.watched(base, tx, Some(tracer))?;
+        Ok((done, tracer.unwrap_or_default()))
+    }
+
+    fn watched(
+        &self,
+        base: Overlay<'_>,
+        tx: TxEnv,
+        tracer: Option<Tracer>,
+    ) -> Result<(ResultAndState, Option<Tracer>), NotRun> {
         let mut cfg = exec::cfg(self.rules);
         cfg.disable_eip3607 = true;
         cfg.disable_base_fee = true;
         cfg.disable_nonce_check = true;
         cfg.tx_gas_limit_cap = Some(u64::MAX);
-        let mut clock = Clock { until: self.until, steps: 0, is_over: false };
+        let mut watch = Watch { until: self.until, steps: 0, is_over: false, tracer };
         let precompiles = Precompiles::new(self.rules.fork.spec(), self.rules.governance);
         let mut evm = Context::mainnet()
             .with_cfg(cfg)
             .with_db(Changed { base, changes: self.changes })
             .with_block(self.block.clone())
-            .build_mainnet_with_inspector(&mut clock)
+            .build_mainnet_with_inspector(&mut watch)
             .with_precompiles(precompiles);
         let result = evm.inspect_tx(tx);
-        if clock.is_over {
+        if watch.is_over {
             return Err(NotRun::Other(refuse_for_now(
                 "execution timeout: the call takes longer than this node allows",
             )));
         }
-        result.map_err(|error: EVMError<NodeError, InvalidTransaction>| match error {
+        let done = result.map_err(|error: EVMError<NodeError, InvalidTransaction>| match error {
             EVMError::Transaction(reason) => NotRun::Invalid(reason),
             EVMError::Header(reason) => NotRun::Other(refuse(reason.to_string())),
             EVMError::Database(error) => NotRun::Other(internal(error)),
             EVMError::Custom(reason) => NotRun::Other(refuse(reason)),
             EVMError::CustomAny(reason) => NotRun::Other(refuse(reason.to_string())),
-        })
+        })?;
+        Ok((done, watch.tracer))
     }
 }
 
@@ -235,7 +297,7 @@ fn reverted(output: Bytes) -> ErrorObjectOwned {
 }
 
 /// The text of Solidity's `Error(string)`, or what its `Panic(uint256)` means.
-fn revert_reason(output: &[u8]) -> Option<String> {
+pub(super) fn revert_reason(output: &[u8]) -> Option<String> {
     if let Some(body) = output.strip_prefix(&PANIC_SELECTOR) {
         return Some(panic_words(U256::try_from_be_slice(body.get(..32)?)?));
     }

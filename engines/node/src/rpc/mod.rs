@@ -17,6 +17,7 @@ mod logs;
 mod simulate;
 mod state;
 mod subscribe;
+mod trace;
 mod txpool;
 mod types;
 
@@ -143,8 +144,15 @@ impl Services {
 
 fn module(shared: Arc<Shared>) -> Result<RpcModule<Shared>, RegisterMethodError> {
     let mut module = RpcModule::from_arc(Arc::clone(&shared));
-    let families =
-        [eth::METHODS, fees::METHODS, filters::METHODS, txpool::METHODS, consensus::METHODS, governance::METHODS];
+    let families = [
+        eth::METHODS,
+        fees::METHODS,
+        filters::METHODS,
+        txpool::METHODS,
+        trace::METHODS,
+        consensus::METHODS,
+        governance::METHODS,
+    ];
     for (name, handler) in families.into_iter().flatten().chain(&[("rpc_modules", modules as Handler)]) {
         let handler = *handler;
         module.register_blocking_method(name, move |params, shared, _| handler(&shared, params))?;
@@ -160,7 +168,9 @@ fn module(shared: Arc<Shared>) -> Result<RpcModule<Shared>, RegisterMethodError>
 
 /// The families of methods and their versions, as other clients answer.
 fn modules(_: &Shared, _: Params<'_>) -> Reply {
-    Ok(json!({ "consensus": "1.0", "eth": "1.0", "net": "1.0", "rpc": "1.0", "txpool": "1.0", "web3": "1.0" }))
+    Ok(
+        json!({ "consensus": "1.0", "debug": "1.0", "eth": "1.0", "net": "1.0", "rpc": "1.0", "txpool": "1.0", "web3": "1.0" }),
+    )
 }
 
 /// An error with Ethereum clients' general code.

@@ -36,7 +36,7 @@ const AUTHORIZATIONS_MAX: usize = 256;
 /// The transaction that a call is about.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct CallRequest {
+pub(super) struct CallRequest {
     from: Option<Address>,
     to: Option<Address>,
     gas: Option<U256>,
@@ -55,12 +55,12 @@ struct CallRequest {
 }
 
 /// A call, ready to be run once or more.
-struct Call {
+pub(super) struct Call {
     at: At,
     request: CallRequest,
     overrides: StateOverrides,
     block: revm::context::BlockEnv,
-    tx: TxEnv,
+    pub(super) tx: TxEnv,
     until: Instant,
 }
 
@@ -146,9 +146,20 @@ impl Call {
         let which: BlockRef = args.maybe("block")?.unwrap_or_default();
         let overrides: StateOverrides = args.maybe("state overrides")?.unwrap_or_default();
         let block_overrides: BlockOverrides = args.maybe("block overrides")?.unwrap_or_default();
+        Self::new(shared, request, &which, overrides, block_overrides)
+    }
+
+    /// Checks what was asked and finds the state for it.
+    pub(super) fn new(
+        shared: &Shared,
+        request: CallRequest,
+        which: &BlockRef,
+        overrides: StateOverrides,
+        block_overrides: BlockOverrides,
+    ) -> Result<Self, ErrorObjectOwned> {
         evm::check_overrides(&overrides)?;
         check(&request, shared.rules.chain_id)?;
-        let at = At::find(shared, &which)?;
+        let at = At::find(shared, which)?;
         let mut block = exec::block_env(&shared.rules, at.block.header());
         // As other clients do: who asks pays nothing, unless he says what.
         if request.gas_price.or(request.max_fee_per_gas).is_none_or(|price| price.is_zero()) {
@@ -156,7 +167,6 @@ impl Call {
         }
         block_overrides.apply(&mut block)?;
         let limits = &shared.rpc.config;
-        let until = Instant::now() + Duration::from_millis(limits.call_ms_max);
         let gas_max = match limits.call_gas_max {
             0 => shared.rules.block_gas_limit,
             limit => limit,
@@ -167,14 +177,27 @@ impl Call {
         }
         // The call may be larger than a block; its gas is bounded apart.
         block.gas_limit = block.gas_limit.max(tx.gas_limit);
-        Ok(Self { at, request, overrides, block, tx, until })
+        Ok(Self { at, request, overrides, block, tx, until: deadline(shared) })
+    }
+
+    /// Where it runs.
+    pub(super) fn stage<'a>(&'a self, shared: &'a Shared) -> Stage<'a> {
+        Stage { rules: &shared.rules, block: self.block.clone(), changes: &self.overrides, until: self.until }
+    }
+
+    /// The state it runs on.
+    pub(super) fn base(&self) -> Result<Overlay<'_>, ErrorObjectOwned> {
+        Ok(Overlay::new(self.at.state()?))
     }
 
     fn run(&self, shared: &Shared, tx: TxEnv) -> Result<ResultAndState, NotRun> {
-        let (changes, block) = (&self.overrides, self.block.clone());
-        let base = Overlay::new(self.at.state().map_err(NotRun::Other)?);
-        Stage { rules: &shared.rules, block, changes, until: self.until }.run(base, tx)
+        self.stage(shared).run(self.base().map_err(NotRun::Other)?, tx)
     }
+}
+
+/// When a call that begins now must be done.
+pub(super) fn deadline(shared: &Shared) -> Instant {
+    Instant::now() + Duration::from_millis(shared.rpc.config.call_ms_max)
 }
 
 fn check(request: &CallRequest, chain_id: u64) -> Result<(), ErrorObjectOwned> {

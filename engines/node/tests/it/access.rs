@@ -98,6 +98,8 @@ fn what_is_too_much_is_refused_with_words() {
         (&unknown["code"], unknown["message"].as_str()),
         (&json!(-32601), Some("the method eth_sign does not exist/is not available"))
     );
+    let steps = error("debug_traceTransaction", json!([B256::ZERO, {}]));
+    assert!(steps["message"].as_str().unwrap().contains("the only one is \"callTracer\""), "{steps}");
     let over_http = error("eth_subscribe", json!(["newHeads"]));
     assert!(over_http["message"].as_str().unwrap().contains("connect by WebSocket"), "{over_http}");
     for (params, expected) in [
