@@ -116,7 +116,7 @@ pub(crate) struct Metrics {
     pub(crate) log_sync: Histogram,
     /// Storing one block with its state.
     pub(crate) store_commit: Histogram,
-    /// From block to block by this node's clock.
+    /// From block to block by their times.
     pub(crate) block_interval: Histogram,
     /// Rounds that were needed beyond the first, of all blocks.
     pub(crate) extra_rounds: AtomicU64,
@@ -188,6 +188,7 @@ fn chain(page: &mut Page, shared: &Shared) {
     page.sample("hanse_ledger_info", &[("version", version), ("chain_id", &chain_id), ("node_id", &me)], 1);
     page.one("hanse_ledger_height", "gauge", "Number of the newest stored block.", status.height);
     page.one("hanse_ledger_round", "gauge", "Round of the height under way.", u64::from(status.round));
+    page.one("hanse_ledger_halted", "gauge", "1 if this node goes on no more.", u64::from(status.halted.is_some()));
     page.one("hanse_ledger_syncing", "gauge", "1 while blocks are fetched from peers.", u64::from(status.syncing));
     let time = "hanse_ledger_block_timestamp_seconds";
     page.family(time, "gauge", "Time of the newest block, seconds since 1970.");
@@ -200,7 +201,11 @@ fn chain(page: &mut Page, shared: &Shared) {
     page.family(name, "gauge", "Waiting transactions: ready can run, gapped wait for a nonce before theirs.");
     page.sample(name, &[("state", "ready")], ready as u64);
     page.sample(name, &[("state", "gapped")], gapped as u64);
-    page.histogram("hanse_ledger_block_interval_seconds", "From block to block.", &metrics.block_interval);
+    page.histogram(
+        "hanse_ledger_block_interval_seconds",
+        "From block to block by their times.",
+        &metrics.block_interval,
+    );
     page.histogram("hanse_ledger_execution_seconds", "Execution of one block.", &metrics.execution);
     page.histogram("hanse_ledger_store_commit_seconds", "Storing one block.", &metrics.store_commit);
     page.histogram("hanse_ledger_log_sync_seconds", "One sync of the consensus log.", &metrics.log_sync);

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use alloy_eips::Encodable2718;
 use alloy_primitives::{B256, Bytes};
@@ -115,14 +115,16 @@ impl Shared {
     /// Notes the newest stored block.
     pub(crate) fn note_head(&self, block: &Block) {
         let mut status = self.status();
+        // Block 0 may be much older than the chain's start.
+        if status.height > 0 && block.number() == status.height + 1 {
+            let interval = Duration::from_millis(block.time_ms().saturating_sub(status.time_ms));
+            self.metrics.block_interval.observe(interval);
+        }
         status.height = block.number();
         status.hash = block.hash();
         status.time_ms = block.time_ms();
-        let moved = status.moved.replace(Instant::now());
+        status.moved = Some(Instant::now());
         drop(status);
-        if let Some(before) = moved {
-            self.metrics.block_interval.observe(before.elapsed());
-        }
         self.feed.note_head(block.number());
     }
 

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::flow::Flow;
 use crate::config::RpcConfig;
 
 /// Addresses whose rates are kept; of more than that, the idle ones are forgotten.
@@ -34,6 +35,8 @@ impl std::fmt::Display for ClientName {
 #[derive(Clone)]
 pub(super) struct Client {
     pub(super) is_websocket: bool,
+    /// Of the connection.
+    pub(super) flow: Arc<Flow>,
     bucket: Arc<Bucket>,
 }
 
@@ -129,6 +132,7 @@ impl Access {
         authorization: Option<&str>,
         address: IpAddr,
         is_websocket: bool,
+        flow: &Arc<Flow>,
     ) -> Result<Client, Refusal> {
         let name = if self.wants_tokens() {
             let given = authorization.ok_or(Refusal::NoToken)?;
@@ -140,7 +144,7 @@ impl Access {
         } else {
             ClientName::Address(address)
         };
-        Ok(Client { is_websocket, bucket: self.bucket(name) })
+        Ok(Client { is_websocket, flow: Arc::clone(flow), bucket: self.bucket(name) })
     }
 
     /// Compares with every token, each in constant time, so that the time tells nothing about any of them.
@@ -262,7 +266,7 @@ mod tests {
         let tokens = vec![TokenConfig { name: "ops".to_owned(), sha256 }];
         let access = Access::new(&RpcConfig { tokens, ..Default::default() });
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let refusal = |header| access.identify(header, from, false).err();
+        let refusal = |header| access.identify(header, from, false, &Default::default()).err();
         assert_eq!(refusal(None), Some(Refusal::NoToken));
         assert_eq!(refusal(Some("secret")), Some(Refusal::NoToken));
         assert_eq!(refusal(Some("Basic secret")), Some(Refusal::NoToken));
@@ -292,11 +296,13 @@ mod tests {
     fn one_address_has_one_allowance_over_all_its_connections() {
         let access = Access::new(&RpcConfig { calls_per_second_max: 1, ..Default::default() });
         let one = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-        let clients: Vec<_> = (0..3).map(|_| access.identify(None, one, false).ok().unwrap()).collect();
+        let clients: Vec<_> =
+            (0..3).map(|_| access.identify(None, one, false, &Default::default()).ok().unwrap()).collect();
         assert!(clients[0].take().is_ok());
         assert!(clients[1].take().is_ok());
         assert!(clients[2].take().is_err());
-        let other = access.identify(None, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), false).ok().unwrap();
+        let other =
+            access.identify(None, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), false, &Default::default()).ok().unwrap();
         assert!(other.take().is_ok());
     }
 }

@@ -19,7 +19,7 @@ use crate::metrics::CallOutcome;
 use crate::node::Shared;
 
 /// How long a call waits for its turn.
-const TURN_MAX: Duration = Duration::from_secs(10);
+const TURN_MAX: Duration = Duration::from_secs(30);
 /// What is counted under this name is no method of this node.
 const UNKNOWN: &str = "unknown";
 
@@ -110,10 +110,13 @@ where
 
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let Self { inner, state } = self.clone();
+        let client = request.extensions().get::<Client>().cloned();
+        // Counted from now on, not from its first step: calls that wait for a processor wait in memory.
+        let under_way = client.as_ref().map(|client| client.flow.call());
         async move {
             let start = Instant::now();
             let method = state.known(request.method_name()).unwrap_or(UNKNOWN);
-            let answer = match state.refusal(request.method_name(), request.extensions().get::<Client>()) {
+            let answer = match state.refusal(request.method_name(), client.as_ref()) {
                 Some(error) => MethodResponse::error(request.id, error),
                 None => match tokio::time::timeout(TURN_MAX, state.turns.acquire()).await {
                     Ok(Ok(_turn)) => {
@@ -128,6 +131,7 @@ where
             };
             let outcome = CallOutcome::of_code(answer.as_error_code());
             state.shared.metrics.called(method, outcome, start.elapsed());
+            drop(under_way);
             answer
         }
     }

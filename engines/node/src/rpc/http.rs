@@ -25,6 +25,7 @@ use tower::Service;
 
 use super::Services;
 use super::access::{Access, Refusal};
+use super::flow::{Flow, Paced};
 use crate::node::Shared;
 use crate::{metrics, ready};
 
@@ -41,6 +42,14 @@ const METRICS_CONNECTIONS_MAX: usize = 32;
 
 /// Held as long as a session lives.
 type Session = mpsc::Sender<()>;
+
+/// What the requests of one connection have in common.
+#[derive(Clone)]
+struct Connection {
+    from: SocketAddr,
+    flow: Arc<Flow>,
+    session: Session,
+}
 
 /// What a port serves.
 pub(super) enum Port {
@@ -121,14 +130,15 @@ async fn exchange(
         Port::Rpc { services, stop, .. } => Some(services.build(stop.clone())),
         Port::Metrics => None,
     };
+    let flow = Arc::new(Flow::default());
+    let paced = Paced::new(stream, Arc::clone(&flow));
+    let connection = Connection { from, flow, session };
     let handle = service_fn(move |request: Request<Incoming>| {
-        let (shared, port, service, session) =
-            (Arc::clone(&shared), Arc::clone(&port), service.clone(), session.clone());
+        let (shared, port) = (Arc::clone(&shared), Arc::clone(&port));
+        let (service, connection) = (service.clone(), connection.clone());
         async move {
             let answer = match (&*port, service) {
-                (Port::Rpc { access, .. }, Some(service)) => {
-                    rpc(&shared, access, service, request, from, session).await
-                }
+                (Port::Rpc { access, .. }, Some(service)) => rpc(&shared, access, service, request, connection).await,
                 (Port::Rpc { .. } | Port::Metrics, _) => page(&shared, &request).unwrap_or_else(not_found),
             };
             Ok::<_, Infallible>(answer)
@@ -137,7 +147,7 @@ async fn exchange(
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), handle)
+        .serve_connection(TokioIo::new(paced), handle)
         .with_upgrades();
     tokio::pin!(served);
     let result = tokio::select! {
@@ -161,8 +171,7 @@ async fn rpc(
     access: &Access,
     service: super::Service,
     mut request: Request<Incoming>,
-    from: SocketAddr,
-    session: Session,
+    connection: Connection,
 ) -> HttpResponse {
     let headers = request.headers();
     let origin = headers.get(header::ORIGIN).cloned();
@@ -183,7 +192,8 @@ async fn rpc(
     if let Some(answer) = page(shared, &request).filter(|_| !is_metrics) {
         return with_origin(answer, origin);
     }
-    let client = match access.identify(text_of(headers, &header::AUTHORIZATION), from.ip(), is_websocket) {
+    let authorization = text_of(headers, &header::AUTHORIZATION);
+    let client = match access.identify(authorization, connection.from.ip(), is_websocket, &connection.flow) {
         Ok(client) => client,
         Err(refusal) => return with_origin(refuse(shared, refusal), origin),
     };
@@ -193,8 +203,11 @@ async fn rpc(
     if !is_websocket && request.method() != Method::POST {
         return with_origin(usage(), origin);
     }
+    if is_websocket {
+        client.flow.note_websocket();
+    }
     request.extensions_mut().insert(client);
-    with_origin(call(service, request, is_websocket, session).await, origin)
+    with_origin(call(service, request, is_websocket, connection.session).await, origin)
 }
 
 /// Hands the request to jsonrpsee.

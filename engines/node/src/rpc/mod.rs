@@ -10,6 +10,7 @@ mod eth;
 mod evm;
 mod fees;
 mod filters;
+mod flow;
 mod governance;
 mod guard;
 mod http;

@@ -2,17 +2,20 @@
 
 use std::net::TcpStream;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use hanse_node::config::TokenConfig;
+use hanse_node::genesis::GenesisAccount;
 use serde_json::{Value, json};
 
-use crate::net::{Net, Node, RICH, call, http};
+use crate::net::{BLOCK_TIME_MS, Net, Node, RICH, call, http};
 use crate::signing::{Form, Order, sign};
 use crate::websocket::WebSocket;
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 /// As many as one connection may have.
 const SUBSCRIPTIONS: usize = 32;
+/// Of a client that does not read the answers.
+const QUESTIONS: usize = 2_500;
 /// The SHA-256 of "secret".
 const SECRET_SHA256: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
@@ -190,4 +193,40 @@ fn a_subscriber_that_does_not_read_is_cut_and_costs_little() {
     assert_eq!(deaf.call("eth_chainId", json!([]))["result"], json!("0x64aba"));
     let unknown = deaf.call("eth_unsubscribe", json!([B256::ZERO]));
     assert_eq!(unknown["result"], json!(false), "{unknown}");
+}
+
+#[test]
+fn a_client_that_asks_and_never_reads_costs_little() {
+    let mut net = Net::prepare(1, 0);
+    let code = vec![1; 24_000];
+    net.genesis
+        .alloc
+        .insert(Address::repeat_byte(7), GenesisAccount { code: code.clone().into(), ..Default::default() });
+    net.set_block_time(BLOCK_TIME_MS);
+    net.start_all();
+    let node = &net.nodes[0];
+    node.wait_height(1);
+    let resident = |node: &Node| {
+        let page = http(node.rpc, "GET", "/metrics", &[], "").unwrap().1;
+        let line = page.lines().find(|line| line.starts_with("process_resident_memory_bytes ")).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = resident(node);
+    // The answers have 48 kilobytes each, together four times what may be used.
+    let mut deaf = WebSocket::connect(node.rpc, &[]).unwrap();
+    for _ in 0..QUESTIONS {
+        deaf.send(&request("eth_getCode", json!([Address::repeat_byte(7), "latest"])));
+    }
+    // Others are served meanwhile, and the calls that run come to their end.
+    node.wait("the connection to stand still", |node| {
+        let page = http(node.rpc, "GET", "/metrics", &[], "").unwrap().1;
+        page.contains("hanse_ledger_rpc_running 0") && page.contains("method=\"eth_getCode\",outcome=\"ok\"")
+    });
+    let grown = resident(node).saturating_sub(before);
+    assert!(grown < 32 << 20, "{} MiB", grown >> 20);
+    // Nothing was lost: it gets all its answers once it reads.
+    for _ in 0..QUESTIONS {
+        let answer = deaf.receive().expect("the connection stays");
+        assert_eq!(answer["result"].as_str().map(str::len), Some(2 + 2 * code.len()), "{}", answer["error"]);
+    }
 }

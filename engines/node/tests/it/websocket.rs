@@ -39,7 +39,8 @@ impl WebSocket {
         Ok(Self { stream, next_id: 1 })
     }
 
-    fn send(&mut self, text: &str) {
+    /// Sends a message of at most 64 KiB.
+    pub(crate) fn send(&mut self, text: &str) {
         // A client must mask; a mask of zeros changes nothing.
         let mut frame = vec![0x81];
         match text.len() {
