@@ -14,6 +14,7 @@ use hanse_state::replica::{
     AddReplica, PromoteReplica, RemoveReplica, Replica, Replicas, Standing, TransferLeader, Wish as ReplicaWish,
 };
 use hanse_state::{Command, Outcome, State, name};
+use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status};
 
 use super::page::{Order, PAGE_DEFAULT, Page};
@@ -26,6 +27,9 @@ use crate::reconcile::replica::view;
 const TRANSFER_MAX: Duration = Duration::from_secs(10);
 /// Pause after which a transfer is asked for once more: the target may not have had the last entry.
 const TRANSFER_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long it may take until the first members of a new cluster are in the log.
+const RECORDED_MAX: Duration = Duration::from_secs(5);
 
 /// Who belongs to the control plane.
 pub(crate) struct ReplicaSet(Context);
@@ -40,6 +44,22 @@ impl ReplicaSet {
         view(&self.0.replica().status())
     }
 
+    /// Waits until the log knows every member. Only then is it known which id comes next without a look at Raft's
+    /// membership, which may have changed when the order comes again after a lost answer: it would be another order.
+    async fn all_recorded(&self) -> Result<(), ApiError> {
+        let replica = self.0.replica();
+        let mut events = replica.watch_events();
+        let recorded = async {
+            while unrecorded(&self.view(), &known(&replica.local())).is_some() {
+                if let Err(RecvError::Closed) = events.recv().await {
+                    return Err(ApiError::stopping());
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(RECORDED_MAX, recorded).await.unwrap_or_else(|_| Err(ApiError::not_leader(None)))
+    }
+
     /// Orders a new replica and says what it is started with.
     async fn order_new(
         &self,
@@ -47,6 +67,7 @@ impl ReplicaSet {
         wish: Wish<'_>,
         add: AddReplica,
     ) -> Result<(u64, Option<pb::ReplicaMember>, Option<pb::ReplicaJoin>), ApiError> {
+        self.all_recorded().await?;
         let done = call.write(wish, Command::AddReplica(add)).await?;
         let (Outcome::Done { resource } | Outcome::Unchanged { resource }) = &done.outcome else {
             return Err(ApiError::internal("replica", "another outcome than ordered"));
@@ -155,11 +176,9 @@ fn join(state: &State, view: &MembershipView, id: u64) -> pb::ReplicaJoin {
     }
 }
 
-/// The greatest id of a member that the log does not know yet, as in the first moments of a cluster; usually 0. An id that
-/// the log knows is none of its concern: it would make the order another one as soon as the replica that was ordered is a
-/// member, and a repeat of it with its own id would be refused as a different request.
-fn floor(view: &MembershipView, known: &Replicas) -> u64 {
-    view.members.keys().filter(|id| !known.by_id.contains_key(*id)).max().copied().unwrap_or(0)
+/// A member that the log does not know yet, as in the first moments of a cluster.
+fn unrecorded(view: &MembershipView, known: &Replicas) -> Option<u64> {
+    view.members.keys().find(|id| !known.by_id.contains_key(*id)).copied()
 }
 
 /// Refuses to give a vote to one that would weaken the cluster.
@@ -218,7 +237,7 @@ impl ReplicaService for ReplicaSet {
             api_address: convert::text("api_address", it.api_address)?,
             vote: it.vote,
             replaces: None,
-            floor: floor(&self.view(), &known(&call.state)),
+            floor: 0,
             reason: convert::text("reason", it.reason)?,
         };
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
@@ -279,7 +298,7 @@ impl ReplicaService for ReplicaSet {
             api_address: convert::text("api_address", it.api_address)?,
             vote: true,
             replaces: Some(existing(&call.state, &it.replica)?),
-            floor: floor(&self.view(), &known(&call.state)),
+            floor: 0,
             reason: convert::text("reason", it.reason)?,
         };
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
@@ -317,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_floor_is_of_members_that_the_log_does_not_know() {
+    fn an_order_waits_for_members_that_the_log_does_not_know() {
         let member = |id: u64| (id, (format!("p{id}:1"), format!("a{id}:1")));
         let known = |ids: &[u64]| {
             let replica = |id: &u64| {
@@ -341,9 +360,9 @@ mod tests {
         };
         let view =
             |last: u64| MembershipView { members: (1..=last).map(member).collect(), ..MembershipView::default() };
-        assert_eq!(floor(&view(3), &known(&[])), 3, "nothing is recorded yet");
-        assert_eq!(floor(&view(3), &known(&[1, 3])), 2);
-        // The order of replica 4, and the same order once it is a member.
-        assert_eq!(floor(&view(3), &known(&[1, 2, 3])), floor(&view(4), &known(&[1, 2, 3, 4])));
+        assert_eq!(unrecorded(&view(3), &known(&[])), Some(1), "nothing is recorded yet");
+        assert_eq!(unrecorded(&view(3), &known(&[1, 3])), Some(2));
+        assert_eq!(unrecorded(&view(3), &known(&[1, 2, 3])), None);
+        assert_eq!(unrecorded(&view(3), &known(&[1, 2, 3, 4])), None, "one that was ordered is no member yet");
     }
 }
