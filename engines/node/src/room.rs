@@ -3,9 +3,12 @@
 //! Two lines of defence. Below [`LOW_BYTES`] of free space the driver starts no new height, so that what is under way
 //! can still be written. And a write that the file system refuses for want of room ([`Room::insist`]) is tried again,
 //! at the same place with the same bytes, until it succeeds: the writer waits, so no message leaves that the log does
-//! not hold, while readers go on. Only writes are repeated, never a sync: a failed sync stays fatal, because nobody
+//! not hold, while readers go on. What such a write needs first is a reserve of [`RESERVE_BYTES`], a file that is given up
+//! then and made anew when there is room: so a node that is started on a full disk can open its store and answer. Only
+//! writes are repeated, never a sync: a failed sync stays fatal, because nobody
 //! knows what it lost.
 
+use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +19,10 @@ use std::time::Duration;
 pub(crate) const LOW_BYTES: u64 = 32 << 20;
 /// Free space at which heights are started again; above the mark, so that it does not go to and fro.
 pub(crate) const ENOUGH_BYTES: u64 = 40 << 20;
+/// Size of the reserve; opening the store and ending a height need less.
+const RESERVE_BYTES: u64 = 8 << 20;
+/// The reserve's file below the data folder.
+const RESERVE_FILE: &str = "reserve";
 /// Between two looks or tries.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -31,6 +38,8 @@ struct Inner {
     short: Mutex<Option<String>>,
     /// The node stops: nobody waits any more.
     ending: AtomicBool,
+    /// Whether the reserve was seen; a file of an earlier run is made anew once, which costs nothing.
+    has_reserve: AtomicBool,
 }
 
 impl Room {
@@ -59,10 +68,40 @@ impl Room {
         // A system that does not even answer this has no room to offer.
         let free = rustix::fs::statvfs(folder).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
         let needed = if self.lock().is_some() { ENOUGH_BYTES } else { LOW_BYTES };
+        if free >= ENOUGH_BYTES + RESERVE_BYTES {
+            self.keep_reserve(folder);
+        }
         self.note((free < needed).then(|| {
             let (free, needed) = (free >> 20, ENOUGH_BYTES >> 20);
             format!("disk full: {} has {free} MiB free, {needed} MiB are needed; make room", folder.display())
         }))
+    }
+
+    /// Makes the reserve if it is not there.
+    fn keep_reserve(&self, folder: &Path) {
+        let path = folder.join(RESERVE_FILE);
+        if self.0.has_reserve.load(Ordering::Relaxed) {
+            return;
+        }
+        let made = File::create(&path).and_then(|file| {
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES).map_err(Error::from)
+        });
+        match made {
+            Ok(()) => self.0.has_reserve.store(true, Ordering::Relaxed),
+            // Without it a node that is started on a full disk waits until there is room.
+            Err(error) => tracing::debug!(%error, path = %path.display(), "no reserve could be made"),
+        }
+    }
+
+    /// Gives the reserve up; returns whether there was one.
+    fn give_up_reserve(&self) -> bool {
+        let Some(folder) = &self.0.folder else { return false };
+        self.0.has_reserve.store(false, Ordering::Relaxed);
+        let freed = std::fs::remove_file(folder.join(RESERVE_FILE)).is_ok();
+        if freed {
+            tracing::warn!("the disk is full: the reserve is given up");
+        }
+        freed
     }
 
     /// Takes over the verdict; returns whether there is room.
@@ -89,6 +128,9 @@ impl Room {
                 Err(error) if is_full(&error) => {
                     if self.0.ending.load(Ordering::Relaxed) {
                         return Err(error);
+                    }
+                    if self.give_up_reserve() {
+                        continue;
                     }
                     refused = true;
                     let folder = self.0.folder.as_ref().map_or_else(String::new, |f| f.display().to_string());

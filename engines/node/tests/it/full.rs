@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::net::{Net, Node};
+use crate::operate::ready;
 
 /// A small file system; mounting it needs root. Unmounted when dropped, when the node on it is gone.
 struct SmallDisk(PathBuf);
@@ -69,6 +70,8 @@ fn a_full_disk_stops_the_votes_not_the_answers_and_room_brings_them_back() {
     let full = &net.nodes[3];
     assert!(full.height().unwrap() <= stopped + 1);
     assert_eq!(full.hash_at(2), net.nodes[0].hash_at(2), "it answers what it is asked");
+    let (status, body) = ready(full).unwrap();
+    assert!(status == 503 && body["reasons"].to_string().contains("disk full"), "{body}");
 
     std::fs::remove_file(full.home.join("data/ballast")).unwrap();
     full.wait("the end of the halt", |node| halted(node).is_none());

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cast;
 use crate::net::{Net, Node, RICH_KEY};
+use crate::operate::ready;
 
 /// Members' keys: foundry's first three development accounts.
 const MEMBERS: [(&str, &str); 3] = [
@@ -154,6 +155,8 @@ fn members_add_a_validator_remove_another_and_halt_for_an_upgrade() {
         });
         assert!(node.log().contains("upgrade needed: version 2"));
         node.hash_at(last);
+        let (status, body) = ready(node).unwrap();
+        assert!(status == 503 && body["reasons"].to_string().contains("upgrade needed: version 2"), "{body}");
     }
     // An old program started again halts at once, and votes for nothing.
     net.nodes[3].kill();

@@ -12,7 +12,7 @@ fn get(node: &Node, path: &str) -> Option<(u16, String)> {
     http(node.rpc, "GET", path, &[], "")
 }
 
-fn ready(node: &Node) -> Option<(u16, Value)> {
+pub(crate) fn ready(node: &Node) -> Option<(u16, Value)> {
     let (status, body) = get(node, "/ready")?;
     Some((status, serde_json::from_str(&body).unwrap()))
 }
