@@ -248,7 +248,7 @@ pub(crate) fn open(
 ) -> Result<Opened, NodeError> {
     let data = home.join("data");
     std::fs::create_dir_all(&data).map_err(NodeError::io("cannot create", &data))?;
-    let store = Store::open(&data.join("ledger.redb"), config.history.clone(), room.clone())?;
+    let store = Store::open_patient(&data.join("ledger.redb"), config.history.clone(), room.clone())?;
     let (mut wal, recovered) = Wal::open(&data.join("consensus.wal"))?;
     wal.wait_for(room.clone());
     let log = (wal, recovered);

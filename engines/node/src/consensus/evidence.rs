@@ -210,7 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.redb");
         let (guilty, other) = (NodeKey::from_seed([1; 32]), NodeKey::from_seed([2; 32]));
-        let store = Store::open(&path, Default::default(), Default::default()).unwrap();
+        let store = Store::open(&path, Default::default()).unwrap();
         for height in 1..=PER_VALIDATOR_MAX as u64 + 5 {
             let stored = store.add_evidence(&pair(&guilty, height)).unwrap();
             assert_eq!(stored, height <= PER_VALIDATOR_MAX as u64, "height {height}");
@@ -218,7 +218,7 @@ mod tests {
         assert!(!store.add_evidence(&pair(&guilty, 1)).unwrap(), "known already");
         assert!(store.add_evidence(&pair(&other, 3)).unwrap(), "another validator's bound is its own");
         drop(store);
-        let kept = Store::open(&path, Default::default(), Default::default()).unwrap().evidence().unwrap();
+        let kept = Store::open(&path, Default::default()).unwrap().evidence().unwrap();
         assert_eq!(kept.len(), PER_VALIDATOR_MAX + 1);
         assert!(kept.iter().any(|e| *e == pair(&guilty, PER_VALIDATOR_MAX as u64)));
     }

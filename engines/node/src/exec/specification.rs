@@ -55,7 +55,7 @@ fn run(vectors: &Vectors, case: &Case) {
         genesis.alloc.entry(sender).or_insert_with(rich);
     }
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("db"), Default::default(), Default::default()).unwrap();
+    let store = Store::open(&folder.path().join("db"), Default::default()).unwrap();
     let (block, diff) = genesis_block(&genesis).unwrap();
     store.commit(&block, &[], &[], &diff).unwrap();
 

@@ -30,7 +30,7 @@ impl Chain {
         edit(&mut genesis);
         genesis.check().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("db"), Default::default(), Default::default()).unwrap();
+        let store = Store::open(&folder.path().join("db"), Default::default()).unwrap();
         let (block, diff) = genesis_block(&genesis).unwrap();
         store.commit(&block, &[], &[], &diff).unwrap();
         let mut rules = ChainRules::of(&genesis);

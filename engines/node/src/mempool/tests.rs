@@ -36,7 +36,7 @@ struct World {
 /// A store in which the senders of `funded` have a balance.
 fn world(funded: &[&Tx], limits: MempoolConfig) -> World {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("db"), Default::default(), Default::default()).unwrap();
+    let store = Store::open(&folder.path().join("db"), Default::default()).unwrap();
     let mut genesis = Genesis::from_json(include_str!("../../tests/frozen/genesis_v1.json")).unwrap();
     genesis.alloc.clear();
     for tx in funded {

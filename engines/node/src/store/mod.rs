@@ -122,7 +122,15 @@ impl Store {
     ///
     /// # Errors
     /// The file is in use, of another version, or damaged.
-    pub(crate) fn open(path: &Path, keep: HistoryConfig, room: Room) -> Result<Self, NodeError> {
+    pub(crate) fn open(path: &Path, keep: HistoryConfig) -> Result<Self, NodeError> {
+        Self::open_patient(path, keep, Room::impatient())
+    }
+
+    /// As [`Store::open`], for a node: writes wait for room on the disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub(crate) fn open_patient(path: &Path, keep: HistoryConfig, room: Room) -> Result<Self, NodeError> {
         let file = PatientFile::open(path, room)?;
         let db = Database::builder()
             .set_cache_size(CACHE_BYTES)

@@ -134,7 +134,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("db");
         let config = HistoryConfig { states: Keep::Last(keep), blocks: Keep::All };
-        let mut store = Store::open(&path, config.clone(), Default::default()).unwrap();
+        let mut store = Store::open(&path, config.clone()).unwrap();
         let (mut model, mut past) = (Model::new(), Vec::new());
         for (number, steps) in blocks.iter().enumerate() {
             let root = next(&store, &mut model, steps);
@@ -142,7 +142,7 @@ proptest! {
             past.push((model.clone(), root));
             if number % 3 == 2 {
                 drop(store);
-                store = Store::open(&path, config.clone(), Default::default()).unwrap();
+                store = Store::open(&path, config.clone()).unwrap();
             }
         }
         let snapshot = store.snapshot().unwrap();
@@ -170,7 +170,7 @@ fn what_is_pruned_gives_its_room_back() {
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
     let run = |name: &str, states: Keep, blocks: u64| {
         let path = folder.path().join(name);
-        let store = Store::open(&path, HistoryConfig { states, blocks: Keep::All }, Default::default()).unwrap();
+        let store = Store::open(&path, HistoryConfig { states, blocks: Keep::All }).unwrap();
         let mut model = Model::new();
         for number in 0..blocks {
             next(&store, &mut model, &busy(number));
@@ -194,7 +194,7 @@ fn what_is_pruned_gives_its_room_back() {
 fn pruned_blocks_are_gone_but_their_hashes_stay() {
     let folder = tempfile::tempdir().unwrap();
     let keep = HistoryConfig { states: Keep::Last(1), blocks: Keep::Last(8) };
-    let store = Store::open(&folder.path().join("db"), keep, Default::default()).unwrap();
+    let store = Store::open(&folder.path().join("db"), keep).unwrap();
     let mut model = Model::new();
     for number in 0..40 {
         next(&store, &mut model, &busy(number));
@@ -217,7 +217,7 @@ fn pruned_blocks_are_gone_but_their_hashes_stay() {
 fn a_store_of_version_1_is_read_and_one_of_version_9_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db");
-    let store = Store::open(&path, Default::default(), Default::default()).unwrap();
+    let store = Store::open(&path, Default::default()).unwrap();
     let mut model = Model::new();
     for number in 0..5 {
         next(&store, &mut model, &busy(number));
@@ -234,7 +234,7 @@ fn a_store_of_version_1_is_read_and_one_of_version_9_refused() {
     // What version 1 had is what is left without the new tables.
     downgrade(&store, &[1]);
     drop(store);
-    let store = Store::open(&path, Default::default(), Default::default()).unwrap();
+    let store = Store::open(&path, Default::default()).unwrap();
     let snapshot = store.snapshot().unwrap();
     check(snapshot.latest(), &model, model_root(&model));
     assert_eq!(snapshot.oldest_state().unwrap(), 4);
@@ -248,11 +248,11 @@ fn a_store_of_version_1_is_read_and_one_of_version_9_refused() {
     tx.commit().unwrap();
     drop(snapshot);
     drop(store);
-    let refused = Store::open(&path, Default::default(), Default::default()).err().unwrap().to_string();
+    let refused = Store::open(&path, Default::default()).err().unwrap().to_string();
     assert!(refused.contains("state root"), "{refused}");
 
     let other = folder.path().join("other");
-    downgrade(&Store::open(&other, Default::default(), Default::default()).unwrap(), &[9]);
-    let refused = Store::open(&other, Default::default(), Default::default()).err().unwrap().to_string();
+    downgrade(&Store::open(&other, Default::default()).unwrap(), &[9]);
+    let refused = Store::open(&other, Default::default()).err().unwrap().to_string();
     assert!(refused.contains("version [9], this program reads [2]"), "{refused}");
 }
