@@ -281,6 +281,27 @@ mod tests {
     }
 
     #[test]
+    fn history_is_a_count_or_all() {
+        let default = NodeConfig::from_toml(V1).unwrap();
+        assert_eq!(default.history, HistoryConfig { states: Keep::Last(1024), blocks: Keep::All });
+        assert!(!default.fast_join);
+        let with = |history: &str| NodeConfig::from_toml(&V1.replace("[mempool]", &format!("{history}\n[mempool]")));
+        let archive = with("fast_join = true\n[history]\nstates = \"all\"\nblocks = 5000").unwrap();
+        assert_eq!(archive.history, HistoryConfig { states: Keep::All, blocks: Keep::Last(5000) });
+        assert_eq!(NodeConfig::from_toml(&archive.to_toml().unwrap()).unwrap(), archive);
+        let cases = [
+            ("[history]\nstates = 0", "history.states: 0 keeps not even the newest"),
+            ("[history]\nblocks = 5", "history.blocks: peers could not catch up"),
+            ("[history]\nblocks = \"some\"", "neither a number of blocks nor"),
+            ("[history]\nblocks = -1", "expected a number of blocks or"),
+        ];
+        for (text, expected) in cases {
+            let error = with(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
     fn errors_name_field_reason_and_remedy() {
         let cases = [
             (V1.replace("version = 1", "version = 9"), "field version: 9 is unknown"),
