@@ -2,13 +2,15 @@
 //!
 //! Blocks are rarely full on a chain whose members agree on its load, so the suggested tip is zero.
 
+use std::time::Instant;
+
 use alloy_consensus::Transaction;
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::types::{Args, BlockRef, invalid, quantity};
-use super::{Handler, Reply, eth, internal, refuse};
+use super::{Handler, Reply, eth, internal, refuse, refuse_for_now, simulate};
 use crate::block::Block;
 use crate::node::Shared;
 use crate::store::StoredReceipt;
@@ -59,12 +61,20 @@ fn history(shared: &Shared, params: Params<'_>) -> Reply {
     }
     let oldest = newest + 1 - count;
     let (mut fees, mut used, mut rewards) = (Vec::new(), Vec::new(), Vec::new());
+    let until = simulate::deadline(shared);
     for number in oldest..=newest {
-        let block = eth::require(&snapshot, number)?;
-        let header = block.header();
+        if Instant::now() >= until {
+            return Err(refuse_for_now("fee history timeout exceeded; ask for fewer blocks"));
+        }
+        // A block that is gone is an error of `require`.
+        let header = match snapshot.header(number).map_err(internal)? {
+            Some(header) => header,
+            None => eth::require(&snapshot, number)?.header().clone(),
+        };
         fees.push(quantity(header.base_fee_per_gas.unwrap_or(0)));
         used.push(header.gas_used as f64 / header.gas_limit as f64);
         if !percentiles.is_empty() {
+            let block = eth::require(&snapshot, number)?;
             let receipts = snapshot.receipts(number).map_err(internal)?.unwrap_or_default();
             rewards.push(tips(&block, &receipts, &percentiles));
         }

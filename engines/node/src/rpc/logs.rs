@@ -19,6 +19,8 @@ use crate::store::{Snapshot, StoredLog};
 const ALTERNATIVES_MAX: usize = 1_000;
 /// A log has no more.
 const TOPICS_MAX: usize = 4;
+/// A log as text without its data, at most.
+const LOG_BYTES: usize = 900;
 /// Blocks between two looks at the clock.
 const BLOCKS_PER_LOOK: u64 = 64;
 
@@ -150,14 +152,18 @@ impl Criteria {
             )));
         }
         let until = Instant::now() + Duration::from_millis(limits.call_ms_max);
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for number in first..=last {
             if number.is_multiple_of(BLOCKS_PER_LOOK) && Instant::now() >= until {
                 return Err(refuse_for_now("query timeout exceeded; ask for fewer blocks at a time"));
             }
             let more = self.in_block(snapshot, number)?;
+            bytes += more.iter().map(shown_bytes).sum::<usize>();
             if found.len() + more.len() > limits.logs_max {
-                return Err(too_many(limits.logs_max, first, number));
+                return Err(too_many(&format!("{} results", limits.logs_max), first, number));
+            }
+            if bytes > limits.response_bytes_max as usize {
+                return Err(too_many(&format!("{} bytes", limits.response_bytes_max), first, number));
             }
             found.extend(more);
         }
@@ -165,15 +171,17 @@ impl Criteria {
     }
 }
 
+/// About how long the log is as text.
+fn shown_bytes(log: &Value) -> usize {
+    LOG_BYTES + log["data"].as_str().map_or(0, str::len)
+}
+
 /// Block `last` is where the logs became too many.
-fn too_many(limit: usize, first: u64, last: u64) -> ErrorObjectOwned {
+fn too_many(limit: &str, first: u64, last: u64) -> ErrorObjectOwned {
     if first == last {
-        return refuse(format!("query returned more than {limit} results in block {first}; ask for fewer addresses"));
+        return refuse(format!("query returned more than {limit} in block {first}; ask for fewer addresses"));
     }
-    refuse(format!(
-        "query returned more than {limit} results. Try with this block range [{first:#x}, {:#x}].",
-        last - 1
-    ))
+    refuse(format!("query returned more than {limit}. Try with this block range [{first:#x}, {:#x}].", last - 1))
 }
 
 /// `eth_getLogs`.

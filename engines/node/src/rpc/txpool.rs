@@ -8,7 +8,7 @@ use jsonrpsee::types::Params;
 use serde_json::{Map, Value, json};
 
 use super::types::{self, Args, quantity};
-use super::{Handler, Reply};
+use super::{Handler, Reply, refuse};
 use crate::block::Tx;
 use crate::node::Shared;
 
@@ -22,6 +22,9 @@ pub(super) const METHODS: &[(&str, Handler)] = &[
     ("txpool_inspect", |shared, _| content(shared, |tx, _| Ok(json!(summary(tx))))),
     ("txpool_contentFrom", content_from),
 ];
+
+/// A transaction as text without its input, about.
+const TRANSACTION_BYTES: usize = 1_000;
 
 type Shown = fn(&Tx, Address) -> Reply;
 
@@ -37,7 +40,13 @@ fn summary(tx: &Tx) -> String {
 
 fn content(shared: &Shared, shown: Shown) -> Reply {
     let mut sides = [BTreeMap::<Address, Map<String, Value>>::new(), BTreeMap::new()];
+    let (mut bytes, bytes_max) = (0, shared.rpc.config.response_bytes_max as usize);
     for (sender, tx, is_ready) in shared.mempool.content(None) {
+        // Two digits a byte, and the names of the fields.
+        bytes += 2 * tx.input().len() + TRANSACTION_BYTES;
+        if bytes > bytes_max {
+            return Err(refuse("the pool holds more than fits into one answer; ask txpool_contentFrom for one sender"));
+        }
         let side = &mut sides[usize::from(!is_ready)];
         side.entry(sender).or_default().insert(tx.nonce().to_string(), shown(&tx, sender)?);
     }

@@ -30,7 +30,7 @@ const MAY_DIFFER: &[(&str, &str, &str)] = &[
     (
         "eth_getBlock",
         ".stateRoot",
-        "anvil has EIP-2935's contract at another time, and keeps slots that were set to zero",
+        "EIP-2935's contract holds the hashes of blocks, and anvil keeps slots that were set to zero",
     ),
     ("eth_getProof", ".accountProof", "follows from the state root"),
     ("eth_get", ".blobGasPrice", "anvil says it of every receipt, the specification of blob transactions only"),
