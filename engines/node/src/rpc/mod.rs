@@ -34,6 +34,7 @@ use jsonrpsee::server::{
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::layer::util::{Identity, Stack};
@@ -47,6 +48,8 @@ use crate::node::Shared;
 
 /// Messages that wait for one WebSocket client; what is behind them waits in the store.
 const MESSAGES_MAX: u32 = 64;
+/// Subscriptions that read the store at once; each takes a moment for each block.
+const READERS_MAX: usize = 4;
 /// A WebSocket client that answers no ping for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -59,11 +62,13 @@ type Service = TowerService<Layer, Identity>;
 pub(crate) struct RpcState {
     pub(crate) config: RpcConfig,
     filters: filters::Filters,
+    /// Turns of subscriptions to read the store.
+    readers: Semaphore,
 }
 
 impl RpcState {
     pub(crate) fn new(config: RpcConfig) -> Self {
-        Self { config, filters: filters::Filters::default() }
+        Self { config, filters: filters::Filters::default(), readers: Semaphore::new(READERS_MAX) }
     }
 }
 

@@ -173,7 +173,14 @@ impl Call {
         };
         let mut tx = prepare(shared, &at, &request, gas_max)?;
         if request.gas.is_none() && tx.gas_price > 0 {
-            tx.gas_limit = tx.gas_limit.min(allowance(&at, &overrides, &tx)?);
+            let allowance = allowance(&at, &overrides, &tx)?;
+            if allowance < GAS_MIN {
+                return Err(refuse(format!(
+                    "insufficient funds for gas * price + value: the balance pays for {allowance} gas at {} wei",
+                    tx.gas_price
+                )));
+            }
+            tx.gas_limit = tx.gas_limit.min(allowance);
         }
         // The call may be larger than a block; its gas is bounded apart.
         block.gas_limit = block.gas_limit.max(tx.gas_limit);

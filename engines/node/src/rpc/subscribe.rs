@@ -108,7 +108,7 @@ pub(super) async fn serve(
         match topic {
             Topic::Heads => follow_blocks(&shared, &sink, heads, header).await,
             Topic::Logs(criteria) => {
-                follow_blocks(&shared, &sink, heads, |snapshot, number| criteria.in_block(snapshot, number)).await
+                follow_blocks(&shared, &sink, heads, move |snapshot, number| criteria.in_block(snapshot, number)).await
             }
             Topic::Pending { full } => follow_pool(&shared, &sink, admitted, full).await,
             Topic::Syncing => follow_sync(&shared, &sink).await,
@@ -136,11 +136,12 @@ fn header(snapshot: &Snapshot, number: u64) -> Result<Vec<Value>, ErrorObjectOwn
 
 /// Sends what `of_block` finds in each new block.
 async fn follow_blocks(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     sink: &SubscriptionSink,
     mut heads: watch::Receiver<u64>,
-    of_block: impl Fn(&Snapshot, u64) -> Result<Vec<Value>, ErrorObjectOwned>,
+    of_block: impl Fn(&Snapshot, u64) -> Result<Vec<Value>, ErrorObjectOwned> + Send + Sync + 'static,
 ) -> End {
+    let of_block = Arc::new(of_block);
     let mut next = *heads.borrow_and_update() + 1;
     loop {
         if heads.changed().await.is_err() {
@@ -151,8 +152,7 @@ async fn follow_blocks(
             return End::Slow(format!("the subscription is {} blocks behind", head - next));
         }
         while next <= head {
-            let found = shared.store.snapshot().map_err(internal).and_then(|snapshot| of_block(&snapshot, next));
-            match found {
+            match read(shared, Arc::clone(&of_block), next).await {
                 Ok(found) => {
                     for value in found {
                         if let Err(end) = send(shared, sink, &value).await {
@@ -165,6 +165,18 @@ async fn follow_blocks(
             next += 1;
         }
     }
+}
+
+/// Reads on a thread that may wait, a few at a time: the threads of the runtime serve the peers too.
+async fn read<F>(shared: &Arc<Shared>, of_block: Arc<F>, number: u64) -> Result<Vec<Value>, ErrorObjectOwned>
+where
+    F: Fn(&Snapshot, u64) -> Result<Vec<Value>, ErrorObjectOwned> + Send + Sync + 'static,
+{
+    let stopped = || ErrorObjectOwned::owned(-32603, "the node stops", None::<()>);
+    let _turn = shared.rpc.readers.acquire().await.map_err(|_| stopped())?;
+    let shared = Arc::clone(shared);
+    let work = move || of_block(&shared.store.snapshot().map_err(internal)?, number);
+    tokio::task::spawn_blocking(work).await.map_err(|_| stopped())?
 }
 
 async fn follow_pool(shared: &Shared, sink: &SubscriptionSink, mut admitted: watch::Receiver<u64>, full: bool) -> End {

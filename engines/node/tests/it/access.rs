@@ -101,6 +101,8 @@ fn what_is_too_much_is_refused_with_words() {
         (&unknown["code"], unknown["message"].as_str()),
         (&json!(-32601), Some("the method eth_sign does not exist/is not available"))
     );
+    let poor = error("eth_call", json!([{ "from": Address::ZERO, "to": RICH, "gasPrice": "0x1" }]));
+    assert!(poor["message"].as_str().unwrap().contains("insufficient funds for gas * price + value"), "{poor}");
     let steps = error("debug_traceTransaction", json!([B256::ZERO, {}]));
     assert!(steps["message"].as_str().unwrap().contains("the only one is \"callTracer\""), "{steps}");
     let over_http = error("eth_subscribe", json!(["newHeads"]));
