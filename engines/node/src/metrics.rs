@@ -188,7 +188,7 @@ fn chain(page: &mut Page, shared: &Shared) {
     page.sample("hanse_ledger_info", &[("version", version), ("chain_id", &chain_id), ("node_id", &me)], 1);
     page.one("hanse_ledger_height", "gauge", "Number of the newest stored block.", status.height);
     page.one("hanse_ledger_round", "gauge", "Round of the height under way.", u64::from(status.round));
-    page.one("hanse_ledger_halted", "gauge", "1 if this node goes on no more.", u64::from(status.halted.is_some()));
+    page.one("hanse_ledger_halted", "gauge", "1 if this node goes on no more.", u64::from(shared.halted().is_some()));
     page.one("hanse_ledger_syncing", "gauge", "1 while blocks are fetched from peers.", u64::from(status.syncing));
     let time = "hanse_ledger_block_timestamp_seconds";
     page.family(time, "gauge", "Time of the newest block, seconds since 1970.");
