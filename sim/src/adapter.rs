@@ -13,7 +13,7 @@ use hanse_server::reconcile::connect::HostConnector;
 use hanse_state::host::{Host, Reach};
 use tokio::sync::oneshot;
 
-use crate::hosts::{Ask, Told};
+use crate::ask::{Ask, Told};
 use crate::world::{EPOCH_MS, Shared};
 
 /// How long a call may take before nothing is known of it.
@@ -57,6 +57,16 @@ impl SimHost {
             Told::Seen(status) => Ok(status),
             other => unreachable!("a host answers what it is asked, not {other:?}"),
         }
+    }
+
+    /// Hands the node a signed transaction.
+    pub(crate) async fn send(&self, key: &InstanceKey, raw: &[u8]) -> Result<Told> {
+        self.ask(Ask::Send(key.clone(), raw.to_vec())).await
+    }
+
+    /// Asks the node for a transaction.
+    pub(crate) async fn find(&self, key: &InstanceKey, hash: &str) -> Result<Told> {
+        self.ask(Ask::Find(key.clone(), hash.to_owned())).await
     }
 
     /// Asks the node itself; nothing if it does not answer.

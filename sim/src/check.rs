@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hanse_planner::LAG_MAX;
 use hanse_raft::ReplicaId;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -9,6 +10,9 @@ use openraft::async_runtime::watch::WatchReceiver;
 use crate::disk::Disk;
 use crate::types::{LeaderId, LogId, Metrics, Vote};
 use crate::world::{Shared, World};
+
+/// Entries between the leader's look at a learner and the entry that gives it a vote.
+const WRITTEN_MEANWHILE: u64 = 100;
 
 #[derive(Clone, Default)]
 struct Last {
@@ -59,6 +63,7 @@ impl Checks {
             last.applied = metrics.last_applied;
             self.last.insert(*id, last);
         }
+        caught_up(&mut world, disks);
         world.judge();
     }
 
@@ -106,6 +111,19 @@ fn ordering(world: &mut World, id: ReplicaId, now: &Metrics) {
     if now.purged > now.snapshot || now.last_applied > now.local_committed {
         let what = (now.purged, now.snapshot, now.last_applied, now.local_committed);
         world.violation(&format!("state ordering of {id}: purged, snapshot, applied, committed are {what:?}"));
+    }
+}
+
+/// Whoever gets a vote has nearly all of the log, on its disk.
+fn caught_up(world: &mut World, disks: &BTreeMap<ReplicaId, Disk>) {
+    for (id, index) in world.roster.take_votes() {
+        let has = disks[&id].durable(|content| content.last().map(|last| last.index));
+        let has = has.max(disks[&id].durable(|content| content.snapshot.as_ref()?.meta.last_log_id).map(|at| at.index));
+        if has.is_none_or(|has| has + LAG_MAX + WRITTEN_MEANWHILE < index) {
+            world.violation(&format!(
+                "caught up before it votes: {id} gets a vote at {index} and has {has:?} of the log"
+            ));
+        }
     }
 }
 

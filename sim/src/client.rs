@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hanse_raft::ReplicaId;
 use hanse_state::ids::RequestId;
-use hanse_state::{Applied, Millis, Outcome, Request};
+use hanse_state::{Applied, Millis, Outcome, Request, State};
 
 use crate::dice::Dice;
 use crate::network::host;
@@ -30,18 +30,30 @@ pub(crate) enum Habit {
     Reader,
     /// Writes small things, without a pause.
     Hurried,
+    /// Changes the membership of the control plane; there are machines for ids up to `last`.
+    Operator { last: ReplicaId },
 }
 
 /// One client.
 pub(crate) struct Client {
     id: u64,
     habit: Habit,
-    shared: Shared,
+    pub(crate) shared: Shared,
     plans: Arc<Mutex<Plans>>,
     post: Post,
-    dice: Dice,
-    think_ms: u64,
-    guess: ReplicaId,
+    pub(crate) dice: Dice,
+    pub(crate) think_ms: u64,
+    /// The replica that answered last, or may lead.
+    pub(crate) guess: ReplicaId,
+}
+
+/// What a client was told.
+pub(crate) enum Told {
+    Applied(Arc<Applied>),
+    /// Refused by who leads, and not written down.
+    TurnedAway,
+    /// It may or may not have had effect.
+    Unknown,
 }
 
 /// Runs a client for ever: work, then rest, then prove that the cluster is healed (the first one only).
@@ -61,16 +73,19 @@ pub(crate) async fn run(
     if id == 1 {
         client.found().await;
     }
+    if let Habit::Operator { last } = habit {
+        client.direct(last).await;
+    }
     client.work().await;
     Ok(())
 }
 
 impl Client {
-    fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         self.shared.world().phase
     }
 
-    fn set_busy(&self, busy: bool) {
+    pub(crate) fn set_busy(&self, busy: bool) {
         self.shared.world().busy.insert(self.id, busy);
     }
 
@@ -108,9 +123,13 @@ impl Client {
                 Phase::Prove if self.id == 1 => {
                     let proved = self.shared.world().proved;
                     let wrote = proved || self.operate(true).await;
-                    let read = self.read(true).await;
+                    let read = self.read(true).await.is_some();
                     if wrote && read {
                         self.shared.world().proved = true;
+                    }
+                    let wish = self.plans.lock().unwrap_or_else(PoisonError::into_inner).last_contract(&mut self.dice);
+                    if let Some(wish) = wish {
+                        self.insist(wish).await;
                     }
                     // Faults that are over have left nodes that wait for a person.
                     self.unblock().await;
@@ -125,10 +144,10 @@ impl Client {
         let reads = match self.habit {
             Habit::Usual => 25,
             Habit::Reader => 100,
-            Habit::Hurried => 0,
+            Habit::Hurried | Habit::Operator { .. } => 0,
         };
         if !must_write && self.dice.chance(reads) {
-            return self.read(false).await;
+            return self.read(false).await.is_some();
         }
         let wish = {
             let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +179,7 @@ impl Client {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn request(&mut self, wish: Wish) -> Request {
+    pub(crate) fn request(&mut self, wish: Wish) -> Request {
         let number = {
             let mut world = self.shared.world();
             world.request_last += 1;
@@ -171,8 +190,8 @@ impl Client {
     }
 
     fn any(&mut self) -> ReplicaId {
-        let voters = self.shared.world().voters.clone();
-        self.dice.pick(&voters)
+        let living = self.shared.world().roster.living();
+        self.dice.pick(&living)
     }
 
     /// Tries until there is an answer or the tries are used up; then nothing is known.
@@ -182,12 +201,28 @@ impl Client {
     }
 
     async fn write_after(&mut self, floor: u64, request: &Request, patient: bool) -> Option<Arc<Applied>> {
+        match self.tell(floor, request, patient).await {
+            Told::Applied(applied) => Some(applied),
+            Told::TurnedAway | Told::Unknown => None,
+        }
+    }
+
+    /// Asks for a write, and keeps what it was told.
+    pub(crate) async fn tell(&mut self, floor: u64, request: &Request, patient: bool) -> Told {
         let body = self.ask(Body::Propose(Box::new(request.clone())), patient).await;
         let mut world = self.shared.world();
-        let Some((by, Body::Proposed(applied))) = body else {
-            world.oracle.unknown += 1;
-            world.say(&format!("client-{} {} unknown", self.id, request.id));
-            return None;
+        let (by, applied) = match body {
+            Some((by, Body::Proposed(applied))) => (by, applied),
+            Some((by, Body::TurnedAway(why))) => {
+                world.say(&format!("client-{} {} turned away by {by}: {why}", self.id, request.id));
+                world.roster.turned_away += 1;
+                return Told::TurnedAway;
+            }
+            _ => {
+                world.oracle.unknown += 1;
+                world.say(&format!("client-{} {} unknown", self.id, request.id));
+                return Told::Unknown;
+            }
         };
         if let Ok(Outcome::ProposalOpened { proposal, artifact_hash, .. }) = &applied.outcome {
             self.plans().opened(proposal, *artifact_hash);
@@ -196,20 +231,20 @@ impl Client {
         world.say(&format!("client-{} {} told revision {} by {by}", self.id, request.id, applied.revision));
         world.oracle.answered(request.id, if known { 0 } else { floor }, &applied);
         world.judge();
-        Some(applied)
+        Told::Applied(applied)
     }
 
-    async fn read(&mut self, patient: bool) -> bool {
+    pub(crate) async fn read(&mut self, patient: bool) -> Option<State> {
         let floor = self.shared.world().oracle.floor;
         let body = self.ask(Body::Read, patient).await;
         let mut world = self.shared.world();
-        let Some((by, Body::ReadDone(state))) = body else { return false };
+        let Some((by, Body::ReadDone(state))) = body else { return None };
         let (revision, digest) = (state.revision, state.digest());
         self.plans().saw(&state);
         world.say(&format!("client-{} reads revision {revision} from {by}, floor {floor}", self.id));
         world.oracle.read(by, floor, revision, digest);
         world.judge();
-        true
+        Some(*state)
     }
 
     async fn ask(&mut self, body: Body, patient: bool) -> Option<(ReplicaId, Body)> {

@@ -19,6 +19,9 @@ use crate::world::{Order, Shared, Weather};
 /// One hour: how far a replica's clock jumps.
 const HOUR_MS: i64 = 3_600_000;
 
+/// So many of a hundred changes of the voters get a blow as they begin.
+const AIMED: u64 = 30;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Crash,
@@ -31,8 +34,6 @@ enum Fault {
     ClockJump,
     Transfer,
     Snapshot,
-    Grow,
-    Shrink,
     HostDown,
     HostDenies,
     NodeDies,
@@ -57,13 +58,14 @@ pub(crate) struct Faults {
     cures: BTreeMap<(u64, u64), Cure>,
     cure_last: u64,
     down: BTreeMap<ReplicaId, ()>,
-    pub(crate) replicas: Vec<ReplicaId>,
+    /// Where the membership changes, many blows fall into a change.
+    aims: bool,
     disks: BTreeMap<ReplicaId, Disk>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
 }
 
 impl Faults {
-    pub(crate) fn new(shared: Shared, disks: BTreeMap<ReplicaId, Disk>, grows: bool) -> Self {
+    pub(crate) fn new(shared: Shared, disks: BTreeMap<ReplicaId, Disk>, aims: bool) -> Self {
         let mut dice = Dice::new(shared.seed, "faults");
         let mut kinds = vec![Fault::Crash, Fault::Split, Fault::Snapshot, Fault::IsolateLeader];
         let more = [
@@ -79,9 +81,6 @@ impl Faults {
             Fault::NodeHangs,
         ];
         kinds.extend(more.into_iter().filter(|_| dice.chance(60)));
-        if grows {
-            kinds.extend([Fault::Grow, Fault::Shrink]);
-        }
         let every_ms = dice.range(1_500, 9_000);
         let weather = Weather { lost: dice.pick(&[0, 0, 1, 5, 15]), doubled: dice.pick(&[0, 2, 10, 20]) };
         let temper = Temper {
@@ -93,7 +92,6 @@ impl Faults {
         shared.world().weather = weather;
         shared.world().hosts.temper = temper;
         shared.world().say(&format!("temper: every {every_ms} ms {kinds:?}, {weather:?}, {temper:?}"));
-        let replicas = disks.keys().copied().collect();
         Self {
             shared,
             dice,
@@ -103,7 +101,7 @@ impl Faults {
             cures: BTreeMap::new(),
             cure_last: 0,
             down: BTreeMap::new(),
-            replicas,
+            aims,
             disks,
             counts: BTreeMap::new(),
         }
@@ -121,6 +119,12 @@ impl Faults {
             let fault = self.dice.pick(&self.kinds);
             self.begin(sim, fault, now_ms);
         }
+        // A leader has just begun to change the voters: some changes must be left half done.
+        let changing = self.shared.world().roster.take_changing();
+        if changing && self.aims && self.dice.chance(AIMED) {
+            let fault = self.dice.pick(&[Fault::CrashLeader, Fault::IsolateLeader, Fault::Split, Fault::Transfer]);
+            self.begin(sim, fault, now_ms);
+        }
     }
 
     /// Ends every fault: from now on the cluster must heal.
@@ -130,11 +134,11 @@ impl Faults {
         for id in down {
             sim.bounce(host(id));
         }
-        for (i, a) in self.replicas.clone().into_iter().enumerate() {
-            for b in self.replicas.clone().into_iter().skip(i + 1) {
-                sim.repair(host(a), host(b));
+        for (a, disk) in &self.disks {
+            for b in self.disks.keys().filter(|b| a < *b) {
+                sim.repair(host(*a), host(*b));
             }
-            self.disks[&a].set_slow(5);
+            disk.set_slow(5);
         }
         let mut world = self.shared.world();
         world.weather = Weather::default();
@@ -197,13 +201,14 @@ impl Faults {
     }
 
     fn begin(&mut self, sim: &mut Sim<'_>, fault: Fault, now_ms: u64) {
-        let any = self.dice.pick(&self.replicas);
+        let living = self.shared.world().roster.living();
+        let any = self.dice.pick(&living);
         let leader = self.leader();
         self.shared.world().say(&format!("fault {fault:?}, leader {leader:?}, die {any}"));
         *self.counts.entry(name(fault)).or_default() += 1;
         match fault {
             Fault::Crash => self.crash(sim, any, now_ms),
-            Fault::CrashAll => self.replicas.clone().into_iter().for_each(|id| self.crash(sim, id, now_ms)),
+            Fault::CrashAll => living.into_iter().for_each(|id| self.crash(sim, id, now_ms)),
             Fault::CrashLeader => self.crash(sim, leader.unwrap_or(any), now_ms),
             Fault::Split => {
                 let side = self.dice.next();
@@ -236,7 +241,7 @@ impl Faults {
                 let skew = self.dice.pick(&[-HOUR_MS, 0, HOUR_MS]);
                 self.shared.world().skew_ms.insert(whose, skew);
             }
-            Fault::Transfer | Fault::Snapshot | Fault::Grow | Fault::Shrink => self.order(fault, any, leader),
+            Fault::Transfer | Fault::Snapshot => self.order(fault, any, leader),
             Fault::HostDown | Fault::HostDenies | Fault::NodeDies | Fault::NodeHangs => self.host(fault, now_ms),
         }
     }
@@ -258,25 +263,18 @@ impl Faults {
     fn order(&mut self, fault: Fault, any: ReplicaId, leader: Option<ReplicaId>) {
         let mut world = self.shared.world();
         let applied = world.oracle.last().map_or(0, |id| id.index);
-        let all = self.replicas.clone();
         let mut give = |to: ReplicaId, orders: Vec<Order>| world.orders.entry(to).or_default().extend(orders);
         match (fault, leader) {
             (Fault::Snapshot, _) => give(any, vec![Order::Snapshot, Order::Purge(applied)]),
             (Fault::Transfer, Some(leader)) => give(leader, vec![Order::Transfer(any)]),
-            (Fault::Grow, Some(leader)) => {
-                give(leader, all.iter().skip(3).map(|id| Order::Learner(*id)).collect());
-                give(leader, vec![Order::Voters(all)]);
-            }
-            (Fault::Shrink, Some(leader)) => {
-                give(leader, vec![Order::Voters(all.into_iter().take(3).collect())]);
-            }
             _ => {}
         }
     }
 
-    /// Every ordered pair of replicas.
+    /// Every ordered pair of living replicas; at least two live, for nobody removes the last but one.
     fn pairs(&self) -> Vec<(ReplicaId, ReplicaId)> {
-        let all = &self.replicas;
+        let all = self.shared.world().roster.living();
+        let all = &all;
         all.iter().flat_map(|a| all.iter().filter(move |b| a != *b).map(move |b| (*a, *b))).collect()
     }
 }
@@ -293,8 +291,6 @@ const fn name(fault: Fault) -> &'static str {
         Fault::ClockJump => "clock_jump",
         Fault::Transfer => "transfer",
         Fault::Snapshot => "snapshot",
-        Fault::Grow => "grow",
-        Fault::Shrink => "shrink",
         Fault::HostDown => "host_down",
         Fault::HostDenies => "host_denies",
         Fault::NodeDies => "node_dies",

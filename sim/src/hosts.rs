@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use hanse_adapters_core::{AdapterError, FileSpec, InstanceKey, InstanceSpec, InstanceStatus, RunState};
+use hanse_adapters_core::{AdapterError, InstanceKey, InstanceSpec, InstanceStatus, RunState};
 use hanse_engines_core::NodeHealth;
 use hanse_state::{Digest, State};
 use tokio::sync::oneshot;
 
+use crate::ask::{Ask, Told, outcome, words};
+use crate::chains::{Chains, Taken, Tx};
 use crate::dice::Dice;
 
 /// The file without which no node starts.
@@ -19,42 +21,7 @@ pub(crate) const GENESIS_FILE: &str = "genesis";
 /// So often the schedule ends the process of one node; more would spend the node's budget of restarts.
 const DEATHS_MAX: u64 = 2;
 /// One block in so many milliseconds.
-const BLOCK_MS: u64 = 500;
-
-/// What a host is asked.
-#[derive(Clone, Debug)]
-pub(crate) enum Ask {
-    Inspect,
-    MakeKeys(InstanceKey),
-    Write(InstanceKey, Vec<FileSpec>),
-    Ensure(InstanceSpec),
-    Look(InstanceKey),
-    Health(InstanceKey),
-    Stop(InstanceKey),
-    Remove(InstanceKey),
-    List(String),
-}
-
-impl Ask {
-    /// Whether it changes anything: then no answer means that nothing is known.
-    pub(crate) const fn changes(&self) -> bool {
-        match self {
-            Self::Inspect | Self::Look(_) | Self::Health(_) | Self::List(_) => false,
-            Self::MakeKeys(_) | Self::Write(..) | Self::Ensure(_) | Self::Stop(_) | Self::Remove(_) => true,
-        }
-    }
-}
-
-/// What a host answers.
-#[derive(Clone, Debug)]
-pub(crate) enum Told {
-    Inspected,
-    Done,
-    Identity(String),
-    Seen(Option<InstanceStatus>),
-    Health(Option<NodeHealth>),
-    List(Vec<InstanceStatus>),
-}
+pub(crate) const BLOCK_MS: u64 = 500;
 
 /// How calls go wrong, in percent.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,6 +60,10 @@ struct Process {
     since_ms: u64,
     port: u16,
     hangs_until_ms: u64,
+    /// How far behind the chain it is.
+    behind_ms: u64,
+    /// What it took, and when that comes into a block.
+    waiting: Vec<(u64, Tx)>,
 }
 
 /// An instance's home on its host.
@@ -122,6 +93,8 @@ pub(crate) enum Flaw {
     Blind,
     /// Creates under a new name each time.
     Nameless,
+    /// Takes the same transaction as another one each time.
+    Resigned,
 }
 
 /// All hosts, by address, and the calls on their way.
@@ -134,6 +107,7 @@ pub(crate) struct Hosts {
     dice: Dice,
     pub(crate) temper: Temper,
     flaw: Flaw,
+    pub(crate) chains: Chains,
     /// Starts of processes, for the figures.
     pub(crate) started: u64,
     said: Vec<String>,
@@ -151,6 +125,7 @@ impl Hosts {
             dice: Dice::new(seed, "hosts"),
             temper: Temper::default(),
             flaw,
+            chains: Chains::default(),
             started: 0,
             said: Vec::new(),
             found: Vec::new(),
@@ -190,6 +165,21 @@ impl Hosts {
             // Who asked may be gone.
             drop(answer.send(result));
         }
+        self.make_blocks(now_ms);
+    }
+
+    /// What has waited long enough in a live node comes into a block.
+    fn make_blocks(&mut self, now_ms: u64) {
+        for home in self.hosts.values_mut().flat_map(|host| host.homes.values_mut()) {
+            let (Some(process), Some(genesis)) = (&mut home.process, home.files.get(GENESIS_FILE)) else { continue };
+            if process.hangs_until_ms > now_ms {
+                continue;
+            }
+            for (_, tx) in process.waiting.extract_if(.., |(due_ms, _)| *due_ms <= now_ms) {
+                self.said.push(format!("{} puts {} into a block", home.name, tx.hash));
+                self.chains.mine(genesis, now_ms, tx);
+            }
+        }
     }
 
     fn arrive(&mut self, now_ms: u64, call: &Call) -> Result<Told, AdapterError> {
@@ -210,6 +200,9 @@ impl Hosts {
     fn carry_out(&mut self, now_ms: u64, address: &str, ask: &Ask) -> Result<Told, AdapterError> {
         if let Ask::Ensure(spec) = ask {
             return self.ensure(now_ms, address, spec).map(|status| Told::Seen(Some(status)));
+        }
+        if matches!(ask, Ask::Send(..) | Ask::Find(..)) {
+            return self.ask_node(now_ms, address, ask);
         }
         let all_genesis = self.running_genesis();
         let host = self.hosts.entry(address.to_owned()).or_default();
@@ -246,8 +239,42 @@ impl Hosts {
                 let ours = host.homes.iter().filter(|(key, _)| key.cluster() == cluster);
                 Told::List(ours.map(|(key, home)| status(key, home)).collect())
             }
-            Ask::Ensure(_) => unreachable!("answered above"),
+            Ask::Ensure(_) | Ask::Send(..) | Ask::Find(..) => unreachable!("answered above"),
         })
+    }
+
+    /// A question to the ledger that a node keeps.
+    fn ask_node(&mut self, now_ms: u64, address: &str, ask: &Ask) -> Result<Told, AdapterError> {
+        let (Ask::Send(key, _) | Ask::Find(key, _)) = ask else { unreachable!("nothing else is for a node") };
+        let full = self.dice.chance(self.temper.refused);
+        let (wait_ms, number) = (self.dice.range(BLOCK_MS / 2, 6 * BLOCK_MS), self.number_last);
+        let home = self.hosts.get_mut(address).and_then(|host| host.homes.get_mut(key));
+        let node = home.and_then(|home| Some((home.process.as_mut()?, home.files.get(GENESIS_FILE)?)));
+        let silent = || AdapterError::Transient { subject: key.to_string(), reason: "connection refused".into() };
+        let (process, genesis) = node.filter(|(process, _)| process.hangs_until_ms <= now_ms).ok_or_else(silent)?;
+        let seen_ms = now_ms.saturating_sub(process.behind_ms);
+        let waiting = |process: &Process, hash: &str| process.waiting.iter().any(|(_, it)| it.hash == hash);
+        let raw = match ask {
+            Ask::Send(_, raw) => raw,
+            Ask::Find(_, hash) => {
+                let waits = process.waiting.iter().map(|(_, tx)| tx).find(|tx| tx.hash == *hash);
+                return Ok(Told::Found(self.chains.show(genesis, seen_ms, hash, waits).map(Box::new)));
+            }
+            _ => unreachable!("nothing else is for a node"),
+        };
+        let Some(mut tx) = Tx::parse(raw) else { return Ok(Told::Taken(Taken::Refused("no transaction".into()))) };
+        if self.flaw == Flaw::Resigned {
+            tx = tx.anew(number);
+        }
+        let taken = self.chains.takes(genesis, seen_ms, &tx);
+        let known = waiting(process, &tx.hash) || self.chains.show(genesis, seen_ms, &tx.hash, None).is_some();
+        if matches!(taken, Taken::Hash(_)) && !known {
+            if full {
+                return Ok(Told::Full);
+            }
+            process.waiting.push((now_ms + wait_ms, tx));
+        }
+        Ok(Told::Taken(taken))
     }
 
     fn ensure(&mut self, now_ms: u64, address: &str, spec: &InstanceSpec) -> Result<InstanceStatus, AdapterError> {
@@ -274,7 +301,10 @@ impl Hosts {
         let ready = home.identity.is_some() && home.files.contains_key(GENESIS_FILE);
         let port = spec.args.last().and_then(|port| port.parse().ok()).unwrap_or_default();
         self.pid_last += 1;
-        home.process = ready.then_some(Process { pid: self.pid_last, since_ms: now_ms, port, hangs_until_ms: 0 });
+        let behind_ms = self.dice.pick(&[0, 0, 500, 3_000]);
+        let (pid, since_ms) = (self.pid_last, now_ms);
+        let process = Process { pid, since_ms, port, hangs_until_ms: 0, behind_ms, waiting: Vec::new() };
+        home.process = ready.then_some(process);
         let told = status(&spec.key, home);
         self.started += 1;
         let on_port = |(_, home): &(&InstanceKey, &Home)| home.process.as_ref().is_some_and(|it| it.port == port);
@@ -287,7 +317,7 @@ impl Hosts {
 
     fn key_of(&mut self, spec: &InstanceSpec) -> InstanceKey {
         match self.flaw {
-            Flaw::None | Flaw::Blind => spec.key.clone(),
+            Flaw::None | Flaw::Blind | Flaw::Resigned => spec.key.clone(),
             Flaw::Nameless => {
                 self.number_last += 1;
                 let object = format!("{}.{}", spec.key.object(), self.number_last);
@@ -309,7 +339,9 @@ impl Hosts {
 
     /// Takes what did not hold.
     pub(crate) fn take_found(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.found)
+        let mut found = std::mem::take(&mut self.found);
+        found.extend(self.chains.take_found());
+        found
     }
 
     /// A host that nobody reaches until then.
@@ -425,27 +457,4 @@ fn health(now_ms: u64, home: &Home, all_genesis: &[Vec<u8>]) -> Option<NodeHealt
         syncing: false,
         version: "sim".into(),
     })
-}
-
-fn words(ask: &Ask) -> String {
-    match ask {
-        Ask::Inspect => "inspect".into(),
-        Ask::MakeKeys(key) => format!("make keys {}", key.object()),
-        Ask::Write(key, files) => format!("write {} files of {}", files.len(), key.object()),
-        Ask::Ensure(spec) => format!("ensure {} generation {}", spec.key.object(), spec.generation),
-        Ask::Look(key) => format!("look {}", key.object()),
-        Ask::Health(key) => format!("health {}", key.object()),
-        Ask::Stop(key) => format!("stop {}", key.object()),
-        Ask::Remove(key) => format!("remove {}", key.object()),
-        Ask::List(cluster) => format!("list {cluster}"),
-    }
-}
-
-fn outcome(result: &Result<Told, AdapterError>) -> String {
-    match result {
-        Ok(Told::Seen(Some(InstanceStatus { generation, run, .. }))) => format!("generation {generation} {run:?}"),
-        Ok(Told::Seen(None)) => "nothing".into(),
-        Ok(_) => "done".into(),
-        Err(error) => error.to_string(),
-    }
 }

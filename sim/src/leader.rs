@@ -24,12 +24,11 @@ use tokio_util::sync::CancellationToken;
 use crate::acts::Life;
 use crate::adapter::SimConnector;
 use crate::ledger::SimEngine;
-use crate::machine::Machine;
+use crate::membership::Change;
 use crate::mutant::Mutant;
-use crate::node::ELECTION_MAX_MS;
+use crate::node::{ELECTION_MAX_MS, Node};
 use crate::types::Raft;
 use crate::workload::request_id;
-use crate::world::Shared;
 
 /// Calls of one replica's reconcilers that may wait for Raft at once; they run 32 acts at most.
 const CALLS_MAX: usize = 64;
@@ -42,26 +41,27 @@ const METER_MS: u64 = 5_000;
 pub(crate) enum Call {
     Propose(Box<Request>, oneshot::Sender<Result<Applied, ProposeError>>),
     Read(oneshot::Sender<Result<State, ReadError>>),
+    Change(Change, oneshot::Sender<Result<(), ChangeError>>),
+    HandOver(ReplicaId, oneshot::Sender<Result<(), RaftError>>),
+    /// For the mutant that hands nothing over.
+    Go,
 }
 
 /// The replica as its reconcilers know it.
 struct Seat {
     life: Life,
-    machine: Machine,
+    node: Node,
     calls: mpsc::Sender<Call>,
-    leader: watch::Receiver<Option<ReplicaId>>,
-    shared: Shared,
 }
 
 /// Starts reconciling on a replica; gives what it asks of Raft.
-pub(crate) fn spawn(life: Life, raft: Raft, machine: Machine, shared: Shared) -> mpsc::Receiver<Call> {
+pub(crate) fn spawn(life: Life, node: Node) -> mpsc::Receiver<Call> {
     let (calls, asked) = mpsc::channel(CALLS_MAX);
-    let (sender, leader) = watch::channel(None);
-    tokio::spawn(observe(raft, sender));
+    let shared = node.shared.clone();
     let engine = SimEngine::new(life, shared.clone());
     let (clock, ids) = (shared.clone(), shared.clone());
     let world = World {
-        replica: Arc::new(Seat { life, machine, calls, leader, shared: shared.clone() }),
+        replica: Arc::new(Seat { life, node, calls }),
         observed: Arc::new(Observed::default()),
         hosts: Arc::new(SimConnector { shared }),
         engines: Arc::new(BTreeMap::from([("embedded".to_owned(), Arc::new(engine) as _)])),
@@ -81,12 +81,13 @@ pub(crate) fn spawn(life: Life, raft: Raft, machine: Machine, shared: Shared) ->
 }
 
 /// As the raft crate's `tasks::observe`: a leader that no longer hears a majority is none.
-async fn observe(raft: Raft, leader: watch::Sender<Option<ReplicaId>>) {
+pub(crate) async fn observe(raft: Raft, leader: watch::Sender<Option<ReplicaId>>) {
     loop {
         let now = raft.metrics().borrow_watched().clone();
         let silence = Duration::from_millis(ELECTION_MAX_MS);
         let heard = now.last_quorum_acked.as_ref().is_some_and(|at| at.elapsed() < silence);
-        let leads = now.state == ServerState::Leader && heard;
+        let alone = now.membership_config.membership().voter_ids().count() == 1;
+        let leads = now.state == ServerState::Leader && (heard || alone);
         let known = now.current_leader.filter(|id| *id != now.id || leads);
         leader.send_if_modified(|old| std::mem::replace(old, known) != known);
         tokio::time::sleep(LOOK_EVERY).await;
@@ -102,9 +103,14 @@ impl Seat {
         receiver.await.unwrap_or(lost)
     }
 
+    async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        let lost = Err(ChangeError::Unknown("the replica has stopped".into()));
+        self.call(|answer| Call::Change(change, answer), lost).await
+    }
+
     /// The mistake: the act begins while its intent is still on the way.
     async fn pretend(&self, request: Request) -> Applied {
-        let mut state = self.machine.view().state;
+        let mut state = self.node.machine.view().state;
         let next = state.revision + 1;
         let applied = hanse_state::apply(&mut state, next, &request);
         let (sender, _) = oneshot::channel();
@@ -120,11 +126,11 @@ impl Consensus for Seat {
     }
 
     fn leadership(&self) -> watch::Receiver<Option<ReplicaId>> {
-        self.leader.clone()
+        self.node.leader.clone()
     }
 
     fn local(&self) -> State {
-        self.machine.view().state
+        self.node.machine.view().state
     }
 
     async fn read(&self) -> Result<State, ReadError> {
@@ -133,11 +139,11 @@ impl Consensus for Seat {
 
     async fn propose(&self, request: Request) -> Result<Applied, ProposeError> {
         if let Command::RecordIntent(intent) = &request.command {
-            let mut world = self.shared.world();
+            let mut world = self.node.shared.world();
             world.acts.means(self.life, request.id);
             world.say(&format!("{} means to {:?} {}", self.life.replica, intent.act, intent.node));
         }
-        if matches!(request.command, Command::RecordIntent(_)) && self.shared.has(Mutant::ActBeforeIntent) {
+        if matches!(request.command, Command::RecordIntent(_)) && self.node.shared.has(Mutant::ActBeforeIntent) {
             return Ok(self.pretend(request).await);
         }
         self.call(|answer| Call::Propose(Box::new(request), answer), Err(ProposeError::Stopped)).await
@@ -148,24 +154,31 @@ impl Consensus for Seat {
         BTreeMap::from([(self.life.replica, Some(SPOKEN))])
     }
 
-    /// Nothing: the schedule of faults changes the membership here.
     fn membership(&self) -> MembershipView {
-        MembershipView::default()
+        let mut view = self.node.membership();
+        if self.node.shared.has(Mutant::PromoteUnready) {
+            view.heard = view.members.keys().copied().collect();
+            view.lag = view.members.keys().map(|id| (*id, 0)).collect();
+        }
+        view
     }
 
-    async fn add_learner(&self, _id: ReplicaId, _member: Member) -> Result<(), ChangeError> {
-        Err(ChangeError::Refused("the schedule changes the membership".into()))
+    async fn add_learner(&self, id: ReplicaId, member: Member) -> Result<(), ChangeError> {
+        self.change(Change::AddLearner(id, member)).await
     }
 
-    async fn promote(&self, _id: ReplicaId) -> Result<(), ChangeError> {
-        Err(ChangeError::Refused("the schedule changes the membership".into()))
+    async fn promote(&self, id: ReplicaId) -> Result<(), ChangeError> {
+        self.change(Change::Promote(id)).await
     }
 
-    async fn remove(&self, _id: ReplicaId) -> Result<(), ChangeError> {
-        Err(ChangeError::Refused("the schedule changes the membership".into()))
+    async fn remove(&self, id: ReplicaId) -> Result<(), ChangeError> {
+        self.change(Change::Remove(id)).await
     }
 
-    async fn transfer_leader(&self, _to: ReplicaId) -> Result<(), RaftError> {
-        Err(RaftError::Stopped)
+    async fn transfer_leader(&self, to: ReplicaId) -> Result<(), RaftError> {
+        if self.node.shared.has(Mutant::LeaderTakesItselfOut) {
+            return self.calls.send(Call::Go).await.map_err(|_| RaftError::Stopped);
+        }
+        self.call(|answer| Call::HandOver(to, answer), Err(RaftError::Stopped)).await
     }
 }

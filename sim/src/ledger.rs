@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::acts::{Deed, Life, Place};
 use crate::adapter::SimHost;
+use crate::ask::Told;
+use crate::chains::Taken;
 use crate::hosts::GENESIS_FILE;
 use crate::world::Shared;
 use async_trait::async_trait;
@@ -100,16 +102,28 @@ impl Engine for SimEngine {
         Err(unsupported())
     }
 
-    async fn transaction(&self, _host: &dyn Adapter, _node: &NodePlan, _hash: &str) -> Result<Transaction> {
-        Err(unsupported())
+    async fn transaction(&self, _host: &dyn Adapter, node: &NodePlan, hash: &str) -> Result<Transaction> {
+        let host = SimHost::at(&node.host_address, self.shared.clone());
+        match host.find(&node.key, hash).await.map_err(EngineError::Host)? {
+            Told::Found(Some(transaction)) => Ok(*transaction),
+            Told::Found(None) => Err(EngineError::NotFound(format!("transaction {hash}"))),
+            other => unreachable!("a host answers what it is asked, not {other:?}"),
+        }
     }
 
     async fn account(&self, _host: &dyn Adapter, _node: &NodePlan, _address: &str) -> Result<Account> {
         Err(unsupported())
     }
 
-    async fn send_raw(&self, _host: &dyn Adapter, _node: &NodePlan, _raw: &[u8]) -> Result<String> {
-        Err(unsupported())
+    async fn send_raw(&self, _host: &dyn Adapter, node: &NodePlan, raw: &[u8]) -> Result<String> {
+        let host = SimHost::at(&node.host_address, self.shared.clone());
+        let node_name = node.key.to_string();
+        match host.send(&node.key, raw).await.map_err(EngineError::Host)? {
+            Told::Taken(Taken::Hash(hash)) => Ok(hash),
+            Told::Taken(Taken::Refused(reason)) => Err(EngineError::Node { node: node_name, reason }),
+            Told::Full => Err(EngineError::NotNow { node: node_name, reason: "the pool is full".into() }),
+            other => unreachable!("a host answers what it is asked, not {other:?}"),
+        }
     }
 
     async fn call(&self, _host: &dyn Adapter, _node: &NodePlan, _to: &str, _input: &[u8]) -> Result<Vec<u8>> {

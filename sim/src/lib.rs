@@ -11,6 +11,8 @@
 
 mod acts;
 mod adapter;
+mod ask;
+mod chains;
 mod check;
 mod client;
 mod dice;
@@ -21,11 +23,14 @@ mod hosts;
 mod leader;
 mod ledger;
 mod machine;
+mod membership;
 mod mutant;
 mod network;
 mod node;
+mod operator;
 mod oracle;
 mod post;
+mod roster;
 mod run;
 mod runtime;
 mod types;

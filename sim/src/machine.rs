@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, StreamExt};
 use hanse_raft::ReplicaId;
-use hanse_state::{Millis, State, codec};
+use hanse_state::replica::Standing;
+use hanse_state::{Command, Millis, State, codec};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 
@@ -67,7 +68,11 @@ impl Machine {
             Payload::Blank => self.shared.world().oracle.applied(self.id, entry, &view.state, None),
             Payload::Membership(membership) => {
                 view.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                self.shared.world().oracle.applied(self.id, entry, &view.state, None);
+                let mut world = self.shared.world();
+                if world.oracle.last().is_none_or(|last| last.index < entry.log_id.index) {
+                    world.roster.applied(entry);
+                }
+                world.oracle.applied(self.id, entry, &view.state, None);
             }
             Payload::Normal(bytes) => {
                 let mut request = codec::decode_request(&bytes.0).map_err(io::Error::other)?;
@@ -76,6 +81,9 @@ impl Machine {
                 }
                 if self.shared.has(Mutant::NoDedupe) {
                     view.state.dedup = Default::default();
+                }
+                if self.shared.has(Mutant::IdAgain) && matches!(request.command, Command::AddReplica(_)) {
+                    forget_gone(&mut view.state);
                 }
                 let skip = std::mem::take(&mut *self.skip.lock().unwrap_or_else(PoisonError::into_inner));
                 if !skip {
@@ -94,6 +102,17 @@ impl Machine {
         *self.lock() = view;
         Ok(answer)
     }
+}
+
+/// The mistake: the next new replica gets the id of one that is gone.
+fn forget_gone(state: &mut State) {
+    let Some(cluster) = &mut state.cluster else { return };
+    let by_id = &mut cluster.replicas.by_id;
+    let gone = by_id.iter().find(|(_, it)| it.standing == Standing::Gone).map(|(id, _)| *id);
+    cluster.replicas.last_id = match gone.inspect(|id| drop(by_id.remove(id))) {
+        Some(id) => id - 1,
+        None => by_id.keys().max().copied().unwrap_or(0),
+    };
 }
 
 impl RaftStateMachine<Types> for Machine {

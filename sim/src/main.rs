@@ -72,9 +72,10 @@ fn many(cli: &Cli) -> bool {
     for seed in cli.first..cli.first.saturating_add(cli.seeds) {
         let report = run(seed, &options(cli, None, false));
         if cli.output == Output::Text {
-            let Report { ticks, elections, acked, reads, unknown, nodes, trace, .. } = &report;
+            let Report { ticks, elections, acked, reads, unknown, nodes, ordered, left, deployed, trace, .. } = &report;
             println!(
-                "seed {seed}: {ticks} ticks, {elections} elections, {acked} acked, {reads} reads, {unknown} unknown, {nodes} nodes, trace {trace}"
+                "seed {seed}: {ticks} ticks, {elections} elections, {acked} acked, {reads} reads, {unknown} unknown, {nodes} nodes, \
+                 {ordered} ordered, {left} left, {deployed} deployed, trace {trace}"
             );
         }
         for violation in &report.violations {
@@ -98,7 +99,9 @@ fn many(cli: &Cli) -> bool {
         "entries": sum(|r| r.entries), "acked": sum(|r| r.acked), "refused": sum(|r| r.refused),
         "reads": sum(|r| r.reads), "unknown": sum(|r| r.unknown), "replays": sum(|r| r.replays),
         "lost": sum(|r| r.lost), "nodes": sum(|r| r.nodes), "acts": sum(|r| r.acts), "started": sum(|r| r.started),
-        "faults": faults, "seconds": started.elapsed().as_secs(),
+        "ordered": sum(|r| r.ordered), "turned_away": sum(|r| r.turned_away), "changes": sum(|r| r.changes),
+        "inherited": sum(|r| r.inherited), "left": sum(|r| r.left), "deployed": sum(|r| r.deployed),
+        "undeployed": sum(|r| r.undeployed), "faults": faults, "seconds": started.elapsed().as_secs(),
     });
     println!("{figures}");
     violations.is_empty()

@@ -32,11 +32,19 @@ pub enum Mutant {
     CreateWithoutKey,
     /// A replica whose disk was lost starts again under its old id.
     IdAfterWipe,
+    /// A leader gives a vote to a learner of which it has heard nothing.
+    PromoteUnready,
+    /// A leader that is to go takes itself out and hands nothing over.
+    LeaderTakesItselfOut,
+    /// A new replica gets the id of one that is gone.
+    IdAgain,
+    /// Each try to deploy a contract is another transaction.
+    DeployAgain,
 }
 
 impl Mutant {
     /// Every mistake.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::AckBeforeDurable,
         Self::SkipVote,
         Self::ReadWithoutIndex,
@@ -50,7 +58,16 @@ impl Mutant {
         Self::CreateWithoutLook,
         Self::CreateWithoutKey,
         Self::IdAfterWipe,
+        Self::PromoteUnready,
+        Self::LeaderTakesItselfOut,
+        Self::IdAgain,
+        Self::DeployAgain,
     ];
+
+    /// Whether it shows itself only where the membership changes.
+    pub(crate) const fn is_of_membership(self) -> bool {
+        matches!(self, Self::PromoteUnready | Self::LeaderTakesItselfOut | Self::IdAgain)
+    }
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -68,6 +85,10 @@ impl Mutant {
             Self::CreateWithoutLook => "create-without-look",
             Self::CreateWithoutKey => "create-without-key",
             Self::IdAfterWipe => "id-after-wipe",
+            Self::PromoteUnready => "promote-unready",
+            Self::LeaderTakesItselfOut => "leader-takes-itself-out",
+            Self::IdAgain => "id-again",
+            Self::DeployAgain => "deploy-again",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hanse_raft::{Member, ReplicaId};
@@ -13,6 +14,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 
+use crate::membership::Roll;
 use crate::mutant::Mutant;
 use crate::post::{Body, Post};
 use crate::types::{Snapshot, SnapshotData, Types, Vote};
@@ -29,8 +31,10 @@ pub(crate) fn host(id: ReplicaId) -> String {
 /// Makes connections.
 #[derive(Clone)]
 pub(crate) struct Network {
+    pub(crate) id: ReplicaId,
     pub(crate) post: Post,
     pub(crate) shared: Shared,
+    pub(crate) roll: Arc<Roll>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -58,7 +62,9 @@ fn unexpected() -> RPCError<Types> {
 
 impl Peer {
     async fn call(&self, body: Body, limit: Duration) -> Result<Body, RPCError<Types>> {
-        self.network.post.call(&self.to, body, limit).await.map_err(|e| unreachable(&e))
+        let answer = self.network.post.call(&self.to, body, limit).await.map_err(|e| unreachable(&e))?;
+        self.network.shared.world().heed(self.network.id, &answer);
+        Ok(answer)
     }
 }
 
@@ -74,7 +80,11 @@ impl RaftNetworkV2<Types> for Peer {
             return Ok(AppendEntriesResponse::Success);
         }
         match self.call(Body::Append(rpc), option.hard_ttl()).await? {
-            Body::Appended(answer) => Ok(answer),
+            Body::Appended(answer) => {
+                // Something is stored: from now on the name of its folder stands for what it promised.
+                self.network.roll.hear(self.target);
+                Ok(answer)
+            }
             _ => Err(unexpected()),
         }
     }
@@ -110,7 +120,9 @@ impl RaftNetworkV2<Types> for Peer {
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let body = Body::Snapshot(vote, snapshot.meta, snapshot.snapshot.into_inner().into());
         let late = |e: io::Error| StreamingError::Unreachable(Unreachable::new(&e));
-        match self.network.post.call(&self.to, body, SNAPSHOT_LIMIT).await.map_err(late)? {
+        let answer = self.network.post.call(&self.to, body, SNAPSHOT_LIMIT).await.map_err(late)?;
+        self.network.shared.world().heed(self.network.id, &answer);
+        match answer {
             Body::Installed(answer) => Ok(answer),
             _ => Err(late(io::Error::other("an answer of another kind"))),
         }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hanse_raft::{Member, ProposeError, ReadError, ReplicaId};
-use hanse_state::{Applied, Millis, Request, State, codec};
+use hanse_state::{Applied, Command, Millis, Request, State, codec};
 use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
-use openraft::{ChangeMembers, Config, LinearizerOption, ReadPolicy, SnapshotPolicy};
+use openraft::{Config, LinearizerOption, ReadPolicy, SnapshotPolicy};
 use openraft_rt::AsyncRuntime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::acts::Life;
 use crate::disk::Disk;
 use crate::leader::{self, Call};
 use crate::machine::Machine;
+use crate::membership::Roll;
 use crate::mutant::Mutant;
 use crate::network::{Network, host};
 use crate::post::{Body, Mail, Post};
@@ -24,7 +25,7 @@ use crate::types::{EntryBytes, Raft, Snapshot};
 use crate::world::{Order, Shared};
 
 /// As the raft crate's defaults.
-const HEARTBEAT_MS: u64 = 150;
+pub(crate) const HEARTBEAT_MS: u64 = 150;
 /// As the raft crate's defaults.
 pub(crate) const ELECTION_MIN_MS: u64 = 1_000;
 /// As the raft crate's defaults.
@@ -36,17 +37,22 @@ const ORDERS_EVERY: Duration = Duration::from_millis(50);
 
 /// A replica; a clone is another handle.
 #[derive(Clone)]
-struct Node {
-    id: ReplicaId,
-    raft: Raft,
-    machine: Machine,
-    post: Post,
-    shared: Shared,
+pub(crate) struct Node {
+    pub(crate) id: ReplicaId,
+    pub(crate) raft: Raft,
+    pub(crate) machine: Machine,
+    pub(crate) post: Post,
+    pub(crate) shared: Shared,
+    pub(crate) roll: Arc<Roll>,
+    /// Who leads, as far as it knows.
+    pub(crate) leader: watch::Receiver<Option<ReplicaId>>,
+    /// The others that it was started with.
+    pub(crate) told: Arc<[ReplicaId]>,
 }
 
-/// Where a simulated replica is said to be reached.
-pub(crate) fn member(id: ReplicaId) -> Member {
-    Member { peer_address: host(id), api_address: host(id) }
+/// Where a machine is said to be reached.
+pub(crate) fn member(machine: u64) -> Member {
+    Member { peer_address: format!("machine-{machine}:7001"), api_address: format!("machine-{machine}:7002") }
 }
 
 /// The raft crate's choices (`config::core_config`) with a short log, so that snapshots and purges are many.
@@ -76,22 +82,33 @@ pub(crate) async fn run(
     snapshot_every: u64,
     founders: Vec<ReplicaId>,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    let start = loop {
+        let start = { shared.world().start(id) };
+        match start {
+            Some(start) => break start,
+            None => tokio::time::sleep(ORDERS_EVERY).await,
+        }
+    };
     let life = Life { replica: id, number: shared.world().born(id) };
     let seed = shared.seed ^ (id.0 << 32) ^ life.number;
     SimRuntime::scope(seed, async move {
         SimRuntime::spawn(disk.clone().write_out());
         let machine = Machine::open(id, disk.clone(), shared.clone());
         let post = Post::open(&host(id), shared.clone()).await?;
-        let network = Network { post: post.clone(), shared: shared.clone() };
+        let roll = Arc::new(Roll::default());
+        let network = Network { id, post: post.clone(), shared: shared.clone(), roll: roll.clone() };
         let is_new = disk.seen(|content| content.last().is_none() && content.vote.is_none());
         let config = Arc::new(config(snapshot_every)?);
         let raft = Raft::new(id, config, network, disk, machine.clone()).await?;
         shared.world().rafts.insert(id, (raft.clone(), machine.clone()));
-        let node = Node { id, raft: raft.clone(), machine: machine.clone(), post, shared: shared.clone() };
-        SimRuntime::spawn(node.clone().lead(leader::spawn(life, raft, machine, shared)));
+        let (sender, leader) = watch::channel(None);
+        tokio::spawn(leader::observe(raft.clone(), sender));
+        let node = Node { id, raft, machine, post, shared, roll, leader, told: start.members.into() };
+        SimRuntime::spawn(node.clone().lead(leader::spawn(life, node.clone())));
         SimRuntime::spawn(node.clone().follow_orders());
+        SimRuntime::spawn(node.clone().keep());
         if is_new && founders.first() == Some(&id) {
-            let members: BTreeMap<ReplicaId, Member> = founders.iter().map(|id| (*id, member(*id))).collect();
+            let members: BTreeMap<ReplicaId, Member> = founders.iter().map(|id| (*id, member(id.0))).collect();
             let raft = node.raft.clone();
             // Refused if another start of this replica has done it.
             SimRuntime::spawn(async move { drop(raft.initialize(members).await) });
@@ -106,7 +123,10 @@ pub(crate) async fn run(
 
 impl Node {
     async fn serve(self, mail: Mail) {
-        let Some(body) = self.reply(mail.body.clone()).await else { return };
+        // As the peer service: whoever was removed is told so, and nothing else.
+        let gone = mail.replica().is_some_and(|sender| self.is_gone(sender));
+        let body = if gone { Some(Body::Removed) } else { self.reply(mail.body.clone()).await };
+        let Some(body) = body else { return };
         // A lost answer is an ordinary fault here.
         drop(self.post.answer(&mail, body).await);
     }
@@ -125,8 +145,16 @@ impl Node {
             Body::Propose(request) => {
                 // As the API: stamped by who leads, when it arrives.
                 let at = Millis(self.shared.world().clock_ms(self.id));
-                self.propose(Request { at, ..*request }).await
+                let request = Request { at, ..*request };
+                match request.command {
+                    Command::AddReplica(_)
+                    | Command::PromoteReplica(_)
+                    | Command::RemoveReplica(_)
+                    | Command::TransferLeader(_) => self.order(request).await,
+                    _ => self.propose(request).await,
+                }
             }
+            Body::Hello => Body::HelloToo,
             Body::Read => match self.read().await {
                 Ok(state) => Body::ReadDone(Box::new(state)),
                 Err(not_read) => not_read,
@@ -136,7 +164,7 @@ impl Node {
     }
 
     /// As `Replica::propose`: encode, write, and say "unknown" of what may have happened.
-    async fn propose(&self, request: Request) -> Body {
+    pub(crate) async fn propose(&self, request: Request) -> Body {
         let bytes = EntryBytes(codec::encode_request(&request).into());
         if self.shared.has(Mutant::AnswerBeforeCommit) && self.raft.is_leader() {
             let mut state = self.machine.view().state;
@@ -153,7 +181,7 @@ impl Node {
     }
 
     /// As `Replica::read`: a majority confirms the lead, then everything committed is applied, then the state is read.
-    async fn read(&self) -> Result<State, Body> {
+    pub(crate) async fn read(&self) -> Result<State, Body> {
         let limit = Duration::from_millis(ELECTION_MAX_MS);
         if !self.shared.has(Mutant::ReadWithoutIndex) {
             let option = LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(limit);
@@ -183,6 +211,17 @@ impl Node {
                 match call {
                     Call::Propose(request, answer) => drop(answer.send(proposed(node.propose(*request).await))),
                     Call::Read(answer) => drop(answer.send(node.read().await.map_err(not_read))),
+                    Call::Change(change, mut answer) => tokio::select! {
+                        biased;
+                        // With its lead goes the change, where it is: a later leader finds what is left of it.
+                        () = answer.closed() => {}
+                        done = node.change(change) => drop(answer.send(done)),
+                    },
+                    Call::HandOver(to, answer) => {
+                        let asked = node.raft.trigger().transfer_leader(to).await;
+                        drop(answer.send(asked.map_err(|_| hanse_raft::RaftError::Stopped)));
+                    }
+                    Call::Go => node.go().await,
                 }
             });
         }
@@ -196,7 +235,6 @@ impl Node {
             if orders.is_empty() {
                 continue;
             }
-            // One after the other: openraft refuses a change of the membership while another is under way.
             let node = self.clone();
             SimRuntime::spawn(async move {
                 for order in orders {
@@ -211,14 +249,6 @@ impl Node {
             Order::Snapshot => self.raft.trigger().snapshot().await.map_err(|e| e.to_string()),
             Order::Purge(upto) => self.raft.trigger().purge_log(upto).await.map_err(|e| e.to_string()),
             Order::Transfer(to) => self.raft.trigger().transfer_leader(to).await.map_err(|e| e.to_string()),
-            Order::Learner(id) => {
-                self.raft.add_learner(id, member(id), true).await.map(drop).map_err(|e| e.to_string())
-            }
-            Order::Voters(ids) => {
-                let ids = ids.into_iter().collect();
-                let change = ChangeMembers::ReplaceAllVoters(ids);
-                self.raft.change_membership(change, true).await.map(drop).map_err(|e| e.to_string())
-            }
         };
         // Whether it could is chance: the trace has it.
         self.shared.world().say(&format!(

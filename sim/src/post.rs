@@ -40,6 +40,12 @@ pub(crate) enum Body {
     Read,
     ReadDone(Box<State>),
     NotLeader(Option<ReplicaId>),
+    /// Refused by who leads, and not written down.
+    TurnedAway(String),
+    Hello,
+    HelloToo,
+    /// Who asks was removed for ever.
+    Removed,
     /// It may or may not have had effect.
     Unknown,
 }
@@ -61,6 +67,10 @@ impl Body {
             Self::Read => "read",
             Self::ReadDone(_) => "read-done",
             Self::NotLeader(_) => "not-leader",
+            Self::TurnedAway(_) => "turned-away",
+            Self::Hello => "hello",
+            Self::HelloToo => "hello-too",
+            Self::Removed => "removed",
             Self::Unknown => "unknown",
         }
     }
@@ -75,6 +85,13 @@ pub(crate) struct Mail {
     pub(crate) call: u64,
     pub(crate) is_answer: bool,
     pub(crate) body: Body,
+}
+
+impl Mail {
+    /// The replica that sent it.
+    pub(crate) fn replica(&self) -> Option<ReplicaId> {
+        self.from.strip_prefix("replica-")?.parse().ok()
+    }
 }
 
 type Waiting = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Body>>>>;

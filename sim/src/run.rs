@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hanse_raft::ReplicaId;
+use hanse_state::contract::ContractState;
 use serde::Serialize;
 use turmoil::{Builder, Sim};
 
@@ -28,6 +29,10 @@ const HEAL_TICKS_MAX: u64 = 120_000 / TICK_MS;
 const CLIENTS: u64 = 3;
 /// Those who come on top in half of the runs with five voters: many entries under way at once, on each follower others.
 const CROWD: u64 = 6;
+/// The client that is an operator.
+const OPERATOR: u64 = 99;
+/// Machines that a person may start beside the first ones, where the membership changes.
+const SPARES: u64 = 8;
 /// Mail older than so many numbers is long delivered or lost.
 const MAIL_KEPT: u64 = 20_000;
 
@@ -73,6 +78,20 @@ pub struct Report {
     pub acts: u64,
     /// Processes that hosts started.
     pub started: u64,
+    /// Changes of the membership that were ordered and accepted.
+    pub ordered: u64,
+    /// Such orders that the leader turned away.
+    pub turned_away: u64,
+    /// Memberships of openraft that came into force.
+    pub changes: u64,
+    /// Joint configurations that an interrupted change had left and somebody ended.
+    pub inherited: u64,
+    /// Replicas that were removed and ended.
+    pub left: u64,
+    /// Contracts that are deployed at the end.
+    pub deployed: u64,
+    /// Contracts that the chains refused or reverted.
+    pub undeployed: u64,
     /// Acknowledged requests that are not in the final state.
     pub lost: u64,
     /// Faults by kind.
@@ -96,12 +115,12 @@ struct Run {
 pub fn run(seed: u64, options: &Options) -> Report {
     let shared = Shared::new(seed, options.mutant, options.print);
     let mut dice = Dice::new(seed, "cluster");
-    let grows = options.voters == 3 && dice.chance(30);
+    let changes = dice.chance(40) || options.mutant.is_some_and(Mutant::is_of_membership);
     let founders: Vec<ReplicaId> = (1..=options.voters).map(ReplicaId).collect();
-    let last = if grows { 5 } else { options.voters };
+    let last = if changes { options.voters + SPARES } else { options.voters };
     let disks: BTreeMap<ReplicaId, Disk> =
         (1..=last).map(ReplicaId).map(|id| (id, Disk::new(id, shared.clone(), seed))).collect();
-    shared.world().voters = founders.clone();
+    shared.world().roster.found_with(&founders);
 
     let mut sim = Builder::new()
         .rng_seed(seed)
@@ -128,7 +147,14 @@ pub fn run(seed: u64, options: &Options) -> Report {
         let (shared, plans, think_ms) = (shared.clone(), plans.clone(), dice.range(20, 300));
         sim.host(format!("client-{id}"), move || client::run(id, habit, shared.clone(), plans.clone(), think_ms));
     }
-    let faults = Faults::new(shared.clone(), disks.clone(), grows);
+    if changes {
+        let (shared, plans, think_ms) = (shared.clone(), plans.clone(), dice.pick(&[1_500, 3_000, 5_000]));
+        let habit = Habit::Operator { last: ReplicaId(last) };
+        sim.host(format!("client-{OPERATOR}"), move || {
+            client::run(OPERATOR, habit, shared.clone(), plans.clone(), think_ms)
+        });
+    }
+    let faults = Faults::new(shared.clone(), disks.clone(), changes);
     let mut run = Run { shared, disks, faults, checks: Checks::default(), ticks: 0 };
     run.all(&mut sim, options.ticks);
     // The hosts go first: what they drop may still look at the world.
@@ -203,8 +229,21 @@ impl Run {
                 world.say(&line);
             }
         }
+        self.bury(sim);
         self.checks.tick(&self.shared, &self.disks);
         self.shared.world().violations.is_empty()
+    }
+
+    /// Ends the programs of those that were told that they are removed.
+    fn bury(&self, sim: &mut Sim<'_>) {
+        let ending = self.shared.world().roster.take_ending();
+        for id in ending {
+            // Its last words may look at the world.
+            sim.crash(host(id));
+            let mut world = self.shared.world();
+            world.rafts.remove(&id);
+            world.say(&format!("{id} was removed and ends"));
+        }
     }
 
     fn lost(&self) -> u64 {
@@ -217,7 +256,8 @@ impl Run {
         let lost = self.lost();
         let world = self.shared.world();
         let states = world.rafts.values().map(|(_, machine)| machine.view().state);
-        let nodes = states.max_by_key(|state| state.revision).map_or(0, |last| last.nodes.len() as u64);
+        let last = states.max_by_key(|state| state.revision).unwrap_or_default();
+        let contracts = |wanted| last.contracts.values().filter(|it| it.state == wanted).count() as u64;
         let (trace, lines) = world.trace();
         Report {
             seed,
@@ -230,9 +270,16 @@ impl Run {
             reads: world.oracle.reads,
             unknown: world.oracle.unknown,
             replays: world.oracle.replays,
-            nodes,
+            nodes: last.nodes.len() as u64,
             acts: world.acts.begun,
             started: world.hosts.started,
+            ordered: world.roster.ordered,
+            turned_away: world.roster.turned_away,
+            changes: world.roster.changes,
+            inherited: world.roster.inherited,
+            left: world.roster.ended().len() as u64,
+            deployed: contracts(ContractState::Deployed),
+            undeployed: contracts(ContractState::Failed),
             lost,
             faults: self.faults.counts.clone(),
             trace,

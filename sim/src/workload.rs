@@ -11,15 +11,18 @@ use hanse_state::consortium::ballot::{CastBallot, Choice, ballot_text, join_text
 use hanse_state::consortium::policy::{ActionKind, Policy};
 use hanse_state::consortium::proposal::{Action, OpenProposal};
 use hanse_state::consortium::{ActivateConsortium, Charter, CreateConsortium, InviteMember, JoinConsortium};
+use hanse_state::contract::DeployContract;
 use hanse_state::host::{EnrolHost, Reach};
 use hanse_state::ids::{
-    AccountId, ChainId, ClusterId, ConsortiumId, HostId, NodeKey, ProposalKey, RequestId, TenantId,
+    AccountId, ChainId, ChainKey, ClusterId, ConsortiumId, ContractId, ContractKey, HostId, NodeKey, ProposalKey,
+    RequestId, TenantId,
 };
 use hanse_state::tenant::CreateTenant;
-use hanse_state::{Actor, Command, Digest, PublicKey, Secret, Signature, State};
+use hanse_state::{Actor, Blob, Command, Digest, PublicKey, Secret, Signature, State};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
 use crate::adapter::FINGERPRINT;
+use crate::chains::{Deploys, signed};
 use crate::dice::Dice;
 
 /// The consortium's members.
@@ -83,6 +86,11 @@ pub(crate) fn request_id(number: u64) -> RequestId {
     bytes[..6].copy_from_slice(&number.to_be_bytes()[2..]);
     (bytes[6], bytes[8]) = (0x70, 0x80);
     RequestId::new(uuid::Uuid::from_bytes(bytes)).expect("a UUID of version 7")
+}
+
+/// An order of the first administrator.
+pub(crate) fn by_root(command: Command) -> Wish {
+    Wish { actor: Actor::Account(account("root")), command }
 }
 
 fn create_tenant(name: &str) -> Wish {
@@ -203,17 +211,23 @@ pub(crate) struct Plans {
     /// Nodes as of the last read.
     nodes: Vec<Seen>,
     hosts: u64,
+    /// Chains that have run, as of the last read.
+    chains: Vec<ChainKey>,
+    contracts: u64,
+    /// Whether the last contract was wished for.
+    tried: bool,
 }
 
 impl Plans {
     /// Gives a client's next wish.
     pub(crate) fn next(&mut self, dice: &mut Dice) -> Wish {
         match dice.range(0, 99) {
-            0..30 => {
+            0..20 => {
                 self.tenants += 1;
                 create_tenant(&format!("tenant-{}", self.tenants))
             }
-            30..45 => self.account(dice),
+            20..35 if !self.chains.is_empty() => self.deploy(dice),
+            20..45 => self.account(dice),
             45..55 => self.propose(dice),
             55..60 if !self.nodes.is_empty() => {
                 let Seen { key, generation, .. } = dice.pick(&self.nodes);
@@ -248,6 +262,31 @@ impl Plans {
             placed: node.host.is_some(),
         };
         self.nodes = state.nodes.values().map(seen).collect();
+        self.chains =
+            state.chains.values().filter(|chain| chain.ran_at.is_some()).map(|chain| chain.key.clone()).collect();
+    }
+
+    /// Gives the wish for one more contract, or for the last one once more.
+    pub(crate) fn deploy(&mut self, dice: &mut Dice) -> Wish {
+        if self.contracts == 0 || dice.chance(90) {
+            self.contracts += 1;
+        }
+        // What a name deploys is the same each time: somebody signed it once.
+        let mut fixed = Dice::new(self.contracts, "contract");
+        let deploys = match fixed.range(0, 9) {
+            0 => Deploys::Reverts,
+            1 => Deploys::Nothing,
+            2 => Deploys::Refused,
+            _ => Deploys::Well,
+        };
+        let chain = dice.pick(&self.chains);
+        let contract = ContractId::parse(&format!("contract-{}", self.contracts)).expect("a counted name");
+        let raw = signed(contract.as_str(), &format!("user-{}", self.contracts), 0, deploys);
+        let command = Command::DeployContract(DeployContract {
+            contract: ContractKey { chain, contract },
+            raw_transaction: Blob(raw),
+        });
+        Wish { actor: owner(dice.pick(&MEMBERS)), command }
     }
 
     /// Keeps an open proposal.
@@ -268,6 +307,13 @@ impl Plans {
         let at = self.nodes.iter().position(|node| node.state == NodeState::Blocked)?;
         let Seen { key, generation, .. } = self.nodes.remove(at);
         Some(restart(&key, generation, "looked at"))
+    }
+
+    /// Gives the wish for a contract that is deployed while the healed cluster is tried, once.
+    pub(crate) fn last_contract(&mut self, dice: &mut Dice) -> Option<Wish> {
+        let due = !self.tried && !self.chains.is_empty();
+        self.tried |= due;
+        due.then(|| self.deploy(dice))
     }
 
     /// Gives the proposal of the first chain.

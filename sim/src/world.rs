@@ -11,7 +11,8 @@ use crate::dice::Dice;
 use crate::hosts::{Flaw, Hosts};
 use crate::mutant::Mutant;
 use crate::oracle::Oracle;
-use crate::post::Mail;
+use crate::post::{Body, Mail};
+use crate::roster::{Roster, Start};
 use crate::types::{Entry, LogId, Raft};
 
 /// 2026-11-23T00:00:00Z; simulated time begins here.
@@ -36,8 +37,6 @@ pub(crate) enum Order {
     Snapshot,
     Purge(u64),
     Transfer(ReplicaId),
-    Learner(ReplicaId),
-    Voters(Vec<ReplicaId>),
 }
 
 /// The network's faults, in percent.
@@ -58,7 +57,7 @@ pub(crate) struct World {
     /// By client: whether it is in an operation.
     pub(crate) busy: BTreeMap<u64, bool>,
     pub(crate) proved: bool,
-    pub(crate) voters: Vec<ReplicaId>,
+    pub(crate) roster: Roster,
     /// By replica, milliseconds its clock is off.
     pub(crate) skew_ms: BTreeMap<ReplicaId, i64>,
     pub(crate) orders: BTreeMap<ReplicaId, Vec<Order>>,
@@ -105,9 +104,22 @@ impl World {
     /// Takes what oracle, acts and hosts found.
     pub(crate) fn judge(&mut self) {
         let found = self.oracle.take_found().into_iter().chain(self.acts.take_found()).chain(self.hosts.take_found());
+        let found = found.chain(self.roster.take_found());
         for found in found.collect::<Vec<_>>() {
             self.violation(&found);
         }
+    }
+
+    /// A replica was answered: if it hears that it was removed, its program ends.
+    pub(crate) fn heed(&mut self, id: ReplicaId, answer: &Body) {
+        if matches!(answer, Body::Removed) {
+            self.roster.told_removed(id);
+        }
+    }
+
+    /// What a machine is started with, once its time has come.
+    pub(crate) fn start(&self, id: ReplicaId) -> Option<Start> {
+        self.roster.start(id, self.now_ms)
     }
 
     /// Counts the lives of a replica.
@@ -128,6 +140,7 @@ impl World {
             self.say(&format!("{id} appends {}..{}", first.log_id, last.log_id));
         }
         self.oracle.appended(id, before, entries);
+        self.roster.appended(id, entries);
         self.judge();
     }
 
@@ -153,6 +166,7 @@ impl Shared {
         let flaw = match mutant {
             Some(Mutant::CreateWithoutLook) => Flaw::Blind,
             Some(Mutant::CreateWithoutKey) => Flaw::Nameless,
+            Some(Mutant::DeployAgain) => Flaw::Resigned,
             _ => Flaw::None,
         };
         let world = World {
@@ -164,7 +178,7 @@ impl Shared {
             phase: Phase::Work,
             busy: BTreeMap::new(),
             proved: false,
-            voters: Vec::new(),
+            roster: Roster::default(),
             skew_ms: BTreeMap::new(),
             orders: BTreeMap::new(),
             rafts: BTreeMap::new(),

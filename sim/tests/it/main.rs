@@ -9,6 +9,7 @@ fn options(ticks: u64, voters: u64, mutant: Option<Mutant>) -> Options {
 
 fn hold(seeds: std::ops::Range<u64>, ticks: u64, voters: u64) {
     let (mut acked, mut reads, mut elections, mut nodes) = (0, 0, 0, 0);
+    let (mut ordered, mut left, mut deployed) = (0, 0, 0);
     for seed in seeds {
         let report = run(seed, &options(ticks, voters, None));
         let replay = format!("cargo xtask sim --seed {seed} --ticks {ticks} --voters {voters}");
@@ -18,10 +19,14 @@ fn hold(seeds: std::ops::Range<u64>, ticks: u64, voters: u64) {
         reads += report.reads;
         elections += report.elections;
         nodes += report.nodes;
+        ordered += report.ordered;
+        left += report.left;
+        deployed += report.deployed;
     }
     // Runs that did nothing would prove nothing.
     assert!(acked > 40 && reads > 40 && elections > 2, "{acked} acked, {reads} reads, {elections} elections");
     assert!(nodes >= 12, "{nodes} nodes run");
+    assert!(ordered > 1 && left > 0 && deployed > 0, "{ordered} ordered, {left} left, {deployed} deployed");
 }
 
 #[test]
@@ -31,7 +36,7 @@ fn three_voters_hold() {
 
 #[test]
 fn three_more_voters_hold() {
-    hold(5..8, 3_000, 3);
+    hold(6..9, 3_000, 3);
 }
 
 #[test]
@@ -111,4 +116,24 @@ fn creating_without_a_key_is_found() {
 #[test]
 fn an_id_used_again_after_its_disk_was_lost_is_found() {
     found(Mutant::IdAfterWipe, &["monotonic vote", "commit on quorum", "leader completeness", "election safety"]);
+}
+
+#[test]
+fn a_vote_for_a_learner_without_the_log_is_found() {
+    found(Mutant::PromoteUnready, &["caught up before it votes"]);
+}
+
+#[test]
+fn a_leader_that_takes_itself_out_is_found() {
+    found(Mutant::LeaderTakesItselfOut, &["hand over first"]);
+}
+
+#[test]
+fn an_id_that_is_given_again_is_found() {
+    found(Mutant::IdAgain, &["two lives"]);
+}
+
+#[test]
+fn a_contract_that_is_deployed_twice_is_found() {
+    found(Mutant::DeployAgain, &["deployed twice"]);
 }

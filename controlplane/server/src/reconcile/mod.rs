@@ -16,7 +16,7 @@ mod host;
 mod look;
 pub(crate) mod node;
 mod order;
-pub(crate) mod replica;
+pub mod replica;
 pub mod setup;
 mod upkeep;
 

@@ -12,7 +12,7 @@ use super::World;
 use super::act::Trouble;
 
 /// What the leader sees of the membership, from its replica's status.
-pub(crate) fn view(status: &Status) -> MembershipView {
+pub fn view(status: &Status) -> MembershipView {
     let last = status.last_log_index.unwrap_or(0);
     // The leader lacks nothing of its own log, and it is not among those it replicates to.
     let lag = status.matched.iter().filter_map(|(id, matched)| Some((id.0, last.saturating_sub((*matched)?))));

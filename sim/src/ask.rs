@@ -1,0 +1,82 @@
+//! What hosts are asked and what they answer, also in words.
+
+use hanse_adapters_core::{AdapterError, FileSpec, InstanceKey, InstanceSpec, InstanceStatus};
+use hanse_engines_core::{NodeHealth, Transaction};
+
+use crate::chains::Taken;
+
+/// What a host is asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    Inspect,
+    MakeKeys(InstanceKey),
+    Write(InstanceKey, Vec<FileSpec>),
+    Ensure(InstanceSpec),
+    Look(InstanceKey),
+    Health(InstanceKey),
+    Send(InstanceKey, Vec<u8>),
+    Find(InstanceKey, String),
+    Stop(InstanceKey),
+    Remove(InstanceKey),
+    List(String),
+}
+
+impl Ask {
+    /// Whether it changes anything: then no answer means that nothing is known.
+    pub(crate) const fn changes(&self) -> bool {
+        match self {
+            Self::Inspect | Self::Look(_) | Self::Health(_) | Self::Find(..) | Self::List(_) => false,
+            Self::Send(..)
+            | Self::MakeKeys(_)
+            | Self::Write(..)
+            | Self::Ensure(_)
+            | Self::Stop(_)
+            | Self::Remove(_) => true,
+        }
+    }
+}
+
+/// What a host answers.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    Inspected,
+    Done,
+    Identity(String),
+    Seen(Option<InstanceStatus>),
+    Health(Option<NodeHealth>),
+    Taken(Taken),
+    /// It is full, and may take it later.
+    Full,
+    Found(Option<Box<Transaction>>),
+    List(Vec<InstanceStatus>),
+}
+
+/// An order in the trace.
+pub(crate) fn words(ask: &Ask) -> String {
+    match ask {
+        Ask::Inspect => "inspect".into(),
+        Ask::MakeKeys(key) => format!("make keys {}", key.object()),
+        Ask::Write(key, files) => format!("write {} files of {}", files.len(), key.object()),
+        Ask::Ensure(spec) => format!("ensure {} generation {}", spec.key.object(), spec.generation),
+        Ask::Look(key) => format!("look {}", key.object()),
+        Ask::Health(key) => format!("health {}", key.object()),
+        Ask::Send(key, raw) => format!("send {} by {}", String::from_utf8_lossy(raw), key.object()),
+        Ask::Find(key, hash) => format!("find {hash} by {}", key.object()),
+        Ask::Stop(key) => format!("stop {}", key.object()),
+        Ask::Remove(key) => format!("remove {}", key.object()),
+        Ask::List(cluster) => format!("list {cluster}"),
+    }
+}
+
+/// Its outcome in the trace.
+pub(crate) fn outcome(result: &Result<Told, AdapterError>) -> String {
+    match result {
+        Ok(Told::Seen(Some(InstanceStatus { generation, run, .. }))) => format!("generation {generation} {run:?}"),
+        Ok(Told::Seen(None) | Told::Found(None)) => "nothing".into(),
+        Ok(Told::Found(Some(tx))) => format!("{tx:?}"),
+        Ok(Told::Taken(taken)) => format!("{taken:?}"),
+        Ok(Told::Full) => "full".into(),
+        Ok(_) => "done".into(),
+        Err(error) => error.to_string(),
+    }
+}
