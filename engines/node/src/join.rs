@@ -32,7 +32,10 @@ static WRITING: Semaphore = Semaphore::const_new(2);
 const CHUNK: usize = 256 << 10;
 /// Chunks read ahead of the network.
 const AHEAD: usize = 4;
-/// Connecting and each chunk must be done by then.
+/// Connecting must be done by then. A peer that is about to join itself accepts nobody yet, so that nodes of a new
+/// chain that are all told to join wait so long for each other.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Each chunk must be done by then.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A snapshot larger than this is not taken; a peer must not fill the disk.
 const SNAPSHOT_BYTES_MAX: u64 = 64 << 30;
@@ -125,7 +128,7 @@ async fn fetch(peer: &PeerConfig, identity: &Identity, file: &Path) -> Result<()
         let name = ServerName::try_from("node.invalid").expect("a constant name");
         tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     };
-    let stream = match timeout(PATIENCE, connect).await {
+    let stream = match timeout(CONNECT, connect).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err("connecting timed out".to_owned()),
