@@ -163,6 +163,16 @@ fn a_snapshot_gives_the_same_state_and_says_what_it_lacks() {
     assert!(refused.contains("it holds a chain already"), "{refused}");
 }
 
+/// Frozen: a snapshot of five blocks as version 1 writes it must stay readable.
+#[test]
+fn the_frozen_snapshot_of_version_1_is_read() {
+    let frozen = include_bytes!("../../tests/frozen/snapshot_v1.bin");
+    let folder = tempfile::tempdir().unwrap();
+    let taken = import(folder.path(), &genesis(), &Default::default(), None, &mut frozen.as_slice()).unwrap();
+    assert_eq!((taken.height, taken.accounts, taken.slots), (5, 54, 7));
+    assert_eq!(taken.hash.to_string(), "0x0a7efcc4504a70df26bd57edc6936e99670a29092c6fbd0171011125c9c4104c");
+}
+
 #[test]
 fn a_false_snapshot_is_refused_and_leaves_nothing() {
     let world = world(5);

@@ -256,3 +256,40 @@ fn a_store_of_version_1_is_read_and_one_of_version_9_refused() {
     let refused = Store::open(&other, Default::default()).err().unwrap().to_string();
     assert!(refused.contains("version [9], this program reads [2]"), "{refused}");
 }
+
+/// Frozen: what stands in a store of version 2 under each kind of key, as it must stay readable.
+#[test]
+fn the_frozen_records_of_version_2_are_read_and_written_alike() {
+    let frozen = include_str!("../../tests/frozen/store_v2.hex");
+    let mut lines = frozen.lines().map(|line| hex::decode(line.split_whitespace().last().unwrap()).unwrap());
+    let record = AccountRecord {
+        nonce: 7,
+        balance: U256::from(1_000_000_007u64),
+        code_hash: B256::repeat_byte(0x11),
+        storage_root: B256::repeat_byte(0x22),
+    };
+    let receipt = StoredReceipt {
+        tx_type: 2,
+        success: true,
+        gas_used: 21_000,
+        cumulative_gas_used: 63_000,
+        from: Address::repeat_byte(0x33),
+        contract: Some(Address::repeat_byte(0x44)),
+        logs: vec![StoredLog {
+            address: Address::repeat_byte(0x55),
+            topics: vec![B256::repeat_byte(0x66)],
+            data: Bytes::from_static(b"data"),
+        }],
+    };
+    let receipts = lines.next().unwrap();
+    assert_eq!(rmp_serde::from_slice::<Vec<StoredReceipt>>(&receipts).unwrap(), vec![receipt.clone()]);
+    assert_eq!(rmp_serde::to_vec_named(&vec![receipt]).unwrap(), receipts);
+    let account = lines.next().unwrap();
+    assert_eq!(AccountRecord::decode(account.as_slice().try_into().unwrap()), record);
+    assert_eq!(record.encode().as_slice(), account);
+    let path = Nibbles::from_nibbles([1, 2, 15]);
+    assert_eq!(node_key(None, &path), lines.next().unwrap());
+    assert_eq!(node_key(Some(Address::repeat_byte(0x77)), &path), lines.next().unwrap());
+    assert_eq!(slot_key(Address::repeat_byte(0x88), U256::from(9)).as_slice(), lines.next().unwrap());
+    assert_eq!(lines.next(), None);
+}
