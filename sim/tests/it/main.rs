@@ -100,7 +100,7 @@ fn each_replica_with_its_own_clock_is_found() {
 
 #[test]
 fn a_leader_that_reads_without_asking_is_found() {
-    found(Mutant::ReadWithoutIndex, &["linearizable read"]);
+    found_from(18, Mutant::ReadWithoutIndex, &["linearizable read"]);
 }
 
 #[test]
