@@ -126,6 +126,13 @@ impl ApiError {
         this.with_leader(leader).with_retry(Duration::from_millis(300))
     }
 
+    /// The platform is so new that its first leader has not named it yet; the call had no effect.
+    pub fn not_named() -> Self {
+        let message = "the first leader is still giving the platform its name";
+        let this = Self::new(Code::Unavailable, "NOT_NAMED_YET", message, "try again with the same request id");
+        this.with_retry(Duration::from_millis(300))
+    }
+
     /// The leader could not be connected to; nothing happened.
     pub fn leader_unreachable(leader: String) -> Self {
         let message = format!("the leader at {leader} cannot be reached from this replica");

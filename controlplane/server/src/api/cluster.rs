@@ -104,7 +104,8 @@ impl Cluster {
             let why = "too many wrong setup codes from this address";
             return Err(ApiError::exhausted("TOO_MANY_ATTEMPTS", why, wait / 1_000 + 1));
         }
-        let Some(cluster) = &state.cluster else { return Ok(()) };
+        // A refusal by the log would be this request's answer for ever.
+        let Some(cluster) = &state.cluster else { return Err(ApiError::not_named()) };
         let refusal = match cluster.setup_code_hash {
             Some(hash) if hash == code_hash(code) => return Ok(()),
             Some(_) => Rejection::PermissionDenied {
