@@ -126,10 +126,10 @@ impl ApiError {
         this.with_leader(leader).with_retry(Duration::from_millis(300))
     }
 
-    /// The platform is so new that its first leader has not named it yet; the call had no effect.
-    pub fn not_named() -> Self {
-        let message = "the first leader is still giving the platform its name";
-        let this = Self::new(Code::Unavailable, "NOT_NAMED_YET", message, "try again with the same request id");
+    /// The platform is so new that its first leader has not written down its name and members yet; the call had no effect.
+    pub fn beginning() -> Self {
+        let message = "the platform is new: its first leader is still writing down its name and members";
+        let this = Self::new(Code::Unavailable, "BEGINNING", message, "try again with the same request id");
         this.with_retry(Duration::from_millis(300))
     }
 

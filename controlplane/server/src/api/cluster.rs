@@ -105,7 +105,7 @@ impl Cluster {
             return Err(ApiError::exhausted("TOO_MANY_ATTEMPTS", why, wait / 1_000 + 1));
         }
         // A refusal by the log would be this request's answer for ever.
-        let Some(cluster) = &state.cluster else { return Err(ApiError::not_named()) };
+        let Some(cluster) = &state.cluster else { return Err(ApiError::beginning()) };
         let refusal = match cluster.setup_code_hash {
             Some(hash) if hash == code_hash(code) => return Ok(()),
             Some(_) => Rejection::PermissionDenied {

@@ -57,7 +57,7 @@ impl ReplicaSet {
             }
             Ok(())
         };
-        tokio::time::timeout(RECORDED_MAX, recorded).await.unwrap_or_else(|_| Err(ApiError::not_leader(None)))
+        tokio::time::timeout(RECORDED_MAX, recorded).await.unwrap_or_else(|_| Err(ApiError::beginning()))
     }
 
     /// Orders a new replica and says what it is started with.
