@@ -12,9 +12,11 @@ use hanse_server::reconcile::connect::HostConnector;
 use hanse_state::host::{Host, Reach};
 use hanse_state::ids::HostId;
 
+use crate::software::Software;
+
 /// Keeps one adapter, and so one connection, for each host.
 pub(crate) struct Connector {
-    artifact: Artifact,
+    software: Software,
     ssh_identity: Option<PathBuf>,
     known: Mutex<BTreeMap<HostId, Known>>,
 }
@@ -23,22 +25,24 @@ pub(crate) struct Connector {
 type Known = (Reach, Arc<dyn Adapter>);
 
 impl Connector {
-    /// A connector that puts `artifact` on hosts and shows `ssh_identity` to those reached by SSH.
-    pub(crate) fn new(artifact: Artifact, ssh_identity: Option<PathBuf>) -> Self {
-        Self { artifact, ssh_identity, known: Mutex::new(BTreeMap::new()) }
+    /// A connector that puts `software` on hosts and shows `ssh_identity` to those reached by SSH. No adapter is given out
+    /// before the software's hash is known.
+    pub(crate) fn new(software: Software, ssh_identity: Option<PathBuf>) -> Self {
+        Self { software, ssh_identity, known: Mutex::new(BTreeMap::new()) }
     }
 }
 
 #[async_trait]
 impl HostConnector for Connector {
     async fn connect(&self, host: &Host) -> Result<Arc<dyn Adapter>> {
+        let artifact = self.software.artifact().await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((reach, adapter)) = known.get(&host.id)
             && *reach == host.reach
         {
             return Ok(Arc::clone(adapter));
         }
-        let adapter = self.make(host)?;
+        let adapter = self.make(host, artifact)?;
         known.insert(host.id.clone(), (host.reach.clone(), Arc::clone(&adapter)));
         Ok(adapter)
     }
@@ -49,9 +53,9 @@ impl HostConnector for Connector {
 }
 
 impl Connector {
-    fn make(&self, host: &Host) -> Result<Arc<dyn Adapter>> {
+    fn make(&self, host: &Host, artifact: &Artifact) -> Result<Arc<dyn Adapter>> {
         match &host.reach {
-            Reach::Local { root } => Ok(Arc::new(LocalAdapter::new(PathBuf::from(root), self.artifact.path.clone()))),
+            Reach::Local { root } => Ok(Arc::new(LocalAdapter::new(PathBuf::from(root), artifact.path.clone()))),
             Reach::Ssh { address, port, user, fingerprint, root } => {
                 let identity = self.ssh_identity.clone().ok_or_else(|| AdapterError::Invalid {
                     subject: format!("host {}", host.id),
@@ -65,7 +69,7 @@ impl Connector {
                     root: (!root.is_empty()).then(|| root.clone()),
                     identity: Identity::File(identity),
                 };
-                Ok(Arc::new(SshAdapter::new(target, self.artifact.clone())?))
+                Ok(Arc::new(SshAdapter::new(target, artifact.clone())?))
             }
         }
     }

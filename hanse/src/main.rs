@@ -11,6 +11,7 @@ mod dev;
 mod doctor;
 mod output;
 mod server;
+mod software;
 mod wallet;
 
 use std::path::PathBuf;

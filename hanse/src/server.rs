@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use hanse_adapters_core::Artifact;
 use hanse_engines_core::Engine;
 use hanse_engines_embedded::EmbeddedEngine;
 use hanse_raft::{PeerTls, RaftError, Replica, ReplicaConfig, ReplicaId, Timings};
@@ -31,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connect::Connector;
 use crate::output::say;
+use crate::software::Software;
 
 /// What `hanse server` takes.
 #[derive(Debug, Args)]
@@ -157,6 +157,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let end = CancellationToken::new();
     make_private(&config.data)?;
     let tls = ApiTls::read(&config.tls)?;
+    let software = Software::open(config.node_artifact.as_deref())?;
     let trail = Trail::open(&config.tls, &config.data, &config.cluster)?;
     let listener = TcpListener::bind(config.api_listen)
         .await
@@ -165,9 +166,8 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let replica = Replica::start(replica_config(&config)?, end.child_token()).await?;
     tracing::info!(replica = config.replica, api = %own.api, peer = %own.peer, "replica is up");
     let observed = Arc::new(Observed::default());
-    let artifact = artifact(&config).await?;
-    let hosts: Arc<dyn HostConnector> = Arc::new(Connector::new(artifact.clone(), config.ssh_identity.clone()));
-    let embedded: Arc<dyn Engine> = Arc::new(EmbeddedEngine::new(artifact));
+    let embedded: Arc<dyn Engine> = Arc::new(EmbeddedEngine::with_later(software.known()));
+    let hosts: Arc<dyn HostConnector> = Arc::new(Connector::new(software, config.ssh_identity.clone()));
     let engines = Arc::new(BTreeMap::from([(embedded.name().to_string(), embedded)]));
     let world = World {
         replica: Arc::new(replica.clone()),
@@ -259,31 +259,6 @@ fn replica_config(config: &Config) -> Result<ReplicaConfig> {
         snapshot_every: config.timing.snapshot_every,
         bootstrap: !config.join,
     })
-}
-
-/// The node software: the configured file, or this very program.
-async fn artifact(config: &Config) -> Result<Artifact> {
-    let path = match &config.node_artifact {
-        Some(path) => path.clone(),
-        None => std::env::current_exe().context("find this program's file")?,
-    };
-    let file = path.clone();
-    let sha256 = tokio::task::spawn_blocking(move || hash_file(&file)).await.context("hash the node software")??;
-    Ok(Artifact { sha256, path })
-}
-
-fn hash_file(path: &std::path::Path) -> Result<String> {
-    use std::io::Read as _;
-    let mut file = std::fs::File::open(path).with_context(|| format!("open {} (`node_artifact`)", path.display()))?;
-    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut buffer = vec![0u8; 1 << 16];
-    loop {
-        let read = file.read(&mut buffer).with_context(|| format!("read {}", path.display()))?;
-        if read == 0 {
-            return Ok(hex::encode(hash.finish()));
-        }
-        hash.update(&buffer[..read]);
-    }
 }
 
 fn make_private(dir: &std::path::Path) -> Result<()> {

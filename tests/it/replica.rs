@@ -163,4 +163,16 @@ fn an_order_that_is_repeated_with_its_id_gets_its_own_answer() {
     assert_eq!(first["header"]["revision"], again["header"]["revision"], "{first}\n{again}");
     let list = cluster.tell("admin", &["replica", "list"]);
     assert_eq!(rows(&list).len(), 4, "it was done once: {list}");
+
+    // Nor does what has happened since refuse an order that was accepted: this one is out by then and answers nobody.
+    let leader = cluster.leader("admin");
+    let gone = (1..=3).find(|id| *id != leader).unwrap().to_string();
+    let id = hanse_client::new_request_id();
+    let promote = ["replica", "promote", &gone, "--request-id", &id, "--no-wait"];
+    let first = cluster.tell("admin", &promote);
+    cluster.tell("admin", &["replica", "remove", &gone, "--confirm", &gone, "--wait", "--reason", "test"]);
+    let again = cluster.tell("admin", &promote);
+    assert_eq!(first["header"]["revision"], again["header"]["revision"], "{first}\n{again}");
+    let (code, words) = cluster.ask("admin", &["replica", "promote", &gone, "--no-wait"]).unwrap_err();
+    assert_eq!(code, 5, "a new order is judged by what is: {words}");
 }

@@ -12,6 +12,7 @@ mod files;
 mod rpc;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,12 +35,18 @@ const LATEST: &str = "latest";
 /// The embedded ledger, as far as the control plane drives it.
 #[derive(Clone, Debug)]
 pub struct EmbeddedEngine {
-    artifact: Artifact,
+    artifact: Arc<OnceLock<Artifact>>,
 }
 
 impl EmbeddedEngine {
     /// Returns the engine whose nodes run `artifact`: a program with the commands `node init` and `node start`.
     pub fn new(artifact: Artifact) -> Self {
+        Self::with_later(Arc::new(OnceLock::from(artifact)))
+    }
+
+    /// As [`EmbeddedEngine::new`] with an artifact that must be known before any host is acted on: whoever gives out
+    /// adapters sees to that. A replica need not read its whole program before it answers anybody.
+    pub fn with_later(artifact: Arc<OnceLock<Artifact>>) -> Self {
         Self { artifact }
     }
 
@@ -55,13 +62,13 @@ impl Engine for EmbeddedEngine {
     }
 
     fn artifact(&self) -> &Artifact {
-        &self.artifact
+        self.artifact.get().expect("no adapter is given out before the artifact is known")
     }
 
     async fn prepare(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeIdentity> {
-        host.put_artifact(&self.artifact).await.map_err(EngineError::Host)?;
+        host.put_artifact(self.artifact()).await.map_err(EngineError::Host)?;
         let spec =
-            RunSpec { artifact_sha256: self.artifact.sha256.clone(), args: Self::args("init"), timeout: INIT_LIMIT };
+            RunSpec { artifact_sha256: self.artifact().sha256.clone(), args: Self::args("init"), timeout: INIT_LIMIT };
         let output = host.run(&node.key, &spec).await.map_err(EngineError::Host)?;
         if output.code != Some(0) {
             let how = output.code.map_or("by a signal or the time-out".into(), |code| format!("with code {code}"));
@@ -90,11 +97,11 @@ impl Engine for EmbeddedEngine {
 
     async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus> {
         // Asked again because the program may have changed since the node was prepared.
-        host.put_artifact(&self.artifact).await.map_err(EngineError::Host)?;
+        host.put_artifact(self.artifact()).await.map_err(EngineError::Host)?;
         let spec = InstanceSpec {
             key: node.key.clone(),
             generation: node.generation,
-            artifact_sha256: self.artifact.sha256.clone(),
+            artifact_sha256: self.artifact().sha256.clone(),
             args: Self::args("start"),
             env: BTreeMap::new(),
         };

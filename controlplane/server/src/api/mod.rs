@@ -124,6 +124,12 @@ impl Call {
         Ok(hanse_state::access::check(&self.state, &actor, command)?)
     }
 
+    /// Says whether a request with this id was applied: then the state gives its first answer again, and what has changed
+    /// since must not refuse it. An id that cannot be read is not known.
+    pub(crate) fn knows(&self, request_id: &str) -> bool {
+        request_id.parse().is_ok_and(|id: RequestId| self.state.dedup.seen.contains_key(&id))
+    }
+
     /// Proposes `command` in the caller's name, or only checks it.
     ///
     /// # Errors

@@ -257,12 +257,14 @@ impl ReplicaService for ReplicaSet {
         call.sight().manages_replicas()?;
         let it = request.into_inner();
         let (id, forced) = (existing(&call.state, &it.replica)?, it.force);
-        if !forced {
-            check_promote(&self.view(), id)?;
+        if !call.knows(&it.request_id) {
+            if !forced {
+                check_promote(&self.view(), id)?;
+            }
+            // Not even by force: it could read nothing of what it would have to confirm.
+            let speaks = self.0.replica().check_speaks(ReplicaId(id)).await;
+            speaks.map_err(|unspoken| ApiError::unspoken(&unspoken).with_field("replica"))?;
         }
-        // Not even by force: it could read nothing of what it would have to confirm.
-        let speaks = self.0.replica().check_speaks(ReplicaId(id)).await;
-        speaks.map_err(|unspoken| ApiError::unspoken(&unspoken).with_field("replica"))?;
         let reason = convert::text("reason", it.reason)?;
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
         let command = Command::PromoteReplica(PromoteReplica { replica: id, forced, reason });
@@ -279,7 +281,7 @@ impl ReplicaService for ReplicaSet {
         call.sight().manages_replicas()?;
         let it = request.into_inner();
         let (id, forced) = (existing(&call.state, &it.replica)?, it.force);
-        if !forced {
+        if !forced && !call.knows(&it.request_id) {
             check_remove(&self.view(), id)?;
         }
         let reason = convert::text("reason", it.reason)?;

@@ -6,6 +6,25 @@ use tonic::Code;
 use crate::harness::*;
 
 #[tokio::test]
+async fn a_setup_before_the_first_entry_is_put_off_and_succeeds_with_the_same_id() {
+    let cluster = Cluster::start_unnamed(1, Choice::default()).await;
+    let client = cluster.client(cluster.leader().await).await;
+    let first = pb::BootstrapRequest {
+        request_id: request_id(),
+        setup_code: SETUP_CODE.into(),
+        account: "root".into(),
+        password: PASSWORD.into(),
+    };
+    let early = client.cluster().bootstrap(first.clone()).await.unwrap_err();
+    assert_eq!(early.code(), Code::Unavailable, "{early:?}");
+    assert_eq!(reason(&early), "BEGINNING");
+    cluster.name().await;
+    client.cluster().bootstrap(first).await.unwrap();
+    client.login("root", PASSWORD).await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn the_setup_code_makes_one_administrator_who_can_log_in() {
     let cluster = Cluster::start(1).await;
     let client = cluster.client(cluster.leader().await).await;

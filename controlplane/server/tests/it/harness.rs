@@ -108,6 +108,13 @@ impl Cluster {
     }
 
     pub async fn start_with(n: u64, choice: Choice) -> Self {
+        let this = Self::start_unnamed(n, choice).await;
+        this.name().await;
+        this
+    }
+
+    /// Starts `n` replicas; nobody has given the first entry yet.
+    pub async fn start_unnamed(n: u64, choice: Choice) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authorities = dir.path().join("ca");
         ca::create(&authorities, CLUSTER).unwrap();
@@ -128,13 +135,11 @@ impl Cluster {
             async move { One::start(&dir, id, listener, members, addresses, hosts, engines).await }
         });
         let members = futures::future::join_all(starting).await;
-        let this = Self { dir, members };
-        this.name().await;
-        this
+        Self { dir, members }
     }
 
     /// Gives the first entry, as the first leader does.
-    async fn name(&self) {
+    pub async fn name(&self) {
         let command = Command::InitCluster(InitCluster {
             cluster: ClusterId::new(uuid::Uuid::now_v7()).unwrap(),
             name: CLUSTER.into(),
