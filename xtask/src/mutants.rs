@@ -159,7 +159,18 @@ fn vendor(tree: &Path, name: &str) -> Result<()> {
     copy_folder(manifest.parent().context("a crate's folder")?, &to)?;
     // A workspace of its own: the one around it does not know it.
     append(&to.join("Cargo.toml"), "\n[workspace]\n")?;
-    append(&tree.join("Cargo.toml"), &format!("\n[patch.crates-io]\n{name} = {{ path = \"vendor/{name}\" }}\n"))
+    replace_crate(&tree.join("Cargo.toml"), name)
+}
+
+/// Has the workspace of `manifest` build crate `name` from `vendor/`, beside what it replaces already.
+fn replace_crate(manifest: &Path, name: &str) -> Result<()> {
+    const TABLE: &str = "\n[patch.crates-io]\n";
+    let mut text = std::fs::read_to_string(manifest).with_context(|| format!("read {}", manifest.display()))?;
+    if !text.contains(TABLE) {
+        text.push_str(TABLE);
+    }
+    let text = text.replacen(TABLE, &format!("{TABLE}{name} = {{ path = \"vendor/{name}\" }}\n"), 1);
+    std::fs::write(manifest, text).with_context(|| format!("write {}", manifest.display()))
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
