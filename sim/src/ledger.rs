@@ -55,12 +55,14 @@ impl Engine for SimEngine {
         self.begins(node, NodeAct::Prepare);
         let spec = RunSpec {
             artifact_sha256: self.artifact.sha256.clone(),
+            program: None,
             args: vec!["init".into()],
+            env: BTreeMap::new(),
             timeout: Duration::from_secs(60),
         };
         let output = host.run(&node.key, &spec).await.map_err(EngineError::Host)?;
         let public_key = Digest::of(output.stdout.as_bytes()).to_string();
-        Ok(NodeIdentity { node_id: output.stdout, public_key })
+        Ok(NodeIdentity { node_id: output.stdout, public_key, contribution: None })
     }
 
     fn genesis(&self, chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<Vec<u8>> {
@@ -86,6 +88,7 @@ impl Engine for SimEngine {
             key: node.key.clone(),
             generation: node.generation,
             artifact_sha256: self.artifact.sha256.clone(),
+            program: None,
             args: vec!["start".into(), node.p2p_port.to_string()],
             env: BTreeMap::new(),
         };

@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{Adapter, AdapterError, Artifact, FileSpec, InstanceKey, InstanceSpec, InstanceStatus, RunSpec, RunState};
+use crate::{
+    Adapter, AdapterError, Artifact, Bundle, FileSpec, InstanceKey, InstanceSpec, InstanceStatus, Manifest, RunSpec,
+    RunState,
+};
 
 /// How long anything may take on a slow machine before a check fails.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -41,6 +44,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("an artifact is put once and refused if its hash differs", |b| Box::pin(artifact(b))),
     ("a run returns what the program left", |b| Box::pin(runs(b))),
     ("files are written atomically and stay inside the home", |b| Box::pin(files(b))),
+    ("a bundle's files lie beside its program", |b| Box::pin(bundle(b))),
     ("ensure creates, adopts, replaces and refuses", |b| Box::pin(ensure(b))),
     ("a process survives the adapter that started it", |b| Box::pin(survives(b))),
     ("the end of a process is seen", |b| Box::pin(ends(b))),
@@ -81,6 +85,7 @@ impl Bench<'_> {
             key: self.key(object)?,
             generation,
             artifact_sha256: self.artifact.sha256.clone(),
+            program: None,
             args: args.iter().map(|a| (*a).to_owned()).collect(),
             env: BTreeMap::new(),
         })
@@ -163,10 +168,10 @@ async fn artifact(b: &Bench<'_>) -> Result<(), String> {
     let lie = Artifact { sha256: "ab".repeat(32), path: b.artifact.path.clone() };
     let refused = matches!(b.host.put_artifact(&lie).await, Err(AdapterError::Invalid { .. }));
     that(refused, "a wrong hash is Invalid")?;
-    let missing = RunSpec { artifact_sha256: lie.sha256, args: vec!["print".into()], timeout: LIMIT };
+    let missing = short(&lie.sha256, &["print"]);
     let refused = matches!(b.host.run(&b.key("a")?, &missing).await, Err(AdapterError::Invalid { .. }));
     that(refused, "an artifact that is not on the host is Invalid")?;
-    let path = RunSpec { artifact_sha256: "../../etc".into(), args: vec![], timeout: LIMIT };
+    let path = short("../../etc", &[]);
     that(matches!(b.host.run(&b.key("a")?, &path).await, Err(AdapterError::Invalid { .. })), "a hash is no path")
 }
 
@@ -174,8 +179,7 @@ async fn runs(b: &Bench<'_>) -> Result<(), String> {
     b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
     let key = b.key("runner")?;
     let run = async |args: &[&str], timeout: Duration| {
-        let args = args.iter().map(|a| (*a).to_owned()).collect();
-        let spec = RunSpec { artifact_sha256: b.artifact.sha256.clone(), args, timeout };
+        let spec = RunSpec { timeout, ..short(&b.artifact.sha256, args) };
         b.host.run(&key, &spec).await.map_err(|e| e.to_string())
     };
     let hostile = "$(touch x); `id` && \"'\n";
@@ -198,18 +202,7 @@ async fn files(b: &Bench<'_>) -> Result<(), String> {
     let file = |path: &str, mode: u32, text: &str| FileSpec { path: path.into(), mode, content: text.into() };
     let put = async |files: &[FileSpec]| b.host.put_files(&key, files).await;
     put(&[file("a", 0o600, "one"), file("sub/b", 0o640, "two")]).await.map_err(|e| e.to_string())?;
-    let out = b
-        .host
-        .run(
-            &key,
-            &RunSpec {
-                artifact_sha256: b.artifact.sha256.clone(),
-                args: vec!["print".into(), "{home}".into()],
-                timeout: LIMIT,
-            },
-        )
-        .await
-        .map_err(|e| e.to_string())?;
+    let out = b.host.run(&key, &short(&b.artifact.sha256, &["print", "{home}"])).await.map_err(|e| e.to_string())?;
     let home = std::path::PathBuf::from(out.stdout.trim());
     let seen = |name: &str| {
         use std::os::unix::fs::MetadataExt;
@@ -229,8 +222,73 @@ async fn files(b: &Bench<'_>) -> Result<(), String> {
     for bad in ["../x", "/etc/x", "sub/../../x", "link/x", "", "sub"] {
         let refused = matches!(put(&[file(bad, 0o600, "no")]).await, Err(AdapterError::Invalid { .. }));
         that(refused, &format!("{bad:?} is refused"))?;
+        let refused = matches!(b.host.read_file(&key, bad).await, Err(AdapterError::Invalid { .. }));
+        that(refused, &format!("{bad:?} is not read"))?;
     }
-    Ok(())
+    let read = async |path: &str| b.host.read_file(&key, path).await.map_err(|e| e.to_string());
+    that(read("sub/b").await?.as_deref() == Some(b"two".as_slice()), "a file is read back")?;
+    that(read("sub/none").await?.is_none() && read("none/b").await?.is_none(), "one that is not there is none")?;
+    that(b.host.read_file(&b.key("nobody")?, "a").await.is_ok_and(|f| f.is_none()), "nor is one of nobody")?;
+    std::fs::write(home.join("big"), vec![b'x'; crate::READ_BYTES_MAX + 1]).map_err(|e| e.to_string())?;
+    let refused = matches!(b.host.read_file(&key, "big").await, Err(AdapterError::Invalid { .. }));
+    that(refused, "a file beyond the limit is not read")
+}
+
+/// The trial program under another name, with a library beside it that is only data.
+async fn bundle(b: &Bench<'_>) -> Result<(), String> {
+    let folder = std::env::temp_dir().join(format!("{}-bundle", b.cluster));
+    std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    let made = use_bundle(b, &folder).await;
+    std::fs::remove_dir_all(&folder).map_err(|e| e.to_string())?;
+    made
+}
+
+async fn use_bundle(b: &Bench<'_>, folder: &std::path::Path) -> Result<(), String> {
+    let manifest = Manifest {
+        version: crate::MANIFEST_VERSION,
+        program: "bin/trial".into(),
+        files: ["bin/trial", "lib/data"].map(|path| (path.to_owned(), b.artifact.sha256.clone())).into(),
+    };
+    let path = folder.join("bundle.json");
+    std::fs::write(&path, serde_json::to_vec(&manifest).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+    // The trial program hashes files by itself, so that this crate needs no hash function.
+    b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
+    let (key, own) = (b.key("bundled")?, path.to_string_lossy().into_owned());
+    let hashed = b.host.run(&key, &short(&b.artifact.sha256, &["hash", &own])).await.map_err(|e| e.to_string())?;
+    let manifest = Artifact { sha256: hashed.stdout.trim().to_owned(), path };
+    let bundle = Bundle { manifest, program: "bin/trial".into(), files: vec![b.artifact.clone()] };
+    bundle.put(b.host.as_ref()).await.map_err(|e| e.to_string())?;
+    bundle.put(b.host.as_ref()).await.map_err(|e| format!("again: {e}"))?;
+
+    let env = [("WHERE".to_owned(), "{artifact}/lib:{home}".to_owned())];
+    let inside = |args: &[&str]| RunSpec {
+        program: Some(bundle.program.clone()),
+        env: env.clone().into(),
+        ..short(&bundle.manifest.sha256, args)
+    };
+    let out = b.host.run(&key, &inside(&["print", "{artifact}/lib/data"])).await.map_err(|e| e.to_string())?;
+    that(out.code == Some(0) && std::path::Path::new(out.stdout.trim()).is_file(), "its files lie beside its program")?;
+    let out = b.host.run(&key, &inside(&["env"])).await.map_err(|e| e.to_string())?;
+    that(out.stdout.lines().any(|l| l.starts_with("WHERE=/") && l.contains("/lib:/")), "the environment names them")?;
+    let outside = RunSpec { program: Some("../../hanse".into()), ..inside(&["print"]) };
+    let refused = matches!(b.host.run(&key, &outside).await, Err(AdapterError::Invalid { .. }));
+    that(refused, "what is not in the manifest is not run")?;
+    let spec = InstanceSpec {
+        artifact_sha256: bundle.manifest.sha256.clone(),
+        program: Some(bundle.program.clone()),
+        env: env.into(),
+        ..b.spec("bundled", 1, &["sleep"])?
+    };
+    let status = b.host.ensure(&spec).await.map_err(|e| e.to_string())?;
+    that(alive(pid(&status)?), "a process of the bundle runs")?;
+    let again = b.host.ensure(&spec).await.map_err(|e| e.to_string())?;
+    that(again == status, "and is adopted")
+}
+
+/// A short run of the artifact `sha256`.
+fn short(sha256: &str, args: &[&str]) -> RunSpec {
+    let args = args.iter().map(|a| (*a).to_owned()).collect();
+    RunSpec { artifact_sha256: sha256.into(), program: None, args, env: BTreeMap::new(), timeout: LIMIT }
 }
 
 async fn ensure(b: &Bench<'_>) -> Result<(), String> {

@@ -10,6 +10,7 @@
 //! What an adapter never does: decide (no retries beyond one call's connection, no placement, no restart of a process
 //! by itself), keep state that a new leader would need, or build a shell string from input.
 
+mod bundle;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
@@ -20,6 +21,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use bundle::{BUNDLE_FILES_MAX, Bundle, MANIFEST_VERSION, Manifest};
 
 /// A byte stream to a port of the host (an SSH channel or a TCP connection).
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -132,11 +135,21 @@ pub struct FileSpec {
 pub struct RunSpec {
     /// Content hash of an artifact already put on the host.
     pub artifact_sha256: String,
-    /// Arguments, never interpreted by a shell. `{home}` in an argument becomes the absolute home of the instance.
+    /// Path of the program inside the artifact if that is a [`Bundle`]'s manifest; `None` if the artifact is the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Arguments, never interpreted by a shell. `{home}` in an argument becomes the absolute home of the instance, and
+    /// `{artifact}` the folder of the artifact's files.
     pub args: Vec<String>,
+    /// Environment, besides a minimal one; the same words are replaced in its values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
     /// Killed after this.
     pub timeout: Duration,
 }
+
+/// Largest file that [`Adapter::read_file`] returns.
+pub const READ_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a short run left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,9 +171,12 @@ pub struct InstanceSpec {
     pub generation: u64,
     /// Content hash of the artifact to run, already on the host.
     pub artifact_sha256: String,
+    /// See [`RunSpec::program`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
     /// Arguments (see [`RunSpec::args`]).
     pub args: Vec<String>,
-    /// Environment, besides a minimal one.
+    /// Environment (see [`RunSpec::env`]).
     pub env: BTreeMap<String, String>,
 }
 
@@ -239,6 +255,18 @@ pub trait Adapter: Send + Sync {
     /// # Errors
     /// Any; some of the files may have been written, and doing it again completes them.
     async fn put_files(&self, key: &InstanceKey, files: &[FileSpec]) -> Result<()>;
+
+    /// Returns the content of `path` in the home of `key`, `None` if there is no such file. It takes no lock, so a file that
+    /// is being replaced is the old or the new one. Never meant for a file that holds a private key.
+    ///
+    /// # Errors
+    /// `Invalid` if the path leaves the home, is no plain file, or the file is larger than [`READ_BYTES_MAX`]; else any.
+    async fn read_file(&self, key: &InstanceKey, path: &str) -> Result<Option<Vec<u8>>> {
+        Err(AdapterError::Invalid {
+            subject: format!("{path} of {key}"),
+            reason: "this adapter cannot read files".into(),
+        })
+    }
 
     /// Runs the artifact for a moment in the home of `key` (made if missing) and returns what it printed.
     ///

@@ -129,7 +129,7 @@ fn check_sha(sha256: &str) -> Result<(), AdapterError> {
 }
 
 /// Returns the place of an artifact that must be on the host.
-pub(crate) fn placed(layout: &Layout, sha256: &str) -> Result<std::path::PathBuf, AdapterError> {
+pub(crate) fn placed_file(layout: &Layout, sha256: &str) -> Result<std::path::PathBuf, AdapterError> {
     check_sha(sha256)?;
     let path = crate::layout::absolute(&layout.artifact(sha256))?;
     if path.is_file() {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use hanse_adapters_core::{AdapterError, InstanceKey};
+use hanse_adapters_core::{AdapterError, InstanceKey, READ_BYTES_MAX};
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
@@ -45,6 +45,43 @@ pub(crate) fn put(layout: &Layout, key: &InstanceKey, files: &[WireFile]) -> Res
         })?;
     }
     Ok(())
+}
+
+/// Returns the content of one file in the home of `key`, `None` if there is none.
+pub(crate) fn read(layout: &Layout, key: &InstanceKey, path: &str) -> Result<Option<Vec<u8>>, AdapterError> {
+    let parts = split(path).map_err(|reason| invalid(path, reason))?;
+    let home = layout.instance(key)?.home();
+    let home = match File::open(&home) {
+        Ok(home) => home,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io_error(path, &e)),
+    };
+    match take(&home, &parts) {
+        Ok(Some(content)) if content.len() <= READ_BYTES_MAX => Ok(Some(content)),
+        Ok(Some(_)) => Err(invalid(path, format!("is larger than {READ_BYTES_MAX} bytes"))),
+        Ok(None) => Err(invalid(path, "is no plain file")),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::LOOP | Errno::NOTDIR | Errno::NXIO) => Err(invalid(path, "a link or something else is in the way")),
+        Err(e) => Err(io_error(path, &io::Error::from(e))),
+    }
+}
+
+/// `None` if it is no plain file; one byte beyond the limit tells that it is too large.
+fn take(home: &File, parts: &[&str]) -> rustix::io::Result<Option<Vec<u8>>> {
+    let Some((name, folders)) = parts.split_last() else { return Err(Errno::INVAL) };
+    let mut dir: OwnedFd = home.as_fd().try_clone_to_owned().map_err(|e| errno(&e))?;
+    for folder in folders {
+        dir = openat(&dir, *folder, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    }
+    // NONBLOCK: a FIFO planted under the name must not hang the request.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(&dir, *name, flags, Mode::empty())?);
+    if !rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode).is_file() {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    file.take(READ_BYTES_MAX as u64 + 1).read_to_end(&mut found).map_err(|e| errno(&e))?;
+    Ok(Some(found))
 }
 
 fn split(path: &str) -> Result<Vec<&str>, &'static str> {

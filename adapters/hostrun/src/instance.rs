@@ -40,6 +40,9 @@ pub(crate) struct StoredSpec {
     pub(crate) spec: InstanceSpec,
     /// Absolute path of the program.
     pub(crate) program: std::path::PathBuf,
+    /// Absolute path of the folder with the artifact's files; empty in files of programs that knew no bundles.
+    #[serde(default)]
+    pub(crate) folder: std::path::PathBuf,
 }
 
 /// `status.json`, of the generation it names.
@@ -280,10 +283,15 @@ mod tests {
             key: key.clone(),
             generation: 1,
             artifact_sha256: String::new(),
+            program: None,
             args: Vec::new(),
             env: Default::default(),
         };
-        write_json(&dir.spec(), &StoredSpec { version: FILE_VERSION, spec, program: "/none".into() }).unwrap();
+        write_json(
+            &dir.spec(),
+            &StoredSpec { version: FILE_VERSION, spec, program: "/none".into(), folder: "/".into() },
+        )
+        .unwrap();
 
         let most = Rlimit { current: Some(64), ..getrlimit(Resource::Nofile) };
         setrlimit(Resource::Nofile, most).unwrap();

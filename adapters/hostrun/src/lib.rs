@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! artifacts/<sha256>/hanse                     mode 0755, named by its content
+//! artifacts/<sha256>/files/                    if that is a bundle's manifest: its files, by name
 //! instances/<cluster>/<object>/home/           the only folder a node writes to
 //!                              spec.json       what was wished last, with its generation
 //!                              status.json     what the supervisor saw last, with pid and start time
@@ -19,6 +20,7 @@
 //! decides, within a budget), pass anything through a shell, or touch a process that does not carry its mark.
 
 mod artifact;
+mod bundle;
 mod facts;
 mod files;
 mod instance;
@@ -38,6 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hanse_adapters_core::{AdapterError, Artifact};
 
 pub use artifact::{file_sha256, valid_sha256};
+pub use bundle::{describe_bundle, load_bundle};
 pub use layout::Layout;
 pub use supervise::supervise;
 pub use wire::{Act, Reply, Request, Response, WIRE_VERSION, WireClass, WireError, WireFile};
@@ -91,6 +94,9 @@ impl Host {
             Act::HasArtifact { sha256 } => artifact::has(layout, &sha256).map(Reply::Has),
             Act::Inspect => facts::inspect(layout).map(Reply::Facts),
             Act::PutFiles { key, files } => files::put(layout, &key, &files).map(|()| Reply::Done),
+            Act::ReadFile { key, path } => {
+                files::read(layout, &key, &path).map(|content| Reply::Content(content.map(hex::encode)))
+            }
             Act::Run { key, spec } => run::run(layout, &key, &spec).map(Reply::Output),
             Act::Ensure { spec } => start::ensure(layout, &self.exe, &spec).map(Reply::Status),
             Act::Look { key } => instance::look(layout, &key).map(Reply::MaybeStatus),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use hanse_adapters_core::{AdapterError, InstanceKey, RunOutput, RunSpec};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::artifact::placed;
+use crate::bundle::{Program, placed};
 use crate::layout::{Layout, io_error};
 use crate::proc::Process;
 
@@ -27,17 +27,18 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs the artifact and returns what it printed.
 pub(crate) fn run(layout: &Layout, key: &InstanceKey, spec: &RunSpec) -> Result<RunOutput, AdapterError> {
-    let program = placed(layout, &spec.artifact_sha256)?;
+    crate::start::check_passable(&key.to_string(), &spec.args, &spec.env)?;
+    let program = placed(layout, &spec.artifact_sha256, spec.program.as_deref())?;
     let dir = layout.instance(key)?;
     let _lock = dir.lock()?;
     let home = dir.make_home()?;
-    let mut command = command(&program, &home, &spec.args, &BTreeMap::new());
+    let mut command = command(&program, &home, &spec.args, &spec.env);
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
-        .map_err(|e| io_error(&program.display().to_string(), &e))?;
+        .map_err(|e| io_error(&program.path.display().to_string(), &e))?;
     let stdout = child.stdout.take().map(keep);
     let stderr = child.stderr.take().map(keep);
     // The child is not reaped before `wait`, so its pid and group id mean it until then.
@@ -57,17 +58,19 @@ pub(crate) fn run(layout: &Layout, key: &InstanceKey, spec: &RunSpec) -> Result<
     Ok(RunOutput { code: if ended { status.code() } else { None }, stdout: text(stdout), stderr: text(stderr) })
 }
 
-/// Returns the command for `program` in `home`: arguments as they are but for `{home}`, nothing inherited.
-pub(crate) fn command(program: &Path, home: &Path, args: &[String], env: &BTreeMap<String, String>) -> Command {
-    let home_text = home.display().to_string();
-    let mut command = Command::new(program);
+/// Returns the command for `program` in `home`: arguments and environment as they are but for `{home}` and `{artifact}`,
+/// nothing inherited.
+pub(crate) fn command(program: &Program, home: &Path, args: &[String], env: &BTreeMap<String, String>) -> Command {
+    let (home_text, folder) = (home.display().to_string(), program.folder.display().to_string());
+    let filled = |text: &String| text.replace("{home}", &home_text).replace("{artifact}", &folder);
+    let mut command = Command::new(&program.path);
     command
-        .args(args.iter().map(|arg| arg.replace("{home}", &home_text)))
+        .args(args.iter().map(filled))
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env("LANG", "C.UTF-8")
         .env("HOME", home)
-        .envs(env)
+        .envs(env.iter().map(|(name, value)| (name, filled(value))))
         .current_dir(home)
         .stdin(Stdio::null());
     command

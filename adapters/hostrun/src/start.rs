@@ -4,13 +4,14 @@
 //! supervisor writes `Running` or `Failed`. A crash between any two leaves a state from which the same request goes on:
 //! a generation that never got as far as `Running` is started, one that did is never started twice.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hanse_adapters_core::{AdapterError, InstanceSpec, InstanceStatus};
 
-use crate::artifact::placed;
+use crate::bundle::placed;
 use crate::instance::{FILE_VERSION, GRACE, Phase, StoredSpec, StoredStatus, end_processes, load, status};
 use crate::layout::{InstanceDir, Layout, invalid, io_error, write_json};
 use crate::proc::MARK;
@@ -24,8 +25,8 @@ const ITEMS_MAX: usize = 256;
 
 /// Makes the process of `spec` run and returns its status.
 pub(crate) fn ensure(layout: &Layout, exe: &Path, spec: &InstanceSpec) -> Result<InstanceStatus, AdapterError> {
-    check(spec)?;
-    let program = placed(layout, &spec.artifact_sha256)?;
+    check_passable(&spec.key.to_string(), &spec.args, &spec.env)?;
+    let program = placed(layout, &spec.artifact_sha256, spec.program.as_deref())?;
     let dir = layout.instance(&spec.key)?;
     let _lock = dir.lock()?;
     let stored = load(&dir)?;
@@ -46,17 +47,26 @@ pub(crate) fn ensure(layout: &Layout, exe: &Path, spec: &InstanceSpec) -> Result
     }
     // Of an older generation, or of a start that a crash cut off.
     end_processes(&dir, GRACE)?;
-    start(&dir, exe, StoredSpec { version: FILE_VERSION, spec: spec.clone(), program })
+    start(
+        &dir,
+        exe,
+        StoredSpec { version: FILE_VERSION, spec: spec.clone(), program: program.path, folder: program.folder },
+    )
 }
 
-fn check(spec: &InstanceSpec) -> Result<(), AdapterError> {
-    if spec.args.len() > ITEMS_MAX || spec.env.len() > ITEMS_MAX {
-        return Err(invalid(&spec.key, format!("more than {ITEMS_MAX} arguments or environment entries")));
+/// Checks that a process can be given these arguments and this environment.
+pub(crate) fn check_passable(
+    subject: &str,
+    args: &[String],
+    env: &BTreeMap<String, String>,
+) -> Result<(), AdapterError> {
+    if args.len() > ITEMS_MAX || env.len() > ITEMS_MAX {
+        return Err(invalid(subject, format!("more than {ITEMS_MAX} arguments or environment entries")));
     }
-    let zero = spec.args.iter().chain(spec.env.keys()).chain(spec.env.values()).any(|text| text.contains('\0'));
-    let name = spec.env.keys().any(|name| name.is_empty() || name.contains('=') || name == MARK);
+    let zero = args.iter().chain(env.keys()).chain(env.values()).any(|text| text.contains('\0'));
+    let name = env.keys().any(|name| name.is_empty() || name.contains('=') || name == MARK);
     if zero || name {
-        return Err(invalid(&spec.key, "an argument or environment entry cannot be passed to a process"));
+        return Err(invalid(subject, "an argument or environment entry cannot be passed to a process"));
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use hanse_adapters_core::InstanceKey;
 
+use crate::bundle::Program;
 use crate::facts::now_ms;
 use crate::instance::{FILE_VERSION, Phase, StoredSpec, StoredStatus};
 use crate::layout::{InstanceDir, read_json, write_json};
@@ -97,7 +98,8 @@ fn identify(child: &Child) -> io::Result<Option<Phase>> {
 fn spawn(dir: &InstanceDir, stored: &StoredSpec) -> io::Result<Child> {
     let home = dir.home();
     let log = open_log(&dir.path)?;
-    command(&stored.program, &home, &stored.spec.args, &stored.spec.env)
+    let program = Program { path: stored.program.clone(), folder: stored.folder.clone() };
+    command(&program, &home, &stored.spec.args, &stored.spec.env)
         .env(MARK, &dir.path)
         .stdout(log.try_clone()?)
         .stderr(log)

@@ -18,6 +18,7 @@ pub fn main() -> ExitCode {
         ["exit", code] => ExitCode::from(code.parse().unwrap_or(99)),
         ["print", rest @ ..] => print(rest),
         ["env"] => env(),
+        ["hash", path] => exit(crate::file_sha256(Path::new(path)).map(|hash| println!("{hash}"))),
         ["write", path, text] => exit(std::fs::write(path, text)),
         ["flood", lines] => flood(lines.parse().unwrap_or(1)),
         ["listen", port] => exit(listen(port.parse().unwrap_or(0))),

@@ -55,6 +55,13 @@ pub enum Act {
         /// Which files.
         files: Vec<WireFile>,
     },
+    /// See [`hanse_adapters_core::Adapter::read_file`].
+    ReadFile {
+        /// Whose home.
+        key: InstanceKey,
+        /// Relative to the home.
+        path: String,
+    },
     /// See [`hanse_adapters_core::Adapter::run`].
     Run {
         /// Whose home.
@@ -136,6 +143,8 @@ pub enum Reply {
     Statuses(Vec<InstanceStatus>),
     /// Lines of a log.
     Text(String),
+    /// A file's content as lower-case hex, if there is such a file.
+    Content(Option<String>),
 }
 
 /// One response.
@@ -251,6 +260,21 @@ expect_reply! {
 }
 
 impl Reply {
+    /// Returns the file's content, if there is such a file.
+    ///
+    /// # Errors
+    /// `Invalid` if the host answered something else.
+    pub fn content(self) -> Result<Option<Vec<u8>>, AdapterError> {
+        match self {
+            Self::Content(None) => Ok(None),
+            Self::Content(Some(text)) => hex::decode(&text).map(Some).map_err(|e| AdapterError::Invalid {
+                subject: "host-run".into(),
+                reason: format!("a file's content is not hex: {e}"),
+            }),
+            other => Err(other.unexpected()),
+        }
+    }
+
     /// Returns nothing, if it was done.
     ///
     /// # Errors

@@ -73,6 +73,10 @@ impl Adapter for LocalAdapter {
         self.act(Act::PutFiles { key: key.clone(), files }).await?.done()
     }
 
+    async fn read_file(&self, key: &InstanceKey, path: &str) -> Result<Option<Vec<u8>>> {
+        self.act(Act::ReadFile { key: key.clone(), path: path.into() }).await?.content()
+    }
+
     async fn run(&self, key: &InstanceKey, spec: &RunSpec) -> Result<RunOutput> {
         self.act(Act::Run { key: key.clone(), spec: spec.clone() }).await?.output()
     }

@@ -179,7 +179,7 @@ fn changes(act: &Act) -> bool {
     match act {
         Act::PutFiles { .. } | Act::Run { .. } | Act::Ensure { .. } | Act::Stop { .. } | Act::Remove { .. } => true,
         Act::HashSelf | Act::HasArtifact { .. } | Act::Adopt { .. } | Act::Inspect => false,
-        Act::Look { .. } | Act::List { .. } | Act::Tail { .. } => false,
+        Act::Look { .. } | Act::List { .. } | Act::Tail { .. } | Act::ReadFile { .. } => false,
     }
 }
 
@@ -198,6 +198,10 @@ impl Adapter for SshAdapter {
     async fn put_files(&self, key: &InstanceKey, files: &[FileSpec]) -> Result<()> {
         let files = files.iter().map(WireFile::from).collect();
         self.act(Act::PutFiles { key: key.clone(), files }).await?.done()
+    }
+
+    async fn read_file(&self, key: &InstanceKey, path: &str) -> Result<Option<Vec<u8>>> {
+        self.act(Act::ReadFile { key: key.clone(), path: path.into() }).await?.content()
     }
 
     async fn run(&self, key: &InstanceKey, spec: &RunSpec) -> Result<RunOutput> {

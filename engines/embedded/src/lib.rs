@@ -67,8 +67,13 @@ impl Engine for EmbeddedEngine {
 
     async fn prepare(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeIdentity> {
         host.put_artifact(self.artifact()).await.map_err(EngineError::Host)?;
-        let spec =
-            RunSpec { artifact_sha256: self.artifact().sha256.clone(), args: Self::args("init"), timeout: INIT_LIMIT };
+        let spec = RunSpec {
+            artifact_sha256: self.artifact().sha256.clone(),
+            program: None,
+            args: Self::args("init"),
+            env: BTreeMap::new(),
+            timeout: INIT_LIMIT,
+        };
         let output = host.run(&node.key, &spec).await.map_err(EngineError::Host)?;
         if output.code != Some(0) {
             let how = output.code.map_or("by a signal or the time-out".into(), |code| format!("with code {code}"));
@@ -102,6 +107,7 @@ impl Engine for EmbeddedEngine {
             key: node.key.clone(),
             generation: node.generation,
             artifact_sha256: self.artifact().sha256.clone(),
+            program: None,
             args: Self::args("start"),
             env: BTreeMap::new(),
         };

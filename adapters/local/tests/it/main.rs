@@ -27,6 +27,7 @@ fn spec(generation: u64, args: &[&str]) -> InstanceSpec {
         key: InstanceKey::new("c", "x.y.node").unwrap(),
         generation,
         artifact_sha256: artifact().sha256,
+        program: None,
         args: args.iter().map(|a| (*a).to_owned()).collect(),
         env: [("COLOUR".to_owned(), "blue".to_owned())].into(),
     }

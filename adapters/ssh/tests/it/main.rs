@@ -1,6 +1,7 @@
 //! The ssh adapter against real sshd instances on the loopback.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ fn key() -> InstanceKey {
 
 fn spec(generation: u64) -> InstanceSpec {
     let (key, args, env) = (key(), vec!["sleep".into()], [].into());
-    InstanceSpec { key, generation, artifact_sha256: artifact().sha256, args, env }
+    InstanceSpec { key, generation, artifact_sha256: artifact().sha256, program: None, args, env }
 }
 
 async fn running(host: &SshAdapter, generation: u64) -> u32 {
@@ -143,8 +144,13 @@ async fn an_sshd_that_dies_in_mid_call_leaves_the_outcome_unknown() {
     let call = {
         let (host, marker) = (Arc::clone(&host), sshd.root.join("instances/c/busy/home"));
         let busy = InstanceKey::new("c", "busy").unwrap();
-        let spec =
-            RunSpec { artifact_sha256: artifact().sha256, args: vec!["sleep".into()], timeout: Duration::from_secs(5) };
+        let spec = RunSpec {
+            artifact_sha256: artifact().sha256,
+            program: None,
+            args: vec!["sleep".into()],
+            env: BTreeMap::new(),
+            timeout: Duration::from_secs(5),
+        };
         let call = tokio::spawn(async move { host.run(&busy, &spec).await });
         until("the run has begun on the host", || marker.exists()).await;
         call
