@@ -66,6 +66,28 @@ pub struct NodePlan {
     pub p2p_port: u16,
     /// Port for clients, loopback of the host.
     pub rpc_port: u16,
+    /// The further ports that [`Engine::ports`] asks for, by name.
+    pub ports: BTreeMap<String, u16>,
+    /// The last that this node is known to have signed: [`Engine::start`] refuses a home that is behind it.
+    pub signed: Option<Signed>,
+}
+
+/// How far a validator has signed. Ordered: a validator that signs again for something at or before this may contradict
+/// itself, which its chain punishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Signed {
+    /// Height of the block.
+    pub height: u64,
+    /// Round of that height.
+    pub round: u32,
+    /// Step of that round, as the ledger numbers its steps.
+    pub step: u32,
+}
+
+impl std::fmt::Display for Signed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "height {}, round {}, step {}", self.height, self.round, self.step)
+    }
 }
 
 /// What a node said of itself after its keys were made: the public half only.
@@ -75,6 +97,9 @@ pub struct NodeIdentity {
     pub node_id: String,
     /// Its public key, hex.
     pub public_key: String,
+    /// What it contributes to the genesis (see [`Engine::contribute`]), in the engine's own form; public.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contribution: Option<String>,
 }
 
 /// The chain as the engine needs to know it.
@@ -215,6 +240,47 @@ pub enum BlockRef {
     Hash(String),
 }
 
+/// A validator as the chain itself names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validator {
+    /// Its public key, as [`NodeIdentity::public_key`] writes it.
+    pub public_key: String,
+    /// Its voting power.
+    pub power: u64,
+}
+
+/// What a node is to be on its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It votes on blocks.
+    Validator,
+    /// It follows.
+    Follower,
+}
+
+/// A node of a chain with the way to its host.
+#[derive(Clone, Copy)]
+pub struct Seat<'a> {
+    /// Its host.
+    pub host: &'a dyn Adapter,
+    /// The node.
+    pub node: &'a NodePlan,
+    /// Who it is.
+    pub identity: &'a NodeIdentity,
+}
+
+/// How far something is that takes several blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// As wished; the chain says so.
+    Done,
+    /// The next act was done or nothing can be done now: ask again.
+    Waits {
+        /// For what, in words that people see.
+        reason: String,
+    },
+}
+
 /// One kind of ledger.
 #[async_trait]
 pub trait Engine: Send + Sync {
@@ -229,6 +295,27 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `Host`, or `Node` if the software answers with nonsense. Doing it again is safe.
     async fn prepare(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeIdentity>;
+
+    /// Names of the ports that a node needs on its host's loopback besides the one for peers and the one for clients.
+    fn ports(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Has a prepared node make what it contributes to the genesis of `chain` on its host (a signed claim to a seat, a
+    /// certificate), and returns it; it goes into [`NodeIdentity::contribution`]. The same node gives the same every
+    /// time. A ledger whose genesis needs keys alone has none.
+    ///
+    /// # Errors
+    /// `Host`, or `Node` if the software refuses. Doing it again is safe.
+    async fn contribute(
+        &self,
+        _host: &dyn Adapter,
+        _node: &NodePlan,
+        _chain: &ChainPlan,
+        _identity: &NodeIdentity,
+    ) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Returns the genesis every node starts from: same inputs, same bytes. Validators are in the order given.
     ///
@@ -252,8 +339,51 @@ pub trait Engine: Send + Sync {
     /// Makes the node's process run (see [`Adapter::ensure`]).
     ///
     /// # Errors
-    /// `Host`.
+    /// `Host`; `Invalid` if the node could contradict what it signed before, see [`NodePlan::signed`]: nothing was started.
     async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus>;
+
+    /// Returns how far the node has signed by what its home says, running or not; `None` if it has signed nothing, or if
+    /// this ledger keeps no such record outside its own store.
+    ///
+    /// # Errors
+    /// `Host`, or `Node` if the record cannot be read.
+    async fn signed(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<Option<Signed>> {
+        Ok(None)
+    }
+
+    /// Returns the validators of the newest block, in the ledger's order.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Host`, `Node`.
+    async fn validators(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<Vec<Validator>> {
+        Err(EngineError::Unsupported("list its validators".into()))
+    }
+
+    /// Brings `seat` to `role`: looks at the chain, does the one act that is due next (on the hosts of `others` where it
+    /// takes their consent, on the seat's own where it must act itself), and says what it waits for. To be called until
+    /// it says `Done`; every call looks first, so it can be taken up by another caller at any point. `others` are the
+    /// nodes that validate already and consented; the consortium's vote, which decides, comes before this.
+    ///
+    /// # Errors
+    /// `Unsupported`; `Host`; `Node` if the chain refuses an act.
+    async fn ensure_role(
+        &self,
+        _chain: &ChainPlan,
+        _seat: &Seat<'_>,
+        _role: Role,
+        _others: &[Seat<'_>],
+    ) -> Result<Progress> {
+        Err(EngineError::Unsupported("change its validators through this program".into()))
+    }
+
+    /// Has the node stop before it executes block `height`, for a change of software that all must make at one block;
+    /// `None` takes it back. It takes effect when the node starts next.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Host`.
+    async fn halt_at(&self, _host: &dyn Adapter, _node: &NodePlan, _height: Option<u64>) -> Result<()> {
+        Err(EngineError::Unsupported("stop at a height that is written into its configuration".into()))
+    }
 
     /// Asks the running node how it is.
     ///

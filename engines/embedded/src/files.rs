@@ -83,7 +83,7 @@ pub(crate) fn identity(stdout: &str) -> std::result::Result<NodeIdentity, String
     if !plain(&printed.node_id, 40) || !plain(&printed.public_key, 64) {
         return Err("`node init` printed an identity that is not hex of the right length".into());
     }
-    Ok(NodeIdentity { node_id: printed.node_id, public_key: printed.public_key })
+    Ok(NodeIdentity { node_id: printed.node_id, public_key: printed.public_key, contribution: None })
 }
 
 /// Returns the genesis: the same inputs give the same bytes.

@@ -61,6 +61,8 @@ pub(crate) fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodeP
         host_address: host.peer_address.clone(),
         p2p_port: node.p2p_port,
         rpc_port: node.rpc_port,
+        ports: Default::default(),
+        signed: None,
     })
 }
 
@@ -131,7 +133,11 @@ fn network(state: &State, site: &Site) -> Result<(Vec<u8>, hanse_engines_core::N
 }
 
 fn public(identity: &NodeIdentity) -> hanse_engines_core::NodeIdentity {
-    hanse_engines_core::NodeIdentity { node_id: identity.node_id.clone(), public_key: identity.public_key.clone() }
+    hanse_engines_core::NodeIdentity {
+        node_id: identity.node_id.clone(),
+        public_key: identity.public_key.clone(),
+        contribution: None,
+    }
 }
 
 /// Writes down what was seen.

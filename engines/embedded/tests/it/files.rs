@@ -61,7 +61,7 @@ async fn the_node_reads_back_what_the_driver_wrote() {
 #[test]
 fn a_genesis_that_cannot_be_names_its_field() {
     let engine = EmbeddedEngine::new(artifact());
-    let validators = [NodeIdentity { node_id: "a".repeat(40), public_key: "b".repeat(64) }];
+    let validators = [NodeIdentity { node_id: "a".repeat(40), public_key: "b".repeat(64), contribution: None }];
     let mut cases: Vec<(&str, ChainPlan)> = Vec::new();
     cases.push(("chain_id", ChainPlan { chain_id: 0, ..chain() }));
     for (name, value) in [("block_time_ms", 1), ("block_gas_limit", 5), ("speed", 1)] {

@@ -25,7 +25,15 @@ fn artifact() -> Artifact {
 
 fn plan(object: &str, p2p_port: u16, rpc_port: u16) -> NodePlan {
     let key = InstanceKey::new("test", object).unwrap();
-    NodePlan { key, generation: 1, host_address: "127.0.0.1".into(), p2p_port, rpc_port }
+    NodePlan {
+        key,
+        generation: 1,
+        host_address: "127.0.0.1".into(),
+        p2p_port,
+        rpc_port,
+        ports: Default::default(),
+        signed: None,
+    }
 }
 
 /// Ports that are free now, all different.
