@@ -20,6 +20,7 @@ mod exec;
 mod feed;
 pub mod genesis;
 mod gossip;
+pub mod govern;
 mod governance;
 mod join;
 pub mod keys;

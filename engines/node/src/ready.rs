@@ -32,6 +32,11 @@ impl Readiness {
     pub(crate) fn is_ready(&self) -> bool {
         self.ready
     }
+
+    /// What is missing, in words; empty if it is ready.
+    pub(crate) fn into_reasons(self) -> Vec<String> {
+        self.reasons
+    }
 }
 
 /// How the node stands now.

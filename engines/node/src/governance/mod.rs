@@ -18,6 +18,7 @@ mod outlook;
 mod precompile;
 mod proposal;
 mod sign;
+pub(crate) mod steps;
 #[cfg(test)]
 mod tests;
 

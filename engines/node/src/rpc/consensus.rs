@@ -11,6 +11,7 @@ use crate::genesis::GenesisValidator;
 use crate::governance::{self, DELAY};
 use crate::keys::NodeId;
 use crate::node::Shared;
+use crate::ready;
 
 /// Names and handlers.
 pub(super) const METHODS: &[(&str, Handler)] = &[
@@ -37,6 +38,7 @@ fn status(shared: &Shared, _: Params<'_>) -> Reply {
         "equivocations": status.equivocations,
         "validator": status.validator,
         "halted": shared.halted(),
+        "not_ready": ready::check(shared).into_reasons(),
         "protocol": shared.protocol,
     }))
 }
