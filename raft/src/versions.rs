@@ -134,8 +134,9 @@ mod tests {
 
     /// What a build of version 1 sent, frozen: it says nothing of versions.
     const CALL_V1: &str = "0a047465737410021803220201c02a083061306130613061";
-    /// The same of this build.
+    /// The same of a build of version 2, and of this build.
     const CALL_V2: &str = "0a047465737410021803220201c02a08306130613061306138014002";
+    const CALL_V3: &str = "0a047465737410021803220201c02a08306130613061306138014003";
 
     fn call(speaks_oldest: u32, speaks_newest: u32) -> Call {
         Call {
@@ -153,8 +154,12 @@ mod tests {
     #[test]
     fn who_says_nothing_speaks_the_first_version() {
         let (oldest, newest) = own();
-        for (frozen, call, spoken) in [(CALL_V1, call(0, 0), Versions::UNSAID), (CALL_V2, call(oldest, newest), SPOKEN)]
-        {
+        let second = Versions { newest: Version(2), ..SPOKEN };
+        for (frozen, call, spoken) in [
+            (CALL_V1, call(0, 0), Versions::UNSAID),
+            (CALL_V2, call(1, 2), second),
+            (CALL_V3, call(oldest, newest), SPOKEN),
+        ] {
             assert_eq!(hex::encode(call.encode_to_vec()), frozen);
             let read = Call::decode(hex::decode(frozen).unwrap().as_slice()).unwrap();
             assert_eq!(said(read.speaks_oldest, read.speaks_newest), spoken);

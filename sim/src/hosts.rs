@@ -456,5 +456,6 @@ fn health(now_ms: u64, home: &Home, all_genesis: &[Vec<u8>]) -> Option<NodeHealt
         peers: u32::try_from(peers).expect("a few nodes"),
         syncing: false,
         version: "sim".into(),
+        reasons: Vec::new(),
     })
 }

@@ -176,6 +176,7 @@ fn action(number: u64, nodes: usize) -> Action {
         parameters: BTreeMap::new(),
         nodes: MEMBERS.iter().take(nodes).map(|name| NodeSpec { owner: tenant(name) }).collect(),
         alloc: BTreeMap::new(),
+        governance: None,
     })
 }
 

@@ -106,6 +106,7 @@ calls! {
     }
     "ChainService" {
         read GetChain(GetChainRequest) -> GetChainResponse;
+        read GetChainGovernance(GetChainGovernanceRequest) -> GetChainGovernanceResponse;
         read ListChains(ListChainsRequest) -> ListChainsResponse;
         read GetNode(GetNodeRequest) -> GetNodeResponse;
         read ListNodes(ListNodesRequest) -> ListNodesResponse;

@@ -77,7 +77,7 @@ pub enum Run {
 }
 
 /// What a node said of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthView {
     /// Generation of the process that said it.
     pub generation: u64,
@@ -87,6 +87,8 @@ pub struct HealthView {
     pub peers: u64,
     /// Whether it is catching up.
     pub syncing: bool,
+    /// What keeps it from following its chain, in its own words; empty if it says that it is ready.
+    pub reasons: Vec<String>,
     /// When it said so, on the leader's clock.
     pub at: Millis,
 }

@@ -85,7 +85,7 @@ fn plan_running(state: &State, node: &Node, observed: &Observed, now: Millis) ->
     if let Some(fact) = health_change(state, node, instance, health.as_ref(), now) {
         return Step::Do(Act::RecordHealth { node: node.key.clone(), generation: node.generation, fact });
     }
-    let is_fresh = health.is_some_and(|health| now.since(health.at) < HEALTH_PERIOD_MS);
+    let is_fresh = health.as_ref().is_some_and(|health| now.since(health.at) < HEALTH_PERIOD_MS);
     if is_fresh { Step::Done } else { look }
 }
 
@@ -130,11 +130,16 @@ fn trouble(
     let health = health?;
     let is_alone = hanse_state::chain::query::nodes_of(state, &node.key.chain).count() == 1;
     let is_starting = now.since(node.state_since) < START_GRACE_MS;
-    match (health.syncing, health.peers == 0 && !is_alone) {
-        (false, false) => Some(None),
+    let is_cut_off = health.peers == 0 && !is_alone;
+    let mut words: Vec<String> = is_cut_off.then(|| "it has no peers".into()).into_iter().collect();
+    if health.reasons.is_empty() && health.syncing && !is_cut_off {
+        words.push(format!("it is catching up, at height {}", health.height));
+    }
+    words.extend(health.reasons.iter().cloned());
+    match words.is_empty() {
+        true => Some(None),
         // A young node is granted time to find its peers and to catch up.
-        (true, _) | (_, true) if is_starting && node.health == Health::Unknown => None,
-        (_, true) => Some(Some("it has no peers".into())),
-        (true, false) => Some(Some(format!("it is catching up, at height {}", health.height))),
+        false if is_starting && node.health == Health::Unknown => None,
+        false => Some(Some(words.join("; "))),
     }
 }

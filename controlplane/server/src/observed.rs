@@ -25,6 +25,8 @@ pub struct NodeView {
     pub peers: u32,
     /// Still catching up.
     pub syncing: bool,
+    /// What keeps it from following its chain, in its own words; empty if it says that it is ready, or gives no answer.
+    pub reasons: Vec<String>,
     /// Process id on its host.
     pub pid: u32,
     /// When this was seen, milliseconds since 1970.
@@ -59,6 +61,7 @@ impl Observed {
                 height: view.height,
                 peers: view.peers.into(),
                 syncing: view.syncing,
+                reasons: view.reasons.clone(),
                 at: Millis(view.at_ms),
             });
             (key.clone(), hanse_planner::NodeView { instance: look.instance.clone(), health })
@@ -74,6 +77,13 @@ impl Observed {
     /// Keeps what `node` said of itself.
     pub fn heard(&self, node: &NodeKey, view: NodeView) {
         self.writer().entry(node.clone()).or_default().view = Some(view);
+    }
+
+    /// Takes back the words of `node`, which gave no answer now: what it had to say is not known any more.
+    pub fn silent(&self, node: &NodeKey) {
+        if let Some(view) = self.writer().get_mut(node).and_then(|look| look.view.as_mut()) {
+            view.reasons.clear();
+        }
     }
 
     /// Forgets `node`, which is asked to change: it must be looked at again.

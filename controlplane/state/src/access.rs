@@ -14,6 +14,7 @@ const OPERATORS: &[PlatformRole] = &[PlatformRole::Administrator, PlatformRole::
 const ANY_PLATFORM: &[PlatformRole] = &[PlatformRole::Administrator, PlatformRole::Operator, PlatformRole::Auditor];
 const OWNER: &[TenantRole] = &[TenantRole::Owner];
 const VOTERS: &[TenantRole] = &[TenantRole::Owner, TenantRole::Operator];
+const SENDERS: &[TenantRole] = &[TenantRole::Owner, TenantRole::Operator, TenantRole::Developer];
 const DEVELOPERS: &[TenantRole] = &[TenantRole::Owner, TenantRole::Developer];
 const ANY_TENANT: &[TenantRole] =
     &[TenantRole::Owner, TenantRole::Operator, TenantRole::Developer, TenantRole::Billing, TenantRole::Auditor];
@@ -154,6 +155,7 @@ fn rule(command: &Command) -> Rule<'_> {
         Command::DeployContract(c) => {
             Rule { tenant: DEVELOPERS, scope: Scope::Member(&c.contract.chain.consortium), ..deny() }
         }
+        Command::RecordTransaction(c) => Rule { tenant: SENDERS, scope: Scope::Member(&c.chain.consortium), ..deny() },
     }
 }
 

@@ -182,6 +182,7 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::TransferLeader(c) => replica::apply::transfer(state, c),
         Command::RecordReplica(c) => replica::apply::record(state, cx, c),
         Command::RaiseClusterVersion(c) => version::raise(state, cx, c),
+        Command::RecordTransaction(c) => chain::apply::transaction(state, c),
     }
 }
 

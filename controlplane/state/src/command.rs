@@ -4,14 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailure, RestoreAccount, SuspendAccount};
 use crate::billing::{Meter, SetPlan};
-use crate::chain::RecordGenesis;
 use crate::chain::node::{RecordIntent, RecordNodeFact, RestartNode};
+use crate::chain::{RecordGenesis, RecordTransaction};
 use crate::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
 use crate::cluster::version::{RaiseClusterVersion, Version};
 use crate::cluster::{Bootstrap, CheckDigest, InitCluster};
 use crate::consortium::ballot::CastBallot;
-use crate::consortium::proposal::ProposalState;
-use crate::consortium::proposal::{CloseProposal, OpenProposal};
+use crate::consortium::proposal::{Action, CloseProposal, OpenProposal, ProposalState};
 use crate::consortium::{ActivateConsortium, CreateConsortium, InviteMember, JoinConsortium};
 use crate::contract::{DeployContract, RecordContractFact};
 use crate::digest::Digest;
@@ -183,6 +182,7 @@ pub enum Command {
     TransferLeader(TransferLeader),
     RecordReplica(RecordReplica),
     RaiseClusterVersion(RaiseClusterVersion),
+    RecordTransaction(RecordTransaction),
 }
 
 impl Command {
@@ -230,6 +230,7 @@ impl Command {
             Self::TransferLeader(_) => "TransferLeader",
             Self::RecordReplica(_) => "RecordReplica",
             Self::RaiseClusterVersion(_) => "RaiseClusterVersion",
+            Self::RecordTransaction(_) => "RecordTransaction",
         }
     }
 
@@ -277,6 +278,7 @@ impl Command {
             Self::RemoveReplica(c) => name::replica(c.replica),
             Self::TransferLeader(c) => name::replica(c.replica),
             Self::RecordReplica(c) => name::replica(c.replica),
+            Self::RecordTransaction(c) => name::chain(&c.chain),
         }
     }
 
@@ -301,7 +303,6 @@ impl Command {
             | Self::InviteMember(_)
             | Self::JoinConsortium(_)
             | Self::ActivateConsortium(_)
-            | Self::OpenProposal(_)
             | Self::CloseProposal(_)
             | Self::CastBallot(_)
             | Self::EnrolHost(_)
@@ -325,6 +326,14 @@ impl Command {
             | Self::TransferLeader(_)
             | Self::RecordReplica(_) => Version::FIRST,
             Self::RaiseClusterVersion(_) => Version(2),
+            Self::RecordTransaction(_) => Version(3),
+            Self::OpenProposal(OpenProposal { action: Action::CreateChain(spec), .. }) => {
+                if spec.governance.is_some() {
+                    Version(3)
+                } else {
+                    Version::FIRST
+                }
+            }
         }
     }
 

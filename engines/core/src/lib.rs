@@ -6,11 +6,17 @@
 //!
 //! What an engine never does: place nodes, retry, remember, or hold a node's private key.
 
+mod governance;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, AdapterError, Artifact, InstanceKey, InstanceStatus};
 use serde::{Deserialize, Serialize};
+
+pub use governance::{
+    AllowList, Evidence, Governance, GovernancePlan, ListChange, PendingValidators, Rules, Upgrade, Validator,
+};
 
 /// How an engine's call failed.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +119,8 @@ pub struct ChainPlan {
     pub parameters: BTreeMap<String, u64>,
     /// Opening balances: address (0x, 40 hex) to amount in wei (decimal).
     pub alloc: BTreeMap<String, String>,
+    /// Who may change the chain while it runs; `None`: nobody.
+    pub governance: Option<GovernancePlan>,
 }
 
 /// A node and where its peers find it.
@@ -139,6 +147,9 @@ pub struct NodeHealth {
     pub syncing: bool,
     /// Node software's version.
     pub version: String,
+    /// What keeps it from following its chain, in its own words (halted for an upgrade, a full disk, too few
+    /// validators); empty if it says that it is ready, or if this ledger's nodes do not say.
+    pub reasons: Vec<String>,
 }
 
 /// A block for the explorer.
@@ -408,6 +419,14 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `Invalid` (address), `Host`, `Node`.
     async fn account(&self, host: &dyn Adapter, node: &NodePlan, address: &str) -> Result<Account>;
+
+    /// Returns who decides on the chain as the node knows it: validators, and what members may change and have decided.
+    ///
+    /// # Errors
+    /// `Unsupported` by a ledger that has none of it, `Host`, `Node`.
+    async fn governance(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<Governance> {
+        Err(EngineError::Unsupported("say who governs it".into()))
+    }
 
     /// Sends a signed transaction (raw bytes) and returns its hash. Sending one that is known is a success.
     ///

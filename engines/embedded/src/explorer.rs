@@ -16,7 +16,16 @@ pub(crate) fn health(status: &Value) -> Option<NodeHealth> {
         peers: u32::try_from(status["peers"].as_u64()?).ok()?,
         syncing: status["syncing"].as_bool()?,
         version: text(&status["version"])?,
+        reasons: reasons(status)?,
     })
+}
+
+/// What keeps the node from following. A program from before `not_ready` says `halted` only.
+fn reasons(status: &Value) -> Option<Vec<String>> {
+    match &status["not_ready"] {
+        Value::Null => Some(optional(&status["halted"])?.into_iter().collect()),
+        reasons => reasons.as_array()?.iter().map(text).collect(),
+    }
 }
 
 pub(crate) fn block(value: &Value) -> Option<Block> {
@@ -103,12 +112,12 @@ pub(crate) fn bytes(value: &Value) -> Option<Vec<u8>> {
     hex::decode(value.as_str()?.strip_prefix("0x")?).ok()
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(crate) fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
 /// The outer `None` is nonsense, the inner one is `null`.
-fn optional(value: &Value) -> Option<Option<String>> {
+pub(crate) fn optional(value: &Value) -> Option<Option<String>> {
     if value.is_null() { Some(None) } else { text(value).map(Some) }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use hanse_engines_core::{ChainPlan, EngineError, NodeIdentity, NodePlan, Peer, Result};
+use hanse_engines_core::{ChainPlan, EngineError, GovernancePlan, NodeIdentity, NodePlan, Peer, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::hex_of;
@@ -38,6 +38,8 @@ struct Genesis<'a> {
     block_gas_limit: u64,
     fork: &'a str,
     validators: Vec<Validator<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    governance: Option<Governance>,
     alloc: BTreeMap<String, Balance<'a>>,
 }
 
@@ -50,6 +52,20 @@ struct Validator<'a> {
 #[derive(Serialize)]
 struct Balance<'a> {
     balance: &'a str,
+}
+
+/// Who may change the chain; a list that is left out lets all.
+#[derive(Serialize)]
+struct Governance {
+    members: Vec<String>,
+    threshold: u32,
+    /// Keys of nodes besides the validators; members let the first in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<[String; 0]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    senders: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deployers: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -115,9 +131,36 @@ pub(crate) fn genesis(chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<
         block_gas_limit: parameter(chain, "block_gas_limit")?,
         fork: FORK,
         validators: validators.iter().map(|v| Validator { public_key: &v.public_key, power: POWER }).collect(),
+        governance: chain.governance.as_ref().map(governance).transpose()?,
         alloc,
     };
     serde_json::to_vec_pretty(&genesis).map_err(|e| invalid("genesis", e.to_string()))
+}
+
+/// Governance in the node's form. A list's length and whose accounts they are was decided before; this only refuses what
+/// no node would read.
+fn governance(plan: &GovernancePlan) -> Result<Governance> {
+    let accounts = |field: &str, list: &[String]| {
+        let mut all = list.iter().map(|account| hex_of(field, account, 20)).collect::<Result<Vec<_>>>()?;
+        all.sort();
+        match all.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(invalid(field, format!("{} is listed twice: keep one", pair[0]))),
+            None => Ok(all),
+        }
+    };
+    let members = accounts("governance.members", &plan.members)?;
+    if plan.threshold == 0 || plan.threshold as usize > members.len() {
+        let reason = format!("{} of {} members: choose 1 to their number", plan.threshold, members.len());
+        return Err(invalid("governance.threshold", reason));
+    }
+    let list = |field: &str, list: &Option<Vec<String>>| list.as_ref().map(|all| accounts(field, all)).transpose();
+    Ok(Governance {
+        members,
+        threshold: plan.threshold,
+        nodes: plan.restrict_nodes.then_some([]),
+        senders: list("governance.senders", &plan.senders)?,
+        deployers: list("governance.deployers", &plan.deployers)?,
+    })
 }
 
 fn parameter(chain: &ChainPlan, name: &str) -> Result<u64> {

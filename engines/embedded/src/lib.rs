@@ -9,6 +9,7 @@
 
 mod explorer;
 mod files;
+mod governance;
 mod rpc;
 
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, AdapterError, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
 use hanse_engines_core::{
-    Account, Block, BlockRef, ChainPlan, Engine, EngineError, NodeHealth, NodeIdentity, NodePlan, Peer, Result,
-    Transaction,
+    Account, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, NodeHealth, NodeIdentity, NodePlan, Peer,
+    Result, Transaction,
 };
 use serde_json::{Value, json};
 
@@ -154,6 +155,12 @@ impl Engine for EmbeddedEngine {
         ];
         let answers = Rpc::new(host, node).all(&calls).await?;
         explorer::account(&address, &answers).ok_or_else(|| nonsense(node, "a batch", &json!(answers)))
+    }
+
+    async fn governance(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Governance> {
+        let calls = governance::METHODS.map(|method| (method, json!([])));
+        let answers = Rpc::new(host, node).all(&calls).await?;
+        governance::read(&answers).ok_or_else(|| nonsense(node, "questions about governance", &json!(answers)))
     }
 
     async fn send_raw(&self, host: &dyn Adapter, node: &NodePlan, raw: &[u8]) -> Result<String> {

@@ -7,6 +7,7 @@ use hanse_client::pb;
 use super::ListArgs;
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
+use super::govern::{self, GovernCommand};
 use super::units::parse_hex;
 use super::view::View;
 
@@ -31,6 +32,16 @@ pub(crate) enum ChainCommand {
         #[command(flatten)]
         list: ListArgs,
     },
+    /// Show who decides on a chain: validators, members, lists, what is decided and not in force yet.
+    Governance {
+        /// The consortium.
+        consortium: String,
+        /// The chain.
+        chain: String,
+    },
+    /// Change a chain by a proposal that its members sign.
+    #[command(subcommand)]
+    Govern(GovernCommand),
     /// Hand a signed transaction (hex) to a chain.
     Send {
         /// The consortium.
@@ -56,6 +67,7 @@ pub(crate) enum ChainCommand {
 }
 
 const CHAIN: View = View { key: "chain", name: "name", columns: &[] };
+const GOVERNANCE: View = View { key: "governance", name: "name", columns: &[] };
 const CHAINS: View = View {
     key: "chains",
     name: "name",
@@ -80,6 +92,10 @@ pub(crate) const OUTPUT: View = View { key: "", name: "output", columns: &[] };
 pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), CliError> {
     match command {
         ChainCommand::Get { consortium, chain } => context.show(pb::GetChainRequest { consortium, chain }, CHAIN).await,
+        ChainCommand::Governance { consortium, chain } => {
+            context.show(pb::GetChainGovernanceRequest { consortium, chain }, GOVERNANCE).await
+        }
+        ChainCommand::Govern(command) => govern::run(command, context),
         ChainCommand::List { consortium, list } => {
             let consortium = consortium.unwrap_or_default();
             let request = |page_token| pb::ListChainsRequest {

@@ -15,6 +15,7 @@ mod context;
 mod contract;
 mod error;
 mod explorer;
+mod govern;
 mod host;
 mod key;
 mod node;
@@ -32,6 +33,7 @@ pub(crate) use context::Global;
 pub(crate) use node::NodeCommand;
 
 use crate::output::Format;
+use chain::ChainCommand;
 use error::{CliError, exit};
 
 /// The nouns.
@@ -137,6 +139,9 @@ async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
         Command::Key(command) => return key::run(command, global),
         Command::Audit(command) => return audit::run(command, global).await,
         Command::Backup(command) => return backup::run(command, global).await,
+        Command::Chain(ChainCommand::Govern(command)) if command.is_local() => {
+            return govern::run_local(command, global);
+        }
         _ => {}
     }
     let context = context::Context::new(global)?;

@@ -73,6 +73,7 @@ const NODES: View = View {
         ("GEN", "generation"),
         ("RPC", "rpc_url"),
         ("REASON", "state_reason"),
+        ("SAYS", "health_reason"),
     ],
 };
 

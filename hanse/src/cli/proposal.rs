@@ -70,8 +70,9 @@ pub(crate) struct OpenArgs {
     /// Title for people.
     #[arg(long)]
     title: Option<String>,
-    /// JSON file (`-` for stdin) with title, chain, template, template_version, chain_id, parameters, nodes, alloc and
-    /// voting_period_ms; flags given beside it win.
+    /// JSON file (`-` for stdin) with title, chain, template, template_version, chain_id, parameters, nodes, alloc,
+    /// governance (members by tenant, threshold, senders, deployers, restrict_nodes) and voting_period_ms; flags given
+    /// beside it win.
     #[arg(short = 'f', long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Id of the chain.
@@ -92,6 +93,12 @@ pub(crate) struct OpenArgs {
     /// Template parameter; may be repeated.
     #[arg(long = "param", value_name = "NAME=NUMBER", value_parser = parse_parameter)]
     parameters: Vec<(String, u64)>,
+    /// A member that governs the running chain, with its account; once for each.
+    #[arg(long = "governor", value_name = "TENANT=ADDRESS", value_parser = parse_governor)]
+    governors: Vec<(String, String)>,
+    /// How many of the governors must sign a change; by default more than two thirds.
+    #[arg(long, value_name = "K", requires = "governors")]
+    governance_threshold: Option<u32>,
     /// Genesis balance; may be repeated.
     #[arg(long = "alloc", value_name = "ADDRESS=WEI", value_parser = parse_alloc)]
     alloc: Vec<(String, String)>,
@@ -112,7 +119,36 @@ struct SpecFile {
     parameters: BTreeMap<String, u64>,
     nodes: Vec<NodeFile>,
     alloc: BTreeMap<String, String>,
+    governance: Option<GovernanceFile>,
     voting_period_ms: i64,
+}
+
+/// Who may change the running chain; a list that is left out lets all.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct GovernanceFile {
+    members: BTreeMap<String, String>,
+    /// 0: more than two thirds.
+    threshold: u32,
+    senders: Option<Vec<String>>,
+    deployers: Option<Vec<String>>,
+    restrict_nodes: bool,
+}
+
+impl GovernanceFile {
+    fn spec(self) -> pb::GovernanceSpec {
+        let list = |list: Vec<String>| pb::AccountList {
+            accounts: list.into_iter().map(|account| account.to_lowercase()).collect(),
+        };
+        let most = u32::try_from(self.members.len() * 2 / 3 + 1).unwrap_or(u32::MAX);
+        pb::GovernanceSpec {
+            members: self.members.into_iter().map(|(tenant, account)| (tenant, account.to_lowercase())).collect(),
+            threshold: if self.threshold == 0 { most } else { self.threshold },
+            senders: self.senders.map(list),
+            deployers: self.deployers.map(list),
+            restrict_nodes: self.restrict_nodes,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -236,6 +272,11 @@ fn open_request(args: OpenArgs) -> Result<pb::OpenProposalRequest, CliError> {
     };
     file.parameters.extend(args.parameters);
     file.alloc.extend(args.alloc);
+    if !args.governors.is_empty() {
+        let governance = file.governance.get_or_insert_default();
+        governance.members.extend(args.governors);
+        governance.threshold = args.governance_threshold.unwrap_or(governance.threshold);
+    }
     let owners: Vec<String> =
         if args.nodes.is_empty() { file.nodes.into_iter().map(|node| node.owner).collect() } else { args.nodes };
     let chain = args.chain.unwrap_or(file.chain);
@@ -255,6 +296,7 @@ fn open_request(args: OpenArgs) -> Result<pb::OpenProposalRequest, CliError> {
         parameters: file.parameters,
         nodes: owners.into_iter().map(|owner| pb::NodeSpec { owner }).collect(),
         alloc: file.alloc.into_iter().map(|(address, wei)| (address.to_lowercase(), wei)).collect(),
+        governance: file.governance.map(GovernanceFile::spec),
         chain,
     };
     Ok(pb::OpenProposalRequest {
@@ -283,6 +325,11 @@ fn parse_parameter(text: &str) -> Result<(String, u64), String> {
     let (name, number) = text.split_once('=').ok_or("NAME=NUMBER is needed")?;
     let number = number.parse().map_err(|_| format!("{number:?} is not a whole number"))?;
     Ok((name.to_owned(), number))
+}
+
+fn parse_governor(text: &str) -> Result<(String, String), String> {
+    let (tenant, account) = text.split_once('=').ok_or("TENANT=ADDRESS is needed")?;
+    Ok((tenant.to_owned(), account.to_owned()))
 }
 
 fn parse_alloc(text: &str) -> Result<(String, String), String> {
@@ -342,6 +389,23 @@ mod tests {
         let other = request(&["-f", path.to_str().unwrap(), "--chain", "other"]).unwrap();
         let Some(pb::action::Kind::CreateChain(spec)) = other.action.unwrap().kind else { panic!() };
         assert_eq!((spec.chain.as_str(), spec.template.as_str()), ("other", "evm-standard"));
+
+        let of = |request: pb::OpenProposalRequest| match request.action.unwrap().kind.unwrap() {
+            pb::action::Kind::CreateChain(spec) => spec.governance,
+        };
+        assert_eq!(of(by_flags), None);
+        let text = r#"{"chain":"c","chain_id":7,"nodes":[{"owner":"acme"}],"governance":{"members":{"acme":"0xAB","globex":"0x02"},
+            "threshold":1,"senders":["0xCD"],"restrict_nodes":true}}"#;
+        std::fs::write(&path, text).unwrap();
+        let file = of(request(&["-f", path.to_str().unwrap()]).unwrap()).unwrap();
+        assert_eq!((file.members["acme"].as_str(), file.threshold, file.restrict_nodes), ("0xab", 1, true));
+        assert_eq!((file.senders.unwrap().accounts, file.deployers), (vec!["0xcd".to_owned()], None));
+        let line = ["--chain", "c", "--chain-id", "7", "--node", "a"];
+        let governors = ["--governor", "a=0x01", "--governor", "b=0x02", "--governor", "c=0x03"];
+        let flags = of(request(&[&line[..], &governors].concat()).unwrap()).unwrap();
+        assert_eq!((flags.members.len(), flags.threshold), (3, 3), "more than two thirds unless said");
+        let said = of(request(&[&line[..], &governors, &["--governance-threshold", "2"]].concat()).unwrap()).unwrap();
+        assert_eq!((said.threshold, said.senders), (2, None));
 
         std::fs::write(&path, r#"{"chian":"typo"}"#).unwrap();
         assert!(request(&["-f", path.to_str().unwrap()]).unwrap_err().to_string().contains("chian"));

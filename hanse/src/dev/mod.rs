@@ -151,7 +151,7 @@ async fn tell(teller: &mut Teller, ground: &mut Ground, replicas: &mut Replicas)
     teller.step("consortium", "a consortium with a charter", story::consortium(&people)).await?;
     let treasury = ledger::wallet(&ground.dir.join("keys/treasury.account"))?;
     let proposal = teller
-        .step("vote", "a proposal to create a chain, and signed ballots", story::vote(&people, &treasury))
+        .step("vote", "a proposal to create a chain, and signed ballots", story::vote(ground, &people, &treasury))
         .await?;
     let founder = people.founder()?;
     teller.step("provision", "four nodes are provisioned", story::follow(founder, &proposal.operation)).await?;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use hanse_client::{Client, ClientConfig, MemberKey, pb};
 
 use super::ground::Ground;
+use crate::wallet::Wallet;
 
 /// The demo's tenants: id and display name. The first one founds the consortium.
 pub(crate) const TENANTS: [(&str, &str); 4] =
@@ -58,6 +59,11 @@ pub(crate) async fn login(ground: &mut Ground, account: &str) -> Result<(Client,
     let response = client.call(request).await.with_context(|| format!("log {account} in"))?;
     client.set_token(Some(&response.token))?;
     Ok((client, response.token))
+}
+
+/// The account with which `tenant` signs changes of the running chain, made on first use.
+pub(crate) fn governor(ground: &Ground, tenant: &str) -> Result<Wallet> {
+    super::ledger::wallet(&ground.dir.join(format!("keys/{tenant}.account")))
 }
 
 /// The member key of `tenant`, made on first use and kept in the demo's folder.

@@ -2,14 +2,14 @@
 //!
 //! Every step looks first whether it was done already, so that a second run in the same folder continues.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use hanse_client::{Client, ClientError, Code, ballot, join, pb};
 
 use super::ground::{Ground, PORTS_PER_HOST};
-use super::people::{ADMIN, People, TENANTS, login, member_key, owner, stranger};
+use super::people::{ADMIN, People, TENANTS, governor, login, member_key, owner, stranger};
 use super::teller::note;
 use crate::wallet::Wallet;
 
@@ -199,14 +199,14 @@ pub(crate) async fn consortium(people: &People) -> Result<()> {
 }
 
 /// A proposal to create the chain, and signed ballots until it is decided. Returns the decided proposal.
-pub(crate) async fn vote(people: &People, treasury: &Wallet) -> Result<pb::Proposal> {
+pub(crate) async fn vote(ground: &Ground, people: &People, treasury: &Wallet) -> Result<pb::Proposal> {
     let founder = people.founder()?;
     let list = pb::ListProposalsRequest { consortium: CONSORTIUM.into(), ..Default::default() };
     let mut known = founder.call(list).await?.proposals.into_iter();
     let mut proposal =
         match known.rfind(|p| matches!(p.outcome(), pb::ProposalOutcome::Open | pb::ProposalOutcome::Passed)) {
             Some(proposal) => proposal,
-            None => open(founder, treasury).await?,
+            None => open(ground, founder, treasury).await?,
         };
     let cluster = founder.call(pb::GetStatusRequest {}).await?.cluster_id;
     for (tenant, _) in TENANTS {
@@ -231,7 +231,17 @@ pub(crate) async fn vote(people: &People, treasury: &Wallet) -> Result<pb::Propo
     Ok(proposal)
 }
 
-async fn open(founder: &Client, treasury: &Wallet) -> Result<pb::Proposal> {
+/// Three of the four members change the running chain, each with an account of its own.
+fn governance(ground: &Ground) -> Result<pb::GovernanceSpec> {
+    let mut members = BTreeMap::new();
+    for (tenant, _) in TENANTS {
+        members.insert(tenant.to_owned(), governor(ground, tenant)?.address());
+    }
+    note("governance: 3 of the 4 members' accounts change the chain while it runs");
+    Ok(pb::GovernanceSpec { members, threshold: 3, ..Default::default() })
+}
+
+async fn open(ground: &Ground, founder: &Client, treasury: &Wallet) -> Result<pb::Proposal> {
     let spec = pb::ChainSpec {
         chain: CHAIN.into(),
         template: "evm-standard".into(),
@@ -240,6 +250,7 @@ async fn open(founder: &Client, treasury: &Wallet) -> Result<pb::Proposal> {
         parameters: [("block_time_ms".to_string(), 1_000)].into(),
         nodes: TENANTS.iter().map(|(tenant, _)| pb::NodeSpec { owner: (*tenant).into() }).collect(),
         alloc: [(treasury.address(), TREASURY_WEI.to_string())].into(),
+        governance: Some(governance(ground)?),
     };
     let request = pb::OpenProposalRequest {
         consortium: CONSORTIUM.into(),

@@ -20,6 +20,8 @@ pub(crate) async fn gather(ground: &Ground, told: &Told, seconds: &BTreeMap<Stri
         .call(pb::ListNodesRequest { consortium: CONSORTIUM.into(), chain: CHAIN.into(), ..Default::default() })
         .await?
         .nodes;
+    let get = pb::GetChainGovernanceRequest { consortium: CONSORTIUM.into(), chain: CHAIN.into() };
+    let governance = founder.call(get).await?.governance.context("the chain has validators")?;
     let get = pb::GetConsortiumRequest { consortium: CONSORTIUM.into() };
     let consortium = founder.call(get).await?.consortium.context("the consortium is there")?;
     let money = |money: &Option<pb::Money>| {
@@ -40,6 +42,11 @@ pub(crate) async fn gather(ground: &Ground, told: &Told, seconds: &BTreeMap<Stri
             "outcome": told.proposal.outcome().as_str_name().trim_start_matches("PROPOSAL_OUTCOME_"),
             "tally": {"yes": tally.yes, "no": tally.no, "abstain": tally.abstain, "total": tally.total},
             "artifact_hash": told.proposal.artifact_hash,
+        },
+        "governance": {
+            "threshold": governance.threshold,
+            "members": governance.members.iter().map(|member| member.tenant.clone()).collect::<Vec<_>>(),
+            "validators": governance.validators.len(),
         },
         "chain": {"id": told.chain.name, "height": told.chain.height},
         "nodes": nodes.iter().map(|node| json!({

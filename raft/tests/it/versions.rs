@@ -79,8 +79,9 @@ fn age(trio: &Trio, id: u64) {
     let path = files.pop().unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     bytes.truncate(bytes.len() - 4);
-    let at = bytes.windows(3).position(|part| part == [b'S', 0, 2]).unwrap();
-    bytes[at + 2] = 3;
+    let newest = u8::try_from(Version::NEWEST.0).unwrap();
+    let at = bytes.windows(3).position(|part| part == [b'S', 0, newest]).unwrap();
+    bytes[at + 2] = newest + 1;
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_be_bytes());
     std::fs::write(path, bytes).unwrap();
@@ -109,7 +110,8 @@ async fn a_build_that_is_too_old_says_so_and_leaves_the_data_alone() {
     let error = trio.try_start(id.0).await.unwrap_err();
     assert!(matches!(error, RaftError::Store(StoreError::TooOld { .. })) && error.is_too_old() && !error.is_lost());
     let words = error.to_string();
-    assert!(words.contains("cluster version 3") && words.contains("this build speaks 1 to 2"), "{words}");
+    let next = format!("cluster version {}", Version::NEWEST.0 + 1);
+    assert!(words.contains(&next) && words.contains(&format!("this build speaks {SPOKEN}")), "{words}");
 
     // With a build that speaks it, which is this one once more, the replica goes on.
     for (path, bytes) in before {
@@ -132,7 +134,8 @@ async fn a_caller_that_is_too_old_for_the_cluster_is_told_so() {
     let refusal = crate::refused::ask_as_two(&trio, &address).await.unwrap_err();
     assert_eq!(refusal.code(), tonic::Code::FailedPrecondition, "{refusal}");
     assert_eq!(refusal.metadata().get("x-hanse-verdict").unwrap(), "too-old");
-    assert!(refusal.message().contains("at version 2, the build of replica 2 speaks 1"), "{refusal}");
+    let words = format!("at version {}, the build of replica 2 speaks 1", Version::NEWEST);
+    assert!(refusal.message().contains(&words), "{refusal}");
     tokio::time::timeout(Duration::from_secs(60), trio.stop_all()).await.unwrap();
 }
 

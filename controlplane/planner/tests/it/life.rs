@@ -97,6 +97,7 @@ impl Hosts {
             height: 1,
             peers: 3,
             syncing: false,
+            reasons: Vec::new(),
             at: w.at,
         });
         observed.nodes.insert(node.clone(), NodeView { instance: Some(instance), health });

@@ -111,8 +111,8 @@ fn a_log_ahead_of_the_leaders_clock_stops_neither_health_nor_repair() {
     let behind = Millis(w.at.0.saturating_sub(24 * hanse_state::time::HOUR_MS));
     let generation = w.state.nodes[&node_key(0)].generation;
     let mut observed = seen(&w, 0, Run::Running);
-    let health = HealthView { generation, height: 9, peers: 3, syncing: false, at: behind };
-    observed.nodes.get_mut(&node_key(0)).unwrap().health = Some(health);
+    let health = HealthView { generation, height: 9, peers: 3, syncing: false, reasons: Vec::new(), at: behind };
+    observed.nodes.get_mut(&node_key(0)).unwrap().health = Some(health.clone());
     w.fact(0, NodeFact::Unhealthy { reason: "silent".into() });
     let step = plan_node(&w.state, &node_key(0), &observed, behind);
     assert!(matches!(step, Step::Do(Act::RecordHealth { fact: NodeFact::Healthy, .. })), "{step:?}");
@@ -127,4 +127,31 @@ fn a_log_ahead_of_the_leaders_clock_stops_neither_health_nor_repair() {
     w.fact(0, NodeFact::Started);
     let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), behind);
     assert!(matches!(step, Step::Do(Act::Restart { .. })), "{step:?}");
+}
+
+#[test]
+fn a_node_that_says_that_it_does_not_follow_is_unhealthy_in_its_own_words_and_is_not_restarted() {
+    let mut w = World::running(4);
+    let generation = w.state.nodes[&node_key(0)].generation;
+    let mut observed = seen(&w, 0, Run::Running);
+    let mut says = |w: &World, reasons: &[&str], peers| {
+        let reasons = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+        let health = HealthView { generation, height: 9, peers, syncing: false, reasons, at: w.at };
+        observed.nodes.get_mut(&node_key(0)).unwrap().health = Some(health);
+        plan_node(&w.state, &node_key(0), &observed, w.at)
+    };
+    assert_eq!(says(&w, &[], 3), Step::Done);
+    let unhealthy = |step: Step| match step {
+        Step::Do(Act::RecordHealth { fact: NodeFact::Unhealthy { reason }, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(unhealthy(says(&w, &["upgrade needed: version 2"], 3)), "upgrade needed: version 2");
+    let alone = unhealthy(says(&w, &["validators with power 1 of 4 are connected"], 0));
+    assert_eq!(alone, "it has no peers; validators with power 1 of 4 are connected");
+
+    // Other words are no change of health; none are one.
+    w.fact(0, NodeFact::Unhealthy { reason: "upgrade needed: version 2".into() });
+    assert_eq!(says(&w, &["the disk is full"], 3), Step::Done);
+    let step = says(&w, &[], 3);
+    assert!(matches!(step, Step::Do(Act::RecordHealth { fact: NodeFact::Healthy, .. })), "{step:?}");
 }

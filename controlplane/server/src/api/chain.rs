@@ -3,16 +3,17 @@
 use hanse_proto::v1 as pb;
 use hanse_proto::v1::chain_service_server::ChainService;
 use hanse_state::account::TenantRole;
+use hanse_state::chain::RecordTransaction;
 use hanse_state::chain::node::RestartNode;
 use hanse_state::contract::{DeployContract, RAW_TRANSACTION_BYTES_MAX};
 use hanse_state::ids::{ChainKey, ConsortiumId, ContractId, ContractKey, NodeKey};
-use hanse_state::{Blob, Command, Outcome, name};
+use hanse_state::{Blob, Command, Digest, Outcome, name};
 use tonic::{Request, Response, Status};
 
 use super::convert::ledger::is_hex;
 use super::node_call::{reach_chain, reach_node, within};
 use super::page::{Order, PAGE_DEFAULT, Page};
-use super::{Call, Wish, convert, found, matches, request_id};
+use super::{Call, Wish, convert, found, governance, matches, request_id};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -77,6 +78,19 @@ impl ChainService for Chains {
         let key = chain_key(&it.consortium, &it.chain)?;
         let chain = Some(self.show(&call, call.sight().chain(&key)?));
         Ok(Response::new(pb::GetChainResponse { header: call.read_header(), chain }))
+    }
+
+    async fn get_chain_governance(
+        &self,
+        request: Request<pb::GetChainGovernanceRequest>,
+    ) -> Result<Response<pb::GetChainGovernanceResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.get_ref();
+        let key = chain_key(&it.consortium, &it.chain)?;
+        let chain = call.sight().chain(&key)?;
+        let (node, governance) = governance::ask(&call, chain).await?;
+        let governance = Some(governance);
+        Ok(Response::new(pb::GetChainGovernanceResponse { header: call.read_header(), governance, node }))
     }
 
     async fn list_chains(
@@ -184,13 +198,19 @@ impl ChainService for Chains {
     ) -> Result<Response<pb::SendTransactionResponse>, Status> {
         let call = Call::enter(&self.0, &request).await?;
         let it = request.into_inner();
-        // The ledger itself knows a transaction by its hash, so sending one again is harmless without our window.
         request_id(&it.request_id, self.0.log_clock())?;
         let key = chain_key(&it.consortium, &it.chain)?;
         call.sight().chain(&key)?;
         may_send(&call)?;
         let raw = raw_transaction(it.raw_transaction)?;
+        // Before the record, so that what could not even be tried leaves none.
         let node = reach_chain(&call, &key).await?;
+        let command = RecordTransaction { chain: key, sha256: Digest::of(&raw), bytes: raw.len() as u64 };
+        let command = Command::RecordTransaction(command);
+        if command.since() <= call.state.version() {
+            call.write(Wish { request_id: &it.request_id, validate_only: false }, command).await?;
+        }
+        // The ledger knows a transaction by its hash: sending one again, as a retry of this request does, is harmless.
         let hash = node.change(node.engine.send_raw(&*node.adapter, &node.plan, &raw)).await;
         let transaction_hash = hash.map_err(|error| error.with_request(&it.request_id))?;
         Ok(Response::new(pb::SendTransactionResponse { header: call.read_header(), transaction_hash }))

@@ -14,6 +14,7 @@ mod consortium;
 pub(crate) mod convert;
 pub(crate) mod events;
 mod explorer;
+mod governance;
 mod host;
 mod node_call;
 mod operation;

@@ -15,6 +15,9 @@ use crate::observed::NodeView;
 /// Looks at node `key` and keeps what was seen; a silent node is an error, so that it is asked again after a pause.
 pub(super) async fn look(world: &World, state: &State, key: &NodeKey) -> Result<(), Trouble> {
     let result = look_at(world, state, key).await;
+    if result.is_err() {
+        world.observed.silent(key);
+    }
     if let Err(Trouble::Engine(EngineError::Host(error))) = &result {
         // The host may be silent while the node lives: nothing is judged from that but the silence.
         let known = world.observed.for_planning().nodes.get(key).and_then(|view| view.instance.clone());
@@ -45,6 +48,7 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
             block_time_ms: health.block_time_ms,
             peers: health.peers,
             syncing: health.syncing,
+            reasons: health.reasons.iter().take(REASONS_MAX).map(|reason| cut(reason)).collect(),
             pid,
             at_ms: (world.clock)().0,
         },
@@ -67,6 +71,9 @@ pub(super) fn view(status: &InstanceStatus) -> InstanceView {
     };
     InstanceView { generation: status.generation, run }
 }
+
+/// Reasons kept of one node.
+const REASONS_MAX: usize = 8;
 
 /// Longest part of a process's last words that goes into a reason.
 const WORDS_MAX: usize = 300;

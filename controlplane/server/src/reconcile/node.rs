@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use hanse_adapters_core::{Adapter, AdapterError, InstanceKey};
-use hanse_engines_core::{ChainPlan, Engine, EngineError, NodePlan, Peer};
+use hanse_engines_core::{ChainPlan, Engine, EngineError, GovernancePlan, NodePlan, Peer};
 use hanse_planner::Run;
+use hanse_state::chain::governance::GovernanceSpec;
 use hanse_state::chain::node::{Node, NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact, RestartNode};
 use hanse_state::chain::template::Template;
 use hanse_state::chain::{Chain, RecordGenesis};
@@ -190,6 +191,18 @@ pub(super) async fn suspect(world: &World, host: &Host) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Governance as the engine needs to know it: whose account is whose is the platform's knowledge.
+fn governance(spec: &GovernanceSpec) -> GovernancePlan {
+    let list = |list: &std::collections::BTreeSet<String>| list.iter().cloned().collect();
+    GovernancePlan {
+        members: spec.members.values().cloned().collect(),
+        threshold: spec.threshold,
+        senders: spec.senders.as_ref().map(list),
+        deployers: spec.deployers.as_ref().map(list),
+        restrict_nodes: spec.restrict_nodes,
+    }
+}
+
 /// Makes the genesis: the same bytes from the same log, whoever makes them.
 pub(super) async fn genesis(world: &World, state: &State, key: &ChainKey) -> Result<(), Trouble> {
     let chain = state.chains.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
@@ -203,6 +216,7 @@ pub(super) async fn genesis(world: &World, state: &State, key: &ChainKey) -> Res
         genesis_time_ms: chain.created_at.0,
         parameters: parameters.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
         alloc: chain.spec.alloc.clone(),
+        governance: chain.spec.governance.as_ref().map(governance),
     };
     let nodes = state.nodes.values().filter(|node| node.key.chain == *key);
     let identities: Vec<_> = nodes.filter_map(|node| node.identity.as_ref()).map(public).collect();

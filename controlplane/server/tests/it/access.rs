@@ -57,6 +57,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
         "ChainService",
         &[
             ("GetChain", Session),
+            ("GetChainGovernance", Session),
             ("ListChains", Session),
             ("GetNode", Session),
             ("ListNodes", Session),

@@ -170,6 +170,10 @@ impl Engine for StubLedger {
         let address = address.to_string();
         Ok(engine::Account { address, balance: "5".into(), nonce: 1, code_bytes: 0, height: TOP })
     }
+    async fn governance(&self, _: &dyn Adapter, plan: &NodePlan) -> engine::Result<engine::Governance> {
+        // Each node has seen something else.
+        Ok(super::governance::said(if plan.key.object().ends_with("n0") { &[3] } else { &[3, 5] }))
+    }
     async fn send_raw(&self, _: &dyn Adapter, plan: &NodePlan, raw: &[u8]) -> engine::Result<String> {
         if raw == b"bad" {
             let node = plan.key.object().to_string();
@@ -259,6 +263,7 @@ fn open_proposal() -> pb::OpenProposalRequest {
         parameters: BTreeMap::new(),
         nodes: vec![owner("acme"), owner("bank")],
         alloc: BTreeMap::new(),
+        governance: Some(super::governance::ordered()),
     };
     pb::OpenProposalRequest {
         request_id: request_id(),
@@ -357,6 +362,7 @@ async fn a_vote_makes_a_chain_that_can_be_read_used_and_billed() {
     assert_eq!((chain.state(), chain.nodes_total, chain.nodes_running), (pb::ChainState::Running, 2, 2));
 
     explore(&trade.acme).await;
+    super::governance::is_shown(&trade.bank).await;
     use_it(&trade).await;
     bill(&cluster, &root, &trade).await;
     cluster.stop().await;
@@ -404,6 +410,7 @@ async fn use_it(trade: &Trade) {
     let refused = trade.acme.chains().send_transaction(send(b"bad")).await.unwrap_err();
     assert_eq!(reason(&refused), "LEDGER_REFUSED");
     assert!(refused.message().contains("nonce too low"));
+    super::governance::what_is_sent_is_audited(&trade.acme, send).await;
     let call = pb::CallContractRequest {
         consortium: "trade".into(),
         chain: "supply-1".into(),

@@ -4,6 +4,7 @@
 mod access;
 mod accounts;
 mod forwarding;
+mod governance;
 mod harness;
 mod hosts;
 mod ledger;

@@ -3,12 +3,14 @@
 use super::node::{Health, Node, NodeState};
 use super::template::Template;
 use super::{
-    ALLOC_MAX, CHAIN_ID_MAX, Chain, ChainSpec, ChainState, GENESIS_BYTES_MAX, Genesis, REASON_MAX, RecordGenesis, query,
+    ALLOC_MAX, CHAIN_ID_MAX, Chain, ChainSpec, ChainState, GENESIS_BYTES_MAX, Genesis, REASON_MAX, RecordGenesis,
+    RecordTransaction, governance, query,
 };
 use crate::apply::Cx;
 use crate::command::Outcome;
+use crate::consortium::Consortium;
 use crate::consortium::proposal::{Action, Proposal, ProposalState};
-use crate::consortium::{Consortium, MemberState};
+use crate::contract::RAW_TRANSACTION_BYTES_MAX;
 use crate::digest::Digest;
 use crate::ids::{ChainKey, NodeId, NodeKey, OperationId, TenantId};
 use crate::operation::{self, OperationKind};
@@ -23,14 +25,13 @@ pub(crate) fn check_spec(state: &State, consortium: &Consortium, spec: &ChainSpe
     template.resolve(&spec.parameters)?;
     let (min, max) = (template.nodes_min as u64, template.nodes_max as u64);
     check::range("action.chain.nodes", spec.nodes.len() as u64, min, max)?;
-    let is_member =
-        |tenant: &TenantId| consortium.members.get(tenant).is_some_and(|member| member.state == MemberState::Active);
-    if let Some(node) = spec.nodes.iter().find(|node| !is_member(&node.owner)) {
+    if let Some(node) = spec.nodes.iter().find(|node| !consortium.has_active(&node.owner)) {
         let what = name::consortium(&consortium.id);
         return Err(Rejection::NotAMember { field: "action.chain.nodes".into(), tenant: node.owner.to_string(), what });
     }
     check::range("action.chain.chain_id", spec.chain_id, 1, CHAIN_ID_MAX)?;
     check_alloc(spec)?;
+    governance::check(consortium, template, spec)?;
     check_unclaimed(state, consortium, spec)?;
     let free: u64 = state.hosts.values().map(host::placement::free_slots).sum();
     let needed = spec.nodes.len() as u64;
@@ -59,8 +60,6 @@ fn check_unclaimed(state: &State, consortium: &Consortium, spec: &ChainSpec) -> 
 }
 
 fn check_alloc(spec: &ChainSpec) -> Result<(), Rejection> {
-    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let is_address = |text: &str| text.strip_prefix("0x").is_some_and(|hex| hex.len() == 40 && hex.bytes().all(is_hex));
     let is_wei = |text: &str| {
         let digits = !text.is_empty() && text.len() <= WEI_DIGITS_MAX && text.bytes().all(|b| b.is_ascii_digit());
         digits && (text == "0" || !text.starts_with('0'))
@@ -68,7 +67,7 @@ fn check_alloc(spec: &ChainSpec) -> Result<(), Rejection> {
     if spec.alloc.len() > ALLOC_MAX {
         return Err(check::invalid("action.chain.alloc", spec.alloc.len(), format!("at most {ALLOC_MAX} accounts")));
     }
-    if let Some(address) = spec.alloc.keys().find(|address| !is_address(address)) {
+    if let Some(address) = spec.alloc.keys().find(|address| !governance::is_account(address)) {
         return Err(check::invalid("action.chain.alloc", address, "0x and 40 lower-case hex digits"));
     }
     if let Some(wei) = spec.alloc.values().find(|wei| !is_wei(wei)) {
@@ -153,6 +152,13 @@ pub(crate) fn genesis(state: &mut State, cx: &mut Cx<'_>, c: &RecordGenesis) -> 
     cx.updated(resource.clone());
     sync(state, cx, &c.chain);
     Ok(Outcome::Done { resource })
+}
+
+/// Changes nothing: the audit record of the request is what it is for.
+pub(crate) fn transaction(state: &State, c: &RecordTransaction) -> Result<Outcome, Rejection> {
+    query::get(state, &c.chain)?;
+    check::range("raw_transaction", c.bytes, 1, RAW_TRANSACTION_BYTES_MAX as u64)?;
+    Ok(Outcome::Done { resource: name::chain(&c.chain) })
 }
 
 /// Brings the chain's state and its operation in line with its nodes.

@@ -1,6 +1,7 @@
 //! Chains and their nodes: what was ordered, and how far the world has come.
 
 pub(crate) mod apply;
+pub mod governance;
 pub mod node;
 pub(crate) mod node_apply;
 pub mod query;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::governance::GovernanceSpec;
 use crate::digest::{Blob, Digest};
 use crate::ids::{ChainId, ChainKey, OperationId, ProposalKey, TenantId};
 use crate::time::Millis;
@@ -23,7 +25,8 @@ pub const GENESIS_BYTES_MAX: usize = 1 << 20;
 /// Longest reason that is kept of what a host or node said.
 pub const REASON_MAX: usize = 500;
 
-/// What is ordered: part of the artifact that members sign, so its fields and their order never change in version 1.
+/// What is ordered: part of the artifact that members sign, so its fields and their order never change in version 1, which
+/// is the one without governance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainSpec {
@@ -41,6 +44,10 @@ pub struct ChainSpec {
     pub nodes: Vec<NodeSpec>,
     /// Balances at genesis: `0x` and 40 lower-case hex digits to wei in decimal.
     pub alloc: BTreeMap<String, String>,
+    /// Who may change the chain while it runs; without it its validators and rules stay as they are at genesis.
+    /// Came with cluster version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub governance: Option<GovernanceSpec>,
 }
 
 /// One node that is ordered.
@@ -114,4 +121,17 @@ pub struct RecordGenesis {
     pub chain: ChainKey,
     /// The file.
     pub bytes: Blob,
+}
+
+/// A signed transaction is about to be handed to the chain. By whoever may send; written before it goes out, so that none
+/// leaves without a record, while one that the ledger then refuses has a record too. Came with cluster version 3.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordTransaction {
+    /// To which chain.
+    pub chain: ChainKey,
+    /// SHA-256 of its bytes: what was sent can be compared, and is not kept here.
+    pub sha256: Digest,
+    /// How many bytes it has.
+    pub bytes: u64,
 }

@@ -75,6 +75,11 @@ impl Template {
         })
     }
 
+    /// Whether its ledger can be changed by its members' signatures while it runs.
+    pub fn is_governed(&self) -> bool {
+        self.engine == "embedded"
+    }
+
     /// Returns every parameter with its value: the given ones, and defaults for the rest.
     ///
     /// # Errors

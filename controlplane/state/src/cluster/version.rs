@@ -23,6 +23,8 @@ use crate::{Rejection, State};
 /// |---|---|
 /// | 1 | everything up to entries of many requests |
 /// | 2 | [`RaiseClusterVersion`]; the digest's look at the whole state leaves out what it has seen already |
+/// | 3 | chains with governance: a field of what [`OpenProposal`](crate::consortium::proposal::OpenProposal) orders;
+/// | | [`RecordTransaction`](crate::chain::RecordTransaction) |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);
@@ -31,7 +33,7 @@ impl Version {
     /// The version of clusters from before there were versions.
     pub const FIRST: Self = Self(1);
     /// The newest that this build speaks.
-    pub const NEWEST: Self = Self(2);
+    pub const NEWEST: Self = Self(3);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.
     pub(crate) const LEAN_DIGEST: Self = Self(2);
 

@@ -93,6 +93,13 @@ pub struct Consortium {
     pub created_at: Millis,
 }
 
+impl Consortium {
+    /// Whether `tenant` is a member that has joined.
+    pub fn has_active(&self, tenant: &TenantId) -> bool {
+        self.members.get(tenant).is_some_and(|member| member.state == MemberState::Active)
+    }
+}
+
 /// Founds a consortium. By an owner, for the own tenant, which becomes its first active member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -114,11 +114,13 @@ pub struct CloseProposal {
     pub proposal: ProposalKey,
 }
 
-/// Returns the artifact of an action: canonical JSON, version 1.
+/// Returns the artifact of an action: canonical JSON, version 1, or 2 if the chain has governance.
 ///
 /// Fields in the fixed order below, no white space, maps ordered by key, numbers whole:
 /// `{"version":1,"create_chain":{"chain","template","template_version","chain_id","parameters":{..},"nodes":[{"owner"}..],
-/// "alloc":{..}}}`. A client recomputes it from what it shows and compares the hash before it signs.
+/// "alloc":{..}}}`. Version 2 ends with `"governance":{"members":{tenant:account},"threshold"}`, which may go on with
+/// `"senders":[..]`, `"deployers":[..]` (in order; an absent list lets all) and `"restrict_nodes":true`. A client computes
+/// the hash of what it shows before it signs.
 pub fn artifact(action: &Action) -> String {
     #[derive(Serialize)]
     struct Artifact<'a> {
@@ -126,7 +128,8 @@ pub fn artifact(action: &Action) -> String {
         create_chain: &'a ChainSpec,
     }
     let Action::CreateChain(create_chain) = action;
-    serde_json::to_string(&Artifact { version: 1, create_chain }).expect("plain structs of text and whole numbers")
+    let version = if create_chain.governance.is_some() { 2 } else { 1 };
+    serde_json::to_string(&Artifact { version, create_chain }).expect("plain structs of text and whole numbers")
 }
 
 /// Returns the sums of the ballots so far and what they make certain.
@@ -145,10 +148,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::chain::NodeSpec;
+    use crate::chain::governance::GovernanceSpec;
     use crate::ids::ChainId;
 
-    #[test]
-    fn the_artifact_is_frozen() {
+    /// A chain without governance, and its artifact without the closing braces.
+    fn ungoverned() -> (ChainSpec, &'static str) {
         let spec = ChainSpec {
             chain: ChainId::parse("supply-1").unwrap(),
             template: "evm-standard".into(),
@@ -157,14 +161,45 @@ mod tests {
             parameters: BTreeMap::from([("block_time_ms".into(), 500), ("block_gas_limit".into(), 30_000_000)]),
             nodes: vec![NodeSpec { owner: TenantId::parse("acme").unwrap() }],
             alloc: BTreeMap::from([("0x1111111111111111111111111111111111111111".into(), "1000".into())]),
+            governance: None,
         };
-        let text = artifact(&Action::CreateChain(spec));
-        assert_eq!(
-            text,
-            "{\"version\":1,\"create_chain\":{\"chain\":\"supply-1\",\"template\":\"evm-standard\",\"template_version\":1,\
+        let text = "\"create_chain\":{\"chain\":\"supply-1\",\"template\":\"evm-standard\",\"template_version\":1,\
              \"chain_id\":1337,\"parameters\":{\"block_gas_limit\":30000000,\"block_time_ms\":500},\
              \"nodes\":[{\"owner\":\"acme\"}],\
-             \"alloc\":{\"0x1111111111111111111111111111111111111111\":\"1000\"}}}"
+             \"alloc\":{\"0x1111111111111111111111111111111111111111\":\"1000\"}";
+        (spec, text)
+    }
+
+    #[test]
+    fn the_artifact_is_frozen() {
+        let (spec, text) = ungoverned();
+        assert_eq!(artifact(&Action::CreateChain(spec)), format!("{{\"version\":1,{text}}}}}"));
+    }
+
+    #[test]
+    fn the_artifact_of_a_governed_chain_is_frozen() {
+        let (ungoverned, text) = ungoverned();
+        let account = |digit: &str| format!("0x{}", digit.repeat(40));
+        let members = [("bank", "b"), ("acme", "a")].map(|(name, d)| (TenantId::parse(name).unwrap(), account(d)));
+        let mut governance = GovernanceSpec {
+            members: members.into(),
+            threshold: 2,
+            senders: None,
+            deployers: None,
+            restrict_nodes: false,
+        };
+        let (a, b) = (account("a"), account("b"));
+        let start = format!(
+            "{{\"version\":2,{text},\"governance\":{{\"members\":{{\"acme\":\"{a}\",\"bank\":\"{b}\"}},\"threshold\":2"
         );
+        let of = |governance: &GovernanceSpec| {
+            artifact(&Action::CreateChain(ChainSpec { governance: Some(governance.clone()), ..ungoverned.clone() }))
+        };
+        assert_eq!(of(&governance), format!("{start}}}}}}}"));
+        governance.senders = Some([b.clone(), a.clone()].into());
+        governance.deployers = Some([].into());
+        governance.restrict_nodes = true;
+        let lists = format!("\"senders\":[\"{a}\",\"{b}\"],\"deployers\":[],\"restrict_nodes\":true");
+        assert_eq!(of(&governance), format!("{start},{lists}}}}}}}"));
     }
 }

@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 41] = [
+pub(crate) const SAMPLES: [&str; 42] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -52,6 +52,7 @@ pub(crate) const SAMPLES: [&str; 41] = [
     "TransferLeader replica=2",
     "RecordReplica Member replica=3",
     "RaiseClusterVersion",
+    "RecordTransaction",
 ];
 
 #[test]

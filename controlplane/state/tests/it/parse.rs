@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use hanse_state::account::*;
 use hanse_state::billing::{Meter, SetPlan};
+use hanse_state::chain::governance::GovernanceSpec;
 use hanse_state::chain::node::*;
-use hanse_state::chain::{NodeSpec, RecordGenesis};
+use hanse_state::chain::{NodeSpec, RecordGenesis, RecordTransaction};
 use hanse_state::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
 use hanse_state::cluster::version::{RaiseClusterVersion, Version};
 use hanse_state::cluster::{Bootstrap, CheckDigest, InitCluster};
@@ -287,10 +288,26 @@ fn spec(a: &Args) -> hanse_state::chain::ChainSpec {
     if let Some(owner) = a.get("owner") {
         spec.nodes.push(NodeSpec { owner: owner.parse().unwrap() });
     }
+    spec.governance = governance(a);
     if let Some(address) = a.get("alloc") {
         spec.alloc.insert(address.into(), a.text("wei", "1"));
     }
     spec
+}
+
+/// `govern=acme,globex`: members with an account each; `account=` is the first one's, `threshold=` 2 unless said.
+fn governance(a: &Args) -> Option<GovernanceSpec> {
+    let names = a.get("govern")?;
+    let account = |digit: usize| format!("0x{}", digit.to_string().repeat(40));
+    let names = names.split(',').filter(|name| !name.is_empty()).zip(1..);
+    let mut members: BTreeMap<_, _> = names.map(|(name, n)| (name.parse().unwrap(), account(n))).collect();
+    if let (Some(own), Some(mut first)) = (a.get("account"), members.first_entry()) {
+        own.clone_into(first.get_mut());
+    }
+    let list = |key: &str| a.get(key).map(|list| list.split(',').map(str::to_owned).collect());
+    let threshold = u32::try_from(a.number("threshold", 2)).unwrap();
+    let restrict_nodes = a.get("nodes-restricted").is_some();
+    Some(GovernanceSpec { members, threshold, senders: list("senders"), deployers: list("deployers"), restrict_nodes })
 }
 
 fn cast(w: &World, a: &Args) -> CastBallot {
@@ -368,6 +385,11 @@ fn nodes(w: &World, a: &Args) -> Option<Command> {
         "RecordGenesis" => Command::RecordGenesis(RecordGenesis {
             chain: a.id("chain", "trade/supply-1"),
             bytes: Blob(a.text("bytes", "genesis").into_bytes()),
+        }),
+        "RecordTransaction" => Command::RecordTransaction(RecordTransaction {
+            chain: a.id("chain", "trade/supply-1"),
+            sha256: world::hash(a.get("bytes").unwrap_or("transaction")),
+            bytes: a.number("size", 110),
         }),
         "RecordIntent" => Command::RecordIntent(RecordIntent {
             node,

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use hanse_state::cluster::version::Version;
 use hanse_state::codec::*;
-use hanse_state::{Actor, Digest, Request};
+use hanse_state::consortium::policy::Policy;
+use hanse_state::consortium::proposal::Action;
+use hanse_state::{Actor, Command, Digest, Request};
 
 use super::access::SAMPLES;
 use super::parse::{self, Args};
@@ -44,6 +46,15 @@ fn requests_of_version_2() -> Vec<Request> {
     logged(&[news.as_slice(), &["InitCluster version=2"]].concat())
 }
 
+/// What came with version 3.
+fn requests_of_version_3() -> Vec<Request> {
+    logged(&[
+        "RecordTransaction",
+        "OpenProposal govern=acme,globex",
+        "OpenProposal govern=acme,globex senders=0x1111111111111111111111111111111111111111 deployers=0x2222222222222222222222222222222222222222 nodes-restricted=1",
+    ])
+}
+
 fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -57,8 +68,9 @@ fn read_and_written_alike(name: &str, requests: &[Request]) {
 fn requests_of_each_version_are_read_and_written_alike() {
     read_and_written_alike("v1/requests.hex", &requests());
     read_and_written_alike("v2/requests.hex", &requests_of_version_2());
+    read_and_written_alike("v3/requests.hex", &requests_of_version_3());
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
-    assert_eq!(newest, Version(2), "commands of a new version need a frozen example of their own");
+    assert_eq!(newest, Version(3), "commands of a new version need a frozen example of their own");
 }
 
 #[test]
@@ -83,6 +95,25 @@ fn a_state_of_version_2_is_read_and_written_alike() {
     let decoded = decode_state(&lines[0]).unwrap();
     assert_eq!(decoded.version(), Version(2));
     assert!(decoded == raised() && encode_state(&decoded) == lines[0]);
+}
+
+#[test]
+fn a_state_of_version_3_is_read_and_written_alike() {
+    let governed = || {
+        let mut w = World::hosts(Policy::Majority);
+        w.ok(world::actor("root"), parse::command(&w, &Args::parse("root RaiseClusterVersion version=3")));
+        let open = "owner@acme OpenProposal govern=acme,globex";
+        let Command::OpenProposal(open) = parse::command(&w, &Args::parse(open)) else { panic!("{open}") };
+        let Action::CreateChain(spec) = open.action;
+        w.order(spec);
+        w.state
+    };
+    let lines = frozen("v3/state.hex", || hex::encode(encode_state(&governed())) + "\n");
+    let decoded = decode_state(&lines[0]).unwrap();
+    assert_eq!(decoded.version(), Version(3));
+    let governance = decoded.chains[&world::chain_key()].spec.governance.as_ref().unwrap();
+    assert_eq!((governance.members.len(), governance.threshold), (2, 2));
+    assert!(decoded == governed() && encode_state(&decoded) == lines[0]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hanse_adapters_core::Adapter;
 use hanse_adapters_local::LocalAdapter;
-use hanse_engines_core::{ChainPlan, Engine, EngineError, NodeIdentity, Peer};
+use hanse_engines_core::{ChainPlan, Engine, EngineError, GovernancePlan, NodeIdentity, Peer};
 use hanse_engines_embedded::EmbeddedEngine;
 use hanse_node::config::NodeConfig;
 use hanse_node::genesis::Genesis;
@@ -18,6 +18,7 @@ fn chain() -> ChainPlan {
         genesis_time_ms: 1_700_000_000_000,
         parameters: [("block_time_ms".to_owned(), 200), ("block_gas_limit".to_owned(), 30_000_000)].into(),
         alloc: [("0x00000000000000000000000000000000000000AA".to_owned(), "12345678901234567890".to_owned())].into(),
+        governance: None,
     }
 }
 
@@ -82,4 +83,62 @@ fn a_genesis_that_cannot_be_names_its_field() {
         }
     }
     assert!(matches!(engine.genesis(&chain(), &[]), Err(EngineError::Invalid { .. })));
+}
+
+/// A governed chain: two members of three decide, one account may send, nobody may create contracts.
+fn governance() -> GovernancePlan {
+    GovernancePlan {
+        members: [3, 1, 2].map(|n: u8| format!("0x{}", format!("{n:02x}").repeat(20))).into(),
+        threshold: 2,
+        senders: Some(vec![format!("0x{}", "AB".repeat(20))]),
+        deployers: Some(Vec::new()),
+        restrict_nodes: true,
+    }
+}
+
+#[test]
+fn governance_is_what_the_node_reads_of_it_and_left_out_where_there_is_none() {
+    let engine = EmbeddedEngine::new(artifact());
+    let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    let validators = [NodeIdentity { node_id: "a".repeat(40), public_key: key.into() }];
+    let read = |plan: &ChainPlan| {
+        let bytes = engine.genesis(plan, &validators).unwrap();
+        (Genesis::from_json(std::str::from_utf8(&bytes).unwrap()).unwrap(), bytes)
+    };
+    let (without, bytes) = read(&chain());
+    assert!(without.governance.is_none() && !String::from_utf8(bytes).unwrap().contains("governance"));
+
+    let plan = ChainPlan { governance: Some(governance()), ..chain() };
+    let (genesis, bytes) = read(&plan);
+    let found = genesis.governance.unwrap();
+    assert_eq!((found.members.len(), found.threshold), (3, 2));
+    assert_eq!(found.members[0].to_string().to_lowercase(), format!("0x{}", "01".repeat(20)), "in order");
+    assert_eq!(found.senders.unwrap()[0].to_string().to_lowercase(), format!("0x{}", "ab".repeat(20)));
+    assert_eq!((found.deployers.unwrap().len(), found.nodes.unwrap().len()), (0, 0));
+    let mut turned = governance();
+    turned.members.reverse();
+    assert_eq!(read(&ChainPlan { governance: Some(turned), ..chain() }).1, bytes, "order has no meaning");
+
+    let open = GovernancePlan { senders: None, deployers: None, restrict_nodes: false, ..governance() };
+    let found = read(&ChainPlan { governance: Some(open), ..chain() }).0.governance.unwrap();
+    assert!(found.senders.is_none() && found.deployers.is_none() && found.nodes.is_none());
+}
+
+#[test]
+fn governance_that_cannot_be_names_its_field() {
+    let engine = EmbeddedEngine::new(artifact());
+    let validators = [NodeIdentity { node_id: "a".repeat(40), public_key: "b".repeat(64) }];
+    let mut twice = governance();
+    twice.members[1] = twice.members[0].clone();
+    for (field, wrong) in [
+        ("governance.members", twice),
+        ("governance.threshold", GovernancePlan { threshold: 0, ..governance() }),
+        ("governance.threshold", GovernancePlan { threshold: 4, ..governance() }),
+        ("governance.senders", GovernancePlan { senders: Some(vec!["me".into()]), ..governance() }),
+    ] {
+        match engine.genesis(&ChainPlan { governance: Some(wrong), ..chain() }, &validators) {
+            Err(EngineError::Invalid { field: found, .. }) => assert_eq!(found, field),
+            other => panic!("{field}: {other:?}"),
+        }
+    }
 }

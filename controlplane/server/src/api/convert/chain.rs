@@ -86,6 +86,7 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
         restarts_last_hour: u32::try_from(restarts).unwrap_or(u32::MAX),
         pid: view.as_ref().map_or(0, |view| view.pid),
         created_at_ms: state.chains.get(&it.key.chain).map_or(0, |chain| ms(chain.created_at)),
+        health_reason: view.map_or_else(String::new, |view| view.reasons.join("; ")),
     }
 }
 

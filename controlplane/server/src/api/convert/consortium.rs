@@ -1,8 +1,9 @@
 //! Consortiums, proposals, ballots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_proto::v1 as pb;
+use hanse_state::chain::governance::GovernanceSpec;
 use hanse_state::chain::{ChainSpec, NodeSpec};
 use hanse_state::consortium::ballot::Choice;
 use hanse_state::consortium::policy::{ActionKind, Policy, Tally};
@@ -133,7 +134,40 @@ fn spec_in(spec: pb::ChainSpec) -> Result<ChainSpec, ApiError> {
         parameters: spec.parameters,
         nodes: spec.nodes.into_iter().enumerate().map(owner).collect::<Result<_, _>>()?,
         alloc: spec.alloc,
+        governance: spec.governance.map(governance_in).transpose()?,
     })
+}
+
+fn governance_in(spec: pb::GovernanceSpec) -> Result<GovernanceSpec, ApiError> {
+    let member = |(tenant, account): (String, String)| {
+        id("action.create_chain.governance.members", &tenant).map(|tenant| (tenant, account))
+    };
+    let list = |field: &str, list: Option<pb::AccountList>| {
+        let Some(list) = list else { return Ok(None) };
+        let (asked, kept) = (list.accounts.len(), list.accounts.into_iter().collect::<BTreeSet<_>>());
+        if kept.len() < asked {
+            return Err(ApiError::invalid(field, "names an account twice", "list each account once"));
+        }
+        Ok(Some(kept))
+    };
+    Ok(GovernanceSpec {
+        members: spec.members.into_iter().map(member).collect::<Result<_, _>>()?,
+        threshold: spec.threshold,
+        senders: list("action.create_chain.governance.senders", spec.senders)?,
+        deployers: list("action.create_chain.governance.deployers", spec.deployers)?,
+        restrict_nodes: spec.restrict_nodes,
+    })
+}
+
+fn governance(spec: &GovernanceSpec) -> pb::GovernanceSpec {
+    let list = |list: &BTreeSet<String>| pb::AccountList { accounts: list.iter().cloned().collect() };
+    pb::GovernanceSpec {
+        members: spec.members.iter().map(|(tenant, account)| (tenant.to_string(), account.clone())).collect(),
+        threshold: spec.threshold,
+        senders: spec.senders.as_ref().map(list),
+        deployers: spec.deployers.as_ref().map(list),
+        restrict_nodes: spec.restrict_nodes,
+    }
 }
 
 /// A chain as it was voted on.
@@ -146,6 +180,7 @@ pub(crate) fn spec(spec: &ChainSpec) -> pb::ChainSpec {
         parameters: spec.parameters.clone(),
         nodes: spec.nodes.iter().map(|node| pb::NodeSpec { owner: node.owner.to_string() }).collect(),
         alloc: spec.alloc.clone(),
+        governance: spec.governance.as_ref().map(governance),
     }
 }
 
@@ -291,8 +326,24 @@ mod tests {
             parameters: [("block_time_ms".to_string(), 500)].into(),
             nodes: vec![pb::NodeSpec { owner: "acme".into() }, pb::NodeSpec { owner: "bank".into() }],
             alloc: [(format!("0x{}", "a".repeat(40)), "1000".to_string())].into(),
+            governance: None,
         };
         assert_eq!(spec(&spec_in(sent.clone()).unwrap()), sent);
+        let list = |accounts: &[&str]| pb::AccountList { accounts: accounts.iter().map(ToString::to_string).collect() };
+        let mut governed = sent.clone();
+        governed.governance = Some(pb::GovernanceSpec {
+            members: [("acme".to_string(), "0xa".to_string()), ("bank".to_string(), "0xb".to_string())].into(),
+            threshold: 2,
+            senders: Some(list(&["0x1", "0x2"])),
+            deployers: Some(list(&[])),
+            restrict_nodes: true,
+        });
+        assert_eq!(spec(&spec_in(governed.clone()).unwrap()), governed, "no list and an empty list are told apart");
+        let mut twice = governed.clone();
+        twice.governance.as_mut().unwrap().senders = Some(list(&["0x1", "0x1"]));
+        assert_eq!(spec_in(twice).unwrap_err().field(), Some("action.create_chain.governance.senders"));
+        governed.governance.as_mut().unwrap().members.insert("Bank".into(), "0xc".into());
+        assert_eq!(spec_in(governed).unwrap_err().field(), Some("action.create_chain.governance.members"));
         let mut wrong = sent;
         wrong.nodes[1].owner = "Bank".into();
         assert_eq!(spec_in(wrong).unwrap_err().field(), Some("action.create_chain.nodes[1].owner"));
