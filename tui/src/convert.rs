@@ -3,8 +3,9 @@
 use hanse_client::{ClientError, Code, Effect, pb};
 
 use crate::app::model::data::{
-    Audit, AuditTree, Ballot, Block, Chain, ChainAccount, Consortium, Failure, FailureKind, Host, Invoice, InvoiceLine,
-    Member, Node, Operation, Proposal, Replica, Session, Status, Step, Tally, Tenant, Transaction,
+    AllowList, Audit, AuditTree, Ballot, Block, Chain, ChainAccount, Consortium, DoubleSigning, Failure, FailureKind,
+    Governance, Host, Invoice, InvoiceLine, ListChange, Member, Node, Operation, Proposal, Replica, Session, Status,
+    Step, Tally, Tenant, Transaction, Validator, ValidatorSet,
 };
 
 /// The server's reason when it could not reach a ledger node.
@@ -156,6 +157,7 @@ pub(crate) fn chain(c: pb::Chain) -> Chain {
         proposal: c.proposal,
         genesis_hash: c.genesis_hash,
         parameters: spec.parameters.into_iter().map(|(k, v)| (k, v.to_string())).collect(),
+        governors: spec.governance.map(|governance| (governance.threshold, governance.members.len())),
         created_at: c.created_at_ms,
     }
 }
@@ -168,6 +170,7 @@ pub(crate) fn node(n: pb::Node) -> Node {
         owner: n.owner,
         host: n.host,
         reason: n.state_reason,
+        says: n.health_reason,
         since: n.state_since_ms,
         generation: n.generation,
         height: (n.height_seen_at_ms > 0).then_some(n.height),
@@ -175,6 +178,49 @@ pub(crate) fn node(n: pb::Node) -> Node {
         restarts: n.restarts_last_hour.into(),
         peers: n.peers.into(),
         identity: n.node_id,
+    }
+}
+
+pub(crate) fn governance(answer: pb::GetChainGovernanceResponse) -> Governance {
+    let g = answer.governance.unwrap_or_default();
+    let one = |v: pb::LedgerValidator| Validator { node: v.node, owner: v.owner, power: v.power, node_id: v.node_id };
+    let set = |from_height: u64, set: Vec<pb::LedgerValidator>| ValidatorSet {
+        from_height,
+        validators: set.into_iter().map(one).collect(),
+    };
+    let pending = g.pending_validators.into_iter().map(|p| set(p.from_height, p.validators));
+    let proof = |e: pb::DoubleSigning| DoubleSigning {
+        who: if e.node.is_empty() { e.node_id } else { e.node },
+        owner: e.owner,
+        kind: e.kind,
+        height: e.height,
+    };
+    Governance {
+        node: answer.node,
+        governed: g.governed,
+        next_height: g.next_height,
+        threshold: g.threshold,
+        sequence: g.sequence,
+        members: g.members.into_iter().map(|m| (m.account, m.tenant)).collect(),
+        validators: std::iter::once(set(0, g.validators)).chain(pending).collect(),
+        nodes: allow_list(g.nodes),
+        senders: allow_list(g.senders),
+        deployers: allow_list(g.deployers),
+        upgrade: g.upgrade.map(|u| (u.version, u.after_height)),
+        protocol: (g.protocol, g.protocol_needed),
+        halted: g.halted,
+        evidence: g.evidence.into_iter().map(proof).collect(),
+        silent: g.silent_nodes,
+    }
+}
+
+fn allow_list(list: Option<pb::AllowList>) -> AllowList {
+    let list = list.unwrap_or_default();
+    let change = |c: pb::AllowListChange| ListChange { entry: c.entry, allowed: c.allowed, from_height: c.from_height };
+    AllowList {
+        restricted: (list.restricted, list.restricted_soon),
+        entries: list.entries,
+        pending: list.pending.into_iter().map(change).collect(),
     }
 }
 

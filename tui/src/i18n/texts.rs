@@ -37,6 +37,7 @@ texts! {
     Hosts: "Hosts", "主机";
     Operations: "Operations", "作业";
     Explorer: "Explorer", "区块浏览";
+    Governance: "Governance", "治理";
     Audit: "Audit", "审计";
     Billing: "Billing", "账单";
     Messages: "Messages", "消息";
@@ -162,6 +163,10 @@ texts! {
     ColHash: "HASH", "哈希";
     ColTransactions: "TXS", "交易";
     ColGas: "GAS", "Gas";
+    ColGovernance: "GOVERNANCE", "治理";
+    ColPower: "POWER", "权重";
+    ColNodeId: "NODE ID", "节点标识";
+    ColAccount: "ACCOUNT", "账户";
     ColProposer: "PROPOSER", "出块者";
     ColHours: "HOURS", "小时";
     ColRate: "PER HOUR", "每小时价格";
@@ -198,6 +203,34 @@ texts! {
     MeteredUntil: "METERED UNTIL", "计量至";
     Unpriced: "WITHOUT PRICE", "无价格";
     Note: "NOTE", "说明";
+
+    // Governance.
+    GovernedBy: "{} of {} members must sign a change", "变更需 {} 个签名 (共 {} 个成员)";
+    Ungoverned: "nobody can change this chain while it runs", "该链运行后无人可以变更";
+    Asked: "ASKED", "应答节点";
+    NextBlock: "next block", "下一区块";
+    Halted: "HALTED", "已停止";
+    NextProposal: "NEXT PROPOSAL", "下一提案号";
+    RulesVersion: "RULES", "规则版本";
+    RulesLine: "version {} known, version {} needed", "程序支持 {}, 链需要 {}";
+    Upgrade: "UPGRADE", "升级";
+    UpgradeLine: "version {} after height {}", "版本 {}, 于高度 {} 之后";
+    NoAnswer: "NO ANSWER", "无应答";
+    Validators: "Validators", "验证者";
+    ValidatorsFrom: "Validators from height {}", "自高度 {} 起的验证者";
+    Foreign: "not of this platform", "非本平台节点";
+    ListNodes: "Nodes that may connect besides the validators", "验证者以外可连接的节点";
+    ListSenders: "Accounts that may send transactions", "可发送交易的账户";
+    ListDeployers: "Accounts that may create contracts", "可创建合约的账户";
+    ListOpen: "all may", "不限";
+    ListInForce: "only these:", "仅限以下:";
+    ListSoonInForce: "all may; decided: only these", "不限; 已决定: 仅限以下";
+    ListSoonOpen: "only these; decided: all may", "仅限以下; 已决定: 不限";
+    ListAdded: "on the list from height {}", "自高度 {} 起列入";
+    ListRemoved: "off the list from height {}", "自高度 {} 起移出";
+    Evidence: "Double signing", "双重签名";
+    EvidenceLine: "signed two of {} at height {}", "签署了两个 {}, 高度 {}";
+    EmptyEvidence: "None of the nodes that answered has a proof of any.", "应答的节点均无此类证据。";
 
     // Explorer.
     Block: "Block", "区块";

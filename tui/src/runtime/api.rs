@@ -155,6 +155,12 @@ async fn fetch_recent(client: &Client, query: &Query) -> Result<Box<Loaded>, Fai
             let revision = revision(answer.header.clone());
             loaded(Payload::Invoice(convert::invoice(answer)?), revision)
         }
+        Query::Governance(name) => {
+            let (consortium, chain) = within(name, "chains")?;
+            let answer = read(client, pb::GetChainGovernanceRequest { consortium, chain: chain.to_owned() }).await?;
+            let revision = revision(answer.header.clone());
+            loaded(Payload::Governance(convert::governance(answer)), revision)
+        }
         Query::Blocks(name) => {
             let (consortium, chain) = within(name, "chains")?;
             let chain = chain.to_owned();

@@ -17,6 +17,7 @@ pub const ALIASES: &[(&[&str], T)] = &[
     (&["nodes", "no", "节点"], T::Nodes),
     (&["hosts", "ho", "主机"], T::Hosts),
     (&["operations", "op", "作业"], T::Operations),
+    (&["governance", "gov", "治理"], T::Governance),
     (&["blocks", "bl", "ex", "explorer", "区块"], T::Explorer),
     (&["tx", "find", "查"], T::ActSearch),
     (&["audit", "au", "审计"], T::Audit),
@@ -80,6 +81,7 @@ fn screen(model: &Model, command: T, arguments: &[&str]) -> Result<Option<Screen
         (T::Hosts, _) => Screen::Hosts,
         (T::Operations, None) => Screen::Operations,
         (T::Operations, Some(id)) => Screen::Operation(full("operations", id)),
+        (T::Governance, path) => Screen::Governance(chain(model, path)?),
         (T::Explorer, path) => Screen::Explorer(chain(model, path)?),
         (T::ActSearch, None) => return Err(T::WhatToFind),
         (T::ActSearch, Some(what)) => match arguments.get(1) {
@@ -141,7 +143,7 @@ pub fn complete(model: &Model, line: &str) -> Vec<String> {
     };
     let text = ALIASES.iter().find(|(names, _)| names.contains(&command)).map(|(_, text)| *text);
     let names: Vec<String> = match text {
-        Some(T::Chains | T::Explorer | T::ActSearch) => {
+        Some(T::Chains | T::Governance | T::Explorer | T::ActSearch) => {
             model.chains(&Query::Chains).iter().map(|c| short(&c.name)).collect()
         }
         Some(T::Consortiums) => model.consortiums(&Query::Consortiums).iter().map(|c| short(&c.name)).collect(),

@@ -4,7 +4,7 @@ use crate::app::model::Model;
 use crate::app::model::data::{Ballot, Chain, Consortium, Operation, Proposal, Query, Step};
 use crate::app::model::data::{Invoice, Payload};
 use crate::format::{date_time, fit, money, number, span, width, wrap};
-use crate::i18n::{T, state as word};
+use crate::i18n::{T, fill, state as word};
 use crate::theme::{Level, Role};
 
 use super::lists::{closes, node_table, proposal_table, steps, took};
@@ -12,14 +12,14 @@ use super::page::{Column, Line, Page, Row, Span, State, Table, bar, col, dim, nu
 use super::{Screen, leaf, short};
 
 /// Width of the labels of a head.
-const LABEL: usize = 16;
+pub(super) const LABEL: usize = 16;
 
 /// Returns a labelled fact of a head.
-fn fact(model: &Model, label: T, value: impl Into<String>) -> Line {
+pub(super) fn fact(model: &Model, label: T, value: impl Into<String>) -> Line {
     labelled(model, label, Span { text: value.into(), role: Role::Text })
 }
 
-fn labelled(model: &Model, label: T, value: Span) -> Line {
+pub(super) fn labelled(model: &Model, label: T, value: Span) -> Line {
     Line::of(fit(model.t(label), LABEL, false), Role::Dim).and(value.text, value.role)
 }
 
@@ -31,12 +31,12 @@ fn long_fact(model: &Model, label: T, value: &str, columns: usize) -> Vec<Line> 
 }
 
 /// Returns a headline between parts.
-fn section(model: &Model, title: T) -> [Line; 2] {
+pub(super) fn section(model: &Model, title: T) -> [Line; 2] {
     [Line::default(), Line::of(model.t(title), Role::Strong)]
 }
 
 /// Adds a table with its header to the lines of a page.
-fn add(model: &Model, lines: &mut Vec<Line>, table: Table, columns: usize) {
+pub(super) fn add(model: &Model, lines: &mut Vec<Line>, table: Table, columns: usize) {
     let (header, rows) = table.layout(columns, |t| model.t(t));
     lines.push(header);
     lines.extend(rows);
@@ -249,6 +249,11 @@ fn chain_head(model: &Model, c: &Chain, columns: usize) -> Vec<Line> {
     if !c.genesis_hash.is_empty() {
         lines.extend(long_fact(model, T::Genesis, &c.genesis_hash, columns));
     }
+    let who = match c.governors {
+        Some((threshold, members)) => fill(&fill(model.t(T::GovernedBy), &threshold.to_string()), &members.to_string()),
+        None => model.t(T::Ungoverned).to_owned(),
+    };
+    lines.push(fact(model, T::ColGovernance, who).opens("governance", Screen::Governance(c.name.clone())));
     let explorer = Screen::Explorer(c.name.clone());
     lines.push(fact(model, T::Explorer, model.t(T::OpenBlocks)).opens("explorer", explorer));
     if !c.operation.is_empty() {

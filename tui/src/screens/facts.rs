@@ -57,9 +57,12 @@ fn find(payload: &Payload, id: &str) -> Option<Facts> {
         Payload::Hosts(list) => list.iter().find(|h| h.name == id).map(host),
         Payload::Operations(list) => list.iter().find(|o| o.name == id).map(operation),
         Payload::Audit(list) => list.iter().find(|a| format!("audit/{}", a.seq) == id).map(audit),
-        Payload::Session(_) | Payload::AuditTree(_) | Payload::Invoice(_) | Payload::Blocks(_) | Payload::Found(_) => {
-            None
-        }
+        Payload::Session(_)
+        | Payload::AuditTree(_)
+        | Payload::Invoice(_)
+        | Payload::Governance(_)
+        | Payload::Blocks(_)
+        | Payload::Found(_) => None,
     }
 }
 
@@ -170,6 +173,7 @@ fn node(n: &Node) -> Facts {
         ("reason", s(&n.reason)),
         ("since", Value::Time(n.since)),
         ("health", s(&n.health)),
+        ("health_reason", s(&n.says)),
         ("generation", Value::Number(n.generation)),
     ];
     facts.extend(n.height.map(|h| ("height", Value::Number(h))));

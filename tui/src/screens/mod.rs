@@ -11,6 +11,7 @@ mod details;
 mod explorer;
 mod facts;
 mod frame_pages;
+mod governance;
 mod lists;
 mod overview;
 pub mod page;
@@ -46,6 +47,8 @@ pub enum Screen {
     Operations,
     /// One operation: steps.
     Operation(String),
+    /// Who decides on a chain.
+    Governance(String),
     /// Blocks of a chain.
     Explorer(String),
     /// What a search in a chain found.
@@ -86,6 +89,7 @@ pub enum Kind {
     Hosts,
     Operations,
     Operation,
+    Governance,
     Explorer,
     Found,
     Audit,
@@ -112,6 +116,7 @@ impl Screen {
             Self::Hosts => Kind::Hosts,
             Self::Operations => Kind::Operations,
             Self::Operation(_) => Kind::Operation,
+            Self::Governance(_) => Kind::Governance,
             Self::Explorer(_) => Kind::Explorer,
             Self::Found(..) => Kind::Found,
             Self::Audit => Kind::Audit,
@@ -147,6 +152,7 @@ impl Screen {
             Self::Hosts => vec![Query::Hosts],
             Self::Operations => vec![Query::Operations],
             Self::Operation(name) => vec![Query::Operation(name.clone())],
+            Self::Governance(chain) => vec![Query::Governance(chain.clone())],
             Self::Explorer(chain) => vec![Query::Blocks(chain.clone())],
             Self::Found(chain, text) => vec![Query::Find(chain.clone(), text.clone())],
             Self::Audit => vec![Query::Audit, Query::AuditTree],
@@ -174,6 +180,7 @@ impl Screen {
             Self::Hosts => vec![t(T::Hosts)],
             Self::Operations => vec![t(T::Operations)],
             Self::Operation(name) => vec![t(T::Operations), short(name)],
+            Self::Governance(chain) => vec![t(T::Chains), short(chain), t(T::Governance)],
             Self::Explorer(chain) => vec![t(T::Chains), short(chain), t(T::Explorer)],
             Self::Found(chain, text) => {
                 vec![t(T::Chains), short(chain), t(T::Explorer), crate::format::short_hash(text)]
@@ -189,7 +196,7 @@ impl Screen {
     /// Returns the chain this screen is about, if it is about one.
     pub fn chain(&self) -> Option<&str> {
         match self {
-            Self::Chain(name) | Self::Explorer(name) | Self::Found(name, _) => Some(name),
+            Self::Chain(name) | Self::Governance(name) | Self::Explorer(name) | Self::Found(name, _) => Some(name),
             _ => None,
         }
     }
@@ -227,6 +234,7 @@ fn content(model: &Model, columns: usize) -> Page {
         Screen::Hosts => lists::hosts(model, columns),
         Screen::Operations => lists::operations(model, columns),
         Screen::Operation(name) => details::operation(model, name, columns),
+        Screen::Governance(chain) => governance::page(model, chain, columns),
         Screen::Explorer(chain) => explorer::blocks(model, chain, columns),
         Screen::Found(chain, text) => explorer::found(model, chain, text, columns),
         Screen::Audit => lists::audit(model, columns),

@@ -199,6 +199,7 @@ service! { ChainService {
     }
 }
     get_chain(GetChainRequest) -> GetChainResponse;
+    get_chain_governance(GetChainGovernanceRequest) -> GetChainGovernanceResponse;
     get_node(GetNodeRequest) -> GetNodeResponse;
     list_nodes(ListNodesRequest) -> ListNodesResponse;
     restart_node(RestartNodeRequest) -> RestartNodeResponse;

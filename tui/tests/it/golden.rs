@@ -59,6 +59,7 @@ fn screens() {
         ("proposal", &format!(":pr {proposal}")),
         ("chains", ":chains"),
         ("chain", ":ch trade/supply-1"),
+        ("governance", ":gov trade/supply-1"),
         ("nodes", ":nodes"),
         ("hosts", ":hosts"),
         ("operations", ":operations"),

@@ -86,7 +86,7 @@ fn ballot(tenant: &str, weight: u64, choice: &str, at: i64) -> Ballot {
 }
 
 fn proposals() -> Vec<Proposal> {
-    let artifact = r#"{"version":1,"create_chain":{"chain":"bill-2","template":"evm-standard","template_version":1,"chain_id":7002,"parameters":{"block_time_ms":1000},"nodes":[{"owner":"acme"},{"owner":"bocom"}]}}"#;
+    let artifact = r#"{"version":2,"create_chain":{"chain":"bill-2","template":"evm-standard","template_version":1,"chain_id":7002,"parameters":{"block_time_ms":1000},"nodes":[{"owner":"acme"},{"owner":"bocom"}],"alloc":{},"governance":{"members":{"acme":"0xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","bocom":"0xbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"},"threshold":2}}}"#;
     let open = Proposal {
         name: s(PROPOSAL),
         title: s("Create chain bill-2"),
@@ -132,6 +132,7 @@ fn chains() -> Vec<Chain> {
         proposal: s("p-1"),
         genesis_hash: "9c0d".repeat(16),
         parameters: vec![(s("block_gas_limit"), s("30000000")), (s("block_time_ms"), s("1000"))],
+        governors: Some((2, 3)),
         created_at: NOW - 12 * 24 * HOUR,
     };
     let making = Chain {
@@ -143,6 +144,7 @@ fn chains() -> Vec<Chain> {
         operation: s("op-3"),
         created_at: NOW - 3 * MINUTE,
         genesis_hash: String::new(),
+        governors: None,
         ..running.clone()
     };
     let broken = Chain {
@@ -168,6 +170,7 @@ fn nodes() -> Vec<Node> {
         reason: s(reason),
         since: NOW - HOUR,
         health: s(health),
+        says: String::new(),
         generation: 1,
         height: (state == "RUNNING").then_some(1_204_331 - id as u64),
         ports: (26_600 + id as u32, 8_500 + id as u32),
@@ -176,7 +179,10 @@ fn nodes() -> Vec<Node> {
         identity: s("0x52908400098527886e0f7030069857d2e4169ee7"),
     };
     let mut nodes: Vec<_> = (0..4).map(|i| node("supply-1", i, "RUNNING", "HEALTHY", "")).collect();
-    nodes.push(node("pay-4", 0, "RUNNING", "HEALTHY", ""));
+    nodes.push(Node {
+        says: s("validators with power 1 of 2 are connected, more than two thirds are needed"),
+        ..node("pay-4", 0, "RUNNING", "UNHEALTHY", "it has no peers")
+    });
     nodes.push(node("pay-4", 1, "BLOCKED", "UNHEALTHY", "restart budget spent: 5 in one hour"));
     nodes.push(node("trace-3", 0, "PREPARING", "UNKNOWN", "copying the program (41 MiB)"));
     nodes.push(node("trace-3", 1, "REQUESTED", "UNKNOWN", ""));
@@ -333,6 +339,52 @@ fn found(sought: &str) -> Result<Found, Failure> {
     }
 }
 
+/// Everything that can be in force or on its way.
+fn governance() -> Governance {
+    let ids = ["52908400098527886e0f7030069857d2e4169ee7", "8617e340b3d01fa5f11f306f4090fd50e238070d"];
+    let set = |from_height, powers: [u64; 4]| ValidatorSet {
+        from_height,
+        validators: powers
+            .iter()
+            .enumerate()
+            .map(|(i, power)| Validator {
+                node: if i == 3 { String::new() } else { format!("{CHAIN}/nodes/n{i}") },
+                owner: s(["acme", "bocom", "sgcc", ""][i]),
+                power: *power,
+                node_id: s(ids[i % 2]),
+            })
+            .collect(),
+    };
+    let account = |digit: &str| format!("0x{}", digit.repeat(40));
+    let change = |digit: &str, allowed, from_height| ListChange { entry: account(digit), allowed, from_height };
+    Governance {
+        node: format!("{CHAIN}/nodes/n0"),
+        governed: true,
+        next_height: 1_204_332,
+        threshold: 2,
+        sequence: 7,
+        members: vec![(account("a"), s("acme")), (account("b"), s("bocom")), (account("c"), String::new())],
+        validators: vec![set(0, [1, 1, 1, 1]), set(1_204_333, [1, 1, 2, 1])],
+        nodes: AllowList::default(),
+        senders: AllowList {
+            restricted: (false, true),
+            entries: vec![account("1")],
+            pending: vec![change("2", true, 1_204_333), change("1", false, 1_204_333)],
+        },
+        deployers: AllowList { restricted: (true, true), entries: vec![account("3")], pending: Vec::new() },
+        upgrade: Some((2, 1_300_000)),
+        protocol: (1, 1),
+        halted: String::new(),
+        evidence: vec![DoubleSigning {
+            who: format!("{CHAIN}/nodes/n2"),
+            owner: s("sgcc"),
+            kind: s("precommit"),
+            height: 1_180_011,
+        }],
+        silent: vec![format!("{CHAIN}/nodes/n3")],
+    }
+}
+
 /// Returns what the API would answer.
 pub(crate) fn answer(query: &Query, session: &Session) -> Result<Payload, Failure> {
     Ok(match query {
@@ -351,6 +403,7 @@ pub(crate) fn answer(query: &Query, session: &Session) -> Result<Payload, Failur
         Query::AuditTree => Payload::AuditTree(Some(AuditTree { size: 1_204, root: "5dc9da79a70659a9".repeat(4) })),
         Query::Recent => Payload::Audit(audit().into_iter().filter(|a| !a.action.starts_with("Record")).collect()),
         Query::Invoice(tenant, month) => Payload::Invoice(invoice(tenant, month)),
+        Query::Governance(_) => Payload::Governance(governance()),
         Query::Blocks(_) => Payload::Blocks((1_204_302..=1_204_331).rev().map(block).collect()),
         Query::Find(_, sought) => Payload::Found(found(sought)?),
     })

@@ -4,6 +4,7 @@
 //! newer than the replicas. Times are milliseconds since the epoch, 0 for "not yet". State words are upper case as in
 //! the API without prefixes (`RUNNING`). Texts are as received: the drawing code cleans them.
 
+pub use super::governance::{AllowList, DoubleSigning, Governance, ListChange, Validator, ValidatorSet};
 pub use super::query::{Failure, FailureKind, Found, Loaded, Payload, Query};
 
 /// The cluster as one replica sees it.
@@ -200,6 +201,8 @@ pub struct Chain {
     pub genesis_hash: String,
     /// Parameters by name.
     pub parameters: Vec<(String, String)>,
+    /// How many of how many members' accounts change it while it runs, as it was ordered; none if nobody can.
+    pub governors: Option<(u32, usize)>,
     /// When it was made.
     pub created_at: i64,
 }
@@ -221,6 +224,8 @@ pub struct Node {
     pub since: i64,
     /// `HEALTHY`, `UNHEALTHY`, `UNKNOWN`.
     pub health: String,
+    /// What keeps it from following its chain, in its own words; empty if it is ready or does not answer.
+    pub says: String,
     /// Counts every start ordered anew.
     pub generation: u64,
     /// Last block it reported.

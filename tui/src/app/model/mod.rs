@@ -11,6 +11,7 @@ use dialog::{Dialog, Form, Prompt};
 
 pub mod data;
 pub mod dialog;
+mod governance;
 mod query;
 
 /// Smallest terminal that is drawn.

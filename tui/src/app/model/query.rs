@@ -1,8 +1,8 @@
 //! What is asked of the API, its answers, and why there is none.
 
 use super::data::{
-    Audit, AuditTree, Block, Chain, ChainAccount, Consortium, Host, Invoice, Node, Operation, Proposal, Session,
-    Status, Tenant, Transaction,
+    Audit, AuditTree, Block, Chain, ChainAccount, Consortium, Governance, Host, Invoice, Node, Operation, Proposal,
+    Session, Status, Tenant, Transaction,
 };
 
 /// What the explorer's search box found.
@@ -43,6 +43,8 @@ pub enum Payload {
     AuditTree(Option<AuditTree>),
     /// One tenant and month.
     Invoice(Invoice),
+    /// Of one chain.
+    Governance(Governance),
     /// Newest first.
     Blocks(Vec<Block>),
     /// What a search found.
@@ -91,6 +93,8 @@ pub enum Query {
     Recent,
     /// Draft invoice of (tenant id, month).
     Invoice(String, String),
+    /// Who decides on a chain (resource name).
+    Governance(String),
     /// Last blocks of a chain.
     Blocks(String),
     /// Search in a chain: (chain, height | hash | address).

@@ -229,6 +229,7 @@ fn listed(id: &str, queries: &[Query]) -> Option<Query> {
         | Query::Proposal(_)
         | Query::Operation(_)
         | Query::Invoice(..)
+        | Query::Governance(_)
         | Query::Blocks(_)
         | Query::Find(..) => false,
     };
