@@ -23,7 +23,7 @@ pub struct Governance {
     /// The height that the rest is about: the block after the newest.
     pub next_height: u64,
     /// Who votes on it.
-    pub validators: Vec<Validator>,
+    pub validators: Vec<LedgerValidator>,
     /// Sets of validators that are decided and not in force yet, by height.
     pub pending: Vec<PendingValidators>,
     /// Members and what they may change; `None` on a chain that nobody can change.
@@ -38,7 +38,7 @@ pub struct Governance {
 
 /// One validator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Validator {
+pub struct LedgerValidator {
     /// The ledger's own name for the node, hex.
     pub node_id: String,
     /// Its key, hex.
@@ -53,7 +53,7 @@ pub struct PendingValidators {
     /// The first height that it votes on.
     pub from_height: u64,
     /// The whole set.
-    pub validators: Vec<Validator>,
+    pub validators: Vec<LedgerValidator>,
 }
 
 /// What members have decided.

@@ -15,7 +15,7 @@ use hanse_adapters_core::{Adapter, AdapterError, Artifact, InstanceKey, Instance
 use serde::{Deserialize, Serialize};
 
 pub use governance::{
-    AllowList, Evidence, Governance, GovernancePlan, ListChange, PendingValidators, Rules, Upgrade, Validator,
+    AllowList, Evidence, Governance, GovernancePlan, LedgerValidator, ListChange, PendingValidators, Rules, Upgrade,
 };
 
 /// How an engine's call failed.

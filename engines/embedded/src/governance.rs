@@ -1,6 +1,8 @@
 //! From the node's JSON to what the platform shows of governance; `None` for anything that does not fit.
 
-use hanse_engines_core::{AllowList, Evidence, Governance, ListChange, PendingValidators, Rules, Upgrade, Validator};
+use hanse_engines_core::{
+    AllowList, Evidence, Governance, LedgerValidator, ListChange, PendingValidators, Rules, Upgrade,
+};
 use serde_json::Value;
 
 use crate::explorer::{optional, text};
@@ -54,8 +56,8 @@ fn rules(governance: &Value) -> Option<Rules> {
     })
 }
 
-fn validator(value: &Value) -> Option<Validator> {
-    Some(Validator {
+fn validator(value: &Value) -> Option<LedgerValidator> {
+    Some(LedgerValidator {
         node_id: text(&value["node_id"])?,
         public_key: text(&value["public_key"])?,
         power: value["power"].as_u64()?,

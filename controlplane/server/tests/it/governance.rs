@@ -19,7 +19,7 @@ pub(crate) fn ordered() -> pb::GovernanceSpec {
 
 /// What a node says that has evidence of these heights: a third member came later, a validator of somebody else will.
 pub(crate) fn said(evidence: &[u64]) -> engine::Governance {
-    let voter = |id: &str, power| engine::Validator { node_id: id.into(), public_key: "ab".repeat(32), power };
+    let voter = |id: &str, power| engine::LedgerValidator { node_id: id.into(), public_key: "ab".repeat(32), power };
     let list = |restricted| engine::AllowList {
         restricted,
         restricted_soon: true,

@@ -100,7 +100,7 @@ fn governance() -> GovernancePlan {
 fn governance_is_what_the_node_reads_of_it_and_left_out_where_there_is_none() {
     let engine = EmbeddedEngine::new(artifact());
     let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
-    let validators = [NodeIdentity { node_id: "a".repeat(40), public_key: key.into() }];
+    let validators = [NodeIdentity { node_id: "a".repeat(40), public_key: key.into(), contribution: None }];
     let read = |plan: &ChainPlan| {
         let bytes = engine.genesis(plan, &validators).unwrap();
         (Genesis::from_json(std::str::from_utf8(&bytes).unwrap()).unwrap(), bytes)
@@ -127,7 +127,7 @@ fn governance_is_what_the_node_reads_of_it_and_left_out_where_there_is_none() {
 #[test]
 fn governance_that_cannot_be_names_its_field() {
     let engine = EmbeddedEngine::new(artifact());
-    let validators = [NodeIdentity { node_id: "a".repeat(40), public_key: "b".repeat(64) }];
+    let validators = [NodeIdentity { node_id: "a".repeat(40), public_key: "b".repeat(64), contribution: None }];
     let mut twice = governance();
     twice.members[1] = twice.members[0].clone();
     for (field, wrong) in [

@@ -24,7 +24,7 @@ pub(crate) fn governance(
     evidence: Vec<engine::Evidence>,
 ) -> pb::ChainGovernance {
     let known = Known::of(state, chain);
-    let set = |set: Vec<engine::Validator>| set.into_iter().map(|one| known.validator(one)).collect();
+    let set = |set: Vec<engine::LedgerValidator>| set.into_iter().map(|one| known.validator(one)).collect();
     let pending = said.pending.into_iter();
     let base = pb::ChainGovernance {
         name: name::chain(&chain.key),
@@ -72,7 +72,7 @@ impl<'a> Known<'a> {
         self.nodes.get(node_id).map(|node| (name::node(&node.key), node.owner.to_string())).unwrap_or_default()
     }
 
-    fn validator(&self, it: engine::Validator) -> pb::LedgerValidator {
+    fn validator(&self, it: engine::LedgerValidator) -> pb::LedgerValidator {
         let (node, owner) = self.node(&it.node_id);
         pb::LedgerValidator { node_id: it.node_id, public_key: it.public_key, power: it.power, node, owner }
     }
