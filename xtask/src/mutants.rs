@@ -6,6 +6,7 @@
 //! the code that says "a test failed" or "an invariant did not hold" - not when it fails to build or to start. A patch
 //! that names a crate from outside (`Vendor:`) changes a copy of it, `vendor/NAME` beside the copied sources.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -123,10 +124,15 @@ fn is_killed(mutant: &Mutant) -> Result<bool> {
     }
 }
 
-/// Makes `tree` equal to the tracked files. What is equal already keeps its time, so that it is not built again.
+/// Makes `tree` equal to the tracked files. What is equal already keeps its time, so that it is not built again; what is no
+/// longer tracked goes, for two files of one module would not build.
 fn copy(tree: &Path) -> Result<()> {
     let output = Command::new("git").args(["ls-files", "-z"]).output().context("start git ls-files")?;
     let names = String::from_utf8(output.stdout).context("file names are UTF-8")?;
+    let tracked: BTreeSet<&Path> = names.split('\0').filter(|name| !name.is_empty()).map(Path::new).collect();
+    if tree.is_dir() {
+        remove_others(tree, tree, &tracked)?;
+    }
     for name in names.split('\0').filter(|name| !name.is_empty()) {
         let (from, to) = (Path::new(name), tree.join(name));
         // A file that is tracked and deleted, for example in a rebase.
@@ -141,6 +147,19 @@ fn copy(tree: &Path) -> Result<()> {
             std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
         }
         std::fs::write(&to, bytes).with_context(|| format!("write {}", to.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes files below `folder` that are not in `tracked`, which is relative to `tree`.
+fn remove_others(tree: &Path, folder: &Path, tracked: &BTreeSet<&Path>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_others(tree, &path, tracked)?;
+        } else if path.strip_prefix(tree).is_ok_and(|name| !tracked.contains(name)) {
+            std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
     }
     Ok(())
 }
