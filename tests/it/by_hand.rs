@@ -10,23 +10,24 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, hanse};
 use crate::dev::processes_of;
+use crate::governed;
 use crate::wait::until;
 
 /// Longest wait for provisioning on a busy two-core machine, a leader's death included.
-const PROVISION_MAX: Duration = Duration::from_secs(180);
+pub(crate) const PROVISION_MAX: Duration = Duration::from_secs(180);
 const PASSWORD: &str = "correct horse battery staple";
-const TENANTS: [&str; 4] = ["acme", "bocom", "sgcc", "huaneng"];
+pub(crate) const TENANTS: [&str; 4] = ["acme", "bocom", "sgcc", "huaneng"];
 
 /// Everything of the story that a later step needs.
-struct Story {
-    cluster: Cluster,
-    sshd: Vec<Sshd>,
+pub(crate) struct Story {
+    pub(crate) cluster: Cluster,
+    pub(crate) sshd: Vec<Sshd>,
     dir: PathBuf,
     artifact: PathBuf,
 }
 
 impl Story {
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
     }
 
@@ -151,7 +152,7 @@ impl Story {
         Ok(first)
     }
 
-    fn nodes(&self) -> Result<Vec<Value>, String> {
+    pub(crate) fn nodes(&self) -> Result<Vec<Value>, String> {
         let list = self.cluster.ask("admin", &["node", "list"]).map_err(|(_, words)| words)?;
         Ok(list["nodes"].as_array().cloned().unwrap_or_default())
     }
@@ -201,7 +202,7 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
         "--chain-id",
         "777",
         "--param",
-        "block_time_ms=1000",
+        "block_time_ms=2000",
         "--alloc",
         &alloc,
         "--node",
@@ -213,6 +214,9 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
         "--node",
         "huaneng",
     ];
+    let governors = governed::governors(&story);
+    let flags = governors.iter().flat_map(|governor| ["--governor", governor]);
+    let open: Vec<&str> = open.into_iter().chain(flags).collect();
     let opened = story.cluster.tell("acme", &open);
     assert_eq!(opened["proposal"]["outcome"], "OPEN", "{opened}");
     bad_ballots(&story);
@@ -237,9 +241,11 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
     story.cluster.start_replica(leader);
 
     let transfer = the_chain_works(&story, &treasury);
+    governed::members_change_their_chain(&story, &treasury);
     a_dead_node_is_restarted(&story);
     cast_reads(&story, &transfer);
     the_audit_verifies(&story, dir.path());
+    governed::a_node_without_a_quorum_says_so(&mut story);
     stop_nodes(&story);
 }
 
@@ -394,7 +400,7 @@ fn stop_nodes(story: &Story) {
     });
 }
 
-fn pids_of(dir: &Path, words: &str) -> Vec<i32> {
+pub(crate) fn pids_of(dir: &Path, words: &str) -> Vec<i32> {
     let needle = dir.canonicalize().unwrap().display().to_string();
     let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let pids = entries.filter_map(|entry| {

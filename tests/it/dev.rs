@@ -55,6 +55,9 @@ fn story_is_told_twice_in_one_folder_and_leaves_nothing_running() {
     let nodes = first["nodes"].as_array().unwrap();
     assert_eq!(nodes.len(), 4);
     assert!(nodes.iter().all(|node| node["state"] == "RUNNING"), "{nodes:?}");
+    let governance = &first["governance"];
+    assert_eq!((&governance["threshold"], &governance["validators"]), (&3.into(), &4.into()), "{governance}");
+    assert_eq!(governance["members"].as_array().unwrap().len(), 4, "{governance}");
     assert_eq!(first["invoice"]["total"], first["invoice"]["recomputed_total"]);
     assert!(first["transfer"]["block"].as_u64().unwrap() > 0);
     assert!(first["chain"]["height"].as_u64() >= first["transfer"]["block"].as_u64(), "{first}");

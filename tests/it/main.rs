@@ -12,6 +12,7 @@ mod console;
 mod dev;
 mod faults;
 mod full_disk;
+mod governed;
 mod load;
 mod operators;
 mod replica;
