@@ -21,7 +21,8 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-adapters-ssh", &["hanse-adapters-core", "hanse-hostrun"]),
     ("hanse-engines-core", &["hanse-adapters-core"]),
     ("hanse-engines-embedded", &["hanse-adapters-core", "hanse-engines-core"]),
-    ("hanse-node", &[]),
+    // The node verifies checkpoints of the audit trail.
+    ("hanse-node", &["hanse-trail"]),
     ("hanse-cork", &[]),
     ("hanse-proto", &[]),
     ("hanse-client", &["hanse-cork", "hanse-proto"]),

@@ -6,6 +6,9 @@
 //! formats that public logs and their witnesses use. [`Verifier`]: exported lines checked one by one, against checkpoints.
 //! [`Witness`]: the file in which somebody outside keeps the checkpoints he has seen, each proven to continue the one before.
 //!
+//! The embedded ledger's node judges transactions by [`Checkpoint::open`] and [`merkle::verify_consistency`] (its audit anchor), so
+//! what these two accept is a rule of consensus there: it changes with that node's protocol version or not at all.
+//!
 //! What this never does: IO, or trust in what it is handed: a replica, a file and a proof are all taken for forged until they add up.
 
 mod checkpoint;

@@ -108,10 +108,27 @@ impl VerifierKey {
         if key.id() == found.id { Ok(key) } else { Err(NoteError::Key("its key id does not fit its name and bytes")) }
     }
 
+    /// The key of these bytes under a name, which is not empty and has neither `+` nor white space in it.
+    ///
+    /// # Errors
+    /// [`NoteError::Key`].
+    pub fn new(name: &str, public: [u8; 32]) -> Result<Self, NoteError> {
+        if name.is_empty() || name.chars().any(|letter| letter == '+' || letter.is_whitespace()) {
+            return Err(NoteError::Key("its name is empty or has a space or `+`"));
+        }
+        Ok(Self { name: name.to_owned(), public })
+    }
+
     /// Gives its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Gives its bytes.
+    #[must_use]
+    pub fn public(&self) -> &[u8; 32] {
+        &self.public
     }
 
     /// Gives its key id: the first bytes of a hash of name, type and key.
@@ -190,6 +207,22 @@ impl SigningKey {
     #[must_use]
     pub fn public(&self) -> &VerifierKey {
         &self.public
+    }
+
+    /// Gives 32 secret bytes that follow from the key and `purpose` alone, so that all who hold the key have the same without
+    /// telling each other. `purpose` has no line's end, so it is never a note's text.
+    ///
+    /// They are the SHA-256 of the purpose's signature: Ed25519 signatures are deterministic (RFC 8032, section 5.1.6), and
+    /// nobody can make this one without the key.
+    ///
+    /// # Panics
+    /// If `purpose` has a line's end: the signature might have been published.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        assert!(!purpose.contains('\n'), "a purpose is one line, so that it is no note's text");
+        let signature = Zeroizing::new(self.pair.sign(purpose.as_bytes()).as_ref().to_vec());
+        let hash = digest(&SHA256, &signature);
+        Zeroizing::new(hash.as_ref().try_into().expect("a SHA-256 has 32 bytes"))
     }
 
     /// Gives the note that signs `text`, which ends with a line's end.

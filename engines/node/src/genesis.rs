@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use hanse_trail::VerifierKey;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::NodeError;
-use crate::governance;
 use crate::keys::PublicKey;
+use crate::{NodeError, anchor, governance};
 
 /// The file's name below a node's home.
 pub const GENESIS_FILE: &str = "genesis.json";
@@ -55,6 +55,9 @@ pub struct Genesis {
     /// Who may change validators and lists; without it they stay as they are here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub governance: Option<GenesisGovernance>,
+    /// Whose audit trail has its heads recorded here; without it nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<GenesisAnchor>,
     /// Accounts that exist in block 0, by address.
     #[serde(default)]
     pub alloc: BTreeMap<Address, GenesisAccount>,
@@ -153,6 +156,28 @@ impl GenesisGovernance {
         self.nodes.iter_mut().for_each(|list| list.sort_unstable());
         self.senders.iter_mut().for_each(|list| list.sort_unstable());
         self.deployers.iter_mut().for_each(|list| list.sort_unstable());
+    }
+}
+
+/// A control plane whose audit trail is anchored here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisAnchor {
+    /// The key of its checkpoints, with the trail's name in it: the text of `audit.vkey`.
+    #[serde(with = "key_text")]
+    pub key: VerifierKey,
+}
+
+mod key_text {
+    use super::{Deserialize, Deserializer, Serializer, VerifierKey};
+
+    pub(super) fn serialize<S: Serializer>(key: &VerifierKey, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(key)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VerifierKey, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        VerifierKey::parse(&text).map_err(|error| serde::de::Error::custom(format!("anchor.key: {error}")))
     }
 }
 
@@ -274,7 +299,26 @@ impl Genesis {
                 "list each validator's key once, as its `node init` printed it",
             ));
         }
+        self.check_anchor()?;
         self.governance.as_ref().map_or(Ok(()), |governance| governance.check(&self.alloc))
+    }
+
+    fn check_anchor(&self) -> Result<(), NodeError> {
+        let Some(anchor) = &self.anchor else { return Ok(()) };
+        let bad = |field: &str, reason: String, action: &str| {
+            Err(NodeError::invalid(GENESIS_FILE, format!("anchor.{field}"), reason, action))
+        };
+        if PublicKey(*anchor.key.public()).verifying().is_none() {
+            return bad("key", format!("{} is not an Ed25519 key", anchor.key), "copy the platform's audit.vkey");
+        }
+        if anchor.key.name().len() > anchor::NAME_BYTES_MAX {
+            let most = anchor::NAME_BYTES_MAX;
+            return bad("key", "its name is too long".into(), &format!("choose a name of at most {most} bytes"));
+        }
+        if self.alloc.contains_key(&anchor::ADDRESS) {
+            return bad("(all)", format!("alloc has {}, where the anchor lives", anchor::ADDRESS), "remove that account");
+        }
+        Ok(())
     }
 
     /// The bytes that [`Genesis::hash`] covers: compact JSON, validators sorted by key, accounts

@@ -10,6 +10,7 @@
 //! is replayed after a crash), and never talks to a key that is not in its configuration.
 
 mod accounts;
+mod anchor;
 mod block;
 pub mod cli;
 mod clock;
@@ -26,6 +27,7 @@ mod join;
 pub mod keys;
 mod mempool;
 mod metrics;
+mod native;
 mod net;
 pub mod node;
 mod ready;

@@ -117,7 +117,9 @@ impl<'a> Overlay<'a> {
         let own = (genesis.fork >= Fork::Osaka).then_some((&HISTORY_STORAGE_ADDRESS, &hashes));
         let governance = crate::governance::genesis_account(genesis);
         let governance = governance.as_ref().map(|account| (&crate::governance::ADDRESS, account));
-        for (address, account) in own.into_iter().chain(governance).chain(&genesis.alloc) {
+        let anchor = crate::anchor::genesis_account(genesis);
+        let anchor = anchor.as_ref().map(|account| (&crate::anchor::ADDRESS, account));
+        for (address, account) in own.into_iter().chain(governance).chain(anchor).chain(&genesis.alloc) {
             // EIP-161: an empty account does not exist.
             if account.nonce == 0 && account.balance.is_zero() && account.code.is_empty() {
                 continue;

@@ -37,6 +37,7 @@ fn genesis() -> Genesis {
         fee_recipient: None,
         validators: keys().iter().map(|k| GenesisValidator { public_key: k.public_key(), power: 1 }).collect(),
         governance: None,
+        anchor: None,
         alloc: Default::default(),
     }
 }

@@ -10,6 +10,8 @@ mod specification;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use alloy_consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
 use alloy_consensus::{EthereumReceipt, Header, Transaction, TxReceipt, TxType};
 use alloy_eips::Encodable2718;
@@ -23,14 +25,15 @@ use revm::primitives::eip7825::TX_GAS_LIMIT_CAP;
 use revm::primitives::hardfork::SpecId;
 use revm::{ExecuteEvm, MainBuilder, MainContext, SystemCallEvm};
 
-use crate::NodeError;
 use crate::accounts::{AccountScheme, Ethereum};
 use crate::block::{self, BLOCK_BYTES_MAX, Block, Tx};
 use crate::genesis::{Fork, Genesis};
-use crate::governance::{self, Domain, Precompiles};
+use crate::governance::{self, Domain};
 use crate::mempool::Mempool;
+use crate::native::Precompiles;
 use crate::state::{Overlay, StateDiff};
 use crate::store::{Snapshot, StateView, StoredLog, StoredReceipt};
+use crate::{NodeError, anchor};
 
 /// Room for header and list framing beside the transactions of a block.
 const HEADER_BYTES: usize = 2048;
@@ -54,6 +57,8 @@ pub(crate) struct ChainRules {
     pub(crate) proposers: std::collections::BTreeSet<Address>,
     /// What members sign for, on a chain with governance.
     pub(crate) governance: Option<Domain>,
+    /// Whose checkpoints are recorded, on a chain with an audit anchor.
+    pub(crate) anchor: Option<Arc<anchor::Rules>>,
 }
 
 impl ChainRules {
@@ -71,6 +76,7 @@ impl ChainRules {
                 .governance
                 .as_ref()
                 .map(|_| Domain { chain_id: genesis.chain_id, genesis_hash: genesis.hash() }),
+            anchor: anchor::Rules::of(genesis).map(Arc::new),
         }
     }
 
@@ -281,7 +287,8 @@ impl<'a> Run<'a> {
         }
         // Lists change two blocks after a decision, so the state before this block answers for all of it.
         if self.rules.governance.is_some() {
-            governance::admit(self.snapshot.latest(), tx, sender, self.height)?.map_err(BlockError::Invalid)?;
+            let (state, anchor) = (self.snapshot.latest(), self.rules.anchor.as_deref());
+            governance::admit(state, anchor, tx, sender, self.height)?.map_err(BlockError::Invalid)?;
         }
         let cfg = cfg(self.rules);
         let outcome = transact(&mut self.overlay, self.rules, cfg, &self.block_env, tx_env(tx, sender))?;
@@ -373,7 +380,7 @@ fn transact(
     tx: TxEnv,
 ) -> Result<ResultAndState, BlockError> {
     let context = Context::mainnet().with_cfg(cfg).with_db(overlay).with_block(block_env.clone());
-    let precompiles = Precompiles::new(rules.fork.spec(), rules.governance);
+    let precompiles = Precompiles::new(rules);
     let mut evm = context.build_mainnet().with_precompiles(precompiles);
     evm.transact(tx).map_err(|error: EVMError<NodeError, InvalidTransaction>| match error {
         EVMError::Transaction(reason) => BlockError::Invalid(reason.to_string()),

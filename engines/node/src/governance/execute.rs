@@ -4,35 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, U256};
 
-use super::abi::Event;
 use super::layout::{Layout, ListId, SlotsMut, Upgrade};
 use super::sign::{Domain, hash_proposal};
 use super::{Action, CHANGES_MAX, Call, Change, DELAY, ENTRIES_MAX, MEMBERS_MAX};
 use crate::genesis::{GenesisValidator, POWER_MAX, VALIDATORS_MAX};
 use crate::keys::PublicKey;
+use crate::native::abi::Event;
+use crate::native::{Failure, refuse};
 
 /// Fewer validators than this may change one at a time whatever its share.
 const SMALL_SET: usize = 4;
 
-/// Why a proposal is not executed.
-pub(super) enum Failure<E> {
-    /// It breaks a rule; the words go back to the sender.
-    Refused(String),
-    /// The storage cannot be read or written.
-    Storage(E),
-}
-
-impl<E> From<E> for Failure<E> {
-    fn from(error: E) -> Self {
-        Self::Storage(error)
-    }
-}
-
 type Outcome<T, S> = Result<T, Failure<<S as super::Slots>::Error>>;
-
-fn refuse<T, E>(reason: impl Into<String>) -> Result<T, Failure<E>> {
-    Err(Failure::Refused(reason.into()))
-}
 
 /// Executes a call in the block of `height` and returns its logs. After a failure the caller reverts the storage.
 ///
@@ -119,6 +102,7 @@ fn apply<S: SlotsMut>(layout: &mut Layout<'_, S>, change: &Change, height: u64) 
             Ok(Event::new("ThresholdChanged(uint256)", &[], &[change.value]))
         }
         Action::ScheduleUpgrade => schedule(layout, change, height),
+        Action::SetAnchorKey => set_anchor_key(layout, change),
         Action::SetValidator => refuse("validators are changed together"),
     }
 }
@@ -206,6 +190,16 @@ fn set_member<S: SlotsMut>(layout: &mut Layout<'_, S>, change: &Change) -> Outco
     }
     layout.put_members(&members)?;
     Ok(Event::new("MemberChanged(address,bool)", &[change.subject], &[U256::from(on)]))
+}
+
+/// A new key, or the old one again: either way nothing that was anchored binds what is anchored next.
+fn set_anchor_key<S: SlotsMut>(layout: &mut Layout<'_, S>, change: &Change) -> Outcome<Event, S> {
+    if key(change)?.0 == [0; 32] || !flag(change)? {
+        return refuse("setAnchorKey wants the key that signs the platform's checkpoints, and 1");
+    }
+    let (_, era) = layout.anchor()?;
+    layout.put_anchor(change.subject, era + 1)?;
+    Ok(Event::new("AnchorKeyChanged(bytes32,uint256)", &[change.subject], &[U256::from(era + 1)]))
 }
 
 /// After all changes: someone must be able to decide the next proposal.

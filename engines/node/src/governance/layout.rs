@@ -33,6 +33,16 @@ impl Slots for StateView<'_> {
     }
 }
 
+/// The storage of another native account.
+pub(crate) struct AccountSlots<'a>(pub(crate) StateView<'a>, pub(crate) Address);
+
+impl Slots for AccountSlots<'_> {
+    type Error = NodeError;
+    fn load(&mut self, slot: U256) -> Result<U256, NodeError> {
+        self.0.slot(self.1, slot)
+    }
+}
+
 impl Slots for BTreeMap<U256, U256> {
     type Error = Infallible;
     fn load(&mut self, slot: U256) -> Result<U256, Infallible> {
@@ -236,7 +246,20 @@ impl<'s, S: Slots> Layout<'s, S> {
     }
 }
 
+impl<S: Slots> Layout<'_, S> {
+    /// The key that signs checkpoints of the platform's audit trail, zero if the chain has no anchor for them, and how often
+    /// members have set it since block 0.
+    pub(crate) fn anchor(&mut self) -> Result<(B256, u64), S::Error> {
+        Ok((self.get("anchor_key", &[])?.into(), number(self.get("anchor_era", &[])?)))
+    }
+}
+
 impl<S: SlotsMut> Layout<'_, S> {
+    pub(super) fn put_anchor(&mut self, key: B256, era: u64) -> Result<(), S::Error> {
+        self.put("anchor_key", &[], U256::from_be_bytes(key.0))?;
+        self.put("anchor_era", &[], U256::from(era))
+    }
+
     fn put(&mut self, name: &str, arguments: &[U256], value: impl Into<U256>) -> Result<(), S::Error> {
         self.0.store(place(name, arguments), value.into())
     }
@@ -320,6 +343,9 @@ fn write_initial(
     layout.put_members(&members)?;
     layout.put_threshold(u64::from(governance.threshold))?;
     layout.put_set(0, 0, &validators)?;
+    if let Some(anchor) = &genesis.anchor {
+        layout.put_anchor(B256::from(*anchor.key.public()), 0)?;
+    }
     let always = Span { from: 0, until: u64::MAX, listed: false };
     let of_key = |key: &PublicKey| B256::from(key.0);
     let of_account = |account: &Address| account.into_word();

@@ -1,7 +1,7 @@
 //! Governance: the members of a consortium change their chain by k-of-n signed proposals.
 //!
 //! A proposal is a list of [`Change`]s with a sequence number. Members sign it as EIP-712 typed data (`sign`), anyone
-//! sends it as an ordinary transaction to [`ADDRESS`], where it is executed natively (`evm`, `execute`), not by
+//! sends it as an ordinary transaction to [`ADDRESS`], where it is executed natively (`precompile`, `execute`), not by
 //! bytecode. What it decides lives in that account's storage (`layout`), so the state root covers it and proofs work.
 //! Everything but the membership itself takes effect [`DELAY`] blocks after the proposal's block: then every node that
 //! has block h knows who votes on h + 1 and h + 2. A proposal that breaks a rule is reverted with the reason.
@@ -25,12 +25,13 @@ mod tests;
 use alloy_primitives::{Address, B256, Bytes, U256, address};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use layout::{Layout, ListId, Slots};
+pub(crate) use layout::{AccountSlots, Layout, ListId, Slots, SlotsMut};
 pub(crate) use outlook::{Outlook, PROTOCOL_VERSION, admit, is_validator, validators_at};
-pub(crate) use precompile::Precompiles;
+pub(crate) use precompile::run;
 pub(crate) use sign::Domain;
 
 use crate::genesis::{Genesis, GenesisAccount};
+use crate::native;
 
 /// Where governance lives: "Hanse" and a number.
 pub(crate) const ADDRESS: Address = address!("48616e7365000000000000000000000000000001");
@@ -42,8 +43,6 @@ pub(crate) const CHANGES_MAX: usize = 64;
 pub(crate) const MEMBERS_MAX: usize = 100;
 /// Entries that one list may ever have had.
 pub(crate) const ENTRIES_MAX: u64 = 10_000;
-/// The account's code: an invalid instruction, because the account is never run by the EVM.
-const CODE: [u8; 1] = [0xfe];
 
 /// What one change does; the number stands in the transaction, the name in what members sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -69,10 +68,13 @@ pub(crate) enum Action {
     SetThreshold,
     /// Subject: a protocol version. Value: the last height that older programs may vote on; 0 cancels.
     ScheduleUpgrade,
+    /// Subject: the key that signs checkpoints of the platform's audit trail. Value: 1. What is anchored begins anew. Only on
+    /// chains with an audit anchor.
+    SetAnchorKey,
 }
 
 /// All actions with their numbers and names; numbers are never used again.
-const ACTIONS: [(Action, u8, &str); 10] = [
+const ACTIONS: [(Action, u8, &str); 11] = [
     (Action::SetValidator, 1, "setValidator"),
     (Action::SetNode, 2, "setNode"),
     (Action::SetSender, 3, "setSender"),
@@ -83,6 +85,7 @@ const ACTIONS: [(Action, u8, &str); 10] = [
     (Action::SetMember, 8, "setMember"),
     (Action::SetThreshold, 9, "setThreshold"),
     (Action::ScheduleUpgrade, 10, "scheduleUpgrade"),
+    (Action::SetAnchorKey, 11, "setAnchorKey"),
 ];
 
 impl Action {
@@ -136,5 +139,5 @@ pub(crate) fn signed_input(domain: &Domain, mut call: Call, members: &[&dyn Fn(B
 pub(crate) fn genesis_account(genesis: &Genesis) -> Option<GenesisAccount> {
     let storage = layout::initial(genesis)?;
     let storage = storage.into_iter().map(|(slot, value)| (B256::from(slot), B256::from(value))).collect();
-    Some(GenesisAccount { nonce: 1, code: Bytes::from_static(&CODE), storage, ..Default::default() })
+    Some(GenesisAccount { nonce: 1, code: Bytes::from_static(&native::CODE), storage, ..Default::default() })
 }

@@ -6,11 +6,11 @@ use alloy_consensus::Transaction;
 use alloy_primitives::{Address, B256};
 
 use super::{ADDRESS, Layout, ListId};
-use crate::NodeError;
 use crate::block::Tx;
 use crate::genesis::{Genesis, GenesisValidator};
 use crate::keys::{NodeId, PublicKey};
 use crate::store::{Snapshot, StateView};
+use crate::{NodeError, anchor};
 
 /// The version of the chain's rules that this program knows. Raised when a program would judge blocks differently.
 pub(crate) const PROTOCOL_VERSION: u64 = 1;
@@ -103,20 +103,26 @@ pub(crate) fn is_validator(mut state: StateView<'_>, id: Address, height: u64) -
 
 /// Whether the lists let a transaction into the block of `height`, after the state of the block before; the reason if
 /// not. Creating a contract by a transaction wants the deployers' list, creating one by a contract does not, as in
-/// Besu's and Quorum's permissioning. Members may always send to governance, so that a list cannot lock them out.
+/// Besu's and Quorum's permissioning. Members may always send to governance, and anyone what takes the audit anchor further,
+/// so that a list cannot lock them out.
 ///
 /// # Errors
 /// The store cannot be read.
 pub(crate) fn admit(
-    mut state: StateView<'_>,
+    state: StateView<'_>,
+    anchor: Option<&anchor::Rules>,
     tx: &Tx,
     sender: Address,
     height: u64,
 ) -> Result<Result<(), String>, NodeError> {
-    let mut layout = Layout::new(&mut state);
+    let mut of_governance = state;
+    let mut layout = Layout::new(&mut of_governance);
     let subject = sender.into_word();
     let governs = tx.to() == Some(ADDRESS) && layout.members()?.contains(&sender);
-    if !governs && !layout.allows(ListId::Senders, subject, height)? {
+    if !governs
+        && !layout.allows(ListId::Senders, subject, height)?
+        && !anchor.map_or(Ok(false), |rules| rules.goes_further(state, tx))?
+    {
         return Ok(Err(format!("{sender} is not on the chain's list of senders; its members can change that")));
     }
     if tx.is_create() && !layout.allows(ListId::Deployers, subject, height)? {

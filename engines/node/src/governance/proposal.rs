@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
+use hanse_trail::VerifierKey;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -66,6 +67,11 @@ impl ChangeForm {
         let subject = match self.action {
             Action::SetValidator | Action::SetNode => {
                 let key: PublicKey = subject.parse().map_err(|_| wants("a node's public key (64 hex digits)"))?;
+                B256::from(key.0)
+            }
+            Action::SetAnchorKey => {
+                let key = VerifierKey::parse(subject).map(|key| PublicKey(*key.public()));
+                let key = key.or_else(|_| subject.parse()).map_err(|_| wants("the text of audit.vkey"))?;
                 B256::from(key.0)
             }
             Action::SetSender | Action::SetDeployer | Action::SetMember => {

@@ -129,7 +129,8 @@ impl Mempool {
             return Err(AdmitError::Known);
         }
         if rules.governance.is_some() {
-            let admitted = governance::admit(snapshot.latest(), &tx, sender, since + 1).map_err(AdmitError::Node)?;
+            let (state, anchor) = (snapshot.latest(), rules.anchor.as_deref());
+            let admitted = governance::admit(state, anchor, &tx, sender, since + 1).map_err(AdmitError::Node)?;
             admitted.map_err(AdmitError::NotListed)?;
         }
         inner.check(&tx, sender, account.as_ref())?;

@@ -23,7 +23,7 @@ use super::types::invalid;
 use super::{internal, refuse, refuse_for_now};
 use crate::NodeError;
 use crate::exec::{self, ChainRules};
-use crate::governance::Precompiles;
+use crate::native::Precompiles;
 use crate::state::Overlay;
 
 /// Accounts that one call may change.
@@ -257,7 +257,7 @@ impl Stage<'_> {
         cfg.disable_nonce_check = true;
         cfg.tx_gas_limit_cap = Some(u64::MAX);
         let mut watch = Watch { until: self.until, steps: 0, is_over: false, tracer };
-        let precompiles = Precompiles::new(self.rules.fork.spec(), self.rules.governance);
+        let precompiles = Precompiles::new(self.rules);
         let mut evm = Context::mainnet()
             .with_cfg(cfg)
             .with_db(Changed { base, changes: self.changes })

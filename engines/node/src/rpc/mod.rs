@@ -5,6 +5,7 @@
 //! a transaction only goes to the pool. `http` accepts and lets in, `guard` bounds and counts the calls.
 
 mod access;
+mod anchor;
 mod consensus;
 mod eth;
 mod evm;
@@ -158,6 +159,7 @@ fn module(shared: Arc<Shared>) -> Result<RpcModule<Shared>, RegisterMethodError>
         trace::METHODS,
         consensus::METHODS,
         governance::METHODS,
+        anchor::METHODS,
     ];
     for (name, handler) in families.into_iter().flatten().chain(&[("rpc_modules", modules as Handler)]) {
         let handler = *handler;

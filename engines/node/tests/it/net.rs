@@ -103,6 +103,7 @@ impl Net {
             fee_recipient: None,
             validators: validators.collect(),
             governance: None,
+            anchor: None,
             alloc: [(RICH.parse().unwrap(), rich)].into(),
         };
         let net = Self { _folder: folder, nodes, genesis };
