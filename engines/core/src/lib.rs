@@ -6,6 +6,7 @@
 //!
 //! What an engine never does: place nodes, retry, remember, or hold a node's private key.
 
+mod anchor;
 mod governance;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, AdapterError, Artifact, InstanceKey, InstanceStatus};
 use serde::{Deserialize, Serialize};
 
+pub use anchor::{AnchorOrder, AnchoredHead, Anchors};
 pub use governance::{
     AllowList, Evidence, Governance, GovernancePlan, LedgerValidator, ListChange, PendingValidators, Rules, Upgrade,
 };
@@ -121,6 +123,9 @@ pub struct ChainPlan {
     pub alloc: BTreeMap<String, String>,
     /// Who may change the chain while it runs; `None`: nobody.
     pub governance: Option<GovernancePlan>,
+    /// Key of the control plane whose audit trail has its heads recorded on the chain, in the text form of a signed note's key;
+    /// `None`: nobody's.
+    pub anchor: Option<String>,
 }
 
 /// A node and where its peers find it.
@@ -439,4 +444,34 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `Node` with the revert reason.
     async fn call(&self, host: &dyn Adapter, node: &NodePlan, to: &str, input: &[u8]) -> Result<Vec<u8>>;
+
+    /// Returns what the chain holds of an audit trail: at least `limit` heads recorded in block `height` (the newest without it)
+    /// and before, the newest first. `None` if its genesis names nobody's trail.
+    ///
+    /// # Errors
+    /// `Unsupported` by a ledger that has no such thing, `Host`, `Node`.
+    async fn anchors(
+        &self,
+        _host: &dyn Adapter,
+        _node: &NodePlan,
+        _limit: usize,
+        _height: Option<u64>,
+    ) -> Result<Option<Anchors>> {
+        Err(EngineError::Unsupported("hold heads of an audit trail".into()))
+    }
+
+    /// Sends a head of an audit trail to be recorded and returns the transaction's hash. Sending one that is recorded already
+    /// changes nothing. `sender` is the secret of the account that sends it; the account needs no money while gas is free.
+    ///
+    /// # Errors
+    /// As [`Engine::anchors`]; `Node` with the ledger's reason if it refuses.
+    async fn send_anchor(
+        &self,
+        _host: &dyn Adapter,
+        _node: &NodePlan,
+        _order: &AnchorOrder,
+        _sender: &[u8; 32],
+    ) -> Result<String> {
+        Err(EngineError::Unsupported("hold heads of an audit trail".into()))
+    }
 }

@@ -82,7 +82,8 @@ pub(crate) fn transaction(value: &Value, receipt: &Value) -> Option<Transaction>
         success: if done { Some(quantity(&receipt["status"])? == 1) } else { None },
         gas_used,
         fee,
-        contract: optional(&receipt["contractAddress"])?,
+        // A receipt names the address also of a creation that failed.
+        contract: optional(&receipt["contractAddress"])?.filter(|_| receipt["status"] == "0x1"),
         logs: if done { receipt["logs"].as_array()?.iter().map(log).collect::<Option<_>>()? } else { Vec::new() },
     })
 }
@@ -127,7 +128,7 @@ fn digits(value: &Value) -> Option<&str> {
     fits.then_some(digits)
 }
 
-fn quantity(value: &Value) -> Option<u64> {
+pub(crate) fn quantity(value: &Value) -> Option<u64> {
     u64::from_str_radix(digits(value)?, 16).ok()
 }
 

@@ -40,6 +40,8 @@ struct Genesis<'a> {
     validators: Vec<Validator<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     governance: Option<Governance>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchor: Option<Anchor<'a>>,
     alloc: BTreeMap<String, Balance<'a>>,
 }
 
@@ -47,6 +49,12 @@ struct Genesis<'a> {
 struct Validator<'a> {
     public_key: &'a str,
     power: u64,
+}
+
+/// Whose audit trail has its heads recorded.
+#[derive(Serialize)]
+struct Anchor<'a> {
+    key: &'a str,
 }
 
 #[derive(Serialize)]
@@ -132,6 +140,7 @@ pub(crate) fn genesis(chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<
         fork: FORK,
         validators: validators.iter().map(|v| Validator { public_key: &v.public_key, power: POWER }).collect(),
         governance: chain.governance.as_ref().map(governance).transpose()?,
+        anchor: chain.anchor.as_deref().map(|key| Anchor { key }),
         alloc,
     };
     serde_json::to_vec_pretty(&genesis).map_err(|e| invalid("genesis", e.to_string()))

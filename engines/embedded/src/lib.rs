@@ -5,8 +5,9 @@
 //! in the tests, so that this crate stays small); a running node is asked over JSON-RPC through
 //! [`Adapter::dial`], which stays on the host's loopback.
 //!
-//! It never holds a private key, signs, retries, or reaches a node's port past the adapter.
+//! It never holds a node's or a user's private key, retries, or reaches a node's port past the adapter.
 
+mod anchor;
 mod explorer;
 mod files;
 mod governance;
@@ -19,8 +20,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, AdapterError, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
 use hanse_engines_core::{
-    Account, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, NodeHealth, NodeIdentity, NodePlan, Peer,
-    Result, Transaction,
+    Account, AnchorOrder, Anchors, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, NodeHealth,
+    NodeIdentity, NodePlan, Peer, Result, Transaction,
 };
 use serde_json::{Value, json};
 
@@ -187,6 +188,38 @@ impl Engine for EmbeddedEngine {
             }
             Err(other) => Err(other),
         }
+    }
+
+    async fn anchors(
+        &self,
+        host: &dyn Adapter,
+        node: &NodePlan,
+        limit: usize,
+        height: Option<u64>,
+    ) -> Result<Option<Anchors>> {
+        let method = "consensus_anchors";
+        let params = height.map_or_else(|| json!([limit]), |height| json!([limit, height]));
+        let found = Rpc::new(host, node).one(method, params).await?;
+        if found.is_null() {
+            return Ok(None);
+        }
+        anchor::read(&found).map(Some).ok_or_else(|| nonsense(node, method, &found))
+    }
+
+    async fn send_anchor(
+        &self,
+        host: &dyn Adapter,
+        node: &NodePlan,
+        order: &AnchorOrder,
+        sender: &[u8; 32],
+    ) -> Result<String> {
+        let sender = anchor::Sender::new(sender)?;
+        // The nonce of the newest block, not the pool's: of two heads under way the second would continue what is not there yet.
+        let calls = [("eth_getTransactionCount", json!([sender.address(), LATEST])), ("eth_gasPrice", json!([]))];
+        let answers = Rpc::new(host, node).all(&calls).await?;
+        let numbers: Option<Vec<u64>> = answers.iter().map(explorer::quantity).collect();
+        let Some([nonce, price]) = numbers.as_deref() else { return Err(nonsense(node, "a batch", &json!(answers))) };
+        self.send_raw(host, node, &sender.sign(order, *nonce, *price)?).await
     }
 
     async fn call(&self, host: &dyn Adapter, node: &NodePlan, to: &str, input: &[u8]) -> Result<Vec<u8>> {

@@ -49,6 +49,7 @@ impl Net {
             parameters: [("block_time_ms".to_owned(), 200), ("block_gas_limit".to_owned(), 30_000_000)].into(),
             alloc: [(address(&key), "1000000000000000000000".to_owned())].into(),
             governance: None,
+            anchor: None,
         };
         let validators: Vec<_> = peers.iter().map(|p| p.identity.clone()).collect();
         let genesis = engine.genesis(&chain, &validators).unwrap();

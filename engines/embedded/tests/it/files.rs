@@ -19,6 +19,7 @@ fn chain() -> ChainPlan {
         parameters: [("block_time_ms".to_owned(), 200), ("block_gas_limit".to_owned(), 30_000_000)].into(),
         alloc: [("0x00000000000000000000000000000000000000AA".to_owned(), "12345678901234567890".to_owned())].into(),
         governance: None,
+        anchor: None,
     }
 }
 
