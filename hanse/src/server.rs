@@ -20,6 +20,7 @@ use hanse_server::config::{Config, ConfigError};
 use hanse_server::context::{self, Limits, Member, Parts};
 use hanse_server::listen::ApiTls;
 use hanse_server::observed::Observed;
+use hanse_server::reconcile::anchor::Notary;
 use hanse_server::reconcile::connect::HostConnector;
 use hanse_server::reconcile::setup::SetupCode;
 use hanse_server::reconcile::{self, World};
@@ -177,6 +178,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         clock: Arc::new(context::clock),
         new_id: Arc::new(context::new_request_id),
         timing: config.timing.clone(),
+        notary: Some(Notary { replica: replica.clone(), trail: trail.clone() }),
         cluster_name: config.cluster.clone(),
         setup: Some(SetupCode::at(config.data.join("setup-code"))),
     };

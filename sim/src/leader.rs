@@ -72,6 +72,7 @@ pub(crate) fn spawn(life: Life, node: Node) -> mpsc::Receiver<Call> {
             request_id(world.request_last)
         }),
         timing: Timing { meter_ms: METER_MS, ..Timing::default() },
+        notary: None,
         cluster_name: "sim".into(),
         // The first client names the cluster.
         setup: None,

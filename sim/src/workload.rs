@@ -177,6 +177,7 @@ fn action(number: u64, nodes: usize) -> Action {
         nodes: MEMBERS.iter().take(nodes).map(|name| NodeSpec { owner: tenant(name) }).collect(),
         alloc: BTreeMap::new(),
         governance: None,
+        anchor: None,
     })
 }
 

@@ -123,6 +123,7 @@ calls! {
         read GetBlock(GetBlockRequest) -> GetBlockResponse;
         read GetTransaction(GetTransactionRequest) -> GetTransactionResponse;
         read GetAccount(GetAccountRequest) -> GetAccountResponse;
+        read ListAnchors(ListAnchorsRequest) -> ListAnchorsResponse;
     }
     "ReplicaService" {
         read ListReplicas(ListReplicasRequest) -> ListReplicasResponse;

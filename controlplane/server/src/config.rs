@@ -82,6 +82,8 @@ pub struct Timing {
     pub health_ms: u64,
     /// How often usage is metered.
     pub meter_ms: u64,
+    /// How old the head of the audit trail on a chain may become before it is sent a newer one.
+    pub anchor_ms: u64,
 }
 
 impl Default for Timing {
@@ -95,6 +97,7 @@ impl Default for Timing {
             snapshot_every: 10_000,
             health_ms: 1_000,
             meter_ms: 60_000,
+            anchor_ms: 600_000,
         }
     }
 }
@@ -216,6 +219,12 @@ impl Timing {
         }
         if self.meter_ms < 1_000 {
             return fault("timing.meter_ms", "must be at least 1000".into());
+        }
+        if self.anchor_ms < 1_000 {
+            return fault(
+                "timing.anchor_ms",
+                "must be at least 1000: each head is a transaction on every chain".into(),
+            );
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hanse_planner::{HealthView, InstanceView};
 use hanse_state::Millis;
-use hanse_state::ids::NodeKey;
+use hanse_state::ids::{ChainKey, NodeKey};
 
 /// What a node last said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,25 @@ pub struct NodeView {
     pub at_ms: u64,
 }
 
+/// What a chain was last seen to hold of the audit trail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnchorView {
+    /// Records of the last head that it holds; 0 if none.
+    pub size: u64,
+    /// Root over them, hex.
+    pub root: String,
+    /// The block that recorded it.
+    pub height: u64,
+    /// Log time of that head, milliseconds since 1970.
+    pub at_ms: u64,
+    /// What is wrong, in words; empty if nothing is.
+    pub error: String,
+    /// When this was seen, milliseconds since 1970.
+    pub checked_at_ms: u64,
+    /// When it is looked at again.
+    pub due_at_ms: u64,
+}
+
 /// One node's last looks.
 #[derive(Clone, Debug, Default)]
 struct Look {
@@ -40,10 +59,12 @@ struct Look {
     view: Option<NodeView>,
 }
 
-/// The last looks, by node.
+/// The last looks, by node and by chain.
 #[derive(Debug, Default)]
 pub struct Observed {
     nodes: RwLock<BTreeMap<NodeKey, Look>>,
+    /// Of chains that record heads of the audit trail.
+    anchors: RwLock<BTreeMap<ChainKey, AnchorView>>,
 }
 
 impl Observed {
@@ -67,6 +88,16 @@ impl Observed {
             (key.clone(), hanse_planner::NodeView { instance: look.instance.clone(), health })
         });
         hanse_planner::Observed { nodes: views.collect() }
+    }
+
+    /// Returns what `chain` was last seen to hold of the audit trail, `None` if this leader has not looked.
+    pub fn anchor(&self, chain: &ChainKey) -> Option<AnchorView> {
+        self.anchors.read().unwrap_or_else(PoisonError::into_inner).get(chain).cloned()
+    }
+
+    /// Keeps what `chain` was seen to hold of the audit trail.
+    pub fn anchored(&self, chain: &ChainKey, view: AnchorView) {
+        self.anchors.write().unwrap_or_else(PoisonError::into_inner).insert(chain.clone(), view);
     }
 
     /// Keeps a look at the process of `node`.
@@ -94,6 +125,7 @@ impl Observed {
     /// Forgets everything; a replica that stops being the leader does so.
     pub fn clear(&self) {
         self.writer().clear();
+        self.anchors.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn reader(&self) -> RwLockReadGuard<'_, BTreeMap<NodeKey, Look>> {

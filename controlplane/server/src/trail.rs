@@ -19,6 +19,7 @@ use hanse_state::{Digest, Record, State};
 use hanse_trail::merkle::{self, leaf_hash};
 use hanse_trail::{BLOCK_LEAVES, Checkpoint, Hash, NoteError, SigningKey, Tree, VerifierKey, View};
 use tokio::sync::{Mutex, MutexGuard};
+use zeroize::Zeroizing;
 
 use crate::ca::AUDIT_KEY;
 use crate::error::ApiError;
@@ -106,7 +107,7 @@ impl Trail {
     pub fn open(tls: &Path, data: &Path, cluster: &str) -> Result<Self, TrailError> {
         let path = tls.join(AUDIT_KEY);
         let key = match std::fs::read_to_string(&path) {
-            Ok(text) => Some(zeroize::Zeroizing::new(text)),
+            Ok(text) => Some(Zeroizing::new(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(TrailError::File { path, source }),
         };
@@ -160,6 +161,23 @@ impl Trail {
         let kept = self.grown(replica, &state.audit).await?;
         let view = opened(replica, &kept.tree, old.saturating_sub(1)).await?;
         prove(&key, state, &kept, view, |view, size| merkle::consistency(view, old, size))
+    }
+
+    /// Gives the public key of its checkpoints.
+    ///
+    /// # Errors
+    /// There is no key.
+    pub fn verifier(&self) -> Result<VerifierKey, ApiError> {
+        Ok(self.key()?.public().clone())
+    }
+
+    /// Gives the secret of the account that sends this trail's heads to a chain. It follows from the audit key, so every leader
+    /// has the same account, and it is written nowhere.
+    ///
+    /// # Errors
+    /// There is no key.
+    pub fn sender(&self, chain_id: u64) -> Result<Zeroizing<[u8; 32]>, ApiError> {
+        Ok(self.key()?.derive(&format!("hanse anchor 1 sender {chain_id}")))
     }
 
     fn key(&self) -> Result<Arc<SigningKey>, ApiError> {

@@ -328,11 +328,7 @@ impl Command {
             Self::RaiseClusterVersion(_) => Version(2),
             Self::RecordTransaction(_) => Version(3),
             Self::OpenProposal(OpenProposal { action: Action::CreateChain(spec), .. }) => {
-                if spec.governance.is_some() {
-                    Version(3)
-                } else {
-                    Version::FIRST
-                }
+                if spec.governance.is_some() || spec.anchor.is_some() { Version(3) } else { Version::FIRST }
             }
         }
     }

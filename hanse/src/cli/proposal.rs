@@ -71,7 +71,7 @@ pub(crate) struct OpenArgs {
     #[arg(long)]
     title: Option<String>,
     /// JSON file (`-` for stdin) with title, chain, template, template_version, chain_id, parameters, nodes, alloc,
-    /// governance (members by tenant, threshold, senders, deployers, restrict_nodes) and voting_period_ms; flags given
+    /// governance (members by tenant, threshold, senders, deployers, restrict_nodes), anchor and voting_period_ms; flags given
     /// beside it win.
     #[arg(short = 'f', long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -102,6 +102,9 @@ pub(crate) struct OpenArgs {
     /// Genesis balance; may be repeated.
     #[arg(long = "alloc", value_name = "ADDRESS=WEI", value_parser = parse_alloc)]
     alloc: Vec<(String, String)>,
+    /// Let the chain record heads of the platform's audit trail, signed with the key that the artifact then names.
+    #[arg(long)]
+    anchor: bool,
     /// How long the proposal is open; by default as the charter says.
     #[arg(long, value_parser = parse_duration)]
     voting_period: Option<Duration>,
@@ -120,6 +123,7 @@ struct SpecFile {
     nodes: Vec<NodeFile>,
     alloc: BTreeMap<String, String>,
     governance: Option<GovernanceFile>,
+    anchor: bool,
     voting_period_ms: i64,
 }
 
@@ -297,6 +301,7 @@ fn open_request(args: OpenArgs) -> Result<pb::OpenProposalRequest, CliError> {
         nodes: owners.into_iter().map(|owner| pb::NodeSpec { owner }).collect(),
         alloc: file.alloc.into_iter().map(|(address, wei)| (address.to_lowercase(), wei)).collect(),
         governance: file.governance.map(GovernanceFile::spec),
+        anchor: (args.anchor || file.anchor).then(pb::ChainAnchor::default),
         chain,
     };
     Ok(pb::OpenProposalRequest {

@@ -163,6 +163,7 @@ impl Ground {
                     election_min_ms: 600,
                     election_max_ms: 1_200,
                     meter_ms: 2_000,
+                    anchor_ms: 10_000,
                     ..Timing::default()
                 },
             };

@@ -251,6 +251,7 @@ async fn open(ground: &Ground, founder: &Client, treasury: &Wallet) -> Result<pb
         nodes: TENANTS.iter().map(|(tenant, _)| pb::NodeSpec { owner: (*tenant).into() }).collect(),
         alloc: [(treasury.address(), TREASURY_WEI.to_string())].into(),
         governance: Some(governance(ground)?),
+        anchor: Some(pb::ChainAnchor::default()),
     };
     let request = pb::OpenProposalRequest {
         consortium: CONSORTIUM.into(),

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use hanse_proto::v1 as pb;
 use hanse_proto::v1::consortium_service_server::ConsortiumService;
 use hanse_state::consortium::ballot::CastBallot;
-use hanse_state::consortium::proposal::{OpenProposal, Proposal};
+use hanse_state::consortium::proposal::{Action, OpenProposal, Proposal};
 use hanse_state::consortium::{ActivateConsortium, CreateConsortium, InviteMember, JoinConsortium};
 use hanse_state::ids::{ConsortiumId, ProposalId, ProposalKey, TenantId};
 use hanse_state::{Command, Outcome};
@@ -55,6 +55,20 @@ fn shown(
 ) -> Result<(Option<pb::ResponseHeader>, Option<pb::Proposal>), ApiError> {
     let it = found("proposal", done.state.proposals.get(key))?;
     Ok((call.header(done.revision), Some(convert::consortium::proposal(it))))
+}
+
+/// Puts this platform's key where a chain is to record its audit trail: no other platform's heads would ever come.
+fn put_key(context: &Context, action: &mut Action) -> Result<(), ApiError> {
+    let Action::CreateChain(spec) = action;
+    let Some(key) = &mut spec.anchor else { return Ok(()) };
+    let own = context.trail().verifier()?.to_string();
+    if key.is_empty() {
+        *key = own;
+    } else if *key != own {
+        let advice = "leave it empty, and compare what is then voted on with audit.vkey of the authority's folder";
+        return Err(ApiError::invalid("action.create_chain.anchor.key", "is not this platform's key", advice));
+    }
+    Ok(())
 }
 
 #[tonic::async_trait]
@@ -166,10 +180,12 @@ impl ConsortiumService for Consortiums {
         let id: ConsortiumId = convert::id("consortium", &it.consortium)?;
         call.sight().consortium(&id)?;
         let period = convert::consortium::period("voting_period_ms", it.voting_period_ms)?;
+        let mut action = convert::consortium::action_in(it.action)?;
+        put_key(&self.0, &mut action)?;
         let command = Command::OpenProposal(OpenProposal {
             consortium: id,
             title: convert::text("title", it.title)?,
-            action: convert::consortium::action_in(it.action)?,
+            action,
             voting_period_ms: (period != 0).then_some(period),
         });
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };

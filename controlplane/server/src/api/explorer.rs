@@ -19,6 +19,10 @@ const BLOCKS_DEFAULT: usize = 20;
 /// Most blocks of a page: each is one question to the node.
 const BLOCKS_MAX: usize = 50;
 
+/// Heads of a page of the audit trail's, if no size is asked for, and at most.
+const ANCHORS_DEFAULT: usize = 50;
+const ANCHORS_MAX: usize = 500;
+
 /// Hex digits of a hash and of an address.
 const HASH_DIGITS: usize = 64;
 const ADDRESS_DIGITS: usize = 40;
@@ -117,5 +121,32 @@ impl ExplorerService for Explorer {
         let found = node.ask(node.engine.account(&*node.adapter, &node.plan, &address)).await?;
         let account = Some(convert::ledger::account(found));
         Ok(Response::new(pb::GetAccountResponse { header: call.read_header(), account, node: node.name }))
+    }
+
+    async fn list_anchors(
+        &self,
+        request: Request<pb::ListAnchorsRequest>,
+    ) -> Result<Response<pb::ListAnchorsResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let page = Page::<u64>::parse(it.page_size, &it.page_token, ANCHORS_DEFAULT)?;
+        let node = reach_chain(&call, &chain_key(&it.consortium, &it.chain)?).await?;
+        let size = page.size.min(ANCHORS_MAX);
+        let found = node.ask(node.engine.anchors(&*node.adapter, &node.plan, size, page.after)).await?;
+        let found = found.ok_or_else(|| {
+            let message = format!("{} records no audit trail", it.chain);
+            let advice = "only a chain that was ordered with an anchor does (`proposal open-create-chain --anchor`)";
+            ApiError::precondition("NO_ANCHOR", &message, advice)
+        })?;
+        let next = found.older_height.filter(|_| !found.pruned);
+        Ok(Response::new(pb::ListAnchorsResponse {
+            header: call.read_header(),
+            anchors: found.heads.into_iter().map(ledger::anchor).collect(),
+            next_page_token: next.map(|height| write_token(&height)).unwrap_or_default(),
+            node: node.name,
+            key: found.key,
+            era: found.era,
+            pruned: found.pruned,
+        }))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hanse_engines_core::EngineError;
 use hanse_state::contract::{Contract, ContractFact, RecordContractFact};
-use hanse_state::ids::{ContractKey, NodeKey};
+use hanse_state::ids::{ChainKey, ContractKey, NodeKey};
 use hanse_state::{Command, State};
 
 use super::World;
@@ -31,7 +31,7 @@ pub(super) async fn look_contract(world: &World, state: &State, key: &ContractKe
 
 async fn reach<'a>(world: &World, state: &'a State, key: &ContractKey) -> Result<(&'a Contract, Site), Trouble> {
     let contract = state.contracts.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
-    let node = best_node(world, state, contract)
+    let node = best_node(world, state, &contract.key.chain)
         .ok_or_else(|| Trouble::Stale(format!("{key}: no node of its chain answers; waiting")))?;
     Ok((contract, Site::reach(world, state, &node).await?))
 }
@@ -92,9 +92,9 @@ async fn look(state: &State, site: &Site, contract: &Contract) -> Result<Contrac
     }
 }
 
-/// The highest node of the contract's chain that answered this leader and is not catching up.
-fn best_node(world: &World, state: &State, contract: &Contract) -> Option<NodeKey> {
-    let nodes = state.nodes.keys().filter(|key| key.chain == contract.key.chain);
+/// The highest node of a chain that answered this leader and is not catching up.
+pub(super) fn best_node(world: &World, state: &State, chain: &ChainKey) -> Option<NodeKey> {
+    let nodes = state.nodes.keys().filter(|key| key.chain == *chain);
     let heard = nodes.filter_map(|key| world.observed.node(key).map(|view| (view, key)));
     heard.filter(|(view, _)| !view.syncing).max_by_key(|(view, _)| view.height).map(|(_, key)| key.clone())
 }

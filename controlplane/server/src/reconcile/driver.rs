@@ -184,6 +184,11 @@ fn plan_round(world: &World, state: &State, desk: &Desk, acts: &mut JoinSet<()>)
             due.push((turn, name, act));
         }
     });
+    super::anchor::plan(world, state, |name, act| {
+        if let Some(turn) = desk.turn(&name, clock) {
+            due.push((turn, name, act));
+        }
+    });
     // `None`, what has not failed, sorts first; among equals the order of planning stays.
     due.sort_by_key(|(turn, _, _)| *turn);
     for (_, name, act) in due {
@@ -192,7 +197,7 @@ fn plan_round(world: &World, state: &State, desk: &Desk, acts: &mut JoinSet<()>)
 }
 
 /// An act on one thing, not yet begun.
-type ActOn = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
+pub(super) type ActOn = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
 
 fn start(desk: &Desk, acts: &mut JoinSet<()>, name: String, act: ActOn) {
     if !desk.take(&name) {

@@ -8,6 +8,7 @@
 //! (who is busy, when to try again, heights) may be lost at any moment without harm.
 
 mod act;
+pub mod anchor;
 pub mod connect;
 pub mod consensus;
 mod contract;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Timing;
 use crate::log_clock::LogClock;
 use crate::observed::Observed;
+use anchor::Notary;
 use connect::HostConnector;
 use consensus::Consensus;
 use setup::SetupCode;
@@ -53,6 +55,8 @@ pub struct World {
     pub new_id: Arc<dyn Fn() -> RequestId + Send + Sync>,
     /// How often and how long.
     pub timing: Timing,
+    /// What heads of the audit trail are made with; without it no chain records any.
+    pub notary: Option<Notary>,
     /// Name of the cluster, for the first entry.
     pub cluster_name: String,
     /// Where the one-time setup code is kept until it is used; without it somebody else names the cluster.

@@ -217,7 +217,7 @@ pub(super) async fn genesis(world: &World, state: &State, key: &ChainKey) -> Res
         parameters: parameters.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
         alloc: chain.spec.alloc.clone(),
         governance: chain.spec.governance.as_ref().map(governance),
-        anchor: None,
+        anchor: chain.spec.anchor.clone(),
     };
     let nodes = state.nodes.values().filter(|node| node.key.chain == *key);
     let identities: Vec<_> = nodes.filter_map(|node| node.identity.as_ref()).map(public).collect();

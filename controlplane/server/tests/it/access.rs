@@ -97,7 +97,13 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
     ),
     (
         "ExplorerService",
-        &[("ListBlocks", Session), ("GetBlock", Session), ("GetTransaction", Session), ("GetAccount", Session)],
+        &[
+            ("ListBlocks", Session),
+            ("GetBlock", Session),
+            ("GetTransaction", Session),
+            ("GetAccount", Session),
+            ("ListAnchors", Session),
+        ],
     ),
     (
         "HostService",

@@ -264,6 +264,7 @@ fn open_proposal() -> pb::OpenProposalRequest {
         nodes: vec![owner("acme"), owner("bank")],
         alloc: BTreeMap::new(),
         governance: Some(super::governance::ordered()),
+        anchor: None,
     };
     pb::OpenProposalRequest {
         request_id: request_id(),

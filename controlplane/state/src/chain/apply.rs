@@ -4,7 +4,7 @@ use super::node::{Health, Node, NodeState};
 use super::template::Template;
 use super::{
     ALLOC_MAX, CHAIN_ID_MAX, Chain, ChainSpec, ChainState, GENESIS_BYTES_MAX, Genesis, REASON_MAX, RecordGenesis,
-    RecordTransaction, governance, query,
+    RecordTransaction, anchor, governance, query,
 };
 use crate::apply::Cx;
 use crate::command::Outcome;
@@ -32,6 +32,7 @@ pub(crate) fn check_spec(state: &State, consortium: &Consortium, spec: &ChainSpe
     check::range("action.chain.chain_id", spec.chain_id, 1, CHAIN_ID_MAX)?;
     check_alloc(spec)?;
     governance::check(consortium, template, spec)?;
+    anchor::check(template, spec)?;
     check_unclaimed(state, consortium, spec)?;
     let free: u64 = state.hosts.values().map(host::placement::free_slots).sum();
     let needed = spec.nodes.len() as u64;

@@ -1,5 +1,6 @@
 //! Chains and their nodes: what was ordered, and how far the world has come.
 
+pub(crate) mod anchor;
 pub(crate) mod apply;
 pub mod governance;
 pub mod node;
@@ -48,6 +49,10 @@ pub struct ChainSpec {
     /// Came with cluster version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub governance: Option<GovernanceSpec>,
+    /// Key whose checkpoints of the audit trail the chain records, the text of the platform's `audit.vkey`; without it nobody's.
+    /// Came with cluster version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<String>,
 }
 
 /// One node that is ordered.

@@ -64,6 +64,11 @@ pub const TEMPLATES: &[Template] = &[Template {
 }];
 
 impl Template {
+    /// Whether its ledger records heads of the platform's audit trail.
+    pub fn has_anchor(&self) -> bool {
+        self.engine == "embedded"
+    }
+
     /// Returns the template.
     ///
     /// # Errors

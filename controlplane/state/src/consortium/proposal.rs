@@ -114,13 +114,13 @@ pub struct CloseProposal {
     pub proposal: ProposalKey,
 }
 
-/// Returns the artifact of an action: canonical JSON, version 1, or 2 if the chain has governance.
+/// Returns the artifact of an action: canonical JSON, version 1, or 2 if the chain has governance or an audit anchor.
 ///
 /// Fields in the fixed order below, no white space, maps ordered by key, numbers whole:
 /// `{"version":1,"create_chain":{"chain","template","template_version","chain_id","parameters":{..},"nodes":[{"owner"}..],
-/// "alloc":{..}}}`. Version 2 ends with `"governance":{"members":{tenant:account},"threshold"}`, which may go on with
-/// `"senders":[..]`, `"deployers":[..]` (in order; an absent list lets all) and `"restrict_nodes":true`. A client computes
-/// the hash of what it shows before it signs.
+/// "alloc":{..}}}`. Version 2 goes on with `"governance":{"members":{tenant:account},"threshold"}`, in which may follow
+/// `"senders":[..]`, `"deployers":[..]` (in order; an absent list lets all) and `"restrict_nodes":true`; with
+/// `"anchor":"NAME+ID+KEY"`; or with both. A client computes the hash of what it shows before it signs.
 pub fn artifact(action: &Action) -> String {
     #[derive(Serialize)]
     struct Artifact<'a> {
@@ -128,7 +128,7 @@ pub fn artifact(action: &Action) -> String {
         create_chain: &'a ChainSpec,
     }
     let Action::CreateChain(create_chain) = action;
-    let version = if create_chain.governance.is_some() { 2 } else { 1 };
+    let version = if create_chain.governance.is_some() || create_chain.anchor.is_some() { 2 } else { 1 };
     serde_json::to_string(&Artifact { version, create_chain }).expect("plain structs of text and whole numbers")
 }
 
@@ -162,6 +162,7 @@ mod tests {
             nodes: vec![NodeSpec { owner: TenantId::parse("acme").unwrap() }],
             alloc: BTreeMap::from([("0x1111111111111111111111111111111111111111".into(), "1000".into())]),
             governance: None,
+            anchor: None,
         };
         let text = "\"create_chain\":{\"chain\":\"supply-1\",\"template\":\"evm-standard\",\"template_version\":1,\
              \"chain_id\":1337,\"parameters\":{\"block_gas_limit\":30000000,\"block_time_ms\":500},\
@@ -174,6 +175,14 @@ mod tests {
     fn the_artifact_is_frozen() {
         let (spec, text) = ungoverned();
         assert_eq!(artifact(&Action::CreateChain(spec)), format!("{{\"version\":1,{text}}}}}"));
+    }
+
+    #[test]
+    fn the_artifact_of_an_anchored_chain_is_frozen() {
+        let (spec, text) = ungoverned();
+        let key = "demo.hanse.internal/audit+25a1a361+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
+        let artifact = artifact(&Action::CreateChain(ChainSpec { anchor: Some(key.into()), ..spec }));
+        assert_eq!(artifact, format!("{{\"version\":2,{text},\"anchor\":\"{key}\"}}}}"));
     }
 
     #[test]

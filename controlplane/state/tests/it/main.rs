@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests read and write golden files; the domain does not")]
 
 mod access;
+mod anchor;
 mod laws;
 mod parse;
 mod script;

@@ -109,6 +109,7 @@ pub(crate) fn spec(nodes: usize) -> ChainSpec {
         nodes: (0..nodes).map(|i| NodeSpec { owner: tenant(MEMBERS[i % 4]) }).collect(),
         alloc: BTreeMap::from([(format!("0x{}", "11".repeat(20)), "1000000000000000000".into())]),
         governance: None,
+        anchor: None,
     }
 }
 

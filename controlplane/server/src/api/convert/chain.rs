@@ -11,7 +11,7 @@ use hanse_state::name;
 use hanse_state::time::{HOUR_MS, Millis};
 
 use super::{consortium, ms};
-use crate::observed::{NodeView, Observed};
+use crate::observed::{AnchorView, NodeView, Observed};
 
 /// The nodes of a chain, in order.
 pub(crate) fn nodes_of<'a>(state: &'a State, chain: &'a ChainKey) -> impl Iterator<Item = &'a Node> {
@@ -49,6 +49,18 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
         nodes_running: u32::try_from(running).unwrap_or(u32::MAX),
         created_at_ms: ms(it.created_at),
         version: it.version,
+        anchor: observed.anchor(&it.key).map(anchor),
+    }
+}
+
+fn anchor(it: AnchorView) -> pb::AnchorStatus {
+    pb::AnchorStatus {
+        tree_size: it.size,
+        root_hash: it.root,
+        height: it.height,
+        at_ms: ms(Millis(it.at_ms)),
+        checked_at_ms: ms(Millis(it.checked_at_ms)),
+        error: it.error,
     }
 }
 

@@ -135,6 +135,7 @@ fn spec_in(spec: pb::ChainSpec) -> Result<ChainSpec, ApiError> {
         nodes: spec.nodes.into_iter().enumerate().map(owner).collect::<Result<_, _>>()?,
         alloc: spec.alloc,
         governance: spec.governance.map(governance_in).transpose()?,
+        anchor: spec.anchor.map(|anchor| anchor.key),
     })
 }
 
@@ -181,6 +182,7 @@ pub(crate) fn spec(spec: &ChainSpec) -> pb::ChainSpec {
         nodes: spec.nodes.iter().map(|node| pb::NodeSpec { owner: node.owner.to_string() }).collect(),
         alloc: spec.alloc.clone(),
         governance: spec.governance.as_ref().map(governance),
+        anchor: spec.anchor.clone().map(|key| pb::ChainAnchor { key }),
     }
 }
 
@@ -327,6 +329,7 @@ mod tests {
             nodes: vec![pb::NodeSpec { owner: "acme".into() }, pb::NodeSpec { owner: "bank".into() }],
             alloc: [(format!("0x{}", "a".repeat(40)), "1000".to_string())].into(),
             governance: None,
+            anchor: Some(pb::ChainAnchor { key: "trail+0+key".into() }),
         };
         assert_eq!(spec(&spec_in(sent.clone()).unwrap()), sent);
         let list = |accounts: &[&str]| pb::AccountList { accounts: accounts.iter().map(ToString::to_string).collect() };

@@ -57,6 +57,20 @@ pub(crate) fn account(it: engine::Account) -> pb::LedgerAccount {
     pb::LedgerAccount { address: it.address, balance_wei: it.balance, nonce: it.nonce, code_bytes: it.code_bytes }
 }
 
+/// A head of the audit trail that a chain holds.
+pub(crate) fn anchor(it: engine::AnchoredHead) -> pb::Anchor {
+    pb::Anchor {
+        tree_size: it.size,
+        root_hash: hex::encode(it.root),
+        head_hash: hex::encode(it.chain),
+        at_ms: ms(Millis(it.time_ms)),
+        era: it.era,
+        height: it.height,
+        block_hash: it.block_hash,
+        transaction_hash: it.transaction,
+    }
+}
+
 /// Bytes of 0x-hex.
 pub(crate) fn bytes(text: &str) -> Option<Vec<u8>> {
     hex::decode(text.strip_prefix("0x")?).ok()
