@@ -3,9 +3,9 @@
 use hanse_client::{ClientError, Code, Effect, pb};
 
 use crate::app::model::data::{
-    AllowList, Audit, AuditTree, Ballot, Block, Chain, ChainAccount, Consortium, DoubleSigning, Failure, FailureKind,
-    Governance, Host, Invoice, InvoiceLine, ListChange, Member, Node, Operation, Proposal, Replica, Session, Status,
-    Step, Tally, Tenant, Transaction, Validator, ValidatorSet,
+    AllowList, AnchorSeen, Audit, AuditTree, Ballot, Block, Chain, ChainAccount, Consortium, DoubleSigning, Failure,
+    FailureKind, Governance, Host, Invoice, InvoiceLine, ListChange, Member, Node, Operation, Proposal, Replica,
+    Session, Status, Step, Tally, Tenant, Transaction, Validator, ValidatorSet,
 };
 
 /// The server's reason when it could not reach a ledger node.
@@ -156,6 +156,12 @@ pub(crate) fn chain(c: pb::Chain) -> Chain {
         operation: c.operation,
         proposal: c.proposal,
         genesis_hash: c.genesis_hash,
+        anchor: c.anchor.map(|it| AnchorSeen {
+            records: it.tree_size,
+            height: it.height,
+            at: it.at_ms,
+            error: it.error,
+        }),
         parameters: spec.parameters.into_iter().map(|(k, v)| (k, v.to_string())).collect(),
         governors: spec.governance.map(|governance| (governance.threshold, governance.members.len())),
         created_at: c.created_at_ms,

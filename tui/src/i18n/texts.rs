@@ -191,6 +191,9 @@ texts! {
     Artifact: "What is voted on", "表决内容";
     Parameter: "PARAMETER", "参数";
     Genesis: "GENESIS", "创世";
+    AuditAnchor: "AUDIT ANCHOR", "审计锚定";
+    AnchorNone: "no head of the audit trail yet", "尚未锚定审计日志";
+    AnchorRecords: "records", "条记录";
     OpenBlocks: "Enter shows the blocks", "按 Enter 查看区块";
     Steps: "Steps", "步骤";
     ClosingStopsNothing: "Closing this view does not stop the operation.", "关闭此画面不会停止作业。";

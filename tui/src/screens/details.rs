@@ -1,8 +1,8 @@
 //! The detail screens: a head of labelled facts, then tables whose rows open further.
 
 use crate::app::model::Model;
+use crate::app::model::data::{AnchorSeen, Invoice, Payload};
 use crate::app::model::data::{Ballot, Chain, Consortium, Operation, Proposal, Query, Step};
-use crate::app::model::data::{Invoice, Payload};
 use crate::format::{date_time, fit, money, number, span, width, wrap};
 use crate::i18n::{T, fill, state as word};
 use crate::theme::{Level, Role};
@@ -262,6 +262,25 @@ fn chain_head(model: &Model, c: &Chain, columns: usize) -> Vec<Line> {
     if let Some((consortium, _)) = c.name.split_once("/chains/").filter(|_| !c.proposal.is_empty()) {
         let name = format!("{consortium}/proposals/{}", leaf(&c.proposal));
         lines.push(fact(model, T::ColProposal, short(&name)).opens(&name, Screen::Proposal(name.clone())));
+    }
+    lines.extend(c.anchor.iter().flat_map(|anchor| audit_anchor(model, anchor, columns)));
+    lines
+}
+
+/// How much of the audit trail the chain holds, and what is wrong with it.
+fn audit_anchor(model: &Model, anchor: &AnchorSeen, columns: usize) -> Vec<Line> {
+    let mut lines = vec![if anchor.records == 0 {
+        fact(model, T::AuditAnchor, model.t(T::AnchorNone))
+    } else {
+        let (records, block) = (model.t(T::AnchorRecords), model.t(T::Block).to_lowercase());
+        let words = format!("{} {records}   {block} {}", number(anchor.records), number(anchor.height));
+        fact(model, T::AuditAnchor, words).and(format!("   {}", date_time(anchor.at)), Role::Dim)
+    }];
+    if !anchor.error.is_empty() {
+        let pieces = wrap(&anchor.error, columns.saturating_sub(LABEL));
+        lines.extend(
+            pieces.into_iter().map(|piece| Line::of(fit("", LABEL, false), Role::Dim).and(piece, Role::Danger)),
+        );
     }
     lines
 }

@@ -161,6 +161,14 @@ fn chain(c: &Chain) -> Facts {
         ("parameters", Value::List(parameters.collect())),
         ("created", Value::Time(c.created_at)),
     ]);
+    if let Some(anchor) = &c.anchor {
+        facts.extend([
+            ("anchor_records", Value::Number(anchor.records)),
+            ("anchor_height", Value::Number(anchor.height)),
+            ("anchor_time", Value::Time(anchor.at)),
+            ("anchor_error", s(&anchor.error)),
+        ]);
+    }
     facts
 }
 

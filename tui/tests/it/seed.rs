@@ -131,6 +131,7 @@ fn chains() -> Vec<Chain> {
         operation: s("op-1"),
         proposal: s("p-1"),
         genesis_hash: "9c0d".repeat(16),
+        anchor: Some(AnchorSeen { records: 48_211, height: 1_204_180, at: NOW - 3 * MINUTE, error: String::new() }),
         parameters: vec![(s("block_gas_limit"), s("30000000")), (s("block_time_ms"), s("1000"))],
         governors: Some((2, 3)),
         created_at: NOW - 12 * 24 * HOUR,
@@ -145,6 +146,7 @@ fn chains() -> Vec<Chain> {
         created_at: NOW - 3 * MINUTE,
         genesis_hash: String::new(),
         governors: None,
+        anchor: None,
         ..running.clone()
     };
     let broken = Chain {

@@ -199,12 +199,27 @@ pub struct Chain {
     pub proposal: String,
     /// SHA-256 of the genesis, empty before it exists.
     pub genesis_hash: String,
+    /// What it holds of the audit trail, none if it records none or nobody has looked.
+    pub anchor: Option<AnchorSeen>,
     /// Parameters by name.
     pub parameters: Vec<(String, String)>,
     /// How many of how many members' accounts change it while it runs, as it was ordered; none if nobody can.
     pub governors: Option<(u32, usize)>,
     /// When it was made.
     pub created_at: i64,
+}
+
+/// What a chain was last seen to hold of the platform's audit trail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnchorSeen {
+    /// Records of the last head; 0 if there is none.
+    pub records: u64,
+    /// The block that holds it.
+    pub height: u64,
+    /// The trail's time of it.
+    pub at: i64,
+    /// What is wrong, empty if nothing is.
+    pub error: String,
 }
 
 /// A blockchain node.
