@@ -333,7 +333,7 @@ fn tamper(seed: u64, lines: &[String]) -> Vec<String> {
 }
 
 /// Numbers and chains all records after a change, as somebody does who may write everywhere.
-fn anew(mut records: Vec<AuditRecord>, change: impl FnOnce(&mut Vec<AuditRecord>)) -> Vec<String> {
+pub(crate) fn anew(mut records: Vec<AuditRecord>, change: impl FnOnce(&mut Vec<AuditRecord>)) -> Vec<String> {
     change(&mut records);
     let mut before = hanse_state::Digest::default();
     for (record, seq) in records.iter_mut().zip(1..) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hanse_fixtures::sshd::Sshd;
 use serde_json::Value;
 
+use crate::anchored::the_chain_holds_the_audit_trail;
 use crate::cluster::{Cluster, hanse};
 use crate::dev::processes_of;
 use crate::governed;
@@ -54,7 +55,9 @@ impl Story {
             sshd[0].identity_path.display(),
             artifact.display()
         );
-        let cluster = Cluster::start(dir, &config);
+        let mut cluster = Cluster::prepare(dir, "test", &config);
+        cluster.add_timing("anchor_ms = 2000");
+        (1..=3).for_each(|id| cluster.start_replica(id));
         let story = Self { cluster, sshd, dir: dir.to_path_buf(), artifact };
         let code = story.cluster.setup_code();
         std::fs::write(dir.join("code"), code).unwrap();
@@ -213,6 +216,7 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
         "sgcc",
         "--node",
         "huaneng",
+        "--anchor",
     ];
     let governors = governed::governors(&story);
     let flags = governors.iter().flat_map(|governor| ["--governor", governor]);
@@ -245,6 +249,8 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
     a_dead_node_is_restarted(&story);
     cast_reads(&story, &transfer);
     the_audit_verifies(&story, dir.path());
+    let rpc = format!("http://127.0.0.1:{}", story.nodes().unwrap()[0]["rpc_port"]);
+    the_chain_holds_the_audit_trail(&story.cluster, dir.path(), &rpc);
     governed::a_node_without_a_quorum_says_so(&mut story);
     stop_nodes(&story);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -76,6 +77,15 @@ impl Cluster {
         }
         let endpoints = (1..=3).map(|id| format!("127.0.0.1:{}", ports[id * 2 - 1])).collect::<Vec<_>>().join(",");
         Self { dir: dir.to_path_buf(), replicas: BTreeMap::new(), endpoints }
+    }
+
+    /// Adds a line to the periods of every replica, before it is started.
+    pub(crate) fn add_timing(&self, line: &str) {
+        for id in 1..=3 {
+            let path = self.dir.join(format!("n{id}/hanse.toml"));
+            let mut file = File::options().append(true).open(path).unwrap();
+            writeln!(file, "{line}").unwrap();
+        }
     }
 
     /// Starts replica `id`, its output appended to `n<id>/replica.log`.

@@ -39,4 +39,5 @@ mod store;
 mod trie;
 mod wal;
 
+pub use anchor::ask as ask_anchors;
 pub use error::NodeError;

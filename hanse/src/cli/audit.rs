@@ -9,6 +9,7 @@ use hanse_trail::{Broken, Head, Verifier};
 use serde_json::json;
 
 use super::ListArgs;
+use super::anchored::{self, Wanted};
 use super::context::{Context, Global, PAGE_SIZE};
 use super::error::CliError;
 use super::view::View;
@@ -78,6 +79,19 @@ pub(crate) struct VerifyArgs {
     /// it continues the last one.
     #[arg(long, value_name = "FILE", group = "signed", conflicts_with = "head_hash")]
     witness: Option<PathBuf>,
+    /// Compare with what the members' chains hold of the trail: FILE is computed anew; without FILE the platform has to prove that
+    /// its trail begins with each head.
+    #[arg(long, group = "signed", conflicts_with = "head_hash")]
+    anchored: bool,
+    /// Only this chain, CONSORTIUM/CHAIN; may be repeated. By default all that record the trail.
+    #[arg(long = "chain", value_name = "CHAIN", requires = "anchored")]
+    chains: Vec<String>,
+    /// Ask this node (`http://host:port`) and not the platform what its chain holds; may be repeated.
+    #[arg(long, value_name = "URL", requires = "anchored", conflicts_with = "chains")]
+    rpc: Vec<String>,
+    /// File with the nodes' access token, if they want one.
+    #[arg(long, value_name = "FILE", requires = "rpc")]
+    rpc_token_file: Option<PathBuf>,
     /// The key of the checkpoints (`audit.vkey` of the certificate authority's folder), as text or as a file.
     #[arg(long, value_name = "KEY", requires = "signed")]
     key: Option<String>,
@@ -153,9 +167,19 @@ async fn verifier(args: &VerifyArgs, global: &Global) -> Result<Verifier, CliErr
 }
 
 async fn verify(args: VerifyArgs, global: &Global) -> Result<(), CliError> {
+    if args.anchored {
+        let wanted = Wanted {
+            chains: &args.chains,
+            rpc: &args.rpc,
+            rpc_token_file: args.rpc_token_file.as_deref(),
+            file: args.file.as_ref(),
+            key: args.key.as_deref(),
+        };
+        return anchored::verify(wanted, global).await;
+    }
     let mut verifier = verifier(&args, global).await?;
     match &args.file {
-        Some(path) => verify_file(path, &mut verifier)?,
+        Some(path) => each_line(path, |line| verifier.take(line))?.map_err(broken)?,
         None => {
             let each = |line: &str| {
                 verifier
@@ -178,7 +202,14 @@ async fn verify(args: VerifyArgs, global: &Global) -> Result<(), CliError> {
     Ok(())
 }
 
-fn verify_file(path: &Path, verifier: &mut Verifier) -> Result<(), CliError> {
+/// Hands over each line of an export until one is refused.
+///
+/// # Errors
+/// The file cannot be read; the inner error is of the line.
+pub(super) fn each_line(
+    path: &Path,
+    mut take: impl FnMut(&str) -> Result<(), Broken>,
+) -> Result<Result<(), Broken>, CliError> {
     let mut input: Box<dyn io::BufRead> = if path == Path::new("-") {
         Box::new(BufReader::new(io::stdin()))
     } else {
@@ -188,11 +219,13 @@ fn verify_file(path: &Path, verifier: &mut Verifier) -> Result<(), CliError> {
         let mut line = Vec::new();
         let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
         if read.map_err(|error| CliError::file(path, &error))? == 0 {
-            return Ok(());
+            return Ok(Ok(()));
         }
         // Not-UTF-8 bytes become marks that no hash fits, which is the right verdict.
         let text = String::from_utf8_lossy(&line);
-        verifier.take(text.trim_end_matches(['\n', '\r'])).map_err(broken)?;
+        if let Err(broken) = take(text.trim_end_matches(['\n', '\r'])) {
+            return Ok(Err(broken));
+        }
     }
 }
 

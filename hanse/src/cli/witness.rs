@@ -219,7 +219,7 @@ fn alarm(path: &Path, error: &WitnessError) -> CliError {
 }
 
 /// An error with its causes.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(error) = cause {
         text.push_str(&format!(": {error}"));
@@ -236,7 +236,7 @@ fn read_short(path: &Path) -> Result<String, CliError> {
 }
 
 /// Reads a key as text, or from the file of that name.
-fn read_key(given: &str) -> Result<VerifierKey, CliError> {
+pub(super) fn read_key(given: &str) -> Result<VerifierKey, CliError> {
     if let Ok(key) = VerifierKey::parse(given) {
         return Ok(key);
     }
@@ -246,7 +246,7 @@ fn read_key(given: &str) -> Result<VerifierKey, CliError> {
 
 /// Takes a checkpoint out of an answer: its note, the key it names, and what the note says. The answer must not say otherwise, and
 /// must be signed by the key it names; whether that is the right key only somebody outside can know.
-fn open(shown: Option<&pb::AuditCheckpoint>) -> Result<(String, VerifierKey, Checkpoint), CliError> {
+pub(super) fn open(shown: Option<&pb::AuditCheckpoint>) -> Result<(String, VerifierKey, Checkpoint), CliError> {
     let fault = |why: String| CliError::Failed(format!("the replica's checkpoint: {why}"));
     let shown = shown.ok_or_else(|| fault("there is none in the answer".to_owned()))?;
     let key = VerifierKey::parse(&shown.verifier_key).map_err(|error| fault(chain(&error)))?;
@@ -258,7 +258,7 @@ fn open(shown: Option<&pb::AuditCheckpoint>) -> Result<(String, VerifierKey, Che
     Ok((shown.note.clone(), key, checkpoint))
 }
 
-fn hashes(proof: &[String]) -> Option<Vec<Hash>> {
+pub(super) fn hashes(proof: &[String]) -> Option<Vec<Hash>> {
     let one = |text: &String| {
         let mut hash = Hash::default();
         hex::decode_to_slice(text, &mut hash).ok().map(|()| hash)

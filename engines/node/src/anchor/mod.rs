@@ -13,6 +13,7 @@
 //! It never says that a record is true, only that it has not been changed since, and it holds no secret: a head is a number
 //! and a hash.
 
+mod client;
 mod execute;
 mod history;
 mod layout;
@@ -24,6 +25,7 @@ use alloy_consensus::Transaction;
 use alloy_primitives::{Address, Bytes, address};
 use hanse_trail::VerifierKey;
 
+pub use client::ask;
 pub(crate) use history::{Anchored, before};
 pub(crate) use layout::Recorded;
 pub(crate) use precompile::run;

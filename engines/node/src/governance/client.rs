@@ -1,4 +1,4 @@
-//! Asks a node's JSON-RPC over plain HTTP, one request a connection, as far as `node govern` needs it.
+//! Asks a node's JSON-RPC over plain HTTP, one request a connection, as far as `node govern` and questions for anchors need it.
 //!
 //! It speaks no TLS: run the command on the node's host or through a tunnel.
 
@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: u64 = 32 << 20;
 
 /// Where to ask.
-pub(super) struct Client {
+pub(crate) struct Client {
     /// `host:port`.
     authority: String,
     path: String,
@@ -25,7 +25,7 @@ pub(super) struct Client {
 
 impl Client {
     /// A client of `http://host:port[/path]`.
-    pub(super) fn new(url: &str, token: Option<String>) -> Result<Self, NodeError> {
+    pub(crate) fn new(url: &str, token: Option<String>) -> Result<Self, NodeError> {
         let bad = || NodeError::invalid("--rpc", "url", format!("\"{url}\""), "write http://host:port");
         let rest = url.strip_prefix("http://").ok_or_else(bad)?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -39,7 +39,7 @@ impl Client {
     ///
     /// # Errors
     /// The node cannot be reached, or refuses; its words are in the error. A call that sends may have had effect.
-    pub(super) fn call(&self, method: &str, params: Value) -> Result<Value, NodeError> {
+    pub(crate) fn call(&self, method: &str, params: Value) -> Result<Value, NodeError> {
         let failed = |reason: String| NodeError::Asked(format!("{method} at {}: {reason}", self.authority));
         let answer = self.exchange(method, params).map_err(|error| failed(error.to_string()))?;
         let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| failed("no HTTP answer".to_owned()))?;

@@ -10,7 +10,7 @@
 //! of the chain; the tool that proposes one asks the node first.
 
 mod abi;
-mod client;
+pub(crate) mod client;
 pub(crate) mod command;
 mod execute;
 mod layout;
