@@ -199,7 +199,8 @@ impl Tracer {
     }
 
     pub(super) fn create_end(&mut self, outcome: &CreateOutcome) {
-        self.end(&outcome.result, outcome.address);
+        // As geth has it: what failed has made nothing.
+        self.end(&outcome.result, outcome.address.filter(|_| outcome.result.result.is_ok()));
     }
 
     pub(super) fn log(&mut self, log: &Log) {

@@ -187,7 +187,8 @@ pub(super) fn receipts(block: &Block, receipts: &[StoredReceipt]) -> Vec<Value> 
             "blockNumber": quantity(block.number()),
             "from": receipt.from,
             "to": tx.to(),
-            "contractAddress": receipt.contract.filter(|_| tx.is_create()),
+            // As geth has it: the address that the transaction was to make, whether it did or failed.
+            "contractAddress": tx.is_create().then(|| receipt.from.create(tx.nonce())),
             "gasUsed": quantity(receipt.gas_used),
             "cumulativeGasUsed": quantity(receipt.cumulative_gas_used),
             "effectiveGasPrice": format!("{:#x}", tx.effective_gas_price(block.header().base_fee_per_gas)),

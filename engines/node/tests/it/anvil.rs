@@ -167,6 +167,8 @@ fn tell(node: &Node) -> Story {
         (Order { gas: 60_000, ..to_probe("burn()", &[]) }, Form::WithTip(0)),
         (to_probe("make()", &[]), Form::WithTip(0)),
         (to_probe("deep(uint256)", &[word(20)]), Form::WithTip(0)),
+        // A creation that reverts: PUSH0, PUSH0, REVERT.
+        (Order { input: Bytes::from_static(&[0x5f, 0x5f, 0xfd]), gas: 100_000, ..order(0) }, Form::WithTip(0)),
     ];
     for (nonce, (order, form)) in (0u64..).zip(orders) {
         let raw = sign(&Order { nonce, ..order }, &form);
