@@ -94,6 +94,8 @@ serde_as_text!(PublicKey);
 pub struct NodeKey {
     seed: [u8; 32],
     signing: ed::PrivateKey,
+    /// Of the public half; asked for with each message.
+    id: NodeId,
 }
 
 impl fmt::Debug for NodeKey {
@@ -104,7 +106,9 @@ impl fmt::Debug for NodeKey {
 
 impl NodeKey {
     pub(crate) fn from_seed(seed: [u8; 32]) -> Self {
-        Self { seed, signing: ed::PrivateKey::from(seed) }
+        let signing = ed::PrivateKey::from(seed);
+        let id = PublicKey(*signing.public_key().as_bytes()).node_id();
+        Self { seed, signing, id }
     }
 
     /// The public half.
@@ -114,7 +118,7 @@ impl NodeKey {
 
     /// The node's id.
     pub fn node_id(&self) -> NodeId {
-        self.public_key().node_id()
+        self.id
     }
 
     pub(crate) fn signing(&self) -> &ed::PrivateKey {

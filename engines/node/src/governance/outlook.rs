@@ -49,7 +49,10 @@ impl Outlook {
         }
         let mut state = snapshot.latest();
         let mut layout = Layout::new(&mut state);
-        let (validators, following) = (layout.validators_at(height)?, layout.validators_at(height + 1)?);
+        // Mostly one set counts for both.
+        let (set, next) = (layout.set_index_at(height)?, layout.set_index_at(height + 1)?);
+        let validators = layout.set(set)?;
+        let following = if next == set { validators.clone() } else { layout.set(next)? };
         let nodes = match layout.restricted(ListId::Nodes)?.holds_at(height) {
             false => None,
             true => {

@@ -365,7 +365,7 @@ fn forget_block(tx: &WriteTransaction, number: u64) -> Result<(), redb::Error> {
     let mut blocks = tx.open_table(BLOCKS)?;
     let Some(raw) = blocks.remove(number)? else { return Ok(()) };
     // What cannot be read has no index entries that could be found; readers complain of it long before.
-    if let Ok(block) = Block::decode(Bytes::copy_from_slice(raw.value())) {
+    if let Ok(block) = Block::decode_stored(Bytes::copy_from_slice(raw.value())) {
         let mut transactions = tx.open_table(TRANSACTIONS)?;
         for transaction in block.transactions() {
             transactions.remove(&transaction.tx_hash().0)?;

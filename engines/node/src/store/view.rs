@@ -104,7 +104,7 @@ impl Snapshot {
         let Some(raw) = self.0.blocks.get(number).map_err(NodeError::store(READ))? else {
             return Ok(None);
         };
-        Block::decode(Bytes::copy_from_slice(raw.value())).map(Some).map_err(|reason| NodeError::Corrupt {
+        Block::decode_stored(Bytes::copy_from_slice(raw.value())).map(Some).map_err(|reason| NodeError::Corrupt {
             what: "a stored block",
             reason: format!("block {number}: {reason}"),
         })
