@@ -316,7 +316,11 @@ impl Genesis {
             return bad("key", "its name is too long".into(), &format!("choose a name of at most {most} bytes"));
         }
         if self.alloc.contains_key(&anchor::ADDRESS) {
-            return bad("(all)", format!("alloc has {}, where the anchor lives", anchor::ADDRESS), "remove that account");
+            return bad(
+                "(all)",
+                format!("alloc has {}, where the anchor lives", anchor::ADDRESS),
+                "remove that account",
+            );
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use alloy_eips::Encodable2718;
+use alloy_eips::{Decodable2718, Encodable2718};
 use alloy_primitives::{B256, Bytes};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -28,6 +28,7 @@ use crate::gossip::Gossip;
 use crate::governance::{self, PROTOCOL_VERSION};
 use crate::join;
 use crate::keys::{NodeId, NodeKey};
+use crate::mempool::journal::{JOURNAL_FILE, Journal};
 use crate::mempool::{AdmitError, Mempool};
 use crate::metrics::Metrics;
 use crate::net::tls::Identity;
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) rules: ChainRules,
     pub(crate) mempool: Mempool,
+    /// What clients handed in, kept until it is in a block.
+    pub(crate) journal: Journal,
     pub(crate) net: Net,
     /// Clients' transactions on their way to all peers.
     pub(crate) gossip: Gossip,
@@ -142,6 +145,23 @@ impl Shared {
         let hash = self.mempool.admit(tx, &self.store, &self.rules)?;
         self.feed.note_admitted(hash);
         Ok(hash)
+    }
+}
+
+impl Shared {
+    /// Admits what clients handed in before the node ended, as far as it may still run.
+    fn admit_again(&self, kept: Vec<Bytes>) {
+        let (all, mut waits) = (kept.len(), 0);
+        for raw in kept {
+            let admitted = Tx::decode_2718_exact(&raw).ok().map(|tx| self.mempool.admit(tx, &self.store, &self.rules));
+            if let Some(Ok(hash)) = admitted {
+                self.journal.found_again(hash);
+                waits += 1;
+            }
+        }
+        if all > 0 {
+            tracing::info!(waits, done = all - waits, "transactions of before wait again");
+        }
     }
 }
 
@@ -252,7 +272,11 @@ pub(crate) fn open(
     let (mut wal, recovered) = Wal::open(&data.join("consensus.wal"))?;
     wal.wait_for(room.clone());
     let log = (wal, recovered);
-    let (shared, queues) = assemble(store, config, genesis, key, events, Surroundings::real(room))?;
+    let path = data.join(JOURNAL_FILE);
+    let (journal, kept) = Journal::open(&path).map_err(NodeError::io("cannot open", &path))?;
+    let surroundings = Surroundings { journal, ..Surroundings::real(room) };
+    let (shared, queues) = assemble(store, config, genesis, key, events, surroundings)?;
+    shared.admit_again(kept);
     Ok((shared, queues, log))
 }
 
@@ -262,11 +286,12 @@ pub(crate) struct Surroundings {
     /// The version of the chain's rules that the program knows.
     pub(crate) protocol: u64,
     pub(crate) room: Room,
+    pub(crate) journal: Journal,
 }
 
 impl Surroundings {
     fn real(room: Room) -> Self {
-        Self { clock: Arc::new(SystemClock), protocol: PROTOCOL_VERSION, room }
+        Self { clock: Arc::new(SystemClock), protocol: PROTOCOL_VERSION, room, journal: Journal::default() }
     }
 }
 
@@ -293,6 +318,7 @@ pub(crate) fn assemble(
         store,
         rules,
         mempool: Mempool::new(config.mempool.clone()),
+        journal: surroundings.journal,
         net,
         clock: surroundings.clock,
         protocol: surroundings.protocol,

@@ -408,6 +408,7 @@ impl Driver {
         // Not the senders alone: an authorization (EIP-7702) uses up a nonce of another account.
         let senders = executed.diff.accounts.keys().copied().collect();
         shared.mempool.settle(&shared.store.snapshot()?, &senders)?;
+        shared.journal.settle(&shared.mempool);
         shared.note_head(&block);
         self.head = block;
         self.host.leave_height();

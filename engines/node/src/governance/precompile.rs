@@ -22,12 +22,7 @@ const GAS_VALIDATOR: u64 = 44_000;
 const NAME: &str = "governance";
 
 /// Executes a call on a chain with or without an audit anchor.
-pub(crate) fn run<CTX>(
-    context: &mut CTX,
-    inputs: &CallInputs,
-    domain: &Domain,
-    is_anchored: bool,
-) -> InterpreterResult
+pub(crate) fn run<CTX>(context: &mut CTX, inputs: &CallInputs, domain: &Domain, is_anchored: bool) -> InterpreterResult
 where
     CTX: ContextTr,
     CTX::Db: revm::Database<Error = NodeError>,

@@ -3,11 +3,12 @@
 //! Bounded by count, by sender, by size and by age; ordered by sender and nonce. A transaction is admitted only if it
 //! could run now or after its sender's earlier ones: signature, chain, nonce, balance, gas. One that cannot run yet (a
 //! gap before its nonce) makes room for one that can when the pool is full, and whatever has not run for
-//! [`BLOCKS_WAITING_MAX`] blocks is dropped, so that nobody can fill the pool for ever, not even where gas is free. Not
-//! kept over a restart: senders and peers send again. It never decides what a block holds; execution checks everything
+//! [`BLOCKS_WAITING_MAX`] blocks is dropped, so that nobody can fill the pool for ever, not even where gas is free. What
+//! clients handed in is kept over a restart (`journal`), the rest is in peers' pools. It never decides what a block holds; execution checks everything
 //! once more.
 
 mod check;
+pub(crate) mod journal;
 #[cfg(test)]
 mod tests;
 

@@ -192,6 +192,8 @@ fn send(shared: &Shared, params: Params<'_>) -> Reply {
     let nonce = tx.nonce();
     match shared.admit(tx) {
         Ok(hash) => {
+            // Before the answer: what a client knows to be taken must not be lost with this process.
+            shared.journal.keep(hash, &raw);
             shared.gossip.push(raw);
             Ok(json!(hash))
         }

@@ -11,6 +11,7 @@ mod endure;
 mod full;
 mod govern;
 mod home;
+mod journal;
 mod net;
 mod operate;
 mod parts;

@@ -123,8 +123,12 @@ impl SimNode {
         config.peers = others.map(peer).collect();
         let (sender, events) = sync_channel(1);
         let store = self.store.take().unwrap();
-        let surroundings =
-            Surroundings { clock: Arc::new(self.clock.clone()), protocol: self.protocol, room: Default::default() };
+        let surroundings = Surroundings {
+            clock: Arc::new(self.clock.clone()),
+            protocol: self.protocol,
+            room: Default::default(),
+            journal: Default::default(),
+        };
         let (shared, queues) =
             node::assemble(store, &config, genesis.clone(), &self.key, sender, surroundings).unwrap();
         let recovered = self.disk.recover(rng);
