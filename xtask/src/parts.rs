@@ -1,6 +1,6 @@
 //! The real parts that tests run against, installed from the package registries: an SSH server from Debian; Foundry's
-//! `cast` and `anvil`, ethers and viem from npm; web3.py from PyPI. What is there already is left alone, so a second run
-//! costs nothing.
+//! `cast`, `anvil` and `forge`, a compiler for forge, ethers and viem from npm; web3.py from PyPI. What is there already is
+//! left alone, so a second run costs nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,8 +28,14 @@ const DEBIAN: &[(&str, &str)] = &[
 ];
 
 /// npm packages with their exact versions: outside EVM clients, and the chain that ours is compared with.
-const NPM: &[(&str, &str)] =
-    &[("@foundry-rs/cast", "1.7.1"), ("@foundry-rs/anvil", "1.7.1"), ("ethers", "6.17.0"), ("viem", "2.57.20")];
+const NPM: &[(&str, &str)] = &[
+    ("@foundry-rs/cast", "1.7.1"),
+    ("@foundry-rs/anvil", "1.7.1"),
+    ("@foundry-rs/forge", "1.7.1"),
+    ("solc", "0.8.37"),
+    ("ethers", "6.17.0"),
+    ("viem", "2.57.20"),
+];
 
 /// The PyPI package of a BFT chain that no one here wrote; for figures only, never part of the product.
 const INJECTIVE: &str = "injective-core==1.20.1";

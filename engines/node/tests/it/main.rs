@@ -8,6 +8,7 @@ mod cast;
 mod chain;
 mod clients;
 mod endure;
+mod forge;
 mod full;
 mod govern;
 mod home;

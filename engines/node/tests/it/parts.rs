@@ -23,6 +23,16 @@ pub(crate) fn anvil() -> Command {
     Command::new(found(folder().join(format!("node_modules/@foundry-rs/anvil-linux-{arch}/bin/anvil"))))
 }
 
+/// Foundry's `forge`, and a compiler for its `--use`.
+pub(crate) fn forge() -> (Command, PathBuf) {
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let modules = found(folder().join("node_modules"));
+    let mut command = Command::new(found(modules.join(format!("@foundry-rs/forge-linux-{arch}/bin/forge"))));
+    found(modules.join("solc"));
+    command.env("NODE_PATH", modules);
+    (command, script_path("solc.js"))
+}
+
 /// A script for Node.js that may `require` ethers and viem.
 pub(crate) fn node_js(script: &str) -> Command {
     let modules = found(folder().join("node_modules"));
