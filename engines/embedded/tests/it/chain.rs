@@ -7,7 +7,9 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
 use hanse_adapters_core::{Adapter, RunState};
 use hanse_adapters_local::LocalAdapter;
-use hanse_engines_core::{BlockRef, ChainPlan, Engine, EngineError, Log, NodeHealth, NodePlan, Peer, Transaction};
+use hanse_engines_core::{
+    BlockRef, ChainPlan, Engine, EngineError, GovernancePlan, Log, NodeHealth, NodePlan, Peer, Transaction,
+};
 use hanse_engines_embedded::EmbeddedEngine;
 use k256::ecdsa::SigningKey;
 
@@ -48,7 +50,13 @@ impl Net {
             genesis_time_ms: u64::try_from(now).unwrap(),
             parameters: [("block_time_ms".to_owned(), 200), ("block_gas_limit".to_owned(), 30_000_000)].into(),
             alloc: [(address(&key), "1000000000000000000000".to_owned())].into(),
-            governance: None,
+            governance: Some(GovernancePlan {
+                members: vec![address(&key)],
+                threshold: 1,
+                senders: None,
+                deployers: Some(vec![address(&key)]),
+                restrict_nodes: false,
+            }),
             anchor: None,
         };
         let validators: Vec<_> = peers.iter().map(|p| p.identity.clone()).collect();
@@ -127,7 +135,9 @@ async fn four_nodes_make_a_chain_that_the_explorer_reads() {
     }
     explore(&mut net).await;
     contracts(&mut net).await;
+    governed(&net).await;
     lose_one(&mut net).await;
+    without_a_quorum(&net).await;
     for node in &net.nodes {
         net.host.remove(&node.key).await.unwrap();
     }
@@ -191,6 +201,35 @@ async fn contracts(net: &mut Net) {
     assert_eq!(U256::from_be_slice(&output), U256::from(42));
     let refused = engine.call(host, node, &refuser, &[]).await;
     assert!(matches!(&refused, Err(EngineError::Node { reason, .. }) if reason.contains("revert")), "{refused:?}");
+}
+
+/// What stands in the genesis is what each node says.
+async fn governed(net: &Net) {
+    for node in &net.nodes {
+        let said = net.engine.governance(&net.host, node).await.unwrap();
+        assert_eq!((said.validators.len(), said.pending.len(), said.evidence.len()), (4, 0, 0), "{said:?}");
+        assert!(said.validators.iter().all(|validator| validator.power == 1 && !validator.node_id.is_empty()));
+        let rules = said.rules.unwrap();
+        assert_eq!((rules.members, rules.threshold), (vec![address(&net.key).to_lowercase()], 1));
+        assert_eq!((rules.chain_id, rules.sequence, rules.protocol_needed <= said.protocol), (CHAIN_ID, 0, true));
+        assert!(rules.deployers.restricted && !rules.senders.restricted && !rules.nodes.restricted);
+        assert_eq!((said.halted, rules.upgrade), (None, None));
+    }
+}
+
+/// Two of four are not enough: the others answer and say so, until one is back.
+async fn without_a_quorum(net: &Net) {
+    assert!(net.healthy(0, "well", |h| h.reasons.is_empty()).await.height > 0);
+    for node in &net.nodes[1..3] {
+        net.host.stop(&node.key, Duration::ZERO).await.unwrap();
+    }
+    let lacks = |h: &NodeHealth| h.reasons.iter().any(|it| it.contains("power 2 of 4 are connected"));
+    for node in [0, 3] {
+        net.healthy(node, "says that it has no quorum", lacks).await;
+    }
+    let back = NodePlan { generation: 2, ..net.nodes[1].clone() };
+    net.engine.start(&net.host, &back).await.unwrap();
+    net.healthy(0, "well again", |h| h.reasons.is_empty()).await;
 }
 
 async fn lose_one(net: &mut Net) {
