@@ -9,7 +9,8 @@ use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
 use super::govern::{self, GovernCommand};
 use super::units::parse_hex;
-use super::view::View;
+use super::view::{Shown, View};
+use crate::output::Format;
 
 /// The server takes at most 256 KiB of transaction; hex doubles it.
 const RAW_TEXT_BYTES_MAX: u64 = 1 << 20;
@@ -93,7 +94,9 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
     match command {
         ChainCommand::Get { consortium, chain } => context.show(pb::GetChainRequest { consortium, chain }, CHAIN).await,
         ChainCommand::Governance { consortium, chain } => {
-            context.show(pb::GetChainGovernanceRequest { consortium, chain }, GOVERNANCE).await
+            let value = context.json(pb::GetChainGovernanceRequest { consortium, chain }).await?;
+            let value = if context.global.format() == Format::Table { govern::in_rows(value) } else { value };
+            context.print(Shown { value, view: GOVERNANCE })
         }
         ChainCommand::Govern(command) => govern::run(command, context),
         ChainCommand::List { consortium, list } => {

@@ -10,7 +10,7 @@ use hanse_client::{Call, Code, pb};
 use hanse_node::NodeError;
 use hanse_node::govern::{self, ACCOUNT, Inclusion, Ledger, Offer, Standing};
 use hanse_node::keys::PublicKey;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::context::{Context, Global, PAGE_SIZE};
 use super::error::CliError;
@@ -116,7 +116,40 @@ pub(crate) fn run(command: GovernCommand, context: &Context) -> Result<(), CliEr
     }
 }
 
-fn print(global: &Global, name: &'static str, value: Value) -> Result<(), CliError> {
+/// The answer about governance with lists that a table shows in full: one row a validator that is to come, one row an
+/// account, each with what it is about.
+pub(crate) fn in_rows(mut answer: Value) -> Value {
+    let governance = &mut answer["governance"];
+    let mut rows = Vec::new();
+    for set in governance["pending_validators"].as_array_mut().into_iter().flatten() {
+        let from = set["from_height"].take();
+        for validator in set["validators"].as_array_mut().into_iter().flatten() {
+            let mut row = json!({ "from_height": from });
+            for field in ["node", "owner", "power", "node_id"] {
+                row[field] = validator[field].take();
+            }
+            rows.push(row);
+        }
+    }
+    governance["pending_validators"] = Value::Array(rows);
+    for list in ["nodes", "senders", "deployers"] {
+        name_entries(&mut governance[list]["entries"], "entry");
+    }
+    name_entries(&mut governance["silent_nodes"], "node");
+    answer
+}
+
+/// Makes things of a list's texts, so that each gets a row.
+fn name_entries(list: &mut Value, column: &str) {
+    for entry in list.as_array_mut().into_iter().flatten() {
+        *entry = json!({ column: entry.take() });
+    }
+}
+
+fn print(global: &Global, name: &'static str, mut value: Value) -> Result<(), CliError> {
+    if global.format() == Format::Table {
+        name_entries(&mut value["members"], "account");
+    }
     let shown = Shown { value, view: View { key: "", name, columns: &[] } };
     match global.format() {
         Format::Json => output::print_json(&shown.value)?,
@@ -251,5 +284,31 @@ impl Ledger for Platform<'_> {
             Err(CliError::Client(error)) if error.code == Code::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_shows_every_validator_to_come_and_every_account() {
+        let voter = |node: &str, power: u64| json!({ "node": node, "owner": "acme", "power": power, "node_id": "aa" });
+        let answer = json!({ "governance": {
+            "name": "consortiums/trade/chains/c",
+            "validators": [voter("n0", 1)],
+            "pending_validators": [{ "from_height": 9, "validators": [voter("n0", 1), voter("n1", 2)] }],
+            "nodes": { "entries": [] },
+            "senders": { "restricted": true, "entries": ["0x1", "0x2"] },
+            "silent_nodes": ["n3"],
+        }});
+        let view = View { key: "governance", name: "name", columns: &[] };
+        let text = Shown { value: in_rows(answer), view }.table();
+        let rows: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let after = |title: &str| rows.iter().skip_while(|row| *row != title).skip(2).take(2).collect::<Vec<_>>();
+        assert_eq!(after("PENDING VALIDATORS"), ["9 n0 aa acme 1", "9 n1 aa acme 2"], "{text}");
+        assert_eq!(after("SENDERS ENTRIES"), ["0x1", "0x2"], "{text}");
+        assert_eq!(after("SILENT NODES")[0], "n3", "{text}");
     }
 }
