@@ -457,5 +457,6 @@ fn health(now_ms: u64, home: &Home, all_genesis: &[Vec<u8>]) -> Option<NodeHealt
         syncing: false,
         version: "sim".into(),
         reasons: Vec::new(),
+        power: None,
     })
 }

@@ -20,7 +20,8 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-adapters-local", &["hanse-adapters-core", "hanse-hostrun"]),
     ("hanse-adapters-ssh", &["hanse-adapters-core", "hanse-hostrun"]),
     ("hanse-engines-core", &["hanse-adapters-core"]),
-    ("hanse-engines-embedded", &["hanse-adapters-core", "hanse-engines-core"]),
+    ("hanse-engines-evm", &["hanse-adapters-core", "hanse-engines-core"]),
+    ("hanse-engines-embedded", &["hanse-adapters-core", "hanse-engines-core", "hanse-engines-evm"]),
     // The node verifies checkpoints of the audit trail.
     ("hanse-node", &["hanse-trail"]),
     ("hanse-cork", &[]),

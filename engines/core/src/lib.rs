@@ -76,6 +76,10 @@ pub struct NodePlan {
     pub rpc_port: u16,
     /// The further ports that [`Engine::ports`] asks for, by name.
     pub ports: BTreeMap<String, u16>,
+    /// Validated parameters of the chain's template, by name, as in [`ChainPlan::parameters`].
+    pub parameters: BTreeMap<String, u64>,
+    /// Who it is, once that is known: [`Engine::start`] refuses a home that holds the key of another.
+    pub identity: Option<NodeIdentity>,
     /// The last that this node is known to have signed: [`Engine::start`] refuses a home that is behind it.
     pub signed: Option<Signed>,
 }
@@ -155,6 +159,8 @@ pub struct NodeHealth {
     /// What keeps it from following its chain, in its own words (halted for an upgrade, a full disk, too few
     /// validators); empty if it says that it is ready, or if this ledger's nodes do not say.
     pub reasons: Vec<String>,
+    /// Its own voting power in the newest block; `None` if the ledger does not say.
+    pub power: Option<u64>,
 }
 
 /// A block for the explorer.
@@ -254,15 +260,6 @@ pub enum BlockRef {
     Height(u64),
     /// By hash, 0x-hex.
     Hash(String),
-}
-
-/// A validator as the chain itself names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Validator {
-    /// Its public key, as [`NodeIdentity::public_key`] writes it.
-    pub public_key: String,
-    /// Its voting power.
-    pub power: u64,
 }
 
 /// What a node is to be on its chain.
@@ -371,7 +368,7 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// `Unsupported`, `Host`, `Node`.
-    async fn validators(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<Vec<Validator>> {
+    async fn validators(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<Vec<LedgerValidator>> {
         Err(EngineError::Unsupported("list its validators".into()))
     }
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use hanse_engines_core::{ChainPlan, EngineError, GovernancePlan, NodeIdentity, NodePlan, Peer, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::hex_of;
+use hanse_engines_evm::hex_of;
 
 pub(crate) const GENESIS_FILE: &str = "genesis.json";
 pub(crate) const CONFIG_FILE: &str = "config.toml";

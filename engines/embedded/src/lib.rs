@@ -2,7 +2,7 @@
 //!
 //! The node ships inside the one binary (`hanse node init|start`). Its keys are made on the host and stay there; genesis
 //! and configuration are written by `files` in the form that the node reads (checked against the node's own types
-//! in the tests, so that this crate stays small); a running node is asked over JSON-RPC through
+//! in the tests, so that this crate stays small); a running node is asked over JSON-RPC (see `hanse-engines-evm`) through
 //! [`Adapter::dial`], which stays on the host's loopback.
 //!
 //! It never holds a node's or a user's private key, retries, or reaches a node's port past the adapter.
@@ -11,29 +11,23 @@ mod anchor;
 mod explorer;
 mod files;
 mod governance;
-mod rpc;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hanse_adapters_core::{Adapter, AdapterError, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
+use hanse_adapters_core::{Adapter, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
 use hanse_engines_core::{
     Account, AnchorOrder, Anchors, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, NodeHealth,
     NodeIdentity, NodePlan, Peer, Result, Transaction,
 };
-use serde_json::{Value, json};
-
-use rpc::Rpc;
+use hanse_engines_evm::rpc::Rpc;
+use hanse_engines_evm::{self as evm, nonsense, refused};
+use serde_json::json;
 
 /// How long making keys may take on a slow host.
 const INIT_LIMIT: Duration = Duration::from_secs(60);
-/// Largest raw transaction; the node's pool takes no larger one.
-const RAW_BYTES_MAX: usize = 131_072;
-/// Where the newest state is.
-const LATEST: &str = "latest";
-
 /// The embedded ledger, as far as the control plane drives it.
 #[derive(Clone, Debug)]
 pub struct EmbeddedEngine {
@@ -122,40 +116,16 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn block(&self, host: &dyn Adapter, node: &NodePlan, which: &BlockRef) -> Result<Block> {
-        let (method, name) = match which {
-            BlockRef::Latest => ("eth_getBlockByNumber", LATEST.to_owned()),
-            BlockRef::Height(height) => ("eth_getBlockByNumber", format!("{height:#x}")),
-            BlockRef::Hash(hash) => ("eth_getBlockByHash", hex_of("block hash", hash, 32)?),
-        };
-        let found = Rpc::new(host, node).one(method, json!([name, false])).await?;
-        if found.is_null() {
-            return Err(EngineError::NotFound(format!("block {name}")));
-        }
-        explorer::block(&found).ok_or_else(|| nonsense(node, method, &found))
+        let found = evm::block(host, node, which).await?;
+        explorer::block(&found).ok_or_else(|| nonsense(node, "eth_getBlockByNumber", &found))
     }
 
     async fn transaction(&self, host: &dyn Adapter, node: &NodePlan, hash: &str) -> Result<Transaction> {
-        let hash = hex_of("transaction hash", hash, 32)?;
-        let calls = [("eth_getTransactionByHash", json!([hash])), ("eth_getTransactionReceipt", json!([hash]))];
-        let answers = Rpc::new(host, node).all(&calls).await?;
-        let [found, receipt] = answers.as_slice() else { return Err(nonsense(node, "a batch", &json!(answers))) };
-        if found.is_null() {
-            return Err(EngineError::NotFound(format!("transaction {hash}")));
-        }
-        explorer::transaction(found, receipt).ok_or_else(|| nonsense(node, "eth_getTransactionByHash", found))
+        evm::transaction(host, node, hash).await
     }
 
     async fn account(&self, host: &dyn Adapter, node: &NodePlan, address: &str) -> Result<Account> {
-        let address = hex_of("address", address, 20)?;
-        // The height is asked last: what was read is the state at it or at a block just before.
-        let calls = [
-            ("eth_getBalance", json!([address, LATEST])),
-            ("eth_getTransactionCount", json!([address, LATEST])),
-            ("eth_getCode", json!([address, LATEST])),
-            ("eth_blockNumber", json!([])),
-        ];
-        let answers = Rpc::new(host, node).all(&calls).await?;
-        explorer::account(&address, &answers).ok_or_else(|| nonsense(node, "a batch", &json!(answers)))
+        evm::account(host, node, address).await
     }
 
     async fn governance(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Governance> {
@@ -165,29 +135,7 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn send_raw(&self, host: &dyn Adapter, node: &NodePlan, raw: &[u8]) -> Result<String> {
-        if raw.is_empty() || raw.len() > RAW_BYTES_MAX {
-            let reason = format!("must have 1 to {RAW_BYTES_MAX} bytes");
-            return Err(EngineError::Invalid { field: "raw transaction".into(), reason });
-        }
-        let text = format!("0x{}", hex::encode(raw));
-        let rpc = Rpc::new(host, node);
-        match Rpc::changing(host, node).one("eth_sendRawTransaction", json!([text])).await {
-            Ok(hash) => hash.as_str().map(str::to_owned).ok_or_else(|| {
-                // It took the transaction, or something else listens on that port: only a look tells.
-                let reason = format!("eth_sendRawTransaction answered {hash}, which is no hash");
-                EngineError::Host(AdapterError::Unknown { subject: format!("node {}", node.key), reason })
-            }),
-            Err(refusal @ EngineError::Node { .. }) => {
-                // Waiting already, or in a block already (its sequence number is used then): that is what was wanted.
-                let hash = rpc.one("web3_sha3", json!([text])).await?;
-                let found = rpc.one("eth_getTransactionByHash", json!([hash])).await?;
-                match hash.as_str() {
-                    Some(hash) if !found.is_null() => Ok(hash.to_owned()),
-                    _ => Err(refusal),
-                }
-            }
-            Err(other) => Err(other),
-        }
+        evm::send_raw(host, node, raw).await
     }
 
     async fn anchors(
@@ -223,28 +171,6 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn call(&self, host: &dyn Adapter, node: &NodePlan, to: &str, input: &[u8]) -> Result<Vec<u8>> {
-        let to = hex_of("contract address", to, 20)?;
-        let request = json!([{ "to": to, "input": format!("0x{}", hex::encode(input)) }, LATEST]);
-        let output = Rpc::new(host, node).one("eth_call", request).await?;
-        explorer::bytes(&output).ok_or_else(|| nonsense(node, "eth_call", &output))
+        evm::call(host, node, to, input).await
     }
-}
-
-/// Returns `text` as 0x and lower-case hex of `bytes` bytes.
-fn hex_of(field: &str, text: &str, bytes: usize) -> Result<String> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    if digits.len() == bytes * 2 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Ok(format!("0x{}", digits.to_ascii_lowercase()));
-    }
-    let reason = format!("must be 0x and {} hex digits", bytes * 2);
-    Err(EngineError::Invalid { field: field.into(), reason })
-}
-
-fn refused(node: &NodePlan, reason: String) -> EngineError {
-    EngineError::Node { node: node.key.to_string(), reason }
-}
-
-fn nonsense(node: &NodePlan, method: &str, answer: &Value) -> EngineError {
-    let shown: String = answer.to_string().chars().take(200).collect();
-    refused(node, format!("answered {method} with something that this program cannot read: {shown}"))
 }

@@ -63,6 +63,8 @@ pub(crate) fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodeP
         p2p_port: node.p2p_port,
         rpc_port: node.rpc_port,
         ports: Default::default(),
+        parameters: Default::default(),
+        identity: None,
         signed: None,
     })
 }

@@ -32,6 +32,8 @@ fn plan(object: &str, p2p_port: u16, rpc_port: u16) -> NodePlan {
         p2p_port,
         rpc_port,
         ports: Default::default(),
+        parameters: Default::default(),
+        identity: None,
         signed: None,
     }
 }

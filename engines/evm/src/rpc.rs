@@ -24,10 +24,11 @@ const INTERNAL_ERROR: i64 = -32603;
 /// "Limit exceeded" (EIP-1474): nothing is wrong with the request, and it may succeed later.
 const LIMIT_EXCEEDED: i64 = -32005;
 
-/// The port of one node.
-pub(crate) struct Rpc<'a> {
+/// A port of one node behind which JSON-RPC is spoken.
+pub struct Rpc<'a> {
     host: &'a dyn Adapter,
     node: &'a NodePlan,
+    port: u16,
     /// Whether a lost answer leaves it open what happened.
     changes: bool,
 }
@@ -45,21 +46,42 @@ struct Answer {
 struct Refusal {
     code: i64,
     message: String,
+    /// Some nodes say here what is wrong, and in `message` nothing.
+    #[serde(default)]
+    data: Value,
+}
+
+impl Refusal {
+    fn words(self) -> String {
+        match self.data.as_str() {
+            Some(data) if !data.is_empty() && !data.starts_with("0x") => format!("{}: {data}", self.message),
+            _ => self.message,
+        }
+    }
 }
 
 impl<'a> Rpc<'a> {
-    /// For questions: a lost answer is `Transient`.
-    pub(crate) fn new(host: &'a dyn Adapter, node: &'a NodePlan) -> Self {
-        Self { host, node, changes: false }
+    /// For questions at the clients' port: a lost answer is `Transient`.
+    pub fn new(host: &'a dyn Adapter, node: &'a NodePlan) -> Self {
+        Self { host, node, port: node.rpc_port, changes: false }
     }
 
     /// For what changes the chain: a lost answer is `Unknown`.
-    pub(crate) fn changing(host: &'a dyn Adapter, node: &'a NodePlan) -> Self {
-        Self { host, node, changes: true }
+    pub fn changing(host: &'a dyn Adapter, node: &'a NodePlan) -> Self {
+        Self { changes: true, ..Self::new(host, node) }
+    }
+
+    /// The same at another port of the node.
+    #[must_use]
+    pub fn at(self, port: u16) -> Self {
+        Self { port, ..self }
     }
 
     /// Returns the result of one call.
-    pub(crate) async fn one(&self, method: &str, params: Value) -> Result<Value> {
+    ///
+    /// # Errors
+    /// `Host` if nothing was heard or the node failed inside, `NotNow` if it is busy, `Node` with what it said otherwise.
+    pub async fn one(&self, method: &str, params: Value) -> Result<Value> {
         let body = self.post(&request(0, method, &params)).await?;
         let answer: Answer =
             serde_json::from_slice(&body).map_err(|e| self.unreadable(format!("no JSON-RPC answer: {e}")))?;
@@ -67,7 +89,10 @@ impl<'a> Rpc<'a> {
     }
 
     /// Returns the results of several calls in one request, in their order.
-    pub(crate) async fn all(&self, calls: &[(&str, Value)]) -> Result<Vec<Value>> {
+    ///
+    /// # Errors
+    /// As [`Rpc::one`], for the first of them that failed.
+    pub async fn all(&self, calls: &[(&str, Value)]) -> Result<Vec<Value>> {
         let batch: Vec<_> =
             calls.iter().enumerate().map(|(id, (method, params))| request(id, method, params)).collect();
         let body = self.post(&json!(batch)).await?;
@@ -85,9 +110,9 @@ impl<'a> Rpc<'a> {
     fn result(&self, answer: Answer) -> Result<Value> {
         match answer.error {
             None => Ok(answer.result),
-            Some(Refusal { code: INTERNAL_ERROR, message }) => Err(self.lost(message)),
-            Some(Refusal { code: LIMIT_EXCEEDED, message }) => Err(self.not_now(message)),
-            Some(refusal) => Err(self.said(refusal.message)),
+            Some(refusal) if refusal.code == INTERNAL_ERROR => Err(self.lost(refusal.words())),
+            Some(refusal) if refusal.code == LIMIT_EXCEEDED => Err(self.not_now(refusal.words())),
+            Some(refusal) => Err(self.said(refusal.words())),
         }
     }
 
@@ -99,7 +124,7 @@ impl<'a> Rpc<'a> {
     }
 
     async fn exchange(&self, body: &Value) -> Result<Bytes> {
-        let stream = self.host.dial(self.node.rpc_port).await.map_err(EngineError::Host)?;
+        let stream = self.host.dial(self.port).await.map_err(EngineError::Host)?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|e| self.lost(e.to_string()))?;
         let request = Request::builder()
@@ -119,7 +144,7 @@ impl<'a> Rpc<'a> {
                 return Err(self.not_now(format!("HTTP {status}")));
             }
             if !status.is_success() {
-                return Err(self.said(format!("HTTP {status}; is another program on port {}?", self.node.rpc_port)));
+                return Err(self.said(format!("HTTP {status}; is another program on port {}?", self.port)));
             }
             Ok(body)
         };
