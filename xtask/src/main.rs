@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result, bail};
 
 const HELP: &str = "cargo xtask <chore>
   ci            everything a commit must pass: parts, fmt, tidy, clippy, doc, tests
-  parts         the real parts that tests run against: installs sshd, cast, anvil, ethers, viem and web3.py, builds the
-                version before this one
+  parts         the real parts that tests run against: installs sshd, cast, anvil, ethers, viem, web3.py and
+                injectived, builds the version before this one
   fast          the same without the tests
   tidy          dependency table of ARCHITECTURE.md, file sizes, words that must not be committed
   deny          licences, sources and banned crates (installs cargo-deny if it is missing)

@@ -1,6 +1,6 @@
 //! The real parts that tests run against, installed from the package registries: an SSH server from Debian; Foundry's
-//! `cast`, `anvil` and `forge`, a compiler for forge, ethers and viem from npm; web3.py from PyPI. What is there already is
-//! left alone, so a second run costs nothing.
+//! `cast`, `anvil` and `forge`, a compiler for forge, ethers and viem from npm; web3.py and injectived from PyPI. What is
+//! there already is left alone, so a second run costs nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,7 +37,8 @@ const NPM: &[(&str, &str)] = &[
     ("viem", "2.57.20"),
 ];
 
-/// The PyPI package of a BFT chain that no one here wrote; for figures only, never part of the product.
+/// The PyPI package of a BFT chain that no one here wrote: what the CometBFT engine is tried with, and a peer for figures.
+/// Never part of the product.
 const INJECTIVE: &str = "injective-core==1.20.1";
 
 /// The PyPI package of the outside client in Python, exactly.
@@ -68,6 +69,7 @@ pub(crate) fn install() -> Result<Parts> {
     let folder = std::env::current_dir()?.join("target/parts");
     std::fs::create_dir_all(&folder).context("make target/parts")?;
     python(&folder)?;
+    injectived()?;
     Ok(Parts { cast: npm(&folder)?, folder })
 }
 
@@ -121,7 +123,7 @@ fn python(folder: &Path) -> Result<()> {
     environment(&folder.join("python"), WEB3)
 }
 
-/// Installs the other chain that only `bench ledger` needs; returns its program.
+/// Installs the other chain; returns its program.
 pub(crate) fn injectived() -> Result<PathBuf> {
     let home = std::env::current_dir()?.join("target/parts/injective");
     environment(&home, INJECTIVE)?;

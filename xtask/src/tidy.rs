@@ -22,6 +22,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-engines-core", &["hanse-adapters-core"]),
     ("hanse-engines-evm", &["hanse-adapters-core", "hanse-engines-core"]),
     ("hanse-engines-embedded", &["hanse-adapters-core", "hanse-engines-core", "hanse-engines-evm"]),
+    ("hanse-engines-cometbft", &["hanse-adapters-core", "hanse-engines-core", "hanse-engines-evm"]),
     // The node verifies checkpoints of the audit trail.
     ("hanse-node", &["hanse-trail"]),
     ("hanse-cork", &[]),

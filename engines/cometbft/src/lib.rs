@@ -1,0 +1,200 @@
+//! The driver of CometBFT chains: applications of the Cosmos SDK that speak Ethereum's JSON-RPC beside CometBFT's.
+//!
+//! The program is not ours: an operator imports it as a bundle, with a [`Profile`] that says how it spells addresses, coins
+//! and chain ids. Its own commands make every key on the host (`keys`), and a signed claim to a validator's seat
+//! (`contribution`); the genesis is a pure function of all of these (`genesis`); configuration is the application's own
+//! with what the driver decides put in (`config`). Health comes from CometBFT's RPC, blocks and accounts from Ethereum's.
+//! Validators join and leave by the application's transactions, acted out on the hosts of those who must act (`roles`).
+//!
+//! It never holds a private key, never starts a home that is behind what its validator signed (`guard`), and never reaches
+//! a node's port past the adapter.
+
+mod bech32;
+mod config;
+mod contribution;
+mod genesis;
+mod guard;
+mod health;
+mod keys;
+mod profile;
+mod roles;
+mod time;
+mod tool;
+
+use async_trait::async_trait;
+use hanse_adapters_core::{Adapter, Artifact, Bundle, InstanceSpec, InstanceStatus};
+use hanse_engines_core::{
+    Account, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, NodeHealth, NodeIdentity, NodePlan, Peer, Progress,
+    Result, Role, Seat, Signed, Transaction, Validator,
+};
+use hanse_engines_evm::rpc::Rpc;
+use hanse_engines_evm::{self as evm, explorer, nonsense};
+use serde_json::json;
+
+pub use profile::Profile;
+use tool::Tool;
+
+/// Port of CometBFT's RPC.
+pub(crate) const CONSENSUS_RPC: &str = "consensus-rpc";
+/// Port of the application's gRPC.
+pub(crate) const GRPC: &str = "grpc";
+/// Port of CometBFT's metrics.
+pub(crate) const METRICS: &str = "metrics";
+/// Port of Ethereum's JSON-RPC over WebSocket.
+pub(crate) const WEBSOCKET: &str = "websocket";
+/// What a node needs besides the ports for peers and for clients.
+const PORTS: &[&str] = &[CONSENSUS_RPC, GRPC, METRICS, WEBSOCKET];
+
+/// CometBFT with an application, as far as the control plane drives it.
+#[derive(Clone, Debug)]
+pub struct CometBftEngine {
+    bundle: Bundle,
+    profile: Profile,
+}
+
+impl CometBftEngine {
+    /// Returns the engine whose nodes run the program of `bundle`, which is the application of `profile`.
+    pub fn new(bundle: Bundle, profile: Profile) -> Self {
+        Self { bundle, profile }
+    }
+
+    fn tool<'a>(&'a self, host: &'a dyn Adapter, node: &'a NodePlan) -> Tool<'a> {
+        Tool { bundle: &self.bundle, profile: &self.profile, host, node }
+    }
+
+    async fn put(&self, host: &dyn Adapter) -> Result<()> {
+        self.bundle.put(host).await.map_err(EngineError::Host)
+    }
+}
+
+#[async_trait]
+impl Engine for CometBftEngine {
+    fn name(&self) -> &'static str {
+        "cometbft"
+    }
+
+    fn artifact(&self) -> &Artifact {
+        &self.bundle.manifest
+    }
+
+    fn ports(&self) -> &'static [&'static str] {
+        PORTS
+    }
+
+    async fn prepare(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeIdentity> {
+        self.put(host).await?;
+        keys::identity(&self.tool(host, node)).await
+    }
+
+    async fn contribute(
+        &self,
+        host: &dyn Adapter,
+        node: &NodePlan,
+        chain: &ChainPlan,
+        identity: &NodeIdentity,
+    ) -> Result<Option<String>> {
+        self.put(host).await?;
+        keys::contribution(&self.tool(host, node), chain, identity).await.map(Some)
+    }
+
+    fn genesis(&self, chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<Vec<u8>> {
+        genesis::genesis(chain, validators, &self.profile)
+    }
+
+    async fn configure(
+        &self,
+        host: &dyn Adapter,
+        node: &NodePlan,
+        identity: &NodeIdentity,
+        genesis: &[u8],
+        peers: &[Peer],
+    ) -> Result<()> {
+        config::write(&self.tool(host, node), identity, genesis, peers).await
+    }
+
+    async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus> {
+        // Asked again because the program may have changed since the node was prepared.
+        self.put(host).await?;
+        guard::check(&self.tool(host, node)).await?;
+        let spec = InstanceSpec {
+            key: node.key.clone(),
+            generation: node.generation,
+            artifact_sha256: self.bundle.manifest.sha256.clone(),
+            program: Some(self.bundle.program.clone()),
+            args: ["start", "--home", "{home}", "--log-no-color"].map(str::to_owned).into(),
+            env: tool::environment(),
+        };
+        host.ensure(&spec).await.map_err(EngineError::Host)
+    }
+
+    async fn signed(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Option<Signed>> {
+        guard::signed(&self.tool(host, node)).await
+    }
+
+    async fn validators(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Vec<Validator>> {
+        Ok(roles::governance(host, node).await?.validators)
+    }
+
+    async fn governance(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Governance> {
+        roles::governance(host, node).await
+    }
+
+    async fn ensure_role(
+        &self,
+        chain: &ChainPlan,
+        seat: &Seat<'_>,
+        role: Role,
+        others: &[Seat<'_>],
+    ) -> Result<Progress> {
+        let change = roles::Change { bundle: &self.bundle, profile: &self.profile, chain, seat, others };
+        change.step(role).await
+    }
+
+    async fn halt_at(&self, host: &dyn Adapter, node: &NodePlan, height: Option<u64>) -> Result<()> {
+        config::halt_at(&self.tool(host, node), height.unwrap_or(0)).await
+    }
+
+    async fn health(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeHealth> {
+        health::health(host, node).await
+    }
+
+    async fn block(&self, host: &dyn Adapter, node: &NodePlan, which: &BlockRef) -> Result<Block> {
+        let found = evm::block(host, node, which).await?;
+        let block = explorer::block(&found).ok_or_else(|| nonsense(node, "eth_getBlockByNumber", &found))?;
+        // Asked for block 0, which these chains do not have, `injectived` answers with block 1.
+        if let BlockRef::Height(height) = which
+            && block.height != *height
+        {
+            return Err(EngineError::NotFound(format!("block {height}")));
+        }
+        // Ethereum's time is in seconds, CometBFT's finer.
+        let rpc = Rpc::new(host, node).at(port(node, CONSENSUS_RPC)?);
+        let header = rpc.one("header", json!({ "height": block.height.to_string() })).await?;
+        let time = header["header"]["time"].as_str().and_then(time::ms);
+        Ok(Block { time_ms: time.unwrap_or(block.time_ms), ..block })
+    }
+
+    async fn transaction(&self, host: &dyn Adapter, node: &NodePlan, hash: &str) -> Result<Transaction> {
+        evm::transaction(host, node, hash).await
+    }
+
+    async fn account(&self, host: &dyn Adapter, node: &NodePlan, address: &str) -> Result<Account> {
+        evm::account(host, node, address).await
+    }
+
+    async fn send_raw(&self, host: &dyn Adapter, node: &NodePlan, raw: &[u8]) -> Result<String> {
+        evm::send_raw(host, node, raw).await
+    }
+
+    async fn call(&self, host: &dyn Adapter, node: &NodePlan, to: &str, input: &[u8]) -> Result<Vec<u8>> {
+        evm::call(host, node, to, input).await
+    }
+}
+
+/// The named port of a node.
+pub(crate) fn port(node: &NodePlan, name: &str) -> Result<u16> {
+    node.ports.get(name).copied().ok_or_else(|| EngineError::Invalid {
+        field: format!("ports.{name}"),
+        reason: format!("node {} was placed without it: it belongs to another kind of ledger", node.key),
+    })
+}

@@ -1,0 +1,264 @@
+//! Validators join and leave: the application's own rules, acted out on the hosts of those who must act.
+//!
+//! Power is stake, counted in a coin that nothing else is paid with. The stakes of newcomers lie in the application's
+//! community pool, which a proposal opens that validators with two thirds of the power take part in and more than half
+//! agree to. So the consortium's vote decides, each consenting member's operator key votes for it on its own host, and
+//! the chain itself would refuse a platform that acts without them. Then the newcomer's operator claims the seat. Who
+//! leaves takes its stake out of validation; the application holds it back for its unbonding time.
+//!
+//! Every call looks at the chain and does the one act that is due; acts are transactions whose sequence numbers keep
+//! them from being done twice.
+
+use hanse_adapters_core::{Adapter, Bundle};
+use hanse_engines_core::{
+    ChainPlan, EngineError, Governance, NodePlan, Progress, Result, Role, Seat, Validator,
+};
+use hanse_engines_evm::{nonsense, refused};
+use hanse_engines_evm::rpc::Rpc;
+use serde_json::{Value, json};
+
+use crate::contribution::{Contribution, STAKE, hex_of_base64, public_key};
+use crate::health::number;
+use crate::genesis::GAS_MONEY;
+use crate::keys;
+use crate::profile::Profile;
+use crate::tool::Tool;
+
+/// Most validators that are asked for at once; no chain here has more.
+const PAGE: usize = crate::genesis::VALIDATORS_MAX;
+/// Where a transaction's content lies in the home while it is sent.
+const PROPOSAL_FILE: &str = "hanse/proposal.json";
+const SEAT_FILE: &str = "hanse/seat.json";
+
+/// The validators of the newest block. Who may change them is the application's own matter, and not shown.
+pub(crate) async fn governance(host: &dyn Adapter, node: &NodePlan) -> Result<Governance> {
+    let port = crate::port(node, crate::CONSENSUS_RPC)?;
+    let calls = [("validators", json!({ "page": "1", "per_page": PAGE.to_string() })), ("status", json!({}))];
+    let answers = Rpc::new(host, node).at(port).all(&calls).await?;
+    let [list, status] = answers.as_slice() else { return Err(nonsense(node, "a batch", &json!(answers))) };
+    read(list, status).ok_or_else(|| nonsense(node, "validators", list))
+}
+
+fn read(list: &Value, status: &Value) -> Option<Governance> {
+    let validator = |value: &Value| {
+        let power = number(&value["voting_power"])?;
+        let public_key = hex_of_base64(&value["pub_key"]["value"])?;
+        Some(Validator { node_id: value["address"].as_str()?.to_ascii_lowercase(), public_key, power })
+    };
+    Some(Governance {
+        next_height: number(&list["block_height"])? + 1,
+        validators: list["validators"].as_array()?.iter().map(validator).collect::<Option<_>>()?,
+        pending: Vec::new(),
+        rules: None,
+        protocol: number(&status["node_info"]["protocol_version"]["app"])?,
+        halted: None,
+        evidence: Vec::new(),
+    })
+}
+
+/// One step of a change.
+pub(crate) struct Change<'a> {
+    pub(crate) bundle: &'a Bundle,
+    pub(crate) profile: &'a Profile,
+    pub(crate) chain: &'a ChainPlan,
+    pub(crate) seat: &'a Seat<'a>,
+    pub(crate) others: &'a [Seat<'a>],
+}
+
+fn waits(reason: impl Into<String>) -> Result<Progress> {
+    Ok(Progress::Waits { reason: reason.into() })
+}
+
+impl Change<'_> {
+    /// Looks and does what is due.
+    pub(crate) async fn step(&self, role: Role) -> Result<Progress> {
+        let now = governance(self.seat.host, self.seat.node).await?.validators;
+        let is_validator = now.iter().any(|one| one.public_key == self.seat.identity.public_key);
+        let done = match role {
+            Role::Validator if is_validator => return Ok(Progress::Done),
+            Role::Follower if !is_validator => return Ok(Progress::Done),
+            Role::Follower if now.len() == 1 => {
+                return Err(refused(self.seat.node, "is the last validator: the chain would end with it".into()));
+            }
+            Role::Validator => self.join().await,
+            Role::Follower => self.leave().await,
+        };
+        match done {
+            // An earlier act of the same operator is not in a block yet.
+            Err(EngineError::NotNow { reason, .. }) => waits(reason),
+            other => other,
+        }
+    }
+
+    fn name(&self) -> String {
+        self.profile.chain_name(self.chain.chain_id)
+    }
+
+    fn tool<'t>(&'t self, seat: &Seat<'t>) -> Tool<'t> {
+        Tool::at(self.bundle, self.profile, seat)
+    }
+
+    async fn join(&self) -> Result<Progress> {
+        let own = Contribution::of(self.seat.identity, self.profile)
+            .map_err(|reason| crate::genesis::invalid("contribution", reason))?;
+        let tool = self.tool(self.seat);
+        let health = crate::health::health(self.seat.host, self.seat.node).await?;
+        if health.syncing {
+            return waits(format!("it catches up first, it is at height {}", health.height));
+        }
+        let (known, stake) = (self.own_seat(&tool).await?, self.stake_at_hand(&tool, &own).await?);
+        let staked = known.as_ref().map_or(0, |seat| amount(&seat["tokens"]));
+        match known {
+            // It left before, or its stake is not counted while it is jailed.
+            Some(seat) if staked >= STAKE && seat["jailed"].as_bool() == Some(true) => {
+                tool.send(&self.name(), &["slashing", "unjail"]).await?;
+                waits("its seat is opened again; it counts two blocks later")
+            }
+            Some(_) if staked >= STAKE => waits("it has its seat; it counts two blocks later"),
+            Some(seat) if stake >= STAKE => {
+                let operator = seat["operator_address"].as_str().unwrap_or_default();
+                tool.send(&self.name(), &["staking", "delegate", operator, &self.coins(STAKE)]).await?;
+                waits("it stakes for its seat again")
+            }
+            None if stake >= STAKE => self.claim(&tool).await,
+            Some(_) | None => self.grant(&own.operator).await,
+        }
+    }
+
+    fn coins(&self, amount: u128) -> String {
+        format!("{amount}{}", self.profile.bond_denom)
+    }
+
+    /// The seat that the operator has claimed, whatever has become of it.
+    async fn own_seat(&self, tool: &Tool<'_>) -> Result<Option<Value>> {
+        let list = tool.query(&self.name(), &["staking", "validators"]).await?.unwrap_or_default();
+        let key = Some(&self.seat.identity.public_key);
+        let seats = list["validators"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(seats.iter().find(|seat| consensus_key(&seat["consensus_pubkey"]).as_ref() == key).cloned())
+    }
+
+    async fn stake_at_hand(&self, tool: &Tool<'_>, own: &Contribution) -> Result<u128> {
+        let found = tool.query(&self.name(), &["bank", "balances", &own.operator]).await?.unwrap_or_default();
+        let coins = found["balances"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let bonds = coins.iter().filter(|coin| coin["denom"].as_str() == Some(&self.profile.bond_denom));
+        Ok(bonds.map(|coin| amount(&coin["amount"])).sum())
+    }
+
+    /// The operator has the stake: it claims the seat.
+    async fn claim(&self, tool: &Tool<'_>) -> Result<Progress> {
+        let key = tool.run(&["comet", "show-validator"]).await?;
+        let key: Value = serde_json::from_str(key.trim()).map_err(|e| refused(self.seat.node, e.to_string()))?;
+        let seat = json!({
+            "pubkey": key, "amount": self.coins(STAKE), "moniker": self.seat.node.key.object(),
+            "commission-rate": "0", "commission-max-rate": "0", "commission-max-change-rate": "0",
+            "min-self-delegation": "1",
+        });
+        keys::put(tool, SEAT_FILE, seat.to_string().as_bytes()).await?;
+        tool.send(&self.name(), &["staking", "create-validator", &format!("{{home}}/{SEAT_FILE}")]).await?;
+        waits("it claims its seat")
+    }
+
+    /// The operator has no stake: those who validate grant it by a vote on the chain.
+    async fn grant(&self, operator: &str) -> Result<Progress> {
+        let Some(first) = self.others.first() else {
+            return Err(refused(self.seat.node, "has no stake, and nobody who validates is there to grant it".into()));
+        };
+        let tool = self.tool(first);
+        // The newest hundred; more are never open at once.
+        let open = tool.query(&self.name(), &["gov", "proposals", "--page-reverse"]).await?.unwrap_or_default();
+        let list = open["proposals"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_open = |proposal: &&Value| proposal["status"].as_str() == Some("PROPOSAL_STATUS_VOTING_PERIOD");
+        let Some(proposal) = list.iter().filter(is_open).find(|proposal| recipient(proposal) == Some(operator)) else {
+            self.propose(&tool, operator).await?;
+            return waits("a vote on the chain is opened that grants its stake");
+        };
+        let Some(id) = proposal["id"].as_str() else {
+            return Err(nonsense(first.node, "gov proposals", proposal));
+        };
+        let voters = self.voters(&tool, id).await?;
+        for other in self.others {
+            let own = Contribution::of(other.identity, self.profile)
+                .map_err(|reason| crate::genesis::invalid("contribution", reason))?;
+            if !voters.contains(&own.operator) {
+                self.tool(other).send(&self.name(), &["gov", "vote", id, "yes"]).await?;
+            }
+        }
+        let end = proposal["voting_end_time"].as_str().unwrap_or("its end");
+        waits(format!(
+            "{} of {} have voted on the chain for its stake; the vote ends at {end}",
+            voters.len(),
+            self.others.len()
+        ))
+    }
+
+    async fn voters(&self, tool: &Tool<'_>, id: &str) -> Result<Vec<String>> {
+        let votes = tool.query(&self.name(), &["gov", "votes", id]).await?.unwrap_or_default();
+        let list = votes["votes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(list.iter().filter_map(|vote| vote["voter"].as_str().map(str::to_owned)).collect())
+    }
+
+    async fn propose(&self, tool: &Tool<'_>, operator: &str) -> Result<()> {
+        let account = tool.query(&self.name(), &["auth", "module-account", "gov"]).await?.unwrap_or_default();
+        let authority = find_text(&account, "address")
+            .ok_or_else(|| nonsense(tool.node, "auth module-account gov", &account))?;
+        let mut coins = [(&self.profile.gas_denom, GAS_MONEY), (&self.profile.bond_denom, STAKE)];
+        coins.sort();
+        let coins: Value =
+            coins.iter().map(|(denom, amount)| json!({ "denom": denom, "amount": amount.to_string() })).collect();
+        let message = json!({
+            "@type": "/cosmos.distribution.v1beta1.MsgCommunityPoolSpend",
+            "authority": authority, "recipient": operator, "amount": coins,
+        });
+        let title = format!("a seat for {}", self.seat.node.key.object());
+        let proposal = json!({
+            "messages": [message], "metadata": "", "deposit": format!("1{}", self.profile.gas_denom),
+            "title": title, "summary": "as the consortium decided", "expedited": false,
+        });
+        keys::put(tool, PROPOSAL_FILE, proposal.to_string().as_bytes()).await?;
+        tool.send(&self.name(), &["gov", "submit-proposal", &format!("{{home}}/{PROPOSAL_FILE}")]).await
+    }
+
+    /// Takes the whole stake out of validation: without it the application closes the seat at once.
+    async fn leave(&self) -> Result<Progress> {
+        let tool = self.tool(self.seat);
+        let Some(seat) = self.own_seat(&tool).await? else {
+            return Err(refused(
+                self.seat.node,
+                "validates and has no seat: the program does not count power in stake".into(),
+            ));
+        };
+        let (tokens, operator) = (amount(&seat["tokens"]), seat["operator_address"].as_str().unwrap_or_default());
+        if tokens == 0 {
+            return waits("its stake is out; it counts until two blocks later");
+        }
+        tool.send(&self.name(), &["staking", "unbond", operator, &self.coins(tokens)]).await?;
+        waits("it takes its stake out of validation")
+    }
+}
+
+fn recipient(proposal: &Value) -> Option<&str> {
+    let message = proposal["messages"].get(0)?;
+    // Some versions wrap the message's fields, some do not.
+    message["recipient"].as_str().or_else(|| message["value"]["recipient"].as_str())
+}
+
+/// The consensus key of a seat: `{"@type", "key"}` or `{"type", "value"}`, by the version of the command line.
+fn consensus_key(value: &Value) -> Option<String> {
+    public_key(value).or_else(|| hex_of_base64(&value["value"]))
+}
+
+/// The first text called `name`, however deep: versions wrap an account differently.
+fn find_text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
+    match value {
+        Value::Object(map) => match map.get(name).and_then(Value::as_str) {
+            Some(text) if !text.is_empty() => Some(text),
+            _ => map.values().find_map(|inner| find_text(inner, name)),
+        },
+        Value::Array(list) => list.iter().find_map(|inner| find_text(inner, name)),
+        _ => None,
+    }
+}
+
+fn amount(value: &Value) -> u128 {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
