@@ -49,7 +49,10 @@ pub(crate) fn genesis(chain: &ChainPlan, validators: &[NodeIdentity], profile: &
         return Err(invalid("chain_id", format!("must be 1 to {}", (1_u64 << 53) - 1)));
     }
     if chain.governance.is_some() {
-        return Err(invalid("governance", "this ledger is governed by its own votes on the chain: order it without members"));
+        return Err(invalid(
+            "governance",
+            "this ledger is governed by its own votes on the chain: order it without members",
+        ));
     }
     if validators.is_empty() || validators.len() > VALIDATORS_MAX {
         return Err(invalid("validators", format!("must be 1 to {VALIDATORS_MAX}")));

@@ -24,8 +24,8 @@ mod tool;
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Artifact, Bundle, InstanceSpec, InstanceStatus};
 use hanse_engines_core::{
-    Account, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, NodeHealth, NodeIdentity, NodePlan, Peer, Progress,
-    Result, Role, Seat, Signed, Transaction, Validator,
+    Account, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, NodeHealth, NodeIdentity, NodePlan, Peer,
+    Progress, Result, Role, Seat, Signed, Transaction, Validator,
 };
 use hanse_engines_evm::rpc::Rpc;
 use hanse_engines_evm::{self as evm, explorer, nonsense};

@@ -10,16 +10,14 @@
 //! them from being done twice.
 
 use hanse_adapters_core::{Adapter, Bundle};
-use hanse_engines_core::{
-    ChainPlan, EngineError, Governance, NodePlan, Progress, Result, Role, Seat, Validator,
-};
-use hanse_engines_evm::{nonsense, refused};
+use hanse_engines_core::{ChainPlan, EngineError, Governance, NodePlan, Progress, Result, Role, Seat, Validator};
 use hanse_engines_evm::rpc::Rpc;
+use hanse_engines_evm::{nonsense, refused};
 use serde_json::{Value, json};
 
 use crate::contribution::{Contribution, STAKE, hex_of_base64, public_key};
-use crate::health::number;
 use crate::genesis::GAS_MONEY;
+use crate::health::number;
 use crate::keys;
 use crate::profile::Profile;
 use crate::tool::Tool;
@@ -199,8 +197,8 @@ impl Change<'_> {
 
     async fn propose(&self, tool: &Tool<'_>, operator: &str) -> Result<()> {
         let account = tool.query(&self.name(), &["auth", "module-account", "gov"]).await?.unwrap_or_default();
-        let authority = find_text(&account, "address")
-            .ok_or_else(|| nonsense(tool.node, "auth module-account gov", &account))?;
+        let authority =
+            find_text(&account, "address").ok_or_else(|| nonsense(tool.node, "auth module-account gov", &account))?;
         let mut coins = [(&self.profile.gas_denom, GAS_MONEY), (&self.profile.bond_denom, STAKE)];
         coins.sort();
         let coins: Value =
