@@ -41,6 +41,10 @@ pub struct Config {
     /// Node software to put on hosts; by default this very program.
     #[serde(default)]
     pub node_artifact: Option<PathBuf>,
+    /// The program of CometBFT chains (template `cosmos-evm`); without it this replica makes none. The same on every
+    /// replica.
+    #[serde(default)]
+    pub cometbft: Option<CometBftSoftware>,
     /// Where Prometheus may read this replica's numbers, over plain HTTP; nowhere if not said. Loopback is meant.
     #[serde(default)]
     pub metrics_listen: Option<SocketAddr>,
@@ -52,6 +56,20 @@ pub struct Config {
     /// How often and how long.
     #[serde(default)]
     pub timing: Timing,
+}
+
+/// A program that the operator brought, with what the engine must know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CometBftSoftware {
+    /// Manifest of the bundle (`hanse artifact describe`).
+    pub manifest: PathBuf,
+    /// SHA-256 of the manifest, 64 lower-case hex digits: what this replica was told to run, whatever lies on its disk.
+    pub sha256: String,
+    /// Folder with the bundle's files; each is compared with the manifest at start, and again on every host.
+    pub files: PathBuf,
+    /// What the engine must know of the application (engines/README.md).
+    pub profile: PathBuf,
 }
 
 /// Where one replica is found.
@@ -151,6 +169,11 @@ impl Config {
         config.data = place(&config.data);
         config.tls = place(&config.tls);
         config.ssh_identity = config.ssh_identity.as_ref().map(place);
+        if let Some(software) = &mut config.cometbft {
+            software.manifest = place(&software.manifest);
+            software.files = place(&software.files);
+            software.profile = place(&software.profile);
+        }
         config.node_artifact = config.node_artifact.as_ref().map(place);
         config.check()?;
         Ok(config)

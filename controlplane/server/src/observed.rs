@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use hanse_engines_core::Signed;
 use hanse_planner::{HealthView, InstanceView};
 use hanse_state::Millis;
 use hanse_state::ids::{ChainKey, NodeKey};
@@ -65,6 +66,8 @@ pub struct Observed {
     nodes: RwLock<BTreeMap<NodeKey, Look>>,
     /// Of chains that record heads of the audit trail.
     anchors: RwLock<BTreeMap<ChainKey, AnchorView>>,
+    /// How far each validator was seen to have signed; outlives a restart, because that is when it is needed.
+    signed: RwLock<BTreeMap<NodeKey, Signed>>,
 }
 
 impl Observed {
@@ -126,6 +129,18 @@ impl Observed {
     pub fn clear(&self) {
         self.writer().clear();
         self.anchors.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Keeps how far `node` has signed; it never goes back.
+    pub fn has_signed(&self, node: &NodeKey, signed: Signed) {
+        let mut all = self.signed.write().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(node.clone()).or_default();
+        *known = signed.max(*known);
+    }
+
+    /// Returns how far `node` was seen to have signed, `None` if it was never looked at since this process began.
+    pub fn signed(&self, node: &NodeKey) -> Option<Signed> {
+        self.signed.read().unwrap_or_else(PoisonError::into_inner).get(node).copied()
     }
 
     fn reader(&self) -> RwLockReadGuard<'_, BTreeMap<NodeKey, Look>> {

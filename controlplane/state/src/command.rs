@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailure, RestoreAccount, SuspendAccount};
 use crate::billing::{Meter, SetPlan};
-use crate::chain::node::{RecordIntent, RecordNodeFact, RestartNode};
+use crate::chain::node::{NodeFact, RecordIntent, RecordNodeFact, RestartNode};
 use crate::chain::{RecordGenesis, RecordTransaction};
 use crate::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
 use crate::cluster::version::{RaiseClusterVersion, Version};
@@ -313,7 +313,6 @@ impl Command {
             | Self::AcceptHostKey(_)
             | Self::RecordGenesis(_)
             | Self::RecordIntent(_)
-            | Self::RecordNodeFact(_)
             | Self::RestartNode(_)
             | Self::DeployContract(_)
             | Self::RecordContractFact(_)
@@ -327,6 +326,17 @@ impl Command {
             | Self::RecordReplica(_) => Version::FIRST,
             Self::RaiseClusterVersion(_) => Version(2),
             Self::RecordTransaction(_) => Version(3),
+            Self::RecordNodeFact(RecordNodeFact { fact, .. }) => match fact {
+                NodeFact::Signed { .. } => Version(3),
+                NodeFact::Prepared { identity } if identity.contribution.is_some() => Version(3),
+                NodeFact::Prepared { .. }
+                | NodeFact::Configured
+                | NodeFact::Started
+                | NodeFact::Healthy
+                | NodeFact::Unhealthy { .. }
+                | NodeFact::Failed { .. }
+                | NodeFact::Waiting { .. } => Version::FIRST,
+            },
             Self::OpenProposal(OpenProposal { action: Action::CreateChain(spec), .. }) => {
                 if spec.governance.is_some() || spec.anchor.is_some() { Version(3) } else { Version::FIRST }
             }

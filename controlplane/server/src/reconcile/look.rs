@@ -39,6 +39,7 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
         Ok(health) => health,
         Err(error) => return Err(Trouble::Stale(format!("its process runs and does not answer: {error}"))),
     };
+    let signed = super::node::watch_signed(world, key, &site).await;
     world.observed.heard(
         key,
         NodeView {
@@ -53,7 +54,7 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
             at_ms: (world.clock)().0,
         },
     );
-    Ok(())
+    signed
 }
 
 /// The planner's view of what a host said of a process.

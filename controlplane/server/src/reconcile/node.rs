@@ -1,12 +1,15 @@
 //! Acts on a node: intent, ensure, fact. And a chain's genesis, which is made of its nodes' facts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hanse_adapters_core::{Adapter, AdapterError, InstanceKey};
 use hanse_engines_core::{ChainPlan, Engine, EngineError, GovernancePlan, NodePlan, Peer};
 use hanse_planner::Run;
 use hanse_state::chain::governance::GovernanceSpec;
-use hanse_state::chain::node::{Node, NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact, RestartNode};
+use hanse_state::chain::node::{
+    Node, NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact, RestartNode, Signed,
+};
 use hanse_state::chain::template::Template;
 use hanse_state::chain::{Chain, RecordGenesis};
 use hanse_state::host::{Host, Reach, RecordHostKeyChanged};
@@ -44,11 +47,29 @@ pub(super) fn engine_of(world: &World, chain: &Chain) -> Result<Arc<dyn Engine>,
     let template = Template::find(&chain.spec.template, chain.spec.template_version)
         .map_err(|rejection| Trouble::Stale(rejection.message()))?;
     world.engines.get(template.engine).cloned().ok_or_else(|| {
-        Trouble::Stale(format!(
-            "this replica has no engine `{}`; run the same version on every replica",
-            template.engine
-        ))
+        // Waited for and not failed: a replica that has it may lead next.
+        let reason = "this replica has no such engine; configure it, and run the same version, on every replica";
+        Trouble::Engine(EngineError::NotNow { node: format!("engine `{}`", template.engine), reason: reason.into() })
     })
+}
+
+/// The chain as its engine needs to know it.
+fn chain_plan(chain: &Chain) -> Result<ChainPlan, Trouble> {
+    Ok(ChainPlan {
+        chain_id: chain.spec.chain_id,
+        genesis_time_ms: chain.created_at.0,
+        parameters: parameters(chain).ok_or_else(|| Trouble::Stale(format!("{}: its template is gone", chain.key)))?,
+        alloc: chain.spec.alloc.clone(),
+        governance: chain.spec.governance.as_ref().map(governance),
+        anchor: chain.spec.anchor.clone(),
+    })
+}
+
+/// What was ordered, with the template's defaults; `None` if this build does not know the template.
+fn parameters(chain: &Chain) -> Option<BTreeMap<String, u64>> {
+    let template = Template::find(&chain.spec.template, chain.spec.template_version).ok()?;
+    let resolved = template.resolve(&chain.spec.parameters).ok()?;
+    Some(resolved.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
 }
 
 /// The node as its engine needs to know it; `None` if it cannot be named on a host. The one place that names instances:
@@ -62,10 +83,10 @@ pub(crate) fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodeP
         host_address: host.peer_address.clone(),
         p2p_port: node.p2p_port,
         rpc_port: node.rpc_port,
-        ports: Default::default(),
-        parameters: Default::default(),
-        identity: None,
-        signed: None,
+        ports: node.ports.clone(),
+        parameters: parameters(state.chains.get(&node.key.chain)?)?,
+        identity: node.identity.as_ref().map(public),
+        signed: node.signed.map(last_signed),
     })
 }
 
@@ -99,7 +120,9 @@ async fn attempt(world: &World, state: &State, key: &NodeKey, act: NodeAct) -> R
     match act {
         NodeAct::Prepare => {
             let made = site.engine.prepare(adapter, plan).await?;
-            let identity = NodeIdentity { node_id: made.node_id, public_key: made.public_key };
+            let contributed = site.engine.contribute(adapter, plan, &chain_plan(&site.chain)?, &made).await?;
+            let contribution = contributed.map(|text| Blob(text.into_bytes()));
+            let identity = NodeIdentity { node_id: made.node_id, public_key: made.public_key, contribution };
             report(world, key, generation, NodeFact::Prepared { identity }).await
         }
         NodeAct::Configure => {
@@ -108,6 +131,7 @@ async fn attempt(world: &World, state: &State, key: &NodeKey, act: NodeAct) -> R
             report(world, key, generation, NodeFact::Configured).await
         }
         NodeAct::Start => {
+            let plan = &NodePlan { signed: plan.signed.max(world.observed.signed(key)), ..plan.clone() };
             let status = site.engine.start(adapter, plan).await?;
             let view = super::look::view(&status);
             let runs = view.run == Run::Running;
@@ -139,8 +163,32 @@ fn public(identity: &NodeIdentity) -> hanse_engines_core::NodeIdentity {
     hanse_engines_core::NodeIdentity {
         node_id: identity.node_id.clone(),
         public_key: identity.public_key.clone(),
-        contribution: None,
+        // It came from an engine as text.
+        contribution: identity.contribution.as_ref().and_then(|blob| String::from_utf8(blob.0.clone()).ok()),
     }
+}
+
+fn last_signed(signed: Signed) -> hanse_engines_core::Signed {
+    hanse_engines_core::Signed { height: signed.height, round: signed.round, step: signed.step }
+}
+
+/// How many heights a validator goes on before it is written down again how far it has signed; the leader itself
+/// remembers each look.
+const SIGNED_EVERY: u64 = 50;
+
+/// Looks how far node `key` has signed, remembers it, and writes it down from time to time.
+pub(super) async fn watch_signed(world: &World, key: &NodeKey, site: &Site) -> Result<(), Trouble> {
+    // Not taken for the silence of its host: the node itself has just answered.
+    let seen = site.engine.signed(site.adapter.as_ref(), &site.plan).await;
+    let seen = seen.map_err(|error| Trouble::Stale(format!("how far it has signed cannot be read: {error}")))?;
+    let Some(seen) = seen else { return Ok(()) };
+    world.observed.has_signed(key, seen);
+    let due = site.plan.signed.is_none_or(|known| seen.height >= known.height.saturating_add(SIGNED_EVERY));
+    if !due {
+        return Ok(());
+    }
+    let signed = Signed { height: seen.height, round: seen.round, step: seen.step };
+    report(world, key, site.node.generation, NodeFact::Signed { signed }).await
 }
 
 /// Writes down what was seen.
@@ -209,18 +257,7 @@ fn governance(spec: &GovernanceSpec) -> GovernancePlan {
 pub(super) async fn genesis(world: &World, state: &State, key: &ChainKey) -> Result<(), Trouble> {
     let chain = state.chains.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
     let engine = engine_of(world, chain)?;
-    let template = Template::find(&chain.spec.template, chain.spec.template_version)
-        .map_err(|rejection| Trouble::Stale(rejection.message()))?;
-    let parameters =
-        template.resolve(&chain.spec.parameters).map_err(|rejection| Trouble::Stale(rejection.message()))?;
-    let plan = ChainPlan {
-        chain_id: chain.spec.chain_id,
-        genesis_time_ms: chain.created_at.0,
-        parameters: parameters.into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
-        alloc: chain.spec.alloc.clone(),
-        governance: chain.spec.governance.as_ref().map(governance),
-        anchor: chain.spec.anchor.clone(),
-    };
+    let plan = chain_plan(chain)?;
     let nodes = state.nodes.values().filter(|node| node.key.chain == *key);
     let identities: Vec<_> = nodes.filter_map(|node| node.identity.as_ref()).map(public).collect();
     let bytes = Blob(engine.genesis(&plan, &identities)?);

@@ -306,7 +306,7 @@ async fn provision(leader: &One) {
     };
     for (n, node) in nodes.iter().enumerate() {
         intent(node, NodeAct::Prepare).await;
-        let identity = NodeIdentity { node_id: format!("id{n}"), public_key: format!("{n:064x}") };
+        let identity = NodeIdentity { node_id: format!("id{n}"), public_key: format!("{n:064x}"), contribution: None };
         fact(node, NodeFact::Prepared { identity }).await;
     }
     leader.system(Command::RecordGenesis(RecordGenesis { chain, bytes: Blob(b"genesis".to_vec()) })).await;

@@ -21,7 +21,7 @@ const WEI_DIGITS_MAX: usize = 77;
 
 /// Checks that the chain can be ordered: nothing that is decided later can make it impossible.
 pub(crate) fn check_spec(state: &State, consortium: &Consortium, spec: &ChainSpec) -> Result<(), Rejection> {
-    let template = Template::find(&spec.template, spec.template_version)?;
+    let template = Template::find_at(&spec.template, spec.template_version, state.version())?;
     template.resolve(&spec.parameters)?;
     let (min, max) = (template.nodes_min as u64, template.nodes_max as u64);
     check::range("action.chain.nodes", spec.nodes.len() as u64, min, max)?;
@@ -34,7 +34,8 @@ pub(crate) fn check_spec(state: &State, consortium: &Consortium, spec: &ChainSpe
     governance::check(consortium, template, spec)?;
     anchor::check(template, spec)?;
     check_unclaimed(state, consortium, spec)?;
-    let free: u64 = state.hosts.values().map(host::placement::free_slots).sum();
+    let ports = template.ports_per_node();
+    let free: u64 = state.hosts.values().map(|host| host::placement::slots_for(host, ports)).sum();
     let needed = spec.nodes.len() as u64;
     if free < needed { Err(Rejection::TooFewHosts { needed, free }) } else { Ok(()) }
 }
@@ -126,6 +127,8 @@ fn new_node(cx: &Cx<'_>, key: NodeKey, owner: TenantId) -> Node {
         intent: None,
         restarts: Vec::new(),
         metered_until: None,
+        ports: std::collections::BTreeMap::new(),
+        signed: None,
     }
 }
 

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::collections::BTreeMap;
+
+use crate::digest::Blob;
 use crate::ids::{HostId, NodeKey, TenantId};
 use crate::time::Millis;
 
@@ -73,6 +76,24 @@ pub struct NodeIdentity {
     pub node_id: String,
     /// Its consensus public key, as its engine writes it.
     pub public_key: String,
+    /// What it contributes to the genesis, as its engine writes it; public. Came with cluster version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contribution: Option<Blob>,
+}
+
+/// Greatest contribution of a node in bytes.
+pub const CONTRIBUTION_BYTES_MAX: usize = 128 << 10;
+
+/// How far a validator was seen to have signed, in the order of its chain. Came with cluster version 3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// Height of the block.
+    pub height: u64,
+    /// Round of that height.
+    pub round: u32,
+    /// Step of that round, as the ledger numbers its steps.
+    pub step: u32,
 }
 
 /// A node.
@@ -108,6 +129,12 @@ pub struct Node {
     pub restarts: Vec<Millis>,
     /// Running time up to here is billed; `None` while not running.
     pub metered_until: Option<Millis>,
+    /// Its further ports on the host, by the names of its chain's template. Came with cluster version 3.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
+    /// The last it was seen to have signed; never goes back. Came with cluster version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
 }
 
 /// A leader is about to act. By the system; an older generation is rejected.
@@ -151,6 +178,11 @@ pub enum NodeFact {
     Waiting {
         /// For what.
         reason: String,
+    },
+    /// Its home says that it has signed up to here. Came with cluster version 3.
+    Signed {
+        /// How far.
+        signed: Signed,
     },
 }
 

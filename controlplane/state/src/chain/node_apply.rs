@@ -1,8 +1,8 @@
 //! Rules of nodes: intents are the fence, facts move the state, restarts have a budget.
 
 use super::node::{
-    Health, Intent, Node, NodeAct, NodeFact, NodeIdentity, NodeState, RESTART_BUDGET, RecordIntent, RecordNodeFact,
-    RestartNode,
+    CONTRIBUTION_BYTES_MAX, Health, Intent, Node, NodeAct, NodeFact, NodeIdentity, NodeState, RESTART_BUDGET,
+    RecordIntent, RecordNodeFact, RestartNode,
 };
 use super::{REASON_MAX, apply::sync, query};
 use crate::apply::Cx;
@@ -96,6 +96,7 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         (NodeFact::Waiting { .. }, NodeState::Blocked) => {
             return Err(wrong(&node, "a blocked node waits for a person"));
         }
+        (NodeFact::Signed { signed }, _) => node.signed = node.signed.max(Some(*signed)),
         (NodeFact::Waiting { reason }, _) => node.state_reason = check::clip(reason, REASON_MAX),
         (NodeFact::Prepared { .. }, _) => return Err(wrong(&node, "a leader must have meant to prepare it")),
         (NodeFact::Configured, _) => return Err(wrong(&node, "a leader must have meant to configure it")),
@@ -194,6 +195,8 @@ fn check_host(state: &State, node: &Node) -> Result<(), Rejection> {
 fn check_identity(state: &State, node: &Node, identity: &NodeIdentity) -> Result<(), Rejection> {
     check::text("fact.identity.node_id", &identity.node_id, crate::host::TEXT_MAX)?;
     check::text("fact.identity.public_key", &identity.public_key, crate::host::TEXT_MAX)?;
+    let contributed = identity.contribution.as_ref().map_or(1, |blob| blob.0.len() as u64);
+    check::range("fact.identity.contribution", contributed, 1, CONTRIBUTION_BYTES_MAX as u64)?;
     let mut others = query::nodes_of(state, &node.key.chain).filter(|other| other.key != node.key);
     let is_taken = others.any(|other| {
         let theirs = other.identity.as_ref();

@@ -2,6 +2,7 @@
 
 use super::Chain;
 use super::node::Node;
+use super::template::Template;
 use crate::ids::{ChainKey, ConsortiumId, NodeKey};
 use crate::page::{Page, page};
 use crate::{Rejection, State, name};
@@ -46,6 +47,13 @@ pub fn list_nodes(
     limit: usize,
 ) -> Result<Page<Node>, Rejection> {
     page(&state.nodes, after, limit, |key, _| of.is_none_or(|of| key.chain == *of))
+}
+
+/// The further ports that a node of `chain` needs, by name.
+pub(crate) fn ports_of(state: &State, chain: &ChainKey) -> &'static [&'static str] {
+    let spec = state.chains.get(chain).map(|chain| &chain.spec);
+    let template = spec.and_then(|spec| Template::find(&spec.template, spec.template_version).ok());
+    template.map_or(&[], |template| template.ports)
 }
 
 /// The nodes of a chain, in their order.

@@ -1,5 +1,6 @@
 //! What chains can be made of: built-in templates with their parameters and limits.
 
+use crate::cluster::version::Version;
 use crate::rejection::Rejection;
 use std::collections::BTreeMap;
 
@@ -35,10 +36,58 @@ pub struct Template {
     pub nodes_min: usize,
     /// Most nodes.
     pub nodes_max: usize,
+    /// Ports that a node needs on its host besides the two that every node has, by the engine's names for them.
+    pub ports: &'static [&'static str],
+    /// The cluster version it came with: on an older cluster it is as unknown as to the builds of that version.
+    pub since: Version,
 }
 
 /// Every template, by name and version.
-pub const TEMPLATES: &[Template] = &[Template {
+pub const TEMPLATES: &[Template] = &[COSMOS_EVM, EVM_STANDARD];
+
+const COSMOS_EVM: Template = Template {
+    name: "cosmos-evm",
+    version: 1,
+    engine: "cometbft",
+    help: "An EVM chain of a Cosmos-SDK program that the operator imports, with CometBFT consensus.",
+    parameters: &[
+        Parameter {
+            name: "block_gas_limit",
+            min: 1_000_000,
+            max: 200_000_000,
+            default: 30_000_000,
+            help: "Gas that one block may use.",
+        },
+        Parameter {
+            name: "block_time_ms",
+            min: 200,
+            max: 60_000,
+            default: 1_000,
+            help: "Milliseconds that a validator waits after a block before the next.",
+        },
+        Parameter {
+            name: "double_sign_check_height",
+            min: 0,
+            max: 1_000,
+            default: 0,
+            help: "Blocks that a validator looks back for its own signature when it starts. Above 0 it does not start again \
+                   before the others have made as many, and a chain that stopped as a whole never does.",
+        },
+        Parameter {
+            name: "vote_seconds",
+            min: 5,
+            max: 1_209_600,
+            default: 300,
+            help: "How long a vote on the chain takes, by which validators let another one in.",
+        },
+    ],
+    nodes_min: 1,
+    nodes_max: 16,
+    ports: &["consensus-rpc", "grpc", "metrics", "websocket"],
+    since: Version(3),
+};
+
+const EVM_STANDARD: Template = Template {
     name: "evm-standard",
     version: 1,
     engine: "embedded",
@@ -61,7 +110,9 @@ pub const TEMPLATES: &[Template] = &[Template {
     ],
     nodes_min: 1,
     nodes_max: 16,
-}];
+    ports: &[],
+    since: Version::FIRST,
+};
 
 impl Template {
     /// Whether its ledger records heads of the platform's audit trail.
@@ -74,10 +125,25 @@ impl Template {
     /// # Errors
     /// `NotFound` if there is none of that name and version.
     pub fn find(name: &str, version: u32) -> Result<&'static Self, Rejection> {
-        TEMPLATES.iter().find(|t| t.name == name && t.version == version).ok_or_else(|| Rejection::NotFound {
-            field: "action.chain.template".into(),
-            what: format!("templates/{}/{version}", name.chars().take(63).collect::<String>()),
-        })
+        TEMPLATES.iter().find(|t| t.name == name && t.version == version).ok_or_else(|| Self::missing(name, version))
+    }
+
+    /// As [`Template::find`] on a cluster at `version`: what came later is not found, as builds of that version find it.
+    pub(crate) fn find_at(name: &str, number: u32, version: Version) -> Result<&'static Self, Rejection> {
+        match Self::find(name, number) {
+            Ok(found) if found.since > version => Err(Self::missing(name, number)),
+            other => other,
+        }
+    }
+
+    fn missing(name: &str, version: u32) -> Rejection {
+        let what = format!("templates/{}/{version}", name.chars().take(63).collect::<String>());
+        Rejection::NotFound { field: "action.chain.template".into(), what }
+    }
+
+    /// Ports of a node on its host.
+    pub(crate) fn ports_per_node(&self) -> u32 {
+        crate::host::PORTS_PER_NODE + u32::try_from(self.ports.len()).unwrap_or(u32::MAX)
     }
 
     /// Whether its ledger can be changed by its members' signatures while it runs.

@@ -24,7 +24,8 @@ use crate::{Rejection, State};
 /// | 1 | everything up to entries of many requests |
 /// | 2 | [`RaiseClusterVersion`]; the digest's look at the whole state leaves out what it has seen already |
 /// | 3 | chains with governance: a field of what [`OpenProposal`](crate::consortium::proposal::OpenProposal) orders;
-/// | | chains that record the audit trail's heads: another field of it; [`RecordTransaction`](crate::chain::RecordTransaction) |
+/// | | chains that record the audit trail's heads: another field of it; [`RecordTransaction`](crate::chain::RecordTransaction); the
+/// | | template `cosmos-evm`, what a node contributes to a genesis, its further ports, and how far it has signed |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);

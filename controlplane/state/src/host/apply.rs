@@ -129,13 +129,17 @@ pub(crate) fn place_waiting(state: &mut State, cx: &mut Cx<'_>) {
     let keys: Vec<NodeKey> = state.nodes.values().filter(waiting).map(|node| node.key.clone()).collect();
     let mut chains = BTreeSet::new();
     for key in keys {
-        let Some(place) = placement::choose(&state.hosts, &key) else { break };
+        let names = chain::query::ports_of(state, &key.chain);
+        // One that needs fewer ports may find a place where this one does not.
+        let Some(place) = placement::choose(&state.hosts, &key, names) else { continue };
         let (Some(host), Some(node)) = (state.hosts.get_mut(&place.host), state.nodes.get_mut(&key)) else { break };
-        host.ports.insert(place.p2p_port, key.clone());
-        host.ports.insert(place.rpc_port, key.clone());
+        for port in [place.p2p_port, place.rpc_port].into_iter().chain(place.ports.values().copied()) {
+            host.ports.insert(port, key.clone());
+        }
         node.host = Some(place.host.clone());
         node.p2p_port = place.p2p_port;
         node.rpc_port = place.rpc_port;
+        node.ports = place.ports;
         node.state_reason = String::new();
         cx.updated(name::host(&place.host));
         cx.updated(name::node(&key));

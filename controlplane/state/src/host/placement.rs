@@ -1,7 +1,9 @@
 //! Where nodes go: a pure choice over hosts, and the ports they get there.
 //!
 //! A node goes to the ready host that has the fewest nodes of its own chain (spread before doubling up, so that one
-//! host's loss costs a chain as little as it can), then the fewest nodes at all, then the first by id.
+//! host's loss costs a chain as little as it can), then the fewest ports taken at all, then the first by id.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;
 
@@ -17,29 +19,45 @@ pub struct Place {
     pub p2p_port: u16,
     /// Port of the JSON-RPC.
     pub rpc_port: u16,
+    /// The further ports by name.
+    pub ports: BTreeMap<String, u16>,
 }
 
-/// Returns how many more nodes a host takes: 0 unless it is ready, bounded by its slots and by its free ports.
+/// Returns how many more nodes of the usual two ports a host takes; see [`slots_for`].
 pub fn free_slots(host: &Host) -> u64 {
+    slots_for(host, PORTS_PER_NODE)
+}
+
+/// Returns how many more nodes of so many `ports` a host takes: 0 unless it is ready, bounded by its slots and by its free
+/// ports.
+pub(crate) fn slots_for(host: &Host, ports: u32) -> u64 {
     if host.state != HostState::Ready {
         return 0;
     }
     let taken = u32::try_from(host.ports.len()).unwrap_or(u32::MAX);
-    let free_ports = u32::from(host.port_count).saturating_sub(taken);
-    let free_slots = host.slots.saturating_sub(taken / PORTS_PER_NODE);
-    u64::from(free_slots.min(free_ports / PORTS_PER_NODE))
+    let by_ports = u32::from(host.port_count).saturating_sub(taken) / ports.max(1);
+    // Every node has two ports at least, so no more nodes than that are here: mostly they need not be counted.
+    if by_ports <= host.slots.saturating_sub(taken / PORTS_PER_NODE) {
+        return u64::from(by_ports);
+    }
+    let nodes: BTreeSet<&NodeKey> = host.ports.values().collect();
+    let by_slots = host.slots.saturating_sub(u32::try_from(nodes.len()).unwrap_or(u32::MAX));
+    u64::from(by_slots.min(by_ports))
 }
 
-/// Returns where `node` would go, `None` if no ready host has a free slot.
-pub fn choose(hosts: &OrdMap<HostId, Host>, node: &NodeKey) -> Option<Place> {
+/// Returns where `node`, which needs the further ports `names`, would go; `None` if no ready host has a slot for it.
+pub fn choose(hosts: &OrdMap<HostId, Host>, node: &NodeKey, names: &[&str]) -> Option<Place> {
+    let needed = PORTS_PER_NODE + u32::try_from(names.len()).ok()?;
     let host = hosts
         .values()
-        .filter(|host| free_slots(host) > 0)
+        .filter(|host| slots_for(host, needed) > 0)
         .min_by_key(|host| (of_chain(host, &node.chain), host.ports.len(), host.id.clone()))?;
     let mut free = (0..host.port_count)
         .filter_map(|offset| host.port_first.checked_add(offset))
         .filter(|port| !host.ports.contains_key(port));
-    Some(Place { host: host.id.clone(), p2p_port: free.next()?, rpc_port: free.next()? })
+    let (p2p_port, rpc_port) = (free.next()?, free.next()?);
+    let ports = names.iter().map(|name| Some(((*name).to_owned(), free.next()?))).collect::<Option<_>>()?;
+    Some(Place { host: host.id.clone(), p2p_port, rpc_port, ports })
 }
 
 fn of_chain(host: &Host, chain: &ChainKey) -> usize {

@@ -404,7 +404,16 @@ fn nodes(w: &World, a: &Args) -> Option<Command> {
         "RecordNodeFact" => {
             let reason = a.text("reason", "why");
             let fact = match a.word(2) {
-                "Prepared" => NodeFact::Prepared { identity: world::identity(a.number("identity", number)) },
+                "Prepared" => {
+                    let identity = world::identity(a.number("identity", number));
+                    let contribution = a.get("contribution").map(|text| Blob(text.as_bytes().into()));
+                    NodeFact::Prepared { identity: NodeIdentity { contribution, ..identity } }
+                }
+                "Signed" => {
+                    let (height, round, step) = (a.number("height", 1), a.number("round", 0), a.number("step", 3));
+                    let small = |number: u64| u32::try_from(number).expect("a small number");
+                    NodeFact::Signed { signed: Signed { height, round: small(round), step: small(step) } }
+                }
                 "Configured" => NodeFact::Configured,
                 "Started" => NodeFact::Started,
                 "Healthy" => NodeFact::Healthy,

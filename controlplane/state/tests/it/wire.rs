@@ -55,6 +55,15 @@ fn requests_of_version_3() -> Vec<Request> {
     ])
 }
 
+/// And what came with it for ledgers that need more than keys.
+fn ledgers_of_version_3() -> Vec<Request> {
+    logged(&[
+        "OpenProposal template=cosmos-evm",
+        "RecordNodeFact Prepared contribution=signed_claim",
+        "RecordNodeFact Signed height=300 round=1 step=3",
+    ])
+}
+
 fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -69,6 +78,7 @@ fn requests_of_each_version_are_read_and_written_alike() {
     read_and_written_alike("v1/requests.hex", &requests());
     read_and_written_alike("v2/requests.hex", &requests_of_version_2());
     read_and_written_alike("v3/requests.hex", &requests_of_version_3());
+    read_and_written_alike("v3/ledger_requests.hex", &ledgers_of_version_3());
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(3), "commands of a new version need a frozen example of their own");
 }
@@ -114,6 +124,26 @@ fn a_state_of_version_3_is_read_and_written_alike() {
     let governance = decoded.chains[&world::chain_key()].spec.governance.as_ref().unwrap();
     assert_eq!((governance.members.len(), governance.threshold), (2, 2));
     assert!(decoded == governed() && encode_state(&decoded) == lines[0]);
+}
+
+#[test]
+fn a_state_of_version_3_with_a_ledger_that_needs_more_is_read_and_written_alike() {
+    let ordered = || {
+        let mut w = World::hosts(Policy::Majority);
+        w.ok(world::actor("root"), parse::command(&w, &Args::parse("root RaiseClusterVersion version=3")));
+        w.order(hanse_state::chain::ChainSpec { template: "cosmos-evm".into(), ..world::spec(4) });
+        for step in
+            ["RecordIntent Prepare", "RecordNodeFact Prepared contribution=claim", "RecordNodeFact Signed height=7"]
+        {
+            w.ok(Actor::System, parse::command(&w, &Args::parse(&format!("system {step}"))));
+        }
+        w.state
+    };
+    let lines = frozen("v3/ledger_state.hex", || hex::encode(encode_state(&ordered())) + "\n");
+    let decoded = decode_state(&lines[0]).unwrap();
+    let node = &decoded.nodes[&world::node_key(0)];
+    assert_eq!((node.ports.len(), node.signed.unwrap().height), (4, 7));
+    assert!(decoded == ordered() && encode_state(&decoded) == lines[0]);
 }
 
 #[test]

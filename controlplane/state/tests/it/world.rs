@@ -114,7 +114,7 @@ pub(crate) fn spec(nodes: usize) -> ChainSpec {
 }
 
 pub(crate) fn identity(number: u64) -> NodeIdentity {
-    NodeIdentity { node_id: format!("id{number}"), public_key: format!("pub{number}") }
+    NodeIdentity { node_id: format!("id{number}"), public_key: format!("pub{number}"), contribution: None }
 }
 
 pub(crate) fn ballot(voter: &str, choice: Choice, proposal: &ProposalKey, artifact: Digest) -> CastBallot {
