@@ -169,7 +169,12 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let observed = Arc::new(Observed::default());
     let embedded: Arc<dyn Engine> = Arc::new(EmbeddedEngine::with_later(software.known()));
     let hosts: Arc<dyn HostConnector> = Arc::new(Connector::new(software, config.ssh_identity.clone()));
-    let engines = Arc::new(BTreeMap::from([(embedded.name().to_string(), embedded)]));
+    let mut engines = BTreeMap::from([(embedded.name().to_string(), embedded)]);
+    if let Some(configured) = config.cometbft.clone() {
+        let engine: Arc<dyn Engine> = Arc::new(crate::software::cometbft(configured).await?);
+        engines.insert(engine.name().to_string(), engine);
+    }
+    let engines = Arc::new(engines);
     let world = World {
         replica: Arc::new(replica.clone()),
         observed: Arc::clone(&observed),

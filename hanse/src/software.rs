@@ -13,6 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use hanse_adapters_core::{AdapterError, Artifact};
+use hanse_engines_cometbft::{CometBftEngine, Profile};
+use hanse_server::config::CometBftSoftware;
 use tokio::sync::Mutex;
 
 /// Bytes read at once.
@@ -66,6 +68,33 @@ impl Software {
     }
 }
 
+/// Returns the engine of the program that the operator brought. Reads all of it: what lies on the disk must be what the
+/// configuration names.
+///
+/// # Errors
+/// Names the setting or the file, why, and what to do.
+pub(crate) async fn cometbft(configured: CometBftSoftware) -> Result<CometBftEngine> {
+    let read = move || {
+        let text = std::fs::read_to_string(&configured.profile)
+            .with_context(|| format!("read {} (`cometbft.profile`)", configured.profile.display()))?;
+        let profile = Profile::parse(&text)
+            .map_err(|reason| anyhow::anyhow!("{} (`cometbft.profile`): {reason}", configured.profile.display()))?;
+        let bundle = hanse_hostrun::load_bundle(&configured.manifest, &configured.files)
+            .map_err(|reason| anyhow::anyhow!("`cometbft.manifest`, `cometbft.files`: {reason}"))?;
+        if bundle.manifest.sha256 != configured.sha256 {
+            anyhow::bail!(
+                "{} (`cometbft.manifest`) has the SHA-256 {}, `cometbft.sha256` says {}: put the right file there, or write \
+                 its hash on every replica",
+                configured.manifest.display(),
+                bundle.manifest.sha256,
+                configured.sha256
+            );
+        }
+        Ok(CometBftEngine::new(bundle, profile))
+    };
+    tokio::task::spawn_blocking(read).await.context("read the software of CometBFT chains")?
+}
+
 fn sha256(mut file: File) -> std::io::Result<String> {
     let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
     let mut piece = vec![0u8; PIECE];
@@ -104,5 +133,47 @@ mod tests {
     fn a_file_that_is_not_there_is_told_at_the_start() {
         let error = Software::open(Some(Path::new("/nowhere/at/all"))).unwrap_err();
         assert!(format!("{error}").contains("`node_artifact`"), "{error}");
+    }
+
+    /// A folder of one file with its manifest and a profile.
+    fn brought(dir: &Path) -> CometBftSoftware {
+        let (files, manifest, profile) = (dir.join("files"), dir.join("bundle.json"), dir.join("profile.toml"));
+        std::fs::create_dir(&files).unwrap();
+        std::fs::write(files.join("program"), "abc").unwrap();
+        std::fs::write(&profile, include_str!("../../engines/cometbft/profiles/injective.toml")).unwrap();
+        let described = hanse_hostrun::describe_bundle(&files, "program").unwrap();
+        std::fs::write(&manifest, serde_json::to_vec(&described).unwrap()).unwrap();
+        let sha256 = hanse_hostrun::file_sha256(&manifest).unwrap();
+        CometBftSoftware { manifest, sha256, files, profile }
+    }
+
+    #[tokio::test]
+    async fn software_that_was_brought_is_what_the_configuration_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = brought(dir.path());
+        let engine = cometbft(good.clone()).await.unwrap();
+        assert_eq!(hanse_engines_core::Engine::artifact(&engine).sha256, good.sha256);
+        let wrong = cometbft(CometBftSoftware { sha256: "ab".repeat(32), ..good.clone() }).await.unwrap_err();
+        assert!(wrong.to_string().contains("`cometbft.sha256` says abab"), "{wrong}");
+        let none = cometbft(CometBftSoftware { profile: "/nowhere".into(), ..good.clone() }).await.unwrap_err();
+        assert!(none.to_string().contains("`cometbft.profile`"), "{none}");
+        std::fs::write(good.files.join("program"), "abd").unwrap();
+        let changed = cometbft(good).await.unwrap_err();
+        assert!(changed.to_string().contains("the manifest says"), "{changed}");
+    }
+
+    /// The state places nodes by the template, the engine asks for its ports by name.
+    #[tokio::test]
+    async fn templates_give_nodes_the_ports_that_their_engines_ask_for() {
+        use hanse_engines_core::Engine;
+        use hanse_state::chain::template::TEMPLATES;
+        let dir = tempfile::tempdir().unwrap();
+        let embedded =
+            hanse_engines_embedded::EmbeddedEngine::new(Artifact { sha256: String::new(), path: "x".into() });
+        let engines: [&dyn Engine; 2] = [&embedded, &cometbft(brought(dir.path())).await.unwrap()];
+        for template in TEMPLATES {
+            let engine = engines.iter().find(|engine| engine.name() == template.engine);
+            assert_eq!(engine.map(|engine| engine.ports()), Some(template.ports), "{}", template.name);
+        }
     }
 }

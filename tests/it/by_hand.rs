@@ -72,7 +72,7 @@ impl Story {
 
     /// Three hosts behind SSH, with the fingerprint that `host scan` shows, and one local.
     fn enrol_hosts(&self) {
-        let ports = free_ports(4);
+        let ports = free_ports(4, 4);
         for (n, host) in self.sshd.iter().enumerate() {
             let (name, port, first) = (format!("h{}", n + 1), host.port.to_string(), ports[n].to_string());
             let shown = self.cluster.tell("admin", &["host", "scan", "127.0.0.1", "--port", &port]);
@@ -161,11 +161,11 @@ impl Story {
     }
 }
 
-/// First ports of `blocks` runs of four free ports, below the range of outgoing connections.
-fn free_ports(blocks: usize) -> Vec<u16> {
+/// First ports of `blocks` runs of so many free ports, below the range of outgoing connections.
+pub(crate) fn free_ports(each: u16, blocks: usize) -> Vec<u16> {
     let start = 10_000 + u16::try_from(std::process::id() % 4_000).unwrap() * 4;
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let firsts = (start..31_000).step_by(4).filter(|first| (*first..first + 4).all(free));
+    let firsts = (start..31_000).step_by(usize::from(each)).filter(|first| (*first..first + each).all(free));
     let found: Vec<u16> = firsts.take(blocks).collect();
     assert_eq!(found.len(), blocks, "not enough free ports");
     found
@@ -406,6 +406,7 @@ fn stop_nodes(story: &Story) {
     });
 }
 
+/// Processes whose command line names something below `dir` and holds `words`.
 pub(crate) fn pids_of(dir: &Path, words: &str) -> Vec<i32> {
     let needle = dir.canonicalize().unwrap().display().to_string();
     let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);

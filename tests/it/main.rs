@@ -14,6 +14,7 @@ mod dev;
 mod faults;
 mod full_disk;
 mod governed;
+mod imported;
 mod load;
 mod operators;
 mod replica;

@@ -48,6 +48,9 @@ pub(crate) fn genesis(chain: &ChainPlan, validators: &[NodeIdentity], profile: &
     if chain.chain_id == 0 || chain.chain_id >= 1 << 53 {
         return Err(invalid("chain_id", format!("must be 1 to {}", (1_u64 << 53) - 1)));
     }
+    if chain.anchor.is_some() {
+        return Err(invalid("anchor", "this ledger records no heads of the audit trail: order it without"));
+    }
     if chain.governance.is_some() {
         return Err(invalid(
             "governance",

@@ -24,8 +24,8 @@ mod tool;
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Artifact, Bundle, InstanceSpec, InstanceStatus};
 use hanse_engines_core::{
-    Account, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, NodeHealth, NodeIdentity, NodePlan, Peer,
-    Progress, Result, Role, Seat, Signed, Transaction, Validator,
+    Account, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, LedgerValidator, NodeHealth, NodeIdentity,
+    NodePlan, Peer, Progress, Result, Role, Seat, Signed, Transaction,
 };
 use hanse_engines_evm::rpc::Rpc;
 use hanse_engines_evm::{self as evm, explorer, nonsense};
@@ -131,7 +131,7 @@ impl Engine for CometBftEngine {
         guard::signed(&self.tool(host, node)).await
     }
 
-    async fn validators(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Vec<Validator>> {
+    async fn validators(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Vec<LedgerValidator>> {
         Ok(roles::governance(host, node).await?.validators)
     }
 

@@ -10,7 +10,7 @@
 //! them from being done twice.
 
 use hanse_adapters_core::{Adapter, Bundle};
-use hanse_engines_core::{ChainPlan, EngineError, Governance, NodePlan, Progress, Result, Role, Seat, Validator};
+use hanse_engines_core::{ChainPlan, EngineError, Governance, LedgerValidator, NodePlan, Progress, Result, Role, Seat};
 use hanse_engines_evm::rpc::Rpc;
 use hanse_engines_evm::{nonsense, refused};
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ fn read(list: &Value, status: &Value) -> Option<Governance> {
     let validator = |value: &Value| {
         let power = number(&value["voting_power"])?;
         let public_key = hex_of_base64(&value["pub_key"]["value"])?;
-        Some(Validator { node_id: value["address"].as_str()?.to_ascii_lowercase(), public_key, power })
+        Some(LedgerValidator { node_id: value["address"].as_str()?.to_ascii_lowercase(), public_key, power })
     };
     Some(Governance {
         next_height: number(&list["block_height"])? + 1,
@@ -162,11 +162,12 @@ impl Change<'_> {
             return Err(refused(self.seat.node, "has no stake, and nobody who validates is there to grant it".into()));
         };
         let tool = self.tool(first);
+        let granted = self.granted();
         // The newest hundred; more are never open at once.
         let open = tool.query(&self.name(), &["gov", "proposals", "--page-reverse"]).await?.unwrap_or_default();
         let list = open["proposals"].as_array().map(Vec::as_slice).unwrap_or_default();
         let is_open = |proposal: &&Value| proposal["status"].as_str() == Some("PROPOSAL_STATUS_VOTING_PERIOD");
-        let Some(proposal) = list.iter().filter(is_open).find(|proposal| recipient(proposal) == Some(operator)) else {
+        let Some(proposal) = list.iter().filter(is_open).find(|proposal| is_grant(proposal, operator, &granted)) else {
             self.propose(&tool, operator).await?;
             return waits("a vote on the chain is opened that grants its stake");
         };
@@ -174,19 +175,28 @@ impl Change<'_> {
             return Err(nonsense(first.node, "gov proposals", proposal));
         };
         let voters = self.voters(&tool, id).await?;
+        // One whose host is away keeps nobody else from voting.
+        let mut silent = Vec::new();
         for other in self.others {
             let own = Contribution::of(other.identity, self.profile)
                 .map_err(|reason| crate::genesis::invalid("contribution", reason))?;
-            if !voters.contains(&own.operator) {
-                self.tool(other).send(&self.name(), &["gov", "vote", id, "yes"]).await?;
+            if !voters.contains(&own.operator)
+                && let Err(error) = self.tool(other).send(&self.name(), &["gov", "vote", id, "yes"]).await
+            {
+                silent.push(error.to_string());
             }
         }
         let end = proposal["voting_end_time"].as_str().unwrap_or("its end");
-        waits(format!(
-            "{} of {} have voted on the chain for its stake; the vote ends at {end}",
-            voters.len(),
-            self.others.len()
-        ))
+        let count = format!("{} of {}", voters.len(), self.others.len());
+        let silent: String = silent.iter().map(|error| format!("; {error}")).collect();
+        waits(format!("{count} have voted on the chain for its stake; the vote ends at {end}{silent}"))
+    }
+
+    /// What a newcomer is granted: its stake, and something for gas.
+    fn granted(&self) -> Value {
+        let mut coins = [(&self.profile.gas_denom, GAS_MONEY), (&self.profile.bond_denom, STAKE)];
+        coins.sort();
+        coins.iter().map(|(denom, amount)| json!({ "denom": denom, "amount": amount.to_string() })).collect()
     }
 
     async fn voters(&self, tool: &Tool<'_>, id: &str) -> Result<Vec<String>> {
@@ -199,13 +209,9 @@ impl Change<'_> {
         let account = tool.query(&self.name(), &["auth", "module-account", "gov"]).await?.unwrap_or_default();
         let authority =
             find_text(&account, "address").ok_or_else(|| nonsense(tool.node, "auth module-account gov", &account))?;
-        let mut coins = [(&self.profile.gas_denom, GAS_MONEY), (&self.profile.bond_denom, STAKE)];
-        coins.sort();
-        let coins: Value =
-            coins.iter().map(|(denom, amount)| json!({ "denom": denom, "amount": amount.to_string() })).collect();
         let message = json!({
             "@type": "/cosmos.distribution.v1beta1.MsgCommunityPoolSpend",
-            "authority": authority, "recipient": operator, "amount": coins,
+            "authority": authority, "recipient": operator, "amount": self.granted(),
         });
         let title = format!("a seat for {}", self.seat.node.key.object());
         let proposal = json!({
@@ -234,10 +240,16 @@ impl Change<'_> {
     }
 }
 
-fn recipient(proposal: &Value) -> Option<&str> {
-    let message = proposal["messages"].get(0)?;
-    // Some versions wrap the message's fields, some do not.
-    message["recipient"].as_str().or_else(|| message["value"]["recipient"].as_str())
+/// Whether a proposal does what was decided and nothing else: anybody may open one, and this one is voted for.
+fn is_grant(proposal: &Value, operator: &str, granted: &Value) -> bool {
+    let [message] = proposal["messages"].as_array().map(Vec::as_slice).unwrap_or_default() else { return false };
+    // Some versions of the command line wrap the message's fields, some do not.
+    let (kind, fields) = match message["@type"].as_str() {
+        Some(kind) => (kind, message),
+        None => (message["type"].as_str().unwrap_or_default(), &message["value"]),
+    };
+    let pays = fields["recipient"].as_str() == Some(operator) && fields["amount"] == *granted;
+    kind.ends_with("MsgCommunityPoolSpend") && pays
 }
 
 /// The consensus key of a seat: `{"@type", "key"}` or `{"type", "value"}`, by the version of the command line.
@@ -259,4 +271,49 @@ fn find_text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
 
 fn amount(value: &Value) -> u128 {
     value.as_str().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_decided_is_voted_for() {
+        let granted = json!([{ "denom": "inj", "amount": "1" }, { "denom": "stake", "amount": "9" }]);
+        let spend = |to: &str, amount: &Value| {
+            json!({
+                "@type": "/cosmos.distribution.v1beta1.MsgCommunityPoolSpend", "recipient": to, "amount": amount,
+            })
+        };
+        let is_ours = |messages: Value| is_grant(&json!({ "messages": messages }), "inj1new", &granted);
+        let good = spend("inj1new", &granted);
+        assert!(is_ours(json!([good])));
+        let wrapped = json!({ "type": "cosmos-sdk/distr/MsgCommunityPoolSpend", "value": good });
+        assert!(is_ours(json!([wrapped])));
+        let more = json!([{ "denom": "inj", "amount": "1" }, { "denom": "stake", "amount": "99" }]);
+        let other = json!({ "@type": "/cosmos.bank.v1beta1.MsgSend", "recipient": "inj1new", "amount": granted });
+        for bad in [
+            json!([]),
+            json!([good, spend("inj1thief", &granted)]),
+            json!([spend("inj1thief", &granted)]),
+            json!([spend("inj1new", &more)]),
+            json!([other]),
+        ] {
+            assert!(!is_ours(bad.clone()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_set_of_validators_is_read_and_nonsense_is_not() {
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let list = json!({ "block_height": "7", "validators": [
+            { "address": "AB", "pub_key": { "type": "tendermint/PubKeyEd25519", "value": key }, "voting_power": "1000" },
+        ] });
+        let status = json!({ "node_info": { "protocol_version": { "app": "0" } } });
+        let found = read(&list, &status).expect("a good answer");
+        assert_eq!((found.next_height, found.validators.len(), found.rules), (8, 1, None));
+        assert_eq!((found.validators[0].node_id.as_str(), found.validators[0].power), ("ab", 1_000));
+        assert!(found.validators[0].public_key.starts_with("000102"));
+        assert!(read(&json!({}), &status).is_none() && read(&list, &json!({})).is_none());
+    }
 }

@@ -23,11 +23,12 @@ use hanse_engines_core::{
     NodeIdentity, NodePlan, Peer, Result, Transaction,
 };
 use hanse_engines_evm::rpc::Rpc;
-use hanse_engines_evm::{self as evm, nonsense, refused};
+use hanse_engines_evm::{self as evm, LATEST, nonsense, refused};
 use serde_json::json;
 
 /// How long making keys may take on a slow host.
 const INIT_LIMIT: Duration = Duration::from_secs(60);
+
 /// The embedded ledger, as far as the control plane drives it.
 #[derive(Clone, Debug)]
 pub struct EmbeddedEngine {

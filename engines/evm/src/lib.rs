@@ -17,7 +17,7 @@ use rpc::Rpc;
 /// Largest raw transaction; Ethereum's nodes take no larger one into their pools.
 pub const RAW_BYTES_MAX: usize = 131_072;
 /// Where the newest state is.
-const LATEST: &str = "latest";
+pub const LATEST: &str = "latest";
 
 /// Returns a block as the node says it, with the hashes of its transactions; see [`explorer::block`].
 ///

@@ -69,7 +69,8 @@ pub(crate) fn wallet_error(error: anyhow::Error) -> CliError {
     CliError::local(format!("{error:#}"), "Make an account key with `hanse key account-generate FILE`.")
 }
 
-fn show(global: &Global, name: &'static str, value: Value) -> Result<(), CliError> {
+/// Prints what was done on this machine.
+pub(super) fn show(global: &Global, name: &'static str, value: Value) -> Result<(), CliError> {
     let shown = Shown { value, view: View { key: "", name, columns: &[] } };
     match global.format() {
         Format::Json => output::print_json(&shown.value)?,

@@ -6,6 +6,7 @@
 
 mod account;
 mod anchored;
+mod artifact;
 mod audit;
 mod backup;
 mod billing;
@@ -64,6 +65,9 @@ pub(crate) enum Command {
     /// Key files on this machine.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Software for hosts that is not in this program; works on files of this machine.
+    #[command(subcommand)]
+    Artifact(artifact::ArtifactCommand),
     /// Consortiums and their members.
     #[command(subcommand)]
     Consortium(consortium::ConsortiumCommand),
@@ -138,6 +142,7 @@ async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
     // Keys are local; the trail can be verified from a file alone. Everything else needs a replica.
     match command {
         Command::Key(command) => return key::run(command, global),
+        Command::Artifact(command) => return artifact::run(command, global),
         Command::Audit(command) => return audit::run(command, global).await,
         Command::Backup(command) => return backup::run(command, global).await,
         Command::Chain(ChainCommand::Govern(command)) if command.is_local() => {
@@ -169,7 +174,7 @@ async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
         Command::Plan(command) => billing::plans(command, &context).await,
         Command::Usage(command) => billing::usage(command, &context).await,
         Command::Invoice(command) => billing::invoices(command, &context).await,
-        Command::Key(_) | Command::Audit(_) | Command::Backup(_) => Ok(()),
+        Command::Key(_) | Command::Artifact(_) | Command::Audit(_) | Command::Backup(_) => Ok(()),
     }
 }
 

@@ -153,6 +153,7 @@ impl Ground {
                 tls: "tls".into(),
                 ssh_identity: None,
                 node_artifact: None,
+                cometbft: None,
                 metrics_listen: None,
                 reflection: true,
                 replicas: replicas.clone(),

@@ -183,6 +183,7 @@ fn chain(key: &SigningKey) -> ChainPlan {
         parameters: parameters.map(|(name, value)| (name.to_owned(), value)).into(),
         alloc: [(address(key), "1000000000000000000000".to_owned())].into(),
         governance: None,
+        anchor: None,
     }
 }
 

@@ -1,0 +1,210 @@
+//! A chain of a program that the operator brought: described, configured, voted on, made on a local host with four real
+//! validators, used by the CLI; a dead validator is started again, and one whose home was put back is not.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::by_hand::{free_ports, pids_of};
+use crate::cluster::{Cluster, hanse};
+use crate::wait::until;
+
+/// Longest wait for anything on a busy two-core machine.
+const LONG: Duration = Duration::from_secs(180);
+const PASSWORD: &str = "correct horse battery staple";
+const TENANTS: [&str; 4] = ["acme", "bocom", "sgcc", "huaneng"];
+/// What runs of a node besides its supervisor.
+const PROCESS: &str = "injectived start --home";
+
+struct Story {
+    cluster: Cluster,
+    dir: PathBuf,
+}
+
+/// The real program and its library, and nothing else, below `dir`; see `cargo xtask parts`.
+fn bring(dir: &Path) -> PathBuf {
+    let parts = std::env::var_os("HANSE_PARTS")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/parts"), PathBuf::from);
+    let versions = std::fs::read_dir(parts.join("injective/lib")).expect("run `cargo xtask parts`").flatten();
+    let mut folders = versions.map(|version| version.path().join("site-packages/injective_core/bin"));
+    let from = folders.find(|folder| folder.join("injectived").exists()).expect("run `cargo xtask parts`");
+    let files = dir.join("injectived-files");
+    std::fs::create_dir(&files).unwrap();
+    for name in ["injectived", "libwasmvm.x86_64.so"] {
+        std::os::unix::fs::symlink(from.join(name), files.join(name)).unwrap();
+    }
+    files
+}
+
+impl Story {
+    fn begin(dir: &Path) -> Self {
+        let (files, manifest) = (bring(dir), dir.join("bundle.json"));
+        let (folder, out) = (files.to_str().unwrap(), manifest.to_str().unwrap());
+        let described = ["artifact", "describe", folder, "--program", "injectived", "--out", out, "-o", "json"];
+        let described: Value = serde_json::from_str(&hanse(&described)).unwrap();
+        let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engines/cometbft/profiles/injective.toml");
+        let config = format!(
+            "cometbft = {{ manifest = \"{out}\", sha256 = {}, files = \"{folder}\", profile = \"{}\" }}",
+            described["sha256"],
+            profile.display()
+        );
+        let cluster = Cluster::start(dir, &config);
+        let story = Self { cluster, dir: dir.to_path_buf() };
+        std::fs::write(dir.join("code"), story.cluster.setup_code()).unwrap();
+        let code = story.path("code");
+        until("bootstrap", LONG, || {
+            let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
+            story.cluster.ask_with("admin", &args, &[("HANSE_PASSWORD", PASSWORD)]).map_err(|(_, words)| words)
+        });
+        story.with_password("admin", &["login", "admin"]);
+        story
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+
+    fn with_password(&self, token: &str, args: &[&str]) {
+        let done = self.cluster.ask_with(token, args, &[("HANSE_PASSWORD", PASSWORD)]);
+        done.unwrap_or_else(|(code, words)| panic!("hanse {args:?}: exit {code}: {words}"));
+    }
+
+    /// One local host with room for four nodes of six ports.
+    fn enrol_host(&self) {
+        let (root, first) = (self.path("host"), free_ports(24, 1)[0].to_string());
+        let place = ["--root", &root, "--peer-address", "127.0.0.1", "--port-first", &first];
+        let room = ["--port-count", "24", "--slots", "4"];
+        self.cluster.tell("admin", &[&["host", "enrol", "h1", "--local"][..], &place, &room].concat());
+    }
+
+    fn form_consortium(&self) {
+        for tenant in TENANTS {
+            let owner = format!("owner@{tenant}");
+            self.with_password("admin", &["tenant", "create", tenant, "--owner", &owner]);
+            self.with_password(tenant, &["login", &owner]);
+            hanse(&["key", "generate", &self.path(&format!("{tenant}.key"))]);
+        }
+        let key = |tenant: &str| self.path(&format!("{tenant}.key"));
+        let policy = ["--create-chain-policy", "two-thirds", "--key", &key("acme")];
+        self.cluster.tell("acme", &[&["consortium", "create", "trade"][..], &policy].concat());
+        for tenant in &TENANTS[1..] {
+            self.cluster.tell("acme", &["consortium", "invite", "trade", tenant]);
+            self.cluster.tell(tenant, &["consortium", "join", "trade", "--key", &key(tenant)]);
+        }
+        self.cluster.tell("acme", &["consortium", "activate", "trade", "--yes"]);
+    }
+
+    fn vote_a_chain_through(&self, treasury: &str) {
+        let alloc = format!("{treasury}=1000000000000000000000");
+        let what = ["--title", "a chain", "--chain", "supply-1", "--chain-id", "777", "--template", "cosmos-evm"];
+        let how = ["--param", "block_time_ms=500", "--alloc", &alloc];
+        let nodes = TENANTS.map(|tenant| ["--node", tenant]).concat();
+        self.cluster.tell("acme", &[&["proposal", "open-create-chain", "trade"][..], &what, &how, &nodes].concat());
+        for tenant in &TENANTS[..3] {
+            let key = self.path(&format!("{tenant}.key"));
+            self.cluster.tell(tenant, &["proposal", "vote", "trade", "p-1", "yes", "--key", &key, "--yes"]);
+        }
+    }
+
+    fn node(&self, name: &str) -> Result<Value, String> {
+        let list = self.cluster.ask("admin", &["node", "list"]).map_err(|(_, words)| words)?;
+        let nodes = list["nodes"].as_array().ok_or("no nodes")?;
+        nodes.iter().find(|node| node["node"] == name).cloned().ok_or_else(|| format!("no {name}"))
+    }
+
+    fn healthy(&self, name: &str, generation: u64) -> u64 {
+        until("the node is healthy", LONG, || {
+            let (node, best) = (self.node(name)?, self.node("n0")?["height"].as_u64().unwrap_or(0));
+            let height = node["height"].as_u64().unwrap_or(0);
+            let well = node["health"] == "HEALTHY" && node["generation"] == generation && height > 0;
+            if well && height + 5 >= best { Ok(height) } else { Err(node.to_string()) }
+        })
+    }
+
+    fn kill(&self, name: &str) {
+        let pid = i32::try_from(self.node(name).unwrap()["pid"].as_u64().unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+}
+
+#[test]
+fn a_chain_of_a_program_that_the_operator_brought() {
+    let dir = tempfile::tempdir().unwrap();
+    let story = Story::begin(dir.path());
+    story.enrol_host();
+    story.form_consortium();
+    hanse(&["key", "account-generate", &story.path("treasury.key")]);
+    let shown: Value =
+        serde_json::from_str(&hanse(&["key", "account-show", &story.path("treasury.key"), "-o", "json"])).unwrap();
+    story.vote_a_chain_through(shown["address"].as_str().unwrap());
+    until("the operation ends", LONG, || {
+        let list = story.cluster.ask("admin", &["operation", "list"]).map_err(|(_, words)| words)?;
+        if list["operations"][0]["state"] == "SUCCEEDED" { Ok(()) } else { Err(list.to_string()) }
+    });
+    assert_eq!(pids_of(&story.dir, PROCESS).len(), 4, "one process for each node and no other");
+    the_chain_works(&story);
+    a_dead_validator_is_started_again(&story);
+    one_that_was_put_back_is_not(&story);
+}
+
+fn the_chain_works(story: &Story) {
+    let (key, to) = (story.path("treasury.key"), "0x00000000000000000000000000000000000000aa");
+    let what = ["tx", "transfer", "trade", "supply-1", "--key", &key, "--to", to, "--value-wei", "12345"];
+    let sent = story.cluster.tell("acme", &[&what[..], &["--yes", "--wait"]].concat());
+    assert_eq!(sent["transaction"]["state"], "SUCCEEDED", "{sent}");
+    let account = story.cluster.tell("acme", &["explorer", "account", "trade", "supply-1", to]);
+    assert_eq!(account["account"]["balance_wei"], "12345", "{account}");
+    let code = format!("0x{}", include_str!("../../fixtures/contracts/Notary.bin").trim());
+    let what = ["contract", "deploy", "trade", "supply-1", "notary", "--bytecode", &code, "--key", &key];
+    story.cluster.tell("acme", &[&what[..], &["--yes", "--wait"]].concat());
+    let call = ["contract", "call", "trade", "supply-1", "notary", "--data", "0x06661abd"];
+    let count = story.cluster.tell("acme", &call);
+    assert!(count.to_string().contains(&"0".repeat(64)), "{count}");
+    let governance = story.cluster.tell("acme", &["chain", "governance", "trade", "supply-1"]);
+    assert_eq!(governance.to_string().matches("\"public_key\"").count(), 4, "{governance}");
+}
+
+fn a_dead_validator_is_started_again(story: &Story) {
+    story.kill("n1");
+    story.healthy("n1", 2);
+}
+
+/// The home of a validator is put back to an older state while it is down: it is not started, and says why; with the
+/// newest state again it goes on when a person says so.
+fn one_that_was_put_back_is_not(story: &Story) {
+    let homes = std::fs::read_dir(story.dir.join("host/instances")).unwrap().next().unwrap().unwrap().path();
+    let state = homes.join("trade.supply-1.n3/home/data/priv_validator_state.json");
+    let old = std::fs::read(&state).unwrap();
+    let height = story.healthy("n3", 1);
+    until("it signs on", LONG, || {
+        let node = story.node("n3")?;
+        if node["height"].as_u64().unwrap_or(0) > height + 5 { Ok(()) } else { Err(node.to_string()) }
+    });
+    story.kill("n3");
+    let newest = std::fs::read(&state).unwrap();
+    std::fs::write(&state, old).unwrap();
+    until("it is not started, with the reason", LONG, || {
+        let node = story.node("n3")?;
+        let reason = node["state_reason"].as_str().unwrap_or_default();
+        if node["state"] == "BLOCKED" && reason.contains("older state") { Ok(()) } else { Err(node.to_string()) }
+    });
+    assert_eq!(pids_of(&story.dir, PROCESS).len(), 3, "it does not run");
+    std::fs::write(&state, newest).unwrap();
+    let generation = story.node("n3").unwrap()["generation"].as_u64().unwrap();
+    story.cluster.tell("admin", &["node", "restart", "trade", "supply-1", "n3", "--yes"]);
+    story.healthy("n3", generation + 1);
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        // Replicas first, or they would start the nodes again; then the nodes, whose supervisors end with them.
+        self.cluster.stop();
+        for pid in pids_of(&self.dir, PROCESS).into_iter().chain(pids_of(&self.dir, " host-supervise ")) {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let _ended_by_itself = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
