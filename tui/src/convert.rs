@@ -213,7 +213,8 @@ pub(crate) fn governance(answer: pb::GetChainGovernanceResponse) -> Governance {
         senders: allow_list(g.senders),
         deployers: allow_list(g.deployers),
         upgrade: g.upgrade.map(|u| (u.version, u.after_height)),
-        protocol: (g.protocol, g.protocol_needed),
+        // A chain that never scheduled an upgrade runs by the first rules.
+        protocol: (g.protocol, g.protocol_needed.max(1)),
         halted: g.halted,
         evidence: g.evidence.into_iter().map(proof).collect(),
         silent: g.silent_nodes,

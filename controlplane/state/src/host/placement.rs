@@ -23,7 +23,7 @@ pub struct Place {
     pub ports: BTreeMap<String, u16>,
 }
 
-/// Returns how many more nodes of the usual two ports a host takes; see [`slots_for`].
+/// Returns how many more nodes of the usual two ports a host takes; see `slots_for`.
 pub fn free_slots(host: &Host) -> u64 {
     slots_for(host, PORTS_PER_NODE)
 }
