@@ -7,7 +7,6 @@
 //! It never lets a host be reached before the hash is known.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -16,9 +15,6 @@ use hanse_adapters_core::{AdapterError, Artifact};
 use hanse_engines_cometbft::{CometBftEngine, Profile};
 use hanse_server::config::CometBftSoftware;
 use tokio::sync::Mutex;
-
-/// Bytes read at once.
-const PIECE: usize = 1 << 16;
 
 /// The program that runs on hosts; its hash is known once [`Software::artifact`] has been asked for.
 #[derive(Debug)]
@@ -62,7 +58,9 @@ impl Software {
         }
         let failed = |reason: String| AdapterError::Transient { subject: self.path.display().to_string(), reason };
         let opened = file.take().map_or_else(|| File::open(&self.path), Ok).map_err(|e| failed(e.to_string()))?;
-        let hashed = tokio::task::spawn_blocking(move || sha256(opened)).await.map_err(|e| failed(e.to_string()))?;
+        let hashed = tokio::task::spawn_blocking(move || hanse_hostrun::content_sha256(opened))
+            .await
+            .map_err(|e| failed(e.to_string()))?;
         let sha256 = hashed.map_err(|e| failed(e.to_string()))?;
         Ok(self.known.get_or_init(|| Artifact { sha256, path: self.path.clone() }))
     }
@@ -93,18 +91,6 @@ pub(crate) async fn cometbft(configured: CometBftSoftware) -> Result<CometBftEng
         Ok(CometBftEngine::new(bundle, profile))
     };
     tokio::task::spawn_blocking(read).await.context("read the software of CometBFT chains")?
-}
-
-fn sha256(mut file: File) -> std::io::Result<String> {
-    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut piece = vec![0u8; PIECE];
-    loop {
-        let read = file.read(&mut piece)?;
-        if read == 0 {
-            return Ok(hex::encode(hash.finish()));
-        }
-        hash.update(&piece[..read]);
-    }
 }
 
 #[cfg(test)]

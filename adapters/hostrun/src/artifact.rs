@@ -33,7 +33,14 @@ pub fn valid_sha256(text: &str) -> bool {
 /// # Errors
 /// The file cannot be read.
 pub fn file_sha256(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    content_sha256(File::open(path)?)
+}
+
+/// Returns the SHA-256 of what is left to be read of an open file, lower-case hex.
+///
+/// # Errors
+/// It cannot be read.
+pub fn content_sha256(mut file: File) -> io::Result<String> {
     let mut context = Context::new(&SHA256);
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {

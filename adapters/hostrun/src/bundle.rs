@@ -52,24 +52,34 @@ fn read(file: &Path) -> Result<Manifest, String> {
     Ok(manifest)
 }
 
-/// Links every file into a folder of its own and then names it. Two requests at once may both do so; one of them wins.
+/// Links every file into a folder of its own and then names it. Two requests at once may both do so; one of them wins. What
+/// could not be finished is removed, for the next try makes a folder of its own.
 fn lay_out(layout: &Layout, manifest: &Manifest, folder: &Path) -> Result<(), AdapterError> {
-    let subject = folder.display().to_string();
-    let fail = |e: &io::Error| io_error(&subject, e);
+    let fail = |e: &io::Error| io_error(&folder.display().to_string(), e);
     let aside = folder.with_extension(format!("new-{:x}-{:x}", std::process::id(), crate::facts::now_ms()));
-    for (path, sha256) in &manifest.files {
-        let from = placed_file(layout, sha256)?;
-        let to = aside.join(path);
-        make_dir(to.parent().unwrap_or(&aside))?;
-        // A file system without hard links has the file twice.
-        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).map_err(|e| fail(&e))?;
-        sync_parent(&to).map_err(|e| fail(&e))?;
+    if let Err(error) = link_all(layout, manifest, &aside) {
+        // The first error is the one to report.
+        let _ = fs::remove_dir_all(&aside);
+        return Err(error);
     }
     match fs::rename(&aside, folder) {
         Ok(()) => sync_parent(folder).map_err(|e| fail(&e)),
         Err(_) if folder.is_dir() => fs::remove_dir_all(&aside).map_err(|e| fail(&e)),
         Err(e) => Err(fail(&e)),
     }
+}
+
+fn link_all(layout: &Layout, manifest: &Manifest, folder: &Path) -> Result<(), AdapterError> {
+    let fail = |e: &io::Error| io_error(&folder.display().to_string(), e);
+    for (path, sha256) in &manifest.files {
+        let from = placed_file(layout, sha256)?;
+        let to = folder.join(path);
+        make_dir(to.parent().unwrap_or(folder))?;
+        // A file system without hard links has the file twice.
+        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).map_err(|e| fail(&e))?;
+        sync_parent(&to).map_err(|e| fail(&e))?;
+    }
+    Ok(())
 }
 
 /// Returns the bundle whose files lie below `folder` on this machine and whose manifest is the file `manifest`. Each

@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hanse_adapters_core::{AdapterError, Artifact};
 
-pub use artifact::{file_sha256, valid_sha256};
+pub use artifact::{content_sha256, file_sha256, valid_sha256};
 pub use bundle::{describe_bundle, load_bundle};
 pub use layout::Layout;
 pub use supervise::supervise;

@@ -7,6 +7,8 @@
 //! What an engine never does: place nodes, retry, remember, or hold a node's private key.
 
 mod anchor;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod governance;
 
 use std::collections::BTreeMap;

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::context::{Context, Global, PAGE_SIZE};
 use super::error::CliError;
-use super::view::{Shown, View};
-use crate::output::{self, Format};
+use super::key::show;
+use crate::output::Format;
 
 /// A node this many blocks behind has caught up.
 const BEHIND_MAX: u64 = 5;
@@ -150,13 +150,7 @@ fn print(global: &Global, name: &'static str, mut value: Value) -> Result<(), Cl
     if global.format() == Format::Table {
         name_entries(&mut value["members"], "account");
     }
-    let shown = Shown { value, view: View { key: "", name, columns: &[] } };
-    match global.format() {
-        Format::Json => output::print_json(&shown.value)?,
-        Format::Name => output::print(&shown.names())?,
-        Format::Table => output::print(&shown.table())?,
-    }
-    Ok(())
+    show(global, name, value)
 }
 
 impl From<NodeError> for CliError {
@@ -289,6 +283,7 @@ impl Ledger for Platform<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::view::{Shown, View};
     use super::*;
 
     #[test]

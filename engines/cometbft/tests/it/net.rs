@@ -7,11 +7,11 @@ use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, Bytes, Signature, TxKind, U256};
 use futures::future::join_all;
-use hanse_adapters_core::{Adapter, InstanceKey, RunState};
+use hanse_adapters_core::{InstanceKey, RunState};
 use hanse_adapters_local::LocalAdapter;
 use hanse_engines_cometbft::CometBftEngine;
 use hanse_engines_core::{
-    ChainPlan, Engine, EngineError, NodeHealth, NodeIdentity, NodePlan, Peer, Progress, Role, Seat, Transaction,
+    ChainPlan, Engine, NodeHealth, NodeIdentity, NodePlan, Peer, Progress, Role, Seat, Transaction, conformance,
 };
 use hanse_hostrun::{Act, Request};
 use k256::ecdsa::SigningKey;
@@ -83,18 +83,7 @@ impl Net {
     }
 
     pub(crate) async fn healthy(&self, node: usize, what: &str, holds: impl Fn(&NodeHealth) -> bool) -> NodeHealth {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let seen = self.engine.health(&self.host, &self.nodes[node]).await;
-            if let Some(health) = seen.as_ref().ok().filter(|health| holds(health)) {
-                return health.clone();
-            }
-            if Instant::now() > deadline {
-                let log = self.host.tail(&self.nodes[node].key, 30).await;
-                panic!("node {node}: {what}: {seen:?}\n{log:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        conformance::healthy(&self.engine, (&self.host, &self.nodes[node]), (what, LIMIT), holds).await
     }
 
     /// Asks for a role until the chain says that it is so.
@@ -134,15 +123,7 @@ impl Net {
     }
 
     pub(crate) async fn done(&self, hash: &str) -> Transaction {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            match self.engine.transaction(&self.host, &self.nodes[1], hash).await {
-                Ok(tx) if tx.success.is_some() => return tx,
-                Ok(_) | Err(EngineError::NotFound(_)) => assert!(Instant::now() < deadline, "{hash} waits for ever"),
-                Err(error) => panic!("{error:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        conformance::included(&self.engine, (&self.host, &self.nodes[1]), hash, LIMIT).await
     }
 
     pub(crate) async fn send(&mut self, to: TxKind, value: u64, input: &[u8]) -> Transaction {

@@ -1,14 +1,14 @@
 //! A chain of four real nodes, driven the way the control plane does it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, hex, keccak256};
+use alloy_primitives::{Address, Bytes, Signature, TxKind, U256, hex, keccak256};
 use hanse_adapters_core::{Adapter, RunState};
 use hanse_adapters_local::LocalAdapter;
 use hanse_engines_core::{
-    BlockRef, ChainPlan, Engine, EngineError, GovernancePlan, Log, NodeHealth, NodePlan, Peer, Transaction,
+    BlockRef, ChainPlan, Engine, EngineError, GovernancePlan, Log, NodeHealth, NodePlan, Peer, Transaction, conformance,
 };
 use hanse_engines_embedded::EmbeddedEngine;
 use k256::ecdsa::SigningKey;
@@ -86,31 +86,11 @@ impl Net {
     }
 
     async fn healthy(&self, node: usize, what: &str, holds: impl Fn(&NodeHealth) -> bool) -> NodeHealth {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let seen = self.engine.health(&self.host, &self.nodes[node]).await;
-            if let Some(health) = seen.as_ref().ok().filter(|health| holds(health)) {
-                return health.clone();
-            }
-            if Instant::now() > deadline {
-                let log = self.host.tail(&self.nodes[node].key, 30).await;
-                panic!("node {node}: {what}: {seen:?}\n{log:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        conformance::healthy(&self.engine, (&self.host, &self.nodes[node]), (what, LIMIT), holds).await
     }
 
     async fn done(&self, hash: &str) -> Transaction {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let seen = self.engine.transaction(&self.host, &self.nodes[1], hash).await;
-            match seen {
-                Ok(tx) if tx.block.is_some() => return tx,
-                Ok(_) | Err(EngineError::NotFound(_)) => assert!(Instant::now() < deadline, "{hash} waits for ever"),
-                Err(error) => panic!("{error:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        conformance::included(&self.engine, (&self.host, &self.nodes[1]), hash, LIMIT).await
     }
 
     async fn send(&mut self, to: TxKind, value: u64, input: &[u8]) -> Transaction {
@@ -175,15 +155,7 @@ async fn explore(net: &mut Net) {
     assert_eq!((account.balance.as_str(), account.nonce, account.code_bytes), ("5000", 0, 0));
     assert!(account.height >= height);
 
-    let missing = engine.block(host, node, &BlockRef::Height(1 << 40)).await;
-    assert!(matches!(missing, Err(EngineError::NotFound(_))), "{missing:?}");
-    let missing = engine.transaction(host, node, &B256::repeat_byte(1).to_string()).await;
-    assert!(matches!(missing, Err(EngineError::NotFound(_))), "{missing:?}");
-    for bad in ["", "0x12", "latest", "0xzz"] {
-        assert!(matches!(engine.account(host, node, bad).await, Err(EngineError::Invalid { .. })));
-    }
-    let nonsense = engine.send_raw(host, node, &[1, 2, 3]).await;
-    assert!(matches!(nonsense, Err(EngineError::Node { .. })), "{nonsense:?}");
+    conformance::refusals(engine, host, node).await;
 }
 
 async fn contracts(net: &mut Net) {
