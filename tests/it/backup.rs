@@ -47,13 +47,7 @@ fn plans(cluster: &Cluster) -> Vec<String> {
 
 pub(crate) fn bootstrapped(dir: &Path) -> Cluster {
     let cluster = Cluster::start(dir, "");
-    std::fs::write(dir.join("code"), cluster.setup_code()).unwrap();
-    let code = dir.join("code").display().to_string();
-    until("bootstrap", LONG, || {
-        let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
-        cluster.ask_with("admin", &args, &PASSWORD).map_err(|(_, words)| words)
-    });
-    cluster.ask_with("admin", &["login", "admin"], &PASSWORD).unwrap();
+    cluster.bootstrap(PASSWORD[0].1);
     cluster
 }
 

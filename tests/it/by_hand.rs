@@ -59,14 +59,7 @@ impl Story {
         cluster.add_timing("anchor_ms = 2000");
         (1..=3).for_each(|id| cluster.start_replica(id));
         let story = Self { cluster, sshd, dir: dir.to_path_buf(), artifact };
-        let code = story.cluster.setup_code();
-        std::fs::write(dir.join("code"), code).unwrap();
-        let code_file = story.path("code");
-        until("bootstrap", PROVISION_MAX, || {
-            let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code_file];
-            story.cluster.ask_with("admin", &args, &[("HANSE_PASSWORD", PASSWORD)]).map_err(|(_, words)| words)
-        });
-        story.with_password("admin", &["login", "admin"]);
+        story.cluster.bootstrap(PASSWORD);
         story
     }
 

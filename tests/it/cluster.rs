@@ -234,6 +234,16 @@ impl Cluster {
 }
 
 impl Cluster {
+    /// Makes the first administrator, `admin`, and logs it in.
+    pub(crate) fn bootstrap(&self, password: &str) {
+        let code = self.dir.join("code").display().to_string();
+        std::fs::write(&code, self.setup_code()).unwrap();
+        let password = [("HANSE_PASSWORD", password)];
+        let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
+        until("bootstrap", ELECTION_MAX, || self.ask_with("admin", &args, &password).map_err(|(_, words)| words));
+        self.ask_with("admin", &["login", "admin"], &password).unwrap();
+    }
+
     /// What a client of this cluster needs, with the session kept under the name `token`.
     pub(crate) fn environment(&self, token: &str) -> [(&'static str, String); 3] {
         [

@@ -89,14 +89,7 @@ impl Drop for Console {
 fn console_tells_the_truth_when_the_leader_is_lost_and_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(dir.path(), "");
-    std::fs::write(dir.path().join("code"), cluster.setup_code()).unwrap();
-    let code = dir.path().join("code").display().to_string();
-    let password = [("HANSE_PASSWORD", PASSWORD)];
-    until("bootstrap", SCREEN_MAX, || {
-        let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
-        cluster.ask_with("admin", &args, &password).map_err(|(_, words)| words)
-    });
-    cluster.ask_with("admin", &["login", "admin"], &password).unwrap();
+    cluster.bootstrap(PASSWORD);
 
     let mut console = Console::open(&cluster, "admin", ":control-plane");
     console.shows("three replicas, live", &["LIVE", "leader", "follower", "admin"]);

@@ -92,13 +92,7 @@ fn replicas_whose_logs_cannot_be_written_work_all_the_same() {
     for id in 1..=3 {
         cluster.start_replica_with_log(id, Path::new("/dev/full"));
     }
-    std::fs::write(dir.path().join("code"), cluster.setup_code()).unwrap();
-    let code = dir.path().join("code").display().to_string();
-    until("bootstrap", LONG, || {
-        let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
-        cluster.ask_with("admin", &args, &PASSWORD).map_err(|(_, words)| words)
-    });
-    cluster.ask_with("admin", &["login", "admin"], &PASSWORD).unwrap();
+    cluster.bootstrap(PASSWORD[0].1);
     // An election is where a replica says most.
     let leader = cluster.leader("admin");
     cluster.kill(leader);
@@ -117,13 +111,7 @@ fn a_full_replica_steps_aside_all_full_ones_say_so_and_all_go_on_by_themselves()
     for id in 1..=3 {
         cluster.start_replica(id);
     }
-    std::fs::write(dir.path().join("code"), cluster.setup_code()).unwrap();
-    let code = dir.path().join("code").display().to_string();
-    until("bootstrap", LONG, || {
-        let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
-        cluster.ask_with("admin", &args, &PASSWORD).map_err(|(_, words)| words)
-    });
-    cluster.ask_with("admin", &["login", "admin"], &PASSWORD).unwrap();
+    cluster.bootstrap(PASSWORD[0].1);
     let mut kept = Vec::new();
     must_create(&cluster, "before".into(), &mut kept);
 

@@ -51,13 +51,7 @@ impl Story {
         );
         let cluster = Cluster::start(dir, &config);
         let story = Self { cluster, dir: dir.to_path_buf() };
-        std::fs::write(dir.join("code"), story.cluster.setup_code()).unwrap();
-        let code = story.path("code");
-        until("bootstrap", LONG, || {
-            let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
-            story.cluster.ask_with("admin", &args, &[("HANSE_PASSWORD", PASSWORD)]).map_err(|(_, words)| words)
-        });
-        story.with_password("admin", &["login", "admin"]);
+        story.cluster.bootstrap(PASSWORD);
         story
     }
 

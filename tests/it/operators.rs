@@ -91,12 +91,7 @@ fn operators_see_what_is_and_what_is_wrong_and_no_secret() {
     let at = |name: &str| dir.path().join(name).display().to_string();
     let mut cluster = Cluster::start(dir.path(), "metrics_listen = \"127.0.0.1:0\"");
     let setup_code = cluster.setup_code();
-    std::fs::write(dir.path().join("code"), &setup_code).unwrap();
-    until("bootstrap", LONG, || {
-        let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &at("code")];
-        cluster.ask_with("admin", &args, &PASSWORD).map_err(|(_, words)| words)
-    });
-    cluster.ask_with("admin", &["login", "admin"], &PASSWORD).unwrap();
+    cluster.bootstrap(PASSWORD[0].1);
     for n in 0..WRITES {
         let name = format!("p{n}");
         let args = ["plan", "set", &name, "--currency", "CNY", "--rate-micro-per-node-hour", "5"];

@@ -24,14 +24,7 @@ fn row<'a>(rows: &'a [Value], id: &str) -> Option<&'a Value> {
 /// A cluster with an administrator, an acknowledged write, and every replica known to the log with its folder's name.
 fn begin(dir: &std::path::Path) -> Cluster {
     let cluster = Cluster::start(dir, "");
-    std::fs::write(dir.join("code"), cluster.setup_code()).unwrap();
-    let code = dir.join("code").display().to_string();
-    let password = [("HANSE_PASSWORD", PASSWORD)];
-    until("bootstrap", LONG, || {
-        let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
-        cluster.ask_with("admin", &args, &password).map_err(|(_, words)| words)
-    });
-    cluster.ask_with("admin", &["login", "admin"], &password).unwrap();
+    cluster.bootstrap(PASSWORD);
     cluster.tell("admin", &["plan", "set", "standard", "--currency", "CNY", "--rate-micro-per-node-hour", "360000"]);
     cluster.known_to_the_log("admin", 3);
     cluster

@@ -40,14 +40,8 @@ fn begin(dir: &std::path::Path, old: &std::path::Path) -> (Cluster, Load) {
         std::fs::write(&path, format!("{config}snapshot_every = {SNAPSHOT_EVERY}\n")).unwrap();
         cluster.start_replica_with(id, old);
     }
-    std::fs::write(dir.join("code"), cluster.setup_code()).unwrap();
-    let code = dir.join("code").display().to_string();
     let password = [("HANSE_PASSWORD", PASSWORD)];
-    until("bootstrap", LONG, || {
-        let args = ["cluster", "bootstrap", "admin", "--setup-code-file", &code];
-        cluster.ask_with("admin", &args, &password).map_err(|(_, words)| words)
-    });
-    cluster.ask_with("admin", &["login", "admin"], &password).unwrap();
+    cluster.bootstrap(PASSWORD);
     cluster.ask_with("admin", &["tenant", "create", "acme", "--owner", "owner"], &password).unwrap();
     cluster.known_to_the_log("admin", 3);
     let load = Load::start(&cluster.environment("admin"));
