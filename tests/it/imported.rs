@@ -169,7 +169,7 @@ fn a_dead_validator_is_started_again(story: &Story) {
 /// newest state again it goes on when a person says so.
 fn one_that_was_put_back_is_not(story: &Story) {
     let homes = std::fs::read_dir(story.dir.join("host/instances")).unwrap().next().unwrap().unwrap().path();
-    let state = homes.join("trade.supply-1.n3/home/data/priv_validator_state.json");
+    let state = homes.join("trade.supply-1.n3").join("home").join("data/priv_validator_state.json");
     let old = std::fs::read(&state).unwrap();
     let height = story.healthy("n3", 1);
     until("it signs on", LONG, || {
