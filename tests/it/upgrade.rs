@@ -17,7 +17,7 @@ use crate::wait::until;
 const LONG: Duration = Duration::from_secs(180);
 const PASSWORD: &str = "correct horse battery staple";
 /// The version this build raises the cluster to; the older one speaks 1 only.
-const NEWEST: u64 = 3;
+const NEWEST: u64 = 4;
 /// Every so many revisions the digest looks at the whole state.
 const WHOLE_STATE_EVERY: u64 = 1_000;
 /// Entries between two snapshots; a replica that was away for more gets one from the leader.

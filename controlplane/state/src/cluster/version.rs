@@ -26,6 +26,7 @@ use crate::{Rejection, State};
 /// | 3 | chains with governance: a field of what [`OpenProposal`](crate::consortium::proposal::OpenProposal) orders;
 /// | | chains that record the audit trail's heads: another field of it; [`RecordTransaction`](crate::chain::RecordTransaction); the
 /// | | template `cosmos-evm`, what a node contributes to a genesis, its further ports, and how far it has signed |
+/// | 4 | the life of chains and hosts |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);
@@ -34,7 +35,7 @@ impl Version {
     /// The version of clusters from before there were versions.
     pub const FIRST: Self = Self(1);
     /// The newest that this build speaks.
-    pub const NEWEST: Self = Self(3);
+    pub const NEWEST: Self = Self(4);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.
     pub(crate) const LEAN_DIGEST: Self = Self(2);
 
