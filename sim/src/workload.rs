@@ -12,6 +12,7 @@ use hanse_state::consortium::policy::{ActionKind, Policy};
 use hanse_state::consortium::proposal::{Action, OpenProposal};
 use hanse_state::consortium::{ActivateConsortium, Charter, CreateConsortium, InviteMember, JoinConsortium};
 use hanse_state::contract::DeployContract;
+use hanse_state::host::properties::Tenancy;
 use hanse_state::host::{EnrolHost, Reach};
 use hanse_state::ids::{
     AccountId, ChainId, ChainKey, ClusterId, ConsortiumId, ContractId, ContractKey, HostId, NodeKey, ProposalKey,
@@ -118,6 +119,9 @@ fn enrol(host: &str) -> Wish {
         port_first: 20_000,
         port_count: 100,
         slots: SLOTS,
+        zone: String::new(),
+        labels: BTreeMap::new(),
+        tenancy: Tenancy::Shared,
     });
     Wish { actor: Actor::Account(account("root")), command }
 }

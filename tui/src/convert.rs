@@ -254,6 +254,15 @@ pub(crate) fn host(h: pb::Host) -> Host {
         address: h.peer_address,
         slots: (h.slots_used.into(), h.slots.into()),
         capacity,
+        zone: h.zone,
+        labels: h
+            .labels
+            .into_iter()
+            .collect::<std::collections::BTreeMap<_, _>>()
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect(),
+        dedicated_to: h.dedicated_to,
         seen_at: facts.seen_at_ms,
     }
 }

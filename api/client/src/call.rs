@@ -103,6 +103,7 @@ calls! {
         write CordonHost(CordonHostRequest) -> CordonHostResponse;
         write UncordonHost(UncordonHostRequest) -> UncordonHostResponse;
         write AcceptHostKey(AcceptHostKeyRequest) -> AcceptHostKeyResponse;
+        write SetHostProperties(SetHostPropertiesRequest) -> SetHostPropertiesResponse;
     }
     "ChainService" {
         read GetChain(GetChainRequest) -> GetChainResponse;

@@ -148,7 +148,7 @@ fn rule(command: &Command) -> Rule<'_> {
         Command::ActivateConsortium(c) => Rule { tenant: OWNER, scope: Scope::Founder(&c.consortium), ..deny() },
         Command::OpenProposal(c) => Rule { tenant: VOTERS, scope: Scope::Member(&c.consortium), ..deny() },
         Command::CastBallot(c) => Rule { tenant: VOTERS, scope: Scope::Tenant(&c.voter), ..deny() },
-        Command::EnrolHost(_) | Command::CordonHost(_) | Command::UncordonHost(_) => {
+        Command::EnrolHost(_) | Command::CordonHost(_) | Command::UncordonHost(_) | Command::SetHostProperties(_) => {
             Rule { platform: OPERATORS, ..deny() }
         }
         Command::RestartNode(_) => Rule { system: true, platform: OPERATORS, ..deny() },

@@ -168,6 +168,7 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::RecordHostFacts(c) => host::apply::facts(state, cx, c),
         Command::RecordHostKeyChanged(c) => host::apply::key_changed(state, cx, c),
         Command::AcceptHostKey(c) => host::apply::accept_key(state, cx, c),
+        Command::SetHostProperties(c) => host::properties::set(state, cx, c),
         Command::RecordGenesis(c) => chain::apply::genesis(state, cx, c),
         Command::RecordIntent(c) => chain::node_apply::intent(state, cx, c),
         Command::RecordNodeFact(c) => chain::node_apply::fact(state, cx, c),

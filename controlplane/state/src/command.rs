@@ -14,6 +14,7 @@ use crate::consortium::proposal::{Action, CloseProposal, OpenProposal, ProposalS
 use crate::consortium::{ActivateConsortium, CreateConsortium, InviteMember, JoinConsortium};
 use crate::contract::{DeployContract, RecordContractFact};
 use crate::digest::Digest;
+use crate::host::properties::SetHostProperties;
 use crate::host::{AcceptHostKey, CordonHost, EnrolHost, RecordHostFacts, RecordHostKeyChanged, UncordonHost};
 use crate::ids::{AccountId, OperationId, ProposalKey, RequestId};
 use crate::name;
@@ -167,6 +168,7 @@ pub enum Command {
     RecordHostFacts(RecordHostFacts),
     RecordHostKeyChanged(RecordHostKeyChanged),
     AcceptHostKey(AcceptHostKey),
+    SetHostProperties(SetHostProperties),
     RecordGenesis(RecordGenesis),
     RecordIntent(RecordIntent),
     RecordNodeFact(RecordNodeFact),
@@ -215,6 +217,7 @@ impl Command {
             Self::RecordHostFacts(_) => "RecordHostFacts",
             Self::RecordHostKeyChanged(_) => "RecordHostKeyChanged",
             Self::AcceptHostKey(_) => "AcceptHostKey",
+            Self::SetHostProperties(_) => "SetHostProperties",
             Self::RecordGenesis(_) => "RecordGenesis",
             Self::RecordIntent(_) => "RecordIntent",
             Self::RecordNodeFact(_) => "RecordNodeFact",
@@ -264,6 +267,7 @@ impl Command {
             Self::RecordHostFacts(c) => name::host(&c.host),
             Self::RecordHostKeyChanged(c) => name::host(&c.host),
             Self::AcceptHostKey(c) => name::host(&c.host),
+            Self::SetHostProperties(c) => name::host(&c.host),
             Self::RecordGenesis(c) => name::chain(&c.chain),
             Self::RecordIntent(c) => name::node(&c.node),
             Self::RecordNodeFact(c) => name::node(&c.node),
@@ -305,7 +309,6 @@ impl Command {
             | Self::ActivateConsortium(_)
             | Self::CloseProposal(_)
             | Self::CastBallot(_)
-            | Self::EnrolHost(_)
             | Self::CordonHost(_)
             | Self::UncordonHost(_)
             | Self::RecordHostFacts(_)
@@ -326,6 +329,14 @@ impl Command {
             | Self::RecordReplica(_) => Version::FIRST,
             Self::RaiseClusterVersion(_) => Version(2),
             Self::RecordTransaction(_) => Version(3),
+            Self::SetHostProperties(_) => Version(4),
+            Self::EnrolHost(c) => {
+                if c.is_plain() {
+                    Version::FIRST
+                } else {
+                    Version(4)
+                }
+            }
             Self::RecordNodeFact(RecordNodeFact { fact, .. }) => match fact {
                 NodeFact::Signed { .. } => Version(3),
                 NodeFact::Prepared { identity } if identity.contribution.is_some() => Version(3),

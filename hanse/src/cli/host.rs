@@ -43,6 +43,8 @@ pub(crate) enum HostCommand {
         /// Id.
         host: String,
     },
+    /// Change what steers placement: zone, labels, whose nodes it takes and how many; what is not named stays.
+    Set(SetArgs),
     /// Pin the new key of a distrusted host, after comparing it at the host's own console.
     AcceptKey {
         /// Id.
@@ -89,6 +91,42 @@ pub(crate) struct EnrolArgs {
     /// How many nodes fit.
     #[arg(long)]
     slots: u32,
+    /// Failure zone: what may fail with it as one (a rack, a room, a site).
+    #[arg(long, default_value = "")]
+    zone: String,
+    /// Label, may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = super::pair)]
+    labels: Vec<(String, String)>,
+    /// Take this tenant's nodes only.
+    #[arg(long, value_name = "TENANT", default_value = "")]
+    dedicated_to: String,
+}
+
+/// What `set` takes.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true)
+    .args(["zone", "labels", "remove_labels", "dedicated_to", "shared", "slots"]))]
+pub(crate) struct SetArgs {
+    /// Id.
+    host: String,
+    /// Failure zone; "" for none.
+    #[arg(long)]
+    zone: Option<String>,
+    /// Label to set, may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = super::pair)]
+    labels: Vec<(String, String)>,
+    /// Label to remove, may be repeated.
+    #[arg(long = "remove-label", value_name = "KEY")]
+    remove_labels: Vec<String>,
+    /// Take this tenant's nodes only.
+    #[arg(long, value_name = "TENANT", conflicts_with = "shared")]
+    dedicated_to: Option<String>,
+    /// Take all tenants' nodes.
+    #[arg(long)]
+    shared: bool,
+    /// How many nodes fit.
+    #[arg(long)]
+    slots: Option<u32>,
 }
 
 /// Verbs of `hanse template`.
@@ -107,6 +145,8 @@ const HOSTS: View = View {
         ("STATE", "state"),
         ("USED", "slots_used"),
         ("SLOTS", "slots"),
+        ("ZONE", "zone"),
+        ("DEDICATED TO", "dedicated_to"),
         ("PEER ADDRESS", "peer_address"),
         ("SSH", "ssh.address"),
         ("REASON", "state_reason"),
@@ -154,6 +194,19 @@ pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), C
         HostCommand::Uncordon { host } => {
             context.show(pb::UncordonHostRequest { request_id, validate_only, host }, HOST).await
         }
+        HostCommand::Set(args) => {
+            let request = pb::SetHostPropertiesRequest {
+                request_id,
+                validate_only,
+                host: args.host,
+                zone: args.zone,
+                set_labels: args.labels.into_iter().collect(),
+                remove_labels: args.remove_labels,
+                dedicated_to: if args.shared { Some(String::new()) } else { args.dedicated_to },
+                slots: args.slots,
+            };
+            context.show(request, HOST).await
+        }
         HostCommand::AcceptKey { host, fingerprint } => {
             context.confirm(&format!(
                 "Trust {fingerprint} as {host} from now on? Whoever holds that key is given its nodes."
@@ -193,5 +246,8 @@ fn enrol_request(args: EnrolArgs) -> pb::EnrolHostRequest {
         port_first: args.port_first.into(),
         port_count: args.port_count.into(),
         slots: args.slots,
+        zone: args.zone,
+        labels: args.labels.into_iter().collect(),
+        dedicated_to: args.dedicated_to,
     }
 }

@@ -178,6 +178,12 @@ async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
     }
 }
 
+/// Reads `KEY=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 /// Flags of every list.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct ListArgs {

@@ -34,7 +34,7 @@ pub(crate) enum TenantCommand {
         /// Id.
         tenant: String,
         /// Key and value to set, may be repeated (key: a-z, 0-9, '.', '_', '-', '/', at most 63; value: at most 1024 bytes).
-        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::pair)]
         set: Vec<(String, String)>,
         /// Key to remove, may be repeated.
         #[arg(long = "remove", value_name = "KEY", required_unless_present = "set")]
@@ -94,9 +94,4 @@ pub(crate) async fn run(command: TenantCommand, context: &Context) -> Result<(),
             context.show_pages(TENANTS, request, list.limit).await
         }
     }
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }

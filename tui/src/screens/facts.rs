@@ -207,6 +207,9 @@ fn host(h: &Host) -> Facts {
         ("slots_used", Value::Number(h.slots.0)),
         ("slots", Value::Number(h.slots.1)),
         ("capacity", s(&h.capacity)),
+        ("zone", s(&h.zone)),
+        ("labels", Value::List(h.labels.iter().map(|label| s(label)).collect())),
+        ("dedicated_to", s(&h.dedicated_to)),
         ("seen", Value::Time(h.seen_at)),
     ]
 }

@@ -202,6 +202,9 @@ fn hosts() -> Vec<Host> {
         address: format!("10.1.0.{}", &id[1..]),
         slots: (3, 8),
         capacity: s("8 cpu, 31.2 GiB, 210.4 GiB free"),
+        zone: "rack-1".into(),
+        labels: vec!["disk=ssd".into()],
+        dedicated_to: String::new(),
         seen_at: NOW - 12_000,
     };
     vec![

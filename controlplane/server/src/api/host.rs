@@ -135,4 +135,20 @@ impl HostService for Hosts {
         let (header, host) = change(&call, wish, &id, command).await?;
         Ok(Response::new(pb::AcceptHostKeyResponse { header, host }))
     }
+
+    async fn set_host_properties(
+        &self,
+        request: Request<pb::SetHostPropertiesRequest>,
+    ) -> Result<Response<pb::SetHostPropertiesResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        call.sight().manages_hosts()?;
+        let it = request.into_inner();
+        let (request_id, validate_only) = (it.request_id.clone(), it.validate_only);
+        let properties = convert::host::properties(it)?;
+        let id = properties.host.clone();
+        call.sight().host(&id)?;
+        let wish = Wish { request_id: &request_id, validate_only };
+        let (header, host) = change(&call, wish, &id, Command::SetHostProperties(properties)).await?;
+        Ok(Response::new(pb::SetHostPropertiesResponse { header, host }))
+    }
 }

@@ -115,6 +115,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("CordonHost", Session),
             ("UncordonHost", Session),
             ("AcceptHostKey", Platform),
+            ("SetHostProperties", Platform),
         ],
     ),
     ("OperationService", &[("GetOperation", Session), ("ListOperations", Session)]),

@@ -44,6 +44,7 @@ async fn a_new_host_key_is_shown_and_only_the_platform_trusts_it() {
         port_first: 30_000,
         port_count: 100,
         slots: 4,
+        ..Default::default()
     };
     root.hosts().enrol_host(enrol).await.unwrap();
     let early = root.hosts().accept_host_key(accept("B")).await.unwrap_err();
@@ -72,5 +73,55 @@ async fn a_new_host_key_is_shown_and_only_the_platform_trusts_it() {
         (trusted.state(), pinned(&trusted), trusted.seen_fingerprint.as_str()),
         (pb::HostState::Ready, fingerprint("B"), "")
     );
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn zone_labels_and_tenancy_are_set_by_operators_and_read_by_all_who_see_hosts() {
+    let cluster = Cluster::start(1).await;
+    let root = cluster.bootstrapped().await;
+    let owner = root.tenant("acme").await;
+    let enrol = pb::EnrolHostRequest {
+        request_id: request_id(),
+        host: "h1".into(),
+        reach: Some(pb::enrol_host_request::Reach::Local(pb::LocalReach { root: "/var/lib/hanse".into() })),
+        peer_address: "10.0.0.5".into(),
+        port_first: 30_000,
+        port_count: 100,
+        slots: 4,
+        zone: "rack-1".into(),
+        labels: [("disk".to_owned(), "ssd".to_owned())].into(),
+        ..Default::default()
+    };
+    root.hosts().enrol_host(enrol).await.unwrap();
+    let change = || pb::SetHostPropertiesRequest { request_id: request_id(), host: "h1".into(), ..Default::default() };
+
+    let dedicated = pb::SetHostPropertiesRequest { dedicated_to: Some("acme".into()), slots: Some(2), ..change() };
+    let denied = owner.hosts().set_host_properties(dedicated.clone()).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied, "{denied:?}");
+    let checked = pb::SetHostPropertiesRequest { validate_only: true, ..dedicated.clone() };
+    root.hosts().set_host_properties(checked).await.unwrap();
+    let before = root.hosts().get_host(pb::GetHostRequest { host: "h1".into() }).await.unwrap().into_inner();
+    assert_eq!(before.host.unwrap().dedicated_to, "", "only checked");
+    root.hosts().set_host_properties(dedicated).await.unwrap();
+
+    let labels = [("site".to_owned(), "north".to_owned())].into();
+    let relabel = pb::SetHostPropertiesRequest { set_labels: labels, remove_labels: vec!["disk".into()], ..change() };
+    root.hosts().set_host_properties(relabel).await.unwrap();
+    let host =
+        root.hosts().get_host(pb::GetHostRequest { host: "h1".into() }).await.unwrap().into_inner().host.unwrap();
+    assert_eq!((host.zone.as_str(), host.dedicated_to.as_str(), host.slots), ("rack-1", "acme", 2));
+    assert_eq!(host.labels.into_iter().collect::<Vec<_>>(), [("site".to_owned(), "north".to_owned())]);
+
+    let twice = pb::SetHostPropertiesRequest {
+        set_labels: [("site".to_owned(), "south".to_owned())].into(),
+        remove_labels: vec!["site".into()],
+        ..change()
+    };
+    let error = root.hosts().set_host_properties(twice).await.unwrap_err();
+    assert!(error.code() == Code::InvalidArgument && error.message().contains("remove_labels"), "{error:?}");
+    let nobody = pb::SetHostPropertiesRequest { dedicated_to: Some("nobody".into()), ..change() };
+    let error = root.hosts().set_host_properties(nobody).await.unwrap_err();
+    assert!(error.code() == Code::NotFound && error.message().contains("tenants/nobody"), "{error:?}");
     cluster.stop().await;
 }

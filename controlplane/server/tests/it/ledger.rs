@@ -245,6 +245,7 @@ async fn trade(root: &Client) -> Trade {
         port_first: 30_000,
         port_count: 100,
         slots: 4,
+        ..Default::default()
     };
     root.hosts().enrol_host(enrol).await.unwrap();
     let open = pb::OpenProposalRequest { request_id: request_id(), ..open };

@@ -35,7 +35,7 @@ pub(crate) fn check_spec(state: &State, consortium: &Consortium, spec: &ChainSpe
     anchor::check(template, spec)?;
     check_unclaimed(state, consortium, spec)?;
     let ports = template.ports_per_node();
-    let free: u64 = state.hosts.values().map(|host| host::placement::slots_for(host, ports)).sum();
+    let free = host::placement::slots_for_owners(&state.hosts, spec.nodes.iter().map(|node| &node.owner), ports);
     let needed = spec.nodes.len() as u64;
     if free < needed { Err(Rejection::TooFewHosts { needed, free }) } else { Ok(()) }
 }

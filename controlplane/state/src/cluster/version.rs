@@ -27,6 +27,8 @@ use crate::{Rejection, State};
 /// | | chains that record the audit trail's heads: another field of it; [`RecordTransaction`](crate::chain::RecordTransaction); the
 /// | | template `cosmos-evm`, what a node contributes to a genesis, its further ports, and how far it has signed |
 /// | 4 | the life of chains and hosts |
+/// | | hosts' zones, labels and tenancy: fields of [`EnrolHost`](crate::host::EnrolHost);
+/// | | [`SetHostProperties`](crate::host::properties::SetHostProperties) |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);

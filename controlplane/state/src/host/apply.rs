@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::properties::{check_labels, check_tenancy, check_zone};
 use super::{
     AcceptHostKey, CordonHost, EnrolHost, HOSTS_MAX, Host, HostState, PORT_MIN, PORTS_PER_NODE, Reach, RecordHostFacts,
     RecordHostKeyChanged, SLOTS_MAX, TEXT_MAX, UncordonHost, placement, query,
 };
 use crate::apply::Cx;
 use crate::command::Outcome;
-use crate::ids::NodeKey;
+use crate::ids::{NodeKey, TenantId};
 use crate::{Rejection, State, chain, check, name};
 
 pub(crate) fn enrol(state: &mut State, cx: &mut Cx<'_>, c: &EnrolHost) -> Result<Outcome, Rejection> {
@@ -19,6 +20,9 @@ pub(crate) fn enrol(state: &mut State, cx: &mut Cx<'_>, c: &EnrolHost) -> Result
     check_reach(&c.reach)?;
     check_word("peer_address", &c.peer_address)?;
     check_ports(state, c)?;
+    check_zone(&c.zone)?;
+    check_labels(&c.labels)?;
+    check_tenancy(state, &c.tenancy)?;
     check::quota("host", "the number of hosts", state.hosts.len(), HOSTS_MAX)?;
 
     let host = Host {
@@ -36,6 +40,9 @@ pub(crate) fn enrol(state: &mut State, cx: &mut Cx<'_>, c: &EnrolHost) -> Result
         seen_fingerprint: None,
         ports: BTreeMap::new(),
         created_at: cx.now,
+        zone: c.zone.clone(),
+        labels: c.labels.clone(),
+        tenancy: c.tenancy.clone(),
     };
     state.hosts.insert(c.host.clone(), host);
     cx.created(resource.clone());
@@ -126,12 +133,13 @@ pub(crate) fn accept_key(state: &mut State, cx: &mut Cx<'_>, c: &AcceptHostKey) 
 /// Gives every node that waits for a slot a place, in key order, as far as slots go.
 pub(crate) fn place_waiting(state: &mut State, cx: &mut Cx<'_>) {
     let waiting = |node: &&chain::node::Node| node.host.is_none();
-    let keys: Vec<NodeKey> = state.nodes.values().filter(waiting).map(|node| node.key.clone()).collect();
+    let keys: Vec<(NodeKey, TenantId)> =
+        state.nodes.values().filter(waiting).map(|node| (node.key.clone(), node.owner.clone())).collect();
     let mut chains = BTreeSet::new();
-    for key in keys {
+    for (key, owner) in keys {
         let names = chain::query::ports_of(state, &key.chain);
         // One that needs fewer ports may find a place where this one does not.
-        let Some(place) = placement::choose(&state.hosts, &key, names) else { continue };
+        let Some(place) = placement::choose(&state.hosts, &key, &owner, names) else { continue };
         let (Some(host), Some(node)) = (state.hosts.get_mut(&place.host), state.nodes.get_mut(&key)) else { break };
         for port in [place.p2p_port, place.rpc_port].into_iter().chain(place.ports.values().copied()) {
             host.ports.insert(port, key.clone());

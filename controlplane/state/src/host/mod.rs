@@ -2,12 +2,14 @@
 
 pub(crate) mod apply;
 pub mod placement;
+pub mod properties;
 pub mod query;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::properties::Tenancy;
 use crate::ids::{HostId, NodeKey};
 use crate::time::Millis;
 
@@ -108,6 +110,15 @@ pub struct Host {
     pub ports: BTreeMap<u16, NodeKey>,
     /// When it was enrolled.
     pub created_at: Millis,
+    /// Failure zone: what may fail with it as one (a rack, a room, a site); empty is none. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub zone: String,
+    /// What people call it by, by key; at most [`properties::LABELS_MAX`]. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Whose nodes it takes. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "Tenancy::is_shared")]
+    pub tenancy: Tenancy,
 }
 
 /// Adds a host; nodes that wait for a slot are placed in the same entry. By an administrator or operator.
@@ -126,6 +137,22 @@ pub struct EnrolHost {
     pub port_count: u16,
     /// How many nodes it takes.
     pub slots: u32,
+    /// Failure zone; empty is none. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub zone: String,
+    /// Labels by key. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Whose nodes it takes. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "Tenancy::is_shared")]
+    pub tenancy: Tenancy,
+}
+
+impl EnrolHost {
+    /// Whether it uses nothing that came with cluster version 4.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.zone.is_empty() && self.labels.is_empty() && self.tenancy.is_shared()
+    }
 }
 
 /// Stops placing nodes on a host.

@@ -1,14 +1,16 @@
 //! Where nodes go: a pure choice over hosts, and the ports they get there.
 //!
-//! A node goes to the ready host that has the fewest nodes of its own chain (spread before doubling up, so that one
-//! host's loss costs a chain as little as it can), then the fewest ports taken at all, then the first by id.
+//! A node goes to a ready host that takes its owner's nodes: to one of the owner's own before a shared one, then to the one
+//! that has the fewest nodes of its own chain (spread before doubling up, so that one host's loss costs a chain as little
+//! as it can), then the fewest ports taken at all, then the first by id.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;
 
+use super::properties::Tenancy;
 use super::{Host, HostState, PORTS_PER_NODE};
-use crate::ids::{ChainKey, HostId, NodeKey};
+use crate::ids::{ChainKey, HostId, NodeKey, TenantId};
 
 /// Where a node goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,19 +47,46 @@ pub(crate) fn slots_for(host: &Host, ports: u32) -> u64 {
     u64::from(by_slots.min(by_ports))
 }
 
-/// Returns where `node`, which needs the further ports `names`, would go; `None` if no ready host has a slot for it.
-pub fn choose(hosts: &OrdMap<HostId, Host>, node: &NodeKey, names: &[&str]) -> Option<Place> {
+/// Returns where `node` of `owner`, which needs the further ports `names`, would go; `None` if no ready host has a slot
+/// for it.
+pub fn choose(hosts: &OrdMap<HostId, Host>, node: &NodeKey, owner: &TenantId, names: &[&str]) -> Option<Place> {
     let needed = PORTS_PER_NODE + u32::try_from(names.len()).ok()?;
-    let host = hosts
-        .values()
-        .filter(|host| slots_for(host, needed) > 0)
-        .min_by_key(|host| (of_chain(host, &node.chain), host.ports.len(), host.id.clone()))?;
+    let host =
+        hosts.values().filter(|host| host.tenancy.takes(owner) && slots_for(host, needed) > 0).min_by_key(|host| {
+            (host.tenancy.is_shared(), of_chain(host, &node.chain), host.ports.len(), host.id.clone())
+        })?;
     let mut free = (0..host.port_count)
         .filter_map(|offset| host.port_first.checked_add(offset))
         .filter(|port| !host.ports.contains_key(port));
     let (p2p_port, rpc_port) = (free.next()?, free.next()?);
     let ports = names.iter().map(|name| Some(((*name).to_owned(), free.next()?))).collect::<Option<_>>()?;
     Some(Place { host: host.id.clone(), p2p_port, rpc_port, ports })
+}
+
+/// Returns how many nodes of these owners, with so many `ports` each, the hosts would take: all free slots of shared hosts,
+/// and of a tenant's own hosts as many as it has nodes.
+pub(crate) fn slots_for_owners<'a>(
+    hosts: &OrdMap<HostId, Host>,
+    owners: impl Iterator<Item = &'a TenantId>,
+    ports: u32,
+) -> u64 {
+    let mut wanted: BTreeMap<&TenantId, u64> = BTreeMap::new();
+    owners.for_each(|owner| *wanted.entry(owner).or_default() += 1);
+    let mut free = 0;
+    for host in hosts.values() {
+        free += match &host.tenancy {
+            Tenancy::Shared => slots_for(host, ports),
+            Tenancy::Dedicated(tenant) => {
+                let left = wanted.get_mut(tenant);
+                left.map_or(0, |left| {
+                    let taken = slots_for(host, ports).min(*left);
+                    *left -= taken;
+                    taken
+                })
+            }
+        };
+    }
+    free
 }
 
 fn of_chain(host: &Host, chain: &ChainKey) -> usize {

@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 42] = [
+pub(crate) const SAMPLES: [&str; 43] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -53,6 +53,7 @@ pub(crate) const SAMPLES: [&str; 42] = [
     "RecordReplica Member replica=3",
     "RaiseClusterVersion",
     "RecordTransaction",
+    "SetHostProperties zone=z1",
 ];
 
 #[test]

@@ -16,6 +16,7 @@ use hanse_state::consortium::policy::{ActionKind, Policy};
 use hanse_state::consortium::proposal::{Action, CloseProposal, OpenProposal};
 use hanse_state::consortium::*;
 use hanse_state::contract::{ContractFact, DeployContract, RecordContractFact};
+use hanse_state::host::properties::{SetHostProperties, Tenancy};
 use hanse_state::host::*;
 use hanse_state::replica::*;
 use hanse_state::tenant::{CreateTenant, SetTenantMetadata};
@@ -285,6 +286,12 @@ fn spec(a: &Args) -> hanse_state::chain::ChainSpec {
     if let Some(name) = a.get("parameter") {
         spec.parameters.insert(name.into(), 1);
     }
+    // `owners=acme,globex`: by turns.
+    if let Some(owners) = a.get("owners") {
+        for (node, owner) in spec.nodes.iter_mut().zip(owners.split(',').cycle()) {
+            node.owner = owner.parse().unwrap();
+        }
+    }
     if let Some(owner) = a.get("owner") {
         spec.nodes.push(NodeSpec { owner: owner.parse().unwrap() });
     }
@@ -331,6 +338,11 @@ fn cast(w: &World, a: &Args) -> CastBallot {
     CastBallot { proposal, voter, choice, artifact_hash, signature: world::sign(&key, &text) }
 }
 
+fn pairs_of<'a>(a: &'a Args, key: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let pairs = a.get(key).unwrap_or_default().split(',').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once(':').unwrap_or((pair, "")))
+}
+
 fn hosts(a: &Args) -> Option<Command> {
     let host = || a.id("host", "h1");
     let fingerprint = |key: &str| format!("SHA256:{}", a.text(key, "B").repeat(43));
@@ -350,8 +362,26 @@ fn hosts(a: &Args) -> Option<Command> {
             if let (Some(text), Reach::Ssh { fingerprint, .. }) = (a.get("fingerprint"), &mut enrol.reach) {
                 *fingerprint = text.into();
             }
+            enrol.zone = a.text("zone", "");
+            enrol.tenancy = a.get("tenant").map_or(Tenancy::Shared, |_| Tenancy::Dedicated(a.id("tenant", "acme")));
+            // Keys and values: `labels=rack:r1,disk:ssd`.
+            let label = |pair: (&str, &str)| (pair.0.to_owned(), pair.1.to_owned());
+            enrol.labels = pairs_of(a, "labels").map(label).collect();
             Command::EnrolHost(enrol)
         }
+        // What is to be removed has no value: `labels=rack:r2,disk:`.
+        "SetHostProperties" => Command::SetHostProperties(SetHostProperties {
+            host: host(),
+            zone: a.get("zone").map(str::to_owned),
+            labels: pairs_of(a, "labels")
+                .map(|(key, value)| (key.to_owned(), Some(value.to_owned()).filter(|value| !value.is_empty())))
+                .collect(),
+            tenancy: a.get("tenant").map(|tenant| match tenant {
+                "" => Tenancy::Shared,
+                _ => Tenancy::Dedicated(a.id("tenant", "acme")),
+            }),
+            slots: a.get("slots").map(|slots| slots.parse().unwrap()),
+        }),
         "CordonHost" => Command::CordonHost(CordonHost { host: host(), reason: a.text("reason", "new disk") }),
         "UncordonHost" => Command::UncordonHost(UncordonHost { host: host() }),
         "RecordHostFacts" => Command::RecordHostFacts(RecordHostFacts {

@@ -64,6 +64,14 @@ fn ledgers_of_version_3() -> Vec<Request> {
     ])
 }
 
+/// What came with version 4 for hosts.
+fn hosts_of_version_4() -> Vec<Request> {
+    logged(&[
+        "EnrolHost host=h3 zone=rack-1 labels=disk:ssd tenant=acme",
+        "SetHostProperties host=h1 zone=rack-1 labels=disk:ssd,site: tenant=acme slots=3",
+    ])
+}
+
 fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -79,8 +87,9 @@ fn requests_of_each_version_are_read_and_written_alike() {
     read_and_written_alike("v2/requests.hex", &requests_of_version_2());
     read_and_written_alike("v3/requests.hex", &requests_of_version_3());
     read_and_written_alike("v3/ledger_requests.hex", &ledgers_of_version_3());
+    read_and_written_alike("v4/host_requests.hex", &hosts_of_version_4());
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
-    assert_eq!(newest, Version(3), "commands of a new version need a frozen example of their own");
+    assert_eq!(newest, Version(4), "commands of a new version need a frozen example of their own");
 }
 
 #[test]
@@ -143,6 +152,26 @@ fn a_state_of_version_3_with_a_ledger_that_needs_more_is_read_and_written_alike(
     let decoded = decode_state(&lines[0]).unwrap();
     let node = &decoded.nodes[&world::node_key(0)];
     assert_eq!((node.ports.len(), node.signed.unwrap().height), (4, 7));
+    assert!(decoded == ordered() && encode_state(&decoded) == lines[0]);
+}
+
+#[test]
+fn a_state_of_version_4_with_hosts_of_a_zone_is_read_and_written_alike() {
+    let ordered = || {
+        let mut w = World::hosts(Policy::Majority);
+        for line in [
+            "root RaiseClusterVersion version=4",
+            "root SetHostProperties host=h1 zone=rack-1 labels=disk:ssd tenant=acme",
+            "root EnrolHost host=h3 zone=rack-2",
+        ] {
+            w.ok(world::actor("root"), parse::command(&w, &Args::parse(line)));
+        }
+        w.state
+    };
+    let lines = frozen("v4/host_state.hex", || hex::encode(encode_state(&ordered())) + "\n");
+    let decoded = decode_state(&lines[0]).unwrap();
+    let zones: Vec<&str> = decoded.hosts.values().map(|host| host.zone.as_str()).collect();
+    assert_eq!(zones, ["rack-1", "", "rack-2"]);
     assert!(decoded == ordered() && encode_state(&decoded) == lines[0]);
 }
 

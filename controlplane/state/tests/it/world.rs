@@ -349,5 +349,8 @@ pub(crate) fn host(id: &str, slots: u32) -> EnrolHost {
         port_first: 20_000,
         port_count: 100,
         slots,
+        zone: String::new(),
+        labels: std::collections::BTreeMap::new(),
+        tenancy: hanse_state::host::properties::Tenancy::Shared,
     }
 }

@@ -276,6 +276,12 @@ pub struct Host {
     pub slots: (u64, u64),
     /// Processors, memory and free disk in words.
     pub capacity: String,
+    /// Failure zone, empty for none.
+    pub zone: String,
+    /// Labels as `key=value`, in the order of their keys.
+    pub labels: Vec<String>,
+    /// The tenant whose nodes alone it takes, empty for all.
+    pub dedicated_to: String,
     /// Last facts.
     pub seen_at: i64,
 }

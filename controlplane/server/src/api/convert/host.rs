@@ -2,6 +2,7 @@
 
 use hanse_proto::v1 as pb;
 use hanse_state::State;
+use hanse_state::host::properties::{SetHostProperties, Tenancy};
 use hanse_state::host::{EnrolHost, Host, HostFacts, HostState, Reach};
 use hanse_state::name;
 use hanse_state::time::Millis;
@@ -44,6 +45,12 @@ pub(crate) fn host(state: &State, it: &Host) -> pb::Host {
         state_since_ms: ms(it.state_since),
         created_at_ms: ms(it.created_at),
         seen_fingerprint: it.seen_fingerprint.clone().unwrap_or_default(),
+        zone: it.zone.clone(),
+        labels: it.labels.clone().into_iter().collect(),
+        dedicated_to: match &it.tenancy {
+            Tenancy::Shared => String::new(),
+            Tenancy::Dedicated(tenant) => tenant.to_string(),
+        },
     }
 }
 
@@ -78,7 +85,31 @@ pub(crate) fn enrol(request: pb::EnrolHostRequest) -> Result<EnrolHost, ApiError
         port_first: fits("port_first", request.port_first)?,
         port_count: fits("port_count", request.port_count)?,
         slots: request.slots,
+        zone: text("zone", request.zone)?,
+        labels: request.labels.into_iter().collect(),
+        tenancy: tenancy(&request.dedicated_to)?,
     })
+}
+
+/// A change of properties as asked for.
+pub(crate) fn properties(request: pb::SetHostPropertiesRequest) -> Result<SetHostProperties, ApiError> {
+    if let Some(key) = request.remove_labels.iter().find(|key| request.set_labels.contains_key(*key)) {
+        return Err(ApiError::invalid("remove_labels", &format!("names {key}, which is also set"), "name it once"));
+    }
+    let set = request.set_labels.into_iter().map(|(key, value)| (key, Some(value)));
+    let remove = request.remove_labels.into_iter().map(|key| (key, None));
+    Ok(SetHostProperties {
+        host: id("host", &request.host)?,
+        zone: request.zone.map(|zone| text("zone", zone)).transpose()?,
+        labels: set.chain(remove).collect(),
+        tenancy: request.dedicated_to.as_deref().map(tenancy).transpose()?,
+        slots: request.slots,
+    })
+}
+
+/// Whose nodes a host takes; empty is everybody's.
+fn tenancy(tenant: &str) -> Result<Tenancy, ApiError> {
+    if tenant.is_empty() { Ok(Tenancy::Shared) } else { Ok(Tenancy::Dedicated(id("dedicated_to", tenant)?)) }
 }
 
 /// A port of SSH; 0 means 22.
