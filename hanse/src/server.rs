@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 use hanse_engines_core::Engine;
 use hanse_engines_embedded::EmbeddedEngine;
 use hanse_raft::{PeerTls, RaftError, Replica, ReplicaConfig, ReplicaId, Timings};
+use hanse_server::artifacts::{ArtifactStore, RESERVE_BYTES, sync};
 use hanse_server::ca as authority;
 use hanse_server::config::{Config, ConfigError};
 use hanse_server::context::{self, Limits, Member, Parts};
@@ -170,8 +171,13 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let embedded: Arc<dyn Engine> = Arc::new(EmbeddedEngine::with_later(software.known()));
     let hosts: Arc<dyn HostConnector> = Arc::new(Connector::new(software, config.ssh_identity.clone()));
     let mut engines = BTreeMap::from([(embedded.name().to_string(), embedded)]);
+    let artifacts = ArtifactStore::open(&config.data.join("artifacts"), RESERVE_BYTES)?;
+    let (mut configured_artifacts, mut later) = (BTreeMap::new(), None);
     if let Some(configured) = config.cometbft.clone() {
-        let engine: Arc<dyn Engine> = Arc::new(crate::software::cometbft(configured).await?);
+        let (engine, bundle) = crate::software::cometbft(configured, &artifacts).await?;
+        configured_artifacts.extend(bundle.as_ref().map(|it| (it.sha256(), "cometbft.sha256".to_owned())));
+        later = bundle;
+        let engine: Arc<dyn Engine> = Arc::new(engine);
         engines.insert(engine.name().to_string(), engine);
     }
     let engines = Arc::new(engines);
@@ -193,7 +199,10 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         cluster: config.cluster.clone(),
     };
     let limits = Limits { reflection: config.reflection, ..Limits::default() };
-    let parts = Parts { replica: replica.clone(), observed, hosts, engines, member, trail, limits };
+    let store = artifacts.clone();
+    let replica_of = replica.clone();
+    let parts =
+        Parts { replica: replica_of, observed, hosts, engines, member, trail, artifacts, configured_artifacts, limits };
     let context = context::Context::new(parts, &tls, end.child_token())?;
     let mut tasks = JoinSet::new();
     let (token, world) = (end.child_token(), world);
@@ -201,6 +210,18 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         reconcile::run(world, token).await;
         Ok(())
     });
+    let (token, syncing) = (end.child_token(), context.clone());
+    tasks.spawn(async move {
+        sync::run(syncing, token).await;
+        Ok(())
+    });
+    if let Some(later) = later {
+        let token = end.child_token();
+        tasks.spawn(async move {
+            tokio::select! { () = later.wait(store) => token.cancelled().await, () = token.cancelled() => {} }
+            Ok(())
+        });
+    }
     if let Some(listener) = metrics {
         let (replica, token) = (replica.clone(), end.child_token());
         tasks.spawn(async move {

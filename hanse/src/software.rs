@@ -9,11 +9,14 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use hanse_adapters_core::{AdapterError, Artifact};
+use hanse_adapters_core::{AdapterError, Artifact, Bundle};
 use hanse_engines_cometbft::{CometBftEngine, Profile};
+use hanse_server::artifacts::ArtifactStore;
 use hanse_server::config::CometBftSoftware;
+use hanse_state::Digest;
 use tokio::sync::Mutex;
 
 /// The program that runs on hosts; its hash is known once [`Software::artifact`] has been asked for.
@@ -66,31 +69,82 @@ impl Software {
     }
 }
 
-/// Returns the engine of the program that the operator brought. Reads all of it: what lies on the disk must be what the
-/// configuration names.
+/// How a bundle that was imported becomes known to its engine.
+pub(crate) struct Later {
+    sha256: Digest,
+    bundle: Arc<OnceLock<Bundle>>,
+}
+
+/// Returns the engine of the program that the operator brought: from files beside the configuration, all of which are read
+/// now (what lies on the disk must be what the configuration names), or an imported artifact, whose files may come later.
 ///
 /// # Errors
 /// Names the setting or the file, why, and what to do.
-pub(crate) async fn cometbft(configured: CometBftSoftware) -> Result<CometBftEngine> {
+pub(crate) async fn cometbft(
+    configured: CometBftSoftware,
+    store: &ArtifactStore,
+) -> Result<(CometBftEngine, Option<Later>)> {
+    let profile = profile(&configured.profile)?;
+    let (Some(manifest), Some(files)) = (configured.manifest, configured.files) else {
+        let sha256: Digest = configured.sha256.parse().context("`cometbft.sha256` is 64 lower-case hex digits")?;
+        let artifact = Artifact { sha256: configured.sha256, path: store.place(&sha256) };
+        let bundle = Arc::new(OnceLock::new());
+        let engine = CometBftEngine::with_later(artifact, Arc::clone(&bundle), profile);
+        return Ok((engine, Some(Later { sha256, bundle })));
+    };
     let read = move || {
-        let text = std::fs::read_to_string(&configured.profile)
-            .with_context(|| format!("read {} (`cometbft.profile`)", configured.profile.display()))?;
-        let profile = Profile::parse(&text)
-            .map_err(|reason| anyhow::anyhow!("{} (`cometbft.profile`): {reason}", configured.profile.display()))?;
-        let bundle = hanse_hostrun::load_bundle(&configured.manifest, &configured.files)
+        let bundle = hanse_hostrun::load_bundle(&manifest, &files)
             .map_err(|reason| anyhow::anyhow!("`cometbft.manifest`, `cometbft.files`: {reason}"))?;
         if bundle.manifest.sha256 != configured.sha256 {
             anyhow::bail!(
                 "{} (`cometbft.manifest`) has the SHA-256 {}, `cometbft.sha256` says {}: put the right file there, or write \
                  its hash on every replica",
-                configured.manifest.display(),
+                manifest.display(),
                 bundle.manifest.sha256,
                 configured.sha256
             );
         }
-        Ok(CometBftEngine::new(bundle, profile))
+        Ok((CometBftEngine::new(bundle, profile), None))
     };
     tokio::task::spawn_blocking(read).await.context("read the software of CometBFT chains")?
+}
+
+fn profile(path: &Path) -> Result<Profile> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("read {} (`cometbft.profile`)", path.display()))?;
+    Profile::parse(&text).map_err(|reason| anyhow::anyhow!("{} (`cometbft.profile`): {reason}", path.display()))
+}
+
+/// Between two looks whether an imported bundle has come.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+impl Later {
+    /// The artifact that the configuration names.
+    pub(crate) fn sha256(&self) -> Digest {
+        self.sha256
+    }
+
+    /// Waits until every file of the bundle is in the store, reads them all once, and tells the engine.
+    pub(crate) async fn wait(self, store: ArtifactStore) {
+        let mut said = String::new();
+        loop {
+            let (looked, sha256) = (store.clone(), self.sha256);
+            let found = tokio::task::spawn_blocking(move || looked.bundle(&sha256)).await;
+            let reason = match found {
+                Ok(Ok(bundle)) => {
+                    tracing::info!(artifact = %self.sha256, "the program of CometBFT chains is here");
+                    return drop(self.bundle.set(bundle));
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            if said != reason {
+                tracing::warn!(artifact = %self.sha256, reason, "CometBFT chains wait for their program");
+                said = reason;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -130,22 +184,44 @@ mod tests {
         let described = hanse_hostrun::describe_bundle(&files, "program").unwrap();
         std::fs::write(&manifest, serde_json::to_vec(&described).unwrap()).unwrap();
         let sha256 = hanse_hostrun::file_sha256(&manifest).unwrap();
-        CometBftSoftware { manifest, sha256, files, profile }
+        CometBftSoftware { manifest: Some(manifest), sha256, files: Some(files), profile }
     }
 
     #[tokio::test]
     async fn software_that_was_brought_is_what_the_configuration_names() {
         let dir = tempfile::tempdir().unwrap();
         let good = brought(dir.path());
+        let store = ArtifactStore::open(&dir.path().join("store"), 0).unwrap();
+        let cometbft = async |it| cometbft(it, &store).await.map(|(engine, _)| engine);
         let engine = cometbft(good.clone()).await.unwrap();
         assert_eq!(hanse_engines_core::Engine::artifact(&engine).sha256, good.sha256);
         let wrong = cometbft(CometBftSoftware { sha256: "ab".repeat(32), ..good.clone() }).await.unwrap_err();
         assert!(wrong.to_string().contains("`cometbft.sha256` says abab"), "{wrong}");
         let none = cometbft(CometBftSoftware { profile: "/nowhere".into(), ..good.clone() }).await.unwrap_err();
         assert!(none.to_string().contains("`cometbft.profile`"), "{none}");
-        std::fs::write(good.files.join("program"), "abd").unwrap();
+        std::fs::write(dir.path().join("files/program"), "abd").unwrap();
         let changed = cometbft(good).await.unwrap_err();
         assert!(changed.to_string().contains("the manifest says"), "{changed}");
+    }
+
+    #[tokio::test]
+    async fn software_that_is_imported_is_known_once_all_of_it_has_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let brought = brought(dir.path());
+        let store = ArtifactStore::open(&dir.path().join("store"), 0).unwrap();
+        let manifest = std::fs::read(brought.manifest.as_ref().unwrap()).unwrap();
+        let named = CometBftSoftware { manifest: None, files: None, ..brought };
+        let (engine, later) = cometbft(named, &store).await.unwrap();
+        let later = later.unwrap();
+        assert_eq!(later.sha256().to_string(), hanse_engines_core::Engine::artifact(&engine).sha256);
+        let bundle = Arc::clone(&later.bundle);
+        let put = |content: &[u8]| store.put(&Digest::of(content), content.len() as u64, 0, content).unwrap();
+        put(&manifest);
+        let waiting = tokio::spawn(later.wait(store.clone()));
+        assert!(bundle.get().is_none(), "its program is not here");
+        put(b"abc");
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap().unwrap();
+        assert_eq!(bundle.get().unwrap().files.len(), 1);
     }
 
     /// The state places nodes by the template, the engine asks for its ports by name.
@@ -156,7 +232,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let embedded =
             hanse_engines_embedded::EmbeddedEngine::new(Artifact { sha256: String::new(), path: "x".into() });
-        let engines: [&dyn Engine; 2] = [&embedded, &cometbft(brought(dir.path())).await.unwrap()];
+        let store = ArtifactStore::open(&dir.path().join("store"), 0).unwrap();
+        let (cometbft, _) = cometbft(brought(dir.path()), &store).await.unwrap();
+        let engines: [&dyn Engine; 2] = [&embedded, &cometbft];
         for template in TEMPLATES {
             let engine = engines.iter().find(|engine| engine.name() == template.engine);
             assert_eq!(engine.map(|engine| engine.ports()), Some(template.ports), "{}", template.name);

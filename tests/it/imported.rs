@@ -1,4 +1,4 @@
-//! A chain of a program that the operator brought: described, configured, voted on, made on a local host with four real
+//! A chain of a program that the operator brought: described, configured, signed and imported, voted on, made on a local host with four real
 //! validators, used by the CLI; a dead validator is started again, and one whose home was put back is not.
 
 use std::path::{Path, PathBuf};
@@ -44,15 +44,48 @@ impl Story {
         let described = ["artifact", "describe", folder, "--program", "injectived", "--out", out, "-o", "json"];
         let described: Value = serde_json::from_str(&hanse(&described)).unwrap();
         let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engines/cometbft/profiles/injective.toml");
-        let config = format!(
-            "cometbft = {{ manifest = \"{out}\", sha256 = {}, files = \"{folder}\", profile = \"{}\" }}",
-            described["sha256"],
-            profile.display()
-        );
+        let config = format!("cometbft = {{ sha256 = {}, profile = \"{}\" }}", described["sha256"], profile.display());
         let cluster = Cluster::start(dir, &config);
         let story = Self { cluster, dir: dir.to_path_buf() };
         story.cluster.bootstrap(PASSWORD);
+        story.import(folder, out);
         story
+    }
+
+    /// The program comes to the platform on its publisher's word, and to every replica; every refusal leaves nothing.
+    fn import(&self, folder: &str, manifest: &str) {
+        let (key, signature) = (self.path("publisher.key"), self.path("injectived.sig"));
+        let made: Value = serde_json::from_str(&hanse(&["key", "generate", &key, "-o", "json"])).unwrap();
+        let sign = ["artifact", "sign", folder, "--manifest", manifest, "--name", "injectived", "--version", "1.20.1"];
+        hanse(&[&sign[..], &["--key", &key, "--out", &signature]].concat());
+        let import = ["artifact", "import", folder, "--manifest", manifest];
+        let refused = |more: &[&str], code: i32, word: &str| {
+            let (found, words) = self.cluster.ask("admin", &[&import[..], more].concat()).unwrap_err();
+            assert!(found == code && words.contains(word), "{more:?}: {found}: {words}");
+        };
+        refused(&["--name", "injectived", "--version", "1"], 2, "no signature");
+        refused(&["--signature", &signature], 2, "is not pinned here");
+        let public_key = made["public_key"].as_str().unwrap();
+        self.cluster.tell("admin", &["artifact", "publisher", "pin", "injective-labs", "--key", public_key, "--yes"]);
+        let forged = self.path("forged.sig");
+        let text = std::fs::read_to_string(&signature).unwrap().replace("1.20.1", "9.9.9");
+        std::fs::write(&forged, text).unwrap();
+        refused(&["--signature", &forged], 2, "signature");
+        self.cluster.tell("admin", &[&import[..], &["--signature", &signature]].concat());
+        let shown = until("every replica has it", LONG, || {
+            let shown = self.cluster.tell("admin", &["artifact", "get", "injectived@1.20.1"]);
+            let copies = shown["copies"].as_array().cloned().unwrap_or_default();
+            let whole =
+                copies.iter().filter(|copy| copy["state"].as_str().is_some_and(|it| it.ends_with("WHOLE"))).count();
+            if whole == 3 { Ok(shown) } else { Err(shown.to_string()) }
+        });
+        assert_eq!(shown["artifact"]["publisher"], "injective-labs", "{shown}");
+        self.cluster.tell("admin", &["artifact", "verify", "injectived@1.20.1"]);
+        let (code, words) = self
+            .cluster
+            .ask("admin", &["artifact", "delete", "injectived@1.20.1", "--confirm", "injectived@1.20.1"])
+            .unwrap_err();
+        assert!(code == 5 && words.contains("cometbft.sha256"), "its chains need it: {code}: {words}");
     }
 
     fn path(&self, name: &str) -> String {

@@ -147,6 +147,20 @@ calls! {
     "BackupService" {
         write ResumeCluster(ResumeClusterRequest) -> ResumeClusterResponse;
     }
+    "ArtifactService" {
+        read GetContent(GetContentRequest) -> GetContentResponse;
+        write PutContent(PutContentRequest) -> PutContentResponse;
+        write ImportArtifact(ImportArtifactRequest) -> ImportArtifactResponse;
+        read GetArtifact(GetArtifactRequest) -> GetArtifactResponse;
+        read ListArtifacts(ListArtifactsRequest) -> ListArtifactsResponse;
+        write VerifyArtifact(VerifyArtifactRequest) -> VerifyArtifactResponse;
+        write DeleteArtifact(DeleteArtifactRequest) -> DeleteArtifactResponse;
+        write PinPublisher(PinPublisherRequest) -> PinPublisherResponse;
+        write UnpinPublisher(UnpinPublisherRequest) -> UnpinPublisherResponse;
+        read ListPublishers(ListPublishersRequest) -> ListPublishersResponse;
+        read GetContentPiece(GetContentPieceRequest) -> GetContentPieceResponse;
+        read GetCopy(GetCopyRequest) -> GetCopyResponse;
+    }
     "AuditService" {
         read ListAudit(ListAuditRequest) -> ListAuditResponse;
         read GetAuditHead(GetAuditHeadRequest) -> GetAuditHeadResponse;

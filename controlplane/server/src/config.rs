@@ -62,12 +62,15 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CometBftSoftware {
-    /// Manifest of the bundle (`hanse artifact describe`).
-    pub manifest: PathBuf,
+    /// Manifest of the bundle (`hanse artifact describe`); without it and `files` the bundle is an imported artifact
+    /// (`hanse artifact import`).
+    #[serde(default)]
+    pub manifest: Option<PathBuf>,
     /// SHA-256 of the manifest, 64 lower-case hex digits: what this replica was told to run, whatever lies on its disk.
     pub sha256: String,
     /// Folder with the bundle's files; each is compared with the manifest at start, and again on every host.
-    pub files: PathBuf,
+    #[serde(default)]
+    pub files: Option<PathBuf>,
     /// What the engine must know of the application (engines/README.md).
     pub profile: PathBuf,
 }
@@ -170,8 +173,8 @@ impl Config {
         config.tls = place(&config.tls);
         config.ssh_identity = config.ssh_identity.as_ref().map(place);
         if let Some(software) = &mut config.cometbft {
-            software.manifest = place(&software.manifest);
-            software.files = place(&software.files);
+            software.manifest = software.manifest.as_ref().map(place);
+            software.files = software.files.as_ref().map(place);
             software.profile = place(&software.profile);
         }
         config.node_artifact = config.node_artifact.as_ref().map(place);
@@ -215,7 +218,22 @@ impl Config {
                 }
             }
         }
+        self.cometbft.as_ref().map_or(Ok(()), CometBftSoftware::check)?;
         self.timing.check()
+    }
+}
+
+impl CometBftSoftware {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.sha256.parse::<hanse_state::Digest>().is_err() {
+            let reason = format!("`{}` is not 64 lower-case hex digits", self.sha256);
+            return Err(ConfigError::Field { field: "cometbft.sha256", reason });
+        }
+        if self.manifest.is_some() == self.files.is_some() {
+            return Ok(());
+        }
+        let reason = "`manifest` and `files` belong together; leave out both for an imported artifact".into();
+        Err(ConfigError::Field { field: "cometbft.files", reason })
     }
 }
 
@@ -296,12 +314,15 @@ api = "10.0.0.1:7400"
 
     #[test]
     fn each_fault_names_its_field() {
+        let half = format!("sha256 = \"{}\", manifest = \"m\", profile = \"p\"", "ab".repeat(32));
         for (from, to, word) in [
             ("version = 1", "version = 9", "`version`"),
             ("\"bj-prod\"", "\"BJ prod\"", "`cluster`"),
             ("replica = 1", "replica = 4", "`replica`"),
             ("\"10.0.0.1:7401\"", "\"10.0.0.1\"", "`replicas.peer`"),
             ("replica = 1", "replicla = 1", "replicla"),
+            ("version = 1", "version = 1\ncometbft = { sha256 = \"x\", profile = \"p\" }", "`cometbft.sha256`"),
+            ("version = 1", &format!("version = 1\ncometbft = {{ {half} }}"), "`cometbft.files`"),
         ] {
             let error = load(&GOOD.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hanse_engines_core::Engine;
 use hanse_raft::{Leader, ReadError, Replica};
-use hanse_state::State;
 use hanse_state::ids::RequestId;
 use hanse_state::time::Millis;
+use hanse_state::{Digest, State};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::events::EventLog;
+use crate::artifacts::ArtifactStore;
 use crate::auth::password::Passwords;
 use crate::auth::throttle::Throttle;
 use crate::error::ApiError;
@@ -75,6 +76,10 @@ pub struct Parts {
     pub member: Member,
     /// What proves the audit trail.
     pub trail: Trail,
+    /// Content of artifacts.
+    pub artifacts: ArtifactStore,
+    /// Artifacts that this replica's configuration names, each with the setting that does.
+    pub configured_artifacts: BTreeMap<Digest, String>,
     /// What may be set.
     pub limits: Limits,
 }
@@ -156,6 +161,16 @@ impl Context {
     /// What proves the audit trail.
     pub(crate) fn trail(&self) -> &Trail {
         &self.inner.parts.trail
+    }
+
+    /// Content of artifacts.
+    pub fn artifacts(&self) -> &ArtifactStore {
+        &self.inner.parts.artifacts
+    }
+
+    /// What of this replica's configuration names the artifact `sha256`.
+    pub(crate) fn configured_by(&self, sha256: &Digest) -> Option<&str> {
+        self.inner.parts.configured_artifacts.get(sha256).map(String::as_str)
     }
 
     /// What may be set.

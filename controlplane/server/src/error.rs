@@ -104,6 +104,13 @@ impl ApiError {
         Self::new(Code::ResourceExhausted, "DISK_FULL", message, advice).with_retry(Duration::from_secs(5))
     }
 
+    /// There is no room for an artifact's content beside what the log needs; nothing was written.
+    pub(crate) fn store_full(message: &str) -> Self {
+        let advice =
+            "make room on that replica's disk, or delete artifacts that nothing uses (`hanse artifact delete`)";
+        Self::new(Code::ResourceExhausted, "DISK_FULL", message, advice).with_retry(Duration::from_secs(30))
+    }
+
     /// The cluster cannot be put at a version while not every replica is known to speak it; nothing happened.
     pub fn unspoken(unspoken: &hanse_raft::Unspoken) -> Self {
         let advice = "start those named with the newer build and ask again; one that is gone for ever is taken out first \

@@ -8,6 +8,7 @@
 //! more than one place of the API.
 
 mod api;
+pub mod artifacts;
 pub mod auth;
 pub mod ca;
 pub mod config;

@@ -47,10 +47,12 @@ const PING_EVERY: Duration = Duration::from_secs(3);
 const PING_MAX: Duration = Duration::from_secs(3);
 
 /// Calls that this replica answers itself, whoever leads: by service (with the slash) or by full path.
-const LOCAL: [&str; 6] = [
+const LOCAL: [&str; 8] = [
     "/hanse.v1.ClusterService/GetStatus",
     "/hanse.v1.ClusterService/GetVersion",
     "/hanse.v1.ClusterService/Watch",
+    "/hanse.v1.ArtifactService/GetContentPiece",
+    "/hanse.v1.ArtifactService/GetCopy",
     "/grpc.health.v1.Health/",
     "/grpc.reflection.v1.ServerReflection/",
     "/grpc.reflection.v1alpha.ServerReflection/",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hanse_proto::FILE_DESCRIPTOR_SET;
 use hanse_proto::v1::account_service_server::AccountServiceServer;
+use hanse_proto::v1::artifact_service_server::ArtifactServiceServer;
 use hanse_proto::v1::audit_service_server::AuditServiceServer;
 use hanse_proto::v1::backup_service_server::BackupServiceServer;
 use hanse_proto::v1::billing_service_server::BillingServiceServer;
@@ -25,8 +26,8 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::api::{
-    Accounts, Audit, Backups, Billing, Chains, Cluster, Consortiums, Explorer, Hosts, Operations, ReplicaSet,
-    Templates, Tenants,
+    Accounts, Artifacts, Audit, Backups, Billing, Chains, Cluster, Consortiums, Explorer, Hosts, Operations,
+    ReplicaSet, Templates, Tenants,
 };
 use crate::context::{Context, Leadership};
 use crate::listen::{self, ApiTls, ListenError};
@@ -110,6 +111,7 @@ fn routes(context: &Context, reporter: HealthReporter) -> Result<Routes, ListenE
     );
     let mut routes = Routes::new(health)
         .add_service(service!(AccountServiceServer, Accounts, context))
+        .add_service(service!(ArtifactServiceServer, Artifacts, context))
         .add_service(service!(AuditServiceServer, Audit, context))
         .add_service(service!(BackupServiceServer, Backups, context))
         .add_service(service!(BillingServiceServer, Billing, context))

@@ -4,6 +4,7 @@
 //! golden file (`tests/golden/access.txt`); a change of a rule is a change of that file.
 
 use crate::account::{PlatformRole, Role, TenantRole};
+use crate::artifact::Word;
 use crate::command::{Actor, Command, Request};
 use crate::consortium::{Consortium, MemberState};
 use crate::ids::{AccountId, ConsortiumId, TenantId};
@@ -138,7 +139,9 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::PromoteReplica(_)
         | Command::RemoveReplica(_)
         | Command::TransferLeader(_)
-        | Command::RaiseClusterVersion(_) => Rule { platform: ADMINISTRATOR, ..deny() },
+        | Command::RaiseClusterVersion(_)
+        | Command::PinPublisher(_)
+        | Command::UnpinPublisher(_) => Rule { platform: ADMINISTRATOR, ..deny() },
         Command::SetTenantMetadata(c) => {
             Rule { platform: ADMINISTRATOR, tenant: VOTERS, scope: Scope::Tenant(&c.tenant), ..deny() }
         }
@@ -151,6 +154,11 @@ fn rule(command: &Command) -> Rule<'_> {
         Command::EnrolHost(_) | Command::CordonHost(_) | Command::UncordonHost(_) | Command::SetHostProperties(_) => {
             Rule { platform: OPERATORS, ..deny() }
         }
+        Command::DeleteArtifact(_) => Rule { platform: OPERATORS, ..deny() },
+        Command::ImportArtifact(c) => match c.word {
+            Word::Signed { .. } => Rule { platform: OPERATORS, ..deny() },
+            Word::Unsigned { .. } => Rule { platform: ADMINISTRATOR, ..deny() },
+        },
         Command::RestartNode(_) => Rule { system: true, platform: OPERATORS, ..deny() },
         Command::DeployContract(c) => {
             Rule { tenant: DEVELOPERS, scope: Scope::Member(&c.contract.chain.consortium), ..deny() }

@@ -13,8 +13,8 @@ use crate::digests::Digests;
 use crate::event::{Change, Event, Record};
 use crate::ids::{AccountId, RequestId};
 use crate::{
-    Applied, Digest, Divergence, Millis, Rejection, State, access, account, billing, chain, cluster, consortium,
-    contract, host, replica, tenant,
+    Applied, Digest, Divergence, Millis, Rejection, State, access, account, artifact, billing, chain, cluster,
+    consortium, contract, host, replica, tenant,
 };
 
 /// Every so many entries the whole state is mixed into the digest, so that a difference that no outcome shows is found.
@@ -184,6 +184,10 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::RecordReplica(c) => replica::apply::record(state, cx, c),
         Command::RaiseClusterVersion(c) => version::raise(state, cx, c),
         Command::RecordTransaction(c) => chain::apply::transaction(state, c),
+        Command::ImportArtifact(c) => artifact::apply::import(state, cx, c),
+        Command::DeleteArtifact(c) => artifact::apply::delete(state, cx, c),
+        Command::PinPublisher(c) => artifact::apply::pin(state, cx, c),
+        Command::UnpinPublisher(c) => artifact::apply::unpin(state, cx, c),
     }
 }
 

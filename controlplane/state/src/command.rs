@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailure, RestoreAccount, SuspendAccount};
+use crate::artifact::{DeleteArtifact, ImportArtifact, PinPublisher, UnpinPublisher};
 use crate::billing::{Meter, SetPlan};
 use crate::chain::node::{NodeFact, RecordIntent, RecordNodeFact, RestartNode};
 use crate::chain::{RecordGenesis, RecordTransaction};
@@ -185,6 +186,10 @@ pub enum Command {
     RecordReplica(RecordReplica),
     RaiseClusterVersion(RaiseClusterVersion),
     RecordTransaction(RecordTransaction),
+    ImportArtifact(ImportArtifact),
+    DeleteArtifact(DeleteArtifact),
+    PinPublisher(PinPublisher),
+    UnpinPublisher(UnpinPublisher),
 }
 
 impl Command {
@@ -234,6 +239,10 @@ impl Command {
             Self::RecordReplica(_) => "RecordReplica",
             Self::RaiseClusterVersion(_) => "RaiseClusterVersion",
             Self::RecordTransaction(_) => "RecordTransaction",
+            Self::ImportArtifact(_) => "ImportArtifact",
+            Self::DeleteArtifact(_) => "DeleteArtifact",
+            Self::PinPublisher(_) => "PinPublisher",
+            Self::UnpinPublisher(_) => "UnpinPublisher",
         }
     }
 
@@ -283,6 +292,10 @@ impl Command {
             Self::TransferLeader(c) => name::replica(c.replica),
             Self::RecordReplica(c) => name::replica(c.replica),
             Self::RecordTransaction(c) => name::chain(&c.chain),
+            Self::ImportArtifact(c) => name::artifact(&c.sha256),
+            Self::DeleteArtifact(c) => name::artifact(&c.sha256),
+            Self::PinPublisher(c) => name::publisher(&c.publisher),
+            Self::UnpinPublisher(c) => name::publisher(&c.publisher),
         }
     }
 
@@ -336,6 +349,9 @@ impl Command {
                 } else {
                     Version(4)
                 }
+            }
+            Self::ImportArtifact(_) | Self::DeleteArtifact(_) | Self::PinPublisher(_) | Self::UnpinPublisher(_) => {
+                Version(4)
             }
             Self::RecordNodeFact(RecordNodeFact { fact, .. }) => match fact {
                 NodeFact::Signed { .. } => Version(3),

@@ -191,6 +191,10 @@ label!(
     ContractId, "contract"
 );
 label!(
+    /// A maker of software whose signatures are believed.
+    PublisherId, "publisher"
+);
+label!(
     /// A price plan.
     PlanId, "plan"
 );

@@ -9,6 +9,7 @@
 pub mod access;
 pub mod account;
 mod apply;
+pub mod artifact;
 pub mod audit;
 pub mod billing;
 pub mod chain;

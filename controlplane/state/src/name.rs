@@ -1,7 +1,9 @@
 //! Resource names: what the API, events, audit records and operations call things.
 
+use crate::Digest;
 use crate::ids::{
-    AccountId, ChainKey, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, PlanId, ProposalKey, TenantId,
+    AccountId, ChainKey, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, PlanId, ProposalKey, PublisherId,
+    TenantId,
 };
 
 /// `accounts/li@acme`
@@ -57,4 +59,14 @@ pub fn operation(id: OperationId) -> String {
 /// `plans/standard`
 pub fn plan(id: &PlanId) -> String {
     format!("plans/{id}")
+}
+
+/// `artifacts/<sha256>`
+pub fn artifact(sha256: &Digest) -> String {
+    format!("artifacts/{sha256}")
+}
+
+/// `publishers/acme-releases`
+pub fn publisher(id: &PublisherId) -> String {
+    format!("publishers/{id}")
 }

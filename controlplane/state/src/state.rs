@@ -4,6 +4,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Session};
+use crate::artifact::{Artifact, Publisher};
 use crate::audit::AuditHead;
 use crate::billing::{Plan, UsageKey};
 use crate::chain::Chain;
@@ -20,7 +21,8 @@ use crate::digests::Digests;
 use crate::event::{Event, Record};
 use crate::host::Host;
 use crate::ids::{
-    AccountId, ChainKey, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, PlanId, ProposalKey, TenantId,
+    AccountId, ChainKey, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, PlanId, ProposalKey, PublisherId,
+    TenantId,
 };
 use crate::operation::Operation;
 use crate::rejection::Rejection;
@@ -76,6 +78,12 @@ pub struct State {
     pub plans: OrdMap<PlanId, Plan>,
     /// Milliseconds of running time, summed.
     pub usage: OrdMap<UsageKey, u64>,
+    /// By hash, at most [`crate::artifact::ARTIFACTS_MAX`]; since version 4.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub artifacts: OrdMap<Digest, Artifact>,
+    /// By id, at most [`crate::artifact::PUBLISHERS_MAX`]; since version 4.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub publishers: OrdMap<PublisherId, Publisher>,
 }
 
 /// What applying one request did.

@@ -21,6 +21,8 @@ mod roles;
 mod time;
 mod tool;
 
+use std::sync::{Arc, OnceLock};
+
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Artifact, Bundle, InstanceSpec, InstanceStatus};
 use hanse_engines_core::{
@@ -48,22 +50,40 @@ const PORTS: &[&str] = &[CONSENSUS_RPC, GRPC, METRICS, WEBSOCKET];
 /// CometBFT with an application, as far as the control plane drives it.
 #[derive(Clone, Debug)]
 pub struct CometBftEngine {
-    bundle: Bundle,
+    /// Names the bundle, also before its files are here.
+    artifact: Artifact,
+    bundle: Arc<OnceLock<Bundle>>,
     profile: Profile,
 }
 
 impl CometBftEngine {
     /// Returns the engine whose nodes run the program of `bundle`, which is the application of `profile`.
     pub fn new(bundle: Bundle, profile: Profile) -> Self {
-        Self { bundle, profile }
+        Self::with_later(bundle.manifest.clone(), Arc::new(OnceLock::from(bundle)), profile)
     }
 
-    fn tool<'a>(&'a self, host: &'a dyn Adapter, node: &'a NodePlan) -> Tool<'a> {
-        Tool { bundle: &self.bundle, profile: &self.profile, host, node }
+    /// As [`CometBftEngine::new`] with a bundle, named by `artifact`, whose files may still be on their way to this replica.
+    /// Until they are known, what needs them waits ([`EngineError::NotNow`]).
+    pub fn with_later(artifact: Artifact, bundle: Arc<OnceLock<Bundle>>, profile: Profile) -> Self {
+        Self { artifact, bundle, profile }
+    }
+
+    fn bundle(&self) -> Result<&Bundle> {
+        self.bundle.get().ok_or_else(|| EngineError::NotNow {
+            node: "engine `cometbft`".into(),
+            reason: format!(
+                "its program, artifact {}, is not on this replica yet; `hanse artifact get {}` tells who has it",
+                self.artifact.sha256, self.artifact.sha256
+            ),
+        })
+    }
+
+    fn tool<'a>(&'a self, host: &'a dyn Adapter, node: &'a NodePlan) -> Result<Tool<'a>> {
+        Ok(Tool { bundle: self.bundle()?, profile: &self.profile, host, node })
     }
 
     async fn put(&self, host: &dyn Adapter) -> Result<()> {
-        self.bundle.put(host).await.map_err(EngineError::Host)
+        self.bundle()?.put(host).await.map_err(EngineError::Host)
     }
 }
 
@@ -74,7 +94,7 @@ impl Engine for CometBftEngine {
     }
 
     fn artifact(&self) -> &Artifact {
-        &self.bundle.manifest
+        &self.artifact
     }
 
     fn ports(&self) -> &'static [&'static str] {
@@ -83,7 +103,7 @@ impl Engine for CometBftEngine {
 
     async fn prepare(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeIdentity> {
         self.put(host).await?;
-        keys::identity(&self.tool(host, node)).await
+        keys::identity(&self.tool(host, node)?).await
     }
 
     async fn contribute(
@@ -94,7 +114,7 @@ impl Engine for CometBftEngine {
         identity: &NodeIdentity,
     ) -> Result<Option<String>> {
         self.put(host).await?;
-        keys::contribution(&self.tool(host, node), chain, identity).await.map(Some)
+        keys::contribution(&self.tool(host, node)?, chain, identity).await.map(Some)
     }
 
     fn genesis(&self, chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<Vec<u8>> {
@@ -109,18 +129,18 @@ impl Engine for CometBftEngine {
         genesis: &[u8],
         peers: &[Peer],
     ) -> Result<()> {
-        config::write(&self.tool(host, node), identity, genesis, peers).await
+        config::write(&self.tool(host, node)?, identity, genesis, peers).await
     }
 
     async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus> {
         // Asked again because the program may have changed since the node was prepared.
         self.put(host).await?;
-        guard::check(&self.tool(host, node)).await?;
+        guard::check(&self.tool(host, node)?).await?;
         let spec = InstanceSpec {
             key: node.key.clone(),
             generation: node.generation,
-            artifact_sha256: self.bundle.manifest.sha256.clone(),
-            program: Some(self.bundle.program.clone()),
+            artifact_sha256: self.bundle()?.manifest.sha256.clone(),
+            program: Some(self.bundle()?.program.clone()),
             args: ["start", "--home", "{home}", "--log-no-color"].map(str::to_owned).into(),
             env: tool::environment(),
         };
@@ -128,7 +148,7 @@ impl Engine for CometBftEngine {
     }
 
     async fn signed(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Option<Signed>> {
-        guard::signed(&self.tool(host, node)).await
+        guard::signed(&self.tool(host, node)?).await
     }
 
     async fn validators(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Vec<LedgerValidator>> {
@@ -146,12 +166,12 @@ impl Engine for CometBftEngine {
         role: Role,
         others: &[Seat<'_>],
     ) -> Result<Progress> {
-        let change = roles::Change { bundle: &self.bundle, profile: &self.profile, chain, seat, others };
+        let change = roles::Change { bundle: self.bundle()?, profile: &self.profile, chain, seat, others };
         change.step(role).await
     }
 
     async fn halt_at(&self, host: &dyn Adapter, node: &NodePlan, height: Option<u64>) -> Result<()> {
-        config::halt_at(&self.tool(host, node), height.unwrap_or(0)).await
+        config::halt_at(&self.tool(host, node)?, height.unwrap_or(0)).await
     }
 
     async fn health(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeHealth> {

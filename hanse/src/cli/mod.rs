@@ -65,7 +65,7 @@ pub(crate) enum Command {
     /// Key files on this machine.
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Software for hosts that is not in this program; works on files of this machine.
+    /// Software for hosts that is not in this program.
     #[command(subcommand)]
     Artifact(artifact::ArtifactCommand),
     /// Consortiums and their members.
@@ -142,7 +142,7 @@ async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
     // Keys are local; the trail can be verified from a file alone. Everything else needs a replica.
     match command {
         Command::Key(command) => return key::run(command, global),
-        Command::Artifact(command) => return artifact::run(command, global),
+        Command::Artifact(command) => return artifact::run(command, global).await,
         Command::Audit(command) => return audit::run(command, global).await,
         Command::Backup(command) => return backup::run(command, global).await,
         Command::Chain(ChainCommand::Govern(command)) if command.is_local() => {

@@ -5,6 +5,7 @@
 //! here only refuse early.
 
 mod account;
+mod artifact;
 mod audit;
 mod backup;
 mod billing;
@@ -27,6 +28,7 @@ mod tenant;
 use std::sync::Arc;
 
 pub(crate) use account::Accounts;
+pub(crate) use artifact::Artifacts;
 pub(crate) use audit::Audit;
 pub(crate) use backup::Backups;
 pub(crate) use billing::Billing;

@@ -56,6 +56,17 @@ impl<'a> Sight<'a> {
         self.caller.is_platform()
     }
 
+    /// What only accounts of the platform see.
+    ///
+    /// # Errors
+    /// Denied, to an account of a tenant.
+    pub(crate) fn platform(&self, what: &str) -> Result<(), ApiError> {
+        if self.caller.is_platform() {
+            return Ok(());
+        }
+        Err(ApiError::denied(&format!("only accounts of the platform see {what}"), "ask an administrator"))
+    }
+
     /// The control plane's own replicas are the platform's.
     pub(crate) fn sees_replicas(&self) -> Result<(), ApiError> {
         if self.caller.is_platform() {

@@ -19,8 +19,10 @@ enum Needs {
     Session,
     /// An open session of an account of the platform.
     Platform,
+    /// A replica's certificate: no session opens it.
+    Replica,
 }
-use Needs::{Nothing, Platform, Session};
+use Needs::{Nothing, Platform, Replica, Session};
 
 const TABLE: &[(&str, &[(&str, Needs)])] = &[
     (
@@ -35,6 +37,23 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("RestoreAccount", Session),
             ("ListSessions", Session),
             ("RevokeSession", Session),
+        ],
+    ),
+    (
+        "ArtifactService",
+        &[
+            ("GetContent", Platform),
+            ("PutContent", Platform),
+            ("ImportArtifact", Platform),
+            ("GetArtifact", Platform),
+            ("ListArtifacts", Platform),
+            ("VerifyArtifact", Platform),
+            ("DeleteArtifact", Platform),
+            ("PinPublisher", Platform),
+            ("UnpinPublisher", Platform),
+            ("ListPublishers", Platform),
+            ("GetContentPiece", Replica),
+            ("GetCopy", Replica),
         ],
     ),
     (
@@ -248,5 +267,19 @@ async fn calls_of_the_platform_refuse_every_role_of_a_tenant() {
     }
     let denied = owner.tenants().create_tenant(create_tenant("bank")).await.unwrap_err();
     assert_eq!((denied.code(), reason(&denied).as_str()), (Code::PermissionDenied, "PERMISSION_DENIED"));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn calls_between_replicas_are_opened_by_no_session() {
+    let cluster = Cluster::start(1).await;
+    let root = cluster.bootstrapped().await;
+    let header = format!("Bearer {}", root.token);
+    for (service, methods) in TABLE {
+        for (method, _) in methods.iter().filter(|(_, needs)| *needs == Replica) {
+            let status = call(&root, service, method, Some(&header)).await.unwrap_err();
+            assert_eq!((status.code(), reason(&status).as_str()), (Code::Unauthenticated, "NOT_A_REPLICA"), "{method}");
+        }
+    }
     cluster.stop().await;
 }

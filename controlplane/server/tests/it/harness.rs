@@ -11,9 +11,11 @@ use hanse_adapters_core::{Adapter, AdapterError};
 use hanse_engines_core::Engine;
 use hanse_proto::v1 as pb;
 use hanse_proto::v1::account_service_client::AccountServiceClient;
+use hanse_proto::v1::artifact_service_client::ArtifactServiceClient;
 use hanse_proto::v1::cluster_service_client::ClusterServiceClient;
 use hanse_proto::v1::tenant_service_client::TenantServiceClient;
 use hanse_raft::{PeerTls, Replica, ReplicaConfig, ReplicaId, Timings};
+use hanse_server::artifacts::{ArtifactStore, sync};
 use hanse_server::observed::Observed;
 use hanse_server::reconcile::connect::HostConnector;
 use hanse_server::reconcile::setup::code_hash;
@@ -239,9 +241,12 @@ impl One {
             engines,
             member: Member { own: id, api_addresses: addresses, cluster: CLUSTER.into() },
             trail: Trail::open(&tls_dir, &tls_dir, CLUSTER).unwrap(),
+            artifacts: ArtifactStore::open(&dir.join(format!("artifacts-{id}")), 0).unwrap(),
+            configured_artifacts: BTreeMap::new(),
             limits: Limits { heartbeat: Duration::from_millis(100), ..Limits::default() },
         };
         let context = Context::new(parts, &tls, stop.clone()).unwrap();
+        tokio::spawn(sync::run(context.clone(), stop.clone()));
         let ended = stop.clone();
         let served = tokio::spawn(async move { serve(context, listener, &tls, ended).await.unwrap() });
         Self { id, replica, api, stop, served }
@@ -304,6 +309,10 @@ impl Client {
 
     pub fn accounts(&self) -> AccountServiceClient<Bound> {
         AccountServiceClient::with_interceptor(self.channel.clone(), Bearer(self.token.clone()))
+    }
+
+    pub fn artifacts(&self) -> ArtifactServiceClient<Bound> {
+        ArtifactServiceClient::with_interceptor(self.channel.clone(), Bearer(self.token.clone()))
     }
 
     pub fn tenants(&self) -> TenantServiceClient<Bound> {

@@ -3,6 +3,7 @@
 
 mod access;
 mod accounts;
+mod artifacts;
 mod forwarding;
 mod governance;
 mod harness;

@@ -29,6 +29,7 @@ use crate::{Rejection, State};
 /// | 4 | the life of chains and hosts |
 /// | | hosts' zones, labels and tenancy: fields of [`EnrolHost`](crate::host::EnrolHost);
 /// | | [`SetHostProperties`](crate::host::properties::SetHostProperties) |
+/// | | software that the platform keeps: artifacts and publishers |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);

@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 43] = [
+pub(crate) const SAMPLES: [&str; 48] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -54,6 +54,11 @@ pub(crate) const SAMPLES: [&str; 43] = [
     "RaiseClusterVersion",
     "RecordTransaction",
     "SetHostProperties zone=z1",
+    "ImportArtifact",
+    "ImportArtifact unsigned=try",
+    "DeleteArtifact",
+    "PinPublisher",
+    "UnpinPublisher",
 ];
 
 #[test]

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 
 use hanse_state::account::*;
+use hanse_state::artifact::{
+    ArtifactKind, DeleteArtifact, ImportArtifact, PinPublisher, UnpinPublisher, Word, signed_text,
+};
 use hanse_state::billing::{Meter, SetPlan};
 use hanse_state::chain::governance::GovernanceSpec;
 use hanse_state::chain::node::*;
@@ -104,6 +107,15 @@ pub(crate) fn command(w: &World, a: &Args) -> Command {
         "ResumeCluster" => Command::ResumeCluster(ResumeCluster {
             incarnation: a.id("incarnation", "0193f2a4-0000-7000-8000-00000000000c"),
         }),
+        "ImportArtifact" => Command::ImportArtifact(import(a)),
+        "DeleteArtifact" => {
+            Command::DeleteArtifact(DeleteArtifact { sha256: world::hash(a.get("content").unwrap_or("program")) })
+        }
+        "PinPublisher" => Command::PinPublisher(PinPublisher {
+            publisher: a.id("publisher", "acme-releases"),
+            key: world::public_key(a.get("key").unwrap_or("acme")),
+        }),
+        "UnpinPublisher" => Command::UnpinPublisher(UnpinPublisher { publisher: a.id("publisher", "acme-releases") }),
         "SetPlan" => Command::SetPlan(SetPlan {
             plan: a.id("plan", "standard"),
             currency: a.text("currency", "EUR"),
@@ -315,6 +327,29 @@ fn governance(a: &Args) -> Option<GovernanceSpec> {
     let threshold = u32::try_from(a.number("threshold", 2)).unwrap();
     let restrict_nodes = a.get("nodes-restricted").is_some();
     Some(GovernanceSpec { members, threshold, senders: list("senders"), deployers: list("deployers"), restrict_nodes })
+}
+
+fn import(a: &Args) -> ImportArtifact {
+    let kind = match a.get("kind") {
+        None | Some("program") => ArtifactKind::Program,
+        Some("bundle") => ArtifactKind::Bundle,
+        Some("image") => ArtifactKind::Image,
+        Some(other) => panic!("no kind {other}"),
+    };
+    let sha256 = world::hash(a.get("content").unwrap_or("program"));
+    let (name, version) = (a.text("name", "ledgerd"), a.text("version", "1.2.0"));
+    // What the key really signed may be another version than is claimed.
+    let signed = signed_text(&sha256, kind, &name, a.get("signed").unwrap_or(&version));
+    let word = match a.get("unsigned") {
+        Some(reason) => Word::Unsigned { reason: reason.to_owned() },
+        None => Word::Signed {
+            publisher: a.id("publisher", "acme-releases"),
+            signature: world::sign(a.get("signer").unwrap_or("acme"), &signed),
+        },
+    };
+    let files = u32::try_from(a.number("files", 1)).unwrap();
+    let program = a.text("program", "");
+    ImportArtifact { sha256, name, version, kind, size_bytes: a.number("size", 1_000), files, program, word }
 }
 
 fn cast(w: &World, a: &Args) -> CastBallot {

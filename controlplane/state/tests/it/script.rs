@@ -153,6 +153,8 @@ fn resource(state: &State, name: &str) -> Value {
             json(state.cluster.as_ref().and_then(|it| it.replicas.by_id.get(&id.parse::<u64>().unwrap())))
         }
         ["plans", id] => get(&state.plans, id),
+        ["artifacts", id] => get(&state.artifacts, id),
+        ["publishers", id] => get(&state.publishers, id),
         ["operations", _] | ["usage"] => Value::Null,
         ["consortiums", id] => get(&state.consortiums, id),
         ["consortiums", c, "proposals", p] => get(&state.proposals, &format!("{c}/{p}")),

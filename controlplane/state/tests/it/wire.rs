@@ -72,6 +72,17 @@ fn hosts_of_version_4() -> Vec<Request> {
     ])
 }
 
+/// What came with version 4 for software that the platform keeps.
+fn artifacts_of_version_4() -> Vec<Request> {
+    logged(&[
+        "PinPublisher",
+        "ImportArtifact",
+        "ImportArtifact kind=bundle files=2 program=bin/x unsigned=a_build_of_our_own",
+        "DeleteArtifact",
+        "UnpinPublisher",
+    ])
+}
+
 fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -88,6 +99,7 @@ fn requests_of_each_version_are_read_and_written_alike() {
     read_and_written_alike("v3/requests.hex", &requests_of_version_3());
     read_and_written_alike("v3/ledger_requests.hex", &ledgers_of_version_3());
     read_and_written_alike("v4/host_requests.hex", &hosts_of_version_4());
+    read_and_written_alike("v4/artifact_requests.hex", &artifacts_of_version_4());
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(4), "commands of a new version need a frozen example of their own");
 }
@@ -211,4 +223,19 @@ fn what_is_not_understood_wholly_is_an_error() {
     let mut unknown = good;
     unknown[at..at + 11].copy_from_slice(b"fingerprins");
     assert!(matches!(decode_request(&unknown), Err(CodecError::Body { .. })));
+}
+
+#[test]
+fn artifacts_of_a_state_of_version_4_are_read_and_written_alike() {
+    let kept = || {
+        let mut w = World::platform();
+        for line in ["RaiseClusterVersion version=4", "PinPublisher", "ImportArtifact"] {
+            w.ok(world::actor("root"), parse::command(&w, &Args::parse(&format!("root {line}"))));
+        }
+        w.state
+    };
+    let lines = frozen("v4/artifact_state.hex", || hex::encode(encode_state(&kept())) + "\n");
+    let decoded = decode_state(&lines[0]).unwrap();
+    assert_eq!((decoded.version(), decoded.artifacts.len(), decoded.publishers.len()), (Version(4), 1, 1));
+    assert!(decoded == kept() && encode_state(&decoded) == lines[0]);
 }

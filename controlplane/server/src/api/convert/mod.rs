@@ -4,6 +4,7 @@
 //! nothing secret has a field: password hashes, tokens and genesis bytes are not in the contract.
 
 pub(crate) mod account;
+pub(crate) mod artifact;
 pub(crate) mod audit;
 pub(crate) mod billing;
 pub(crate) mod chain;
