@@ -25,6 +25,7 @@ use hanse_server::reconcile::anchor::Notary;
 use hanse_server::reconcile::connect::HostConnector;
 use hanse_server::reconcile::setup::SetupCode;
 use hanse_server::reconcile::{self, World};
+use hanse_server::series::keep;
 use hanse_server::trail::Trail;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -167,7 +168,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let metrics = metrics_listener(&config).await?;
     let replica = Replica::start(replica_config(&config)?, end.child_token()).await?;
     tracing::info!(replica = config.replica, api = %own.api, peer = %own.peer, "replica is up");
-    let observed = Arc::new(Observed::default());
+    let observed = Arc::new(Observed::with_series(keep::load(&config.data)));
     let embedded: Arc<dyn Engine> = Arc::new(EmbeddedEngine::with_later(software.known()));
     let hosts: Arc<dyn HostConnector> = Arc::new(Connector::new(software, config.ssh_identity.clone()));
     let mut engines = BTreeMap::from([(embedded.name().to_string(), embedded)]);
@@ -213,6 +214,11 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let (token, syncing) = (end.child_token(), context.clone());
     tasks.spawn(async move {
         sync::run(syncing, token).await;
+        Ok(())
+    });
+    let (token, keeping, folder) = (end.child_token(), context.clone(), config.data.clone());
+    tasks.spawn(async move {
+        keep::run(keeping, folder, token).await;
         Ok(())
     });
     if let Some(later) = later {

@@ -244,6 +244,7 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
     the_audit_verifies(&story, dir.path());
     let rpc = format!("http://127.0.0.1:{}", story.nodes().unwrap()[0]["rpc_port"]);
     the_chain_holds_the_audit_trail(&story.cluster, dir.path(), &rpc);
+    crate::watched::what_is_wrong_is_told_until_it_is_gone(&mut story);
     governed::a_node_without_a_quorum_says_so(&mut story);
     stop_nodes(&story);
 }

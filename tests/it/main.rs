@@ -20,3 +20,4 @@ mod operators;
 mod replica;
 mod upgrade;
 mod wait;
+mod watched;

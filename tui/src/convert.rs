@@ -12,6 +12,8 @@ use crate::app::model::data::{
 const NODE_UNAVAILABLE: &str = "NODE_UNAVAILABLE";
 
 /// Returns the state word of an enum's full name without its prefix; `UNSPECIFIED` becomes `UNKNOWN`.
+pub(crate) mod watch;
+
 fn word(full: &str, prefix: &str) -> String {
     match full.strip_prefix(prefix).unwrap_or(full) {
         "UNSPECIFIED" => "UNKNOWN".to_owned(),

@@ -58,8 +58,10 @@ impl Level {
             "STOPPED" | "PENDING" | "CORDONED" | "EXPIRED" | "WITHDRAWN" | "CLOSED" | "ABSTAIN" | "DRAFT" => {
                 Self::Stopped
             }
-            "DEGRADED" | "UNHEALTHY" | "SUSPENDED" | "LAGGING" | "LOCKED" => Self::Warn,
-            "FAILED" | "BLOCKED" | "DISTRUSTED" | "REJECTED" | "NO" | "REVERTED" | "UNREACHABLE" => Self::Bad,
+            "WARNING" | "DEGRADED" | "UNHEALTHY" | "SUSPENDED" | "LAGGING" | "LOCKED" => Self::Warn,
+            "CRITICAL" | "FAILED" | "BLOCKED" | "DISTRUSTED" | "REJECTED" | "NO" | "REVERTED" | "UNREACHABLE" => {
+                Self::Bad
+            }
             _ => Self::Unknown,
         }
     }

@@ -51,6 +51,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("stop and remove leave nothing and can be repeated", |b| Box::pin(stop_and_remove(b))),
     ("a list shows ours alone", |b| Box::pin(list(b))),
     ("tail returns the last lines", |b| Box::pin(tail(b))),
+    ("figures tell what is used and what is left", |b| Box::pin(figures(b))),
     ("dial reaches a port of the host", |b| Box::pin(dial(b))),
     ("callers at once get one process", |b| Box::pin(at_once(b))),
 ];
@@ -380,6 +381,27 @@ async fn tail(b: &Bench<'_>) -> Result<(), String> {
     let text = b.host.tail(&b.key("talker")?, 2).await.map_err(|e| e.to_string())?;
     let lines: Vec<&str> = text.lines().collect();
     that(lines.len() == 2 && lines[1].starts_with("line 99 "), "the last lines, no more")
+}
+
+async fn figures(b: &Bench<'_>) -> Result<(), String> {
+    let key = b.key("node")?;
+    let none = b.host.usage(&key).await.map_err(|e| e.to_string())?;
+    that(none.is_none(), "what is not there uses nothing")?;
+    b.up("node", 1, &["sleep"]).await?;
+    let before = b.host.usage(&key).await.map_err(|e| e.to_string())?;
+    let big = FileSpec { path: "big".into(), mode: 0o600, content: vec![7; 3 << 20] };
+    b.host.put_files(&key, &[big]).await.map_err(|e| e.to_string())?;
+    let after = b.host.usage(&key).await.map_err(|e| e.to_string())?;
+    // An adapter that cannot tell says so every time.
+    that(before.is_some() == after.is_some(), "it can tell or it cannot")?;
+    if let (Some(before), Some(after)) = (before, after) {
+        that(before.memory_bytes > 0 && before.processes > 0, &format!("a live process is seen: {before:?}"))?;
+        that(after.disk_bytes >= before.disk_bytes + (3 << 20), &format!("its files are seen: {before:?}, {after:?}"))?;
+    }
+    let Some(load) = b.host.load().await.map_err(|e| e.to_string())? else { return Ok(()) };
+    let facts = b.host.inspect().await.map_err(|e| e.to_string())?;
+    that(load.memory_bytes == facts.memory_bytes, "the host's memory is what it said before")?;
+    that(load.disk_free_bytes <= load.disk_bytes && load.clock_ms.abs_diff(facts.clock_ms) < 60_000, "disk and clock")
 }
 
 async fn dial(b: &Bench<'_>) -> Result<(), String> {

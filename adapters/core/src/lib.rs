@@ -235,6 +235,40 @@ pub struct HostFacts {
     pub systemd: bool,
 }
 
+/// What the processes and the files of an instance use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceUsage {
+    /// Processor time of its live processes since each began, milliseconds.
+    pub cpu_ms: u64,
+    /// Resident memory of them together, bytes.
+    pub memory_bytes: u64,
+    /// Bytes of the disk below its folder, logs included.
+    pub disk_bytes: u64,
+    /// Its live processes, the supervisor included.
+    pub processes: u32,
+}
+
+/// What a host has and has left at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostLoad {
+    /// Ticks that its processors were busy since it started; with [`HostLoad::cpu_total_ticks`] it makes a share.
+    pub cpu_busy_ticks: u64,
+    /// All ticks since it started.
+    pub cpu_total_ticks: u64,
+    /// Load of the last minute, thousandths.
+    pub load_milli: u64,
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+    /// Of it what could be given out without swapping, bytes.
+    pub memory_available_bytes: u64,
+    /// The file system of the instances, bytes.
+    pub disk_bytes: u64,
+    /// Of it what is free for us, bytes.
+    pub disk_free_bytes: u64,
+    /// The host's clock, milliseconds since 1970.
+    pub clock_ms: u64,
+}
+
 /// One host, whatever it is reached through.
 #[async_trait]
 pub trait Adapter: Send + Sync {
@@ -310,6 +344,22 @@ pub trait Adapter: Send + Sync {
     /// # Errors
     /// Any; nothing was changed.
     async fn tail(&self, key: &InstanceKey, lines: u32) -> Result<String>;
+
+    /// Returns what `key` uses of the host, `None` if the host has nothing of it or this adapter cannot tell.
+    ///
+    /// # Errors
+    /// Any; nothing was changed.
+    async fn usage(&self, _key: &InstanceKey) -> Result<Option<InstanceUsage>> {
+        Ok(None)
+    }
+
+    /// Returns what the host has left, `None` if this adapter cannot tell.
+    ///
+    /// # Errors
+    /// Any; nothing was changed.
+    async fn load(&self) -> Result<Option<HostLoad>> {
+        Ok(None)
+    }
 
     /// Opens a stream to `port` on the host's loopback.
     ///

@@ -30,6 +30,7 @@ mod run;
 mod start;
 mod supervise;
 pub mod trial;
+mod usage;
 mod wire;
 
 use std::io::{Read, Write};
@@ -104,6 +105,8 @@ impl Host {
             Act::Remove { key } => instance::remove(layout, &key).map(|()| Reply::Done),
             Act::List { cluster } => instance::list(layout, &cluster).map(Reply::Statuses),
             Act::Tail { key, lines } => instance::tail(layout, &key, lines).map(Reply::Text),
+            Act::Usage { key } => usage::usage(layout, &key).map(Reply::Usage),
+            Act::Load => usage::load(layout).map(Reply::Load),
         }
     }
 }

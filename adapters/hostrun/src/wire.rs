@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use hanse_adapters_core::{
-    AdapterError, FileSpec, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, RunOutput, RunSpec,
+    AdapterError, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus, InstanceUsage, RunOutput,
+    RunSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +104,13 @@ pub enum Act {
         /// How many lines.
         lines: u32,
     },
+    /// See [`hanse_adapters_core::Adapter::usage`].
+    Usage {
+        /// Of which.
+        key: InstanceKey,
+    },
+    /// See [`hanse_adapters_core::Adapter::load`].
+    Load,
 }
 
 /// A file on the wire: its content as hex, which JSON carries at twice the size instead of four times.
@@ -145,6 +153,10 @@ pub enum Reply {
     Text(String),
     /// A file's content as lower-case hex, if there is such a file.
     Content(Option<String>),
+    /// What an instance uses, if the host has it.
+    Usage(Option<InstanceUsage>),
+    /// What the host has left.
+    Load(HostLoad),
 }
 
 /// One response.
@@ -257,6 +269,10 @@ expect_reply! {
     statuses: Statuses(Vec<InstanceStatus>);
     /// Returns the text.
     text: Text(String);
+    /// Returns what an instance uses.
+    usage: Usage(Option<InstanceUsage>);
+    /// Returns what the host has left.
+    load: Load(HostLoad);
 }
 
 impl Reply {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hanse_adapters_core::{
-    Adapter, AdapterError, Artifact, FileSpec, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, Result, RunOutput,
-    RunSpec, Stream,
+    Adapter, AdapterError, Artifact, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
+    InstanceUsage, Result, RunOutput, RunSpec, Stream,
 };
 use hanse_hostrun::{Act, Host, Reply, Request, WireFile};
 use tokio::net::TcpStream;
@@ -103,6 +103,14 @@ impl Adapter for LocalAdapter {
 
     async fn tail(&self, key: &InstanceKey, lines: u32) -> Result<String> {
         self.act(Act::Tail { key: key.clone(), lines }).await?.text()
+    }
+
+    async fn usage(&self, key: &InstanceKey) -> Result<Option<InstanceUsage>> {
+        self.act(Act::Usage { key: key.clone() }).await?.usage()
+    }
+
+    async fn load(&self) -> Result<Option<HostLoad>> {
+        self.act(Act::Load).await?.load().map(Some)
     }
 
     async fn dial(&self, port: u16) -> Result<Box<dyn Stream>> {

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hanse_adapters_core::{
-    Adapter, AdapterError, Artifact, FileSpec, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, Result, RunOutput,
-    RunSpec, Stream,
+    Adapter, AdapterError, Artifact, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
+    InstanceUsage, Result, RunOutput, RunSpec, Stream,
 };
 use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile, valid_sha256};
 use tokio::sync::Mutex;
@@ -180,6 +180,7 @@ fn changes(act: &Act) -> bool {
         Act::PutFiles { .. } | Act::Run { .. } | Act::Ensure { .. } | Act::Stop { .. } | Act::Remove { .. } => true,
         Act::HashSelf | Act::HasArtifact { .. } | Act::Adopt { .. } | Act::Inspect => false,
         Act::Look { .. } | Act::List { .. } | Act::Tail { .. } | Act::ReadFile { .. } => false,
+        Act::Usage { .. } | Act::Load => false,
     }
 }
 
@@ -230,6 +231,14 @@ impl Adapter for SshAdapter {
 
     async fn tail(&self, key: &InstanceKey, lines: u32) -> Result<String> {
         self.act(Act::Tail { key: key.clone(), lines }).await?.text()
+    }
+
+    async fn usage(&self, key: &InstanceKey) -> Result<Option<InstanceUsage>> {
+        self.act(Act::Usage { key: key.clone() }).await?.usage()
+    }
+
+    async fn load(&self) -> Result<Option<HostLoad>> {
+        self.act(Act::Load).await?.load().map(Some)
     }
 
     async fn dial(&self, port: u16) -> Result<Box<dyn Stream>> {

@@ -161,6 +161,12 @@ calls! {
         read GetContentPiece(GetContentPieceRequest) -> GetContentPieceResponse;
         read GetCopy(GetCopyRequest) -> GetCopyResponse;
     }
+    "MonitoringService" {
+        read ListSeries(ListSeriesRequest) -> ListSeriesResponse;
+        read GetSeries(GetSeriesRequest) -> GetSeriesResponse;
+        read ListFindings(ListFindingsRequest) -> ListFindingsResponse;
+        read GetSeriesCopy(GetSeriesCopyRequest) -> GetSeriesCopyResponse;
+    }
     "AuditService" {
         read ListAudit(ListAuditRequest) -> ListAuditResponse;
         read GetAuditHead(GetAuditHeadRequest) -> GetAuditHeadResponse;

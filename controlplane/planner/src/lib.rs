@@ -9,6 +9,7 @@
 mod billing;
 mod chain;
 mod contract;
+pub mod diagnose;
 mod node;
 mod proposal;
 mod repair;

@@ -22,6 +22,7 @@ mod places;
 pub mod propose;
 pub mod proxy;
 pub mod reconcile;
+pub mod series;
 mod serve;
 pub mod trail;
 

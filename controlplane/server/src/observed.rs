@@ -11,6 +11,8 @@ use hanse_planner::{HealthView, InstanceView};
 use hanse_state::Millis;
 use hanse_state::ids::{ChainKey, NodeKey};
 
+use crate::series::Series;
+
 /// What a node last said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeView {
@@ -68,9 +70,21 @@ pub struct Observed {
     anchors: RwLock<BTreeMap<ChainKey, AnchorView>>,
     /// How far each validator was seen to have signed; outlives a restart, because that is when it is needed.
     signed: RwLock<BTreeMap<NodeKey, Signed>>,
+    /// The last day; outlives a change of leader.
+    series: Series,
 }
 
 impl Observed {
+    /// Nothing seen yet but what `series` knows of the last day.
+    pub fn with_series(series: Series) -> Self {
+        Self { series, ..Self::default() }
+    }
+
+    /// The last day as time series.
+    pub fn series(&self) -> &Series {
+        &self.series
+    }
+
     /// Returns what `node` last said of itself, `None` if this leader has not heard it.
     pub fn node(&self, node: &NodeKey) -> Option<NodeView> {
         self.reader().get(node).and_then(|look| look.view.clone())

@@ -47,12 +47,13 @@ const PING_EVERY: Duration = Duration::from_secs(3);
 const PING_MAX: Duration = Duration::from_secs(3);
 
 /// Calls that this replica answers itself, whoever leads: by service (with the slash) or by full path.
-const LOCAL: [&str; 8] = [
+const LOCAL: [&str; 9] = [
     "/hanse.v1.ClusterService/GetStatus",
     "/hanse.v1.ClusterService/GetVersion",
     "/hanse.v1.ClusterService/Watch",
     "/hanse.v1.ArtifactService/GetContentPiece",
     "/hanse.v1.ArtifactService/GetCopy",
+    "/hanse.v1.MonitoringService/GetSeriesCopy",
     "/grpc.health.v1.Health/",
     "/grpc.reflection.v1.ServerReflection/",
     "/grpc.reflection.v1alpha.ServerReflection/",

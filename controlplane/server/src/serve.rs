@@ -13,6 +13,7 @@ use hanse_proto::v1::cluster_service_server::ClusterServiceServer;
 use hanse_proto::v1::consortium_service_server::ConsortiumServiceServer;
 use hanse_proto::v1::explorer_service_server::ExplorerServiceServer;
 use hanse_proto::v1::host_service_server::HostServiceServer;
+use hanse_proto::v1::monitoring_service_server::MonitoringServiceServer;
 use hanse_proto::v1::operation_service_server::OperationServiceServer;
 use hanse_proto::v1::replica_service_server::ReplicaServiceServer;
 use hanse_proto::v1::template_service_server::TemplateServiceServer;
@@ -26,8 +27,8 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::api::{
-    Accounts, Artifacts, Audit, Backups, Billing, Chains, Cluster, Consortiums, Explorer, Hosts, Operations,
-    ReplicaSet, Templates, Tenants,
+    Accounts, Artifacts, Audit, Backups, Billing, Chains, Cluster, Consortiums, Explorer, Hosts, Monitoring,
+    Operations, ReplicaSet, Templates, Tenants,
 };
 use crate::context::{Context, Leadership};
 use crate::listen::{self, ApiTls, ListenError};
@@ -120,6 +121,7 @@ fn routes(context: &Context, reporter: HealthReporter) -> Result<Routes, ListenE
         .add_service(service!(ConsortiumServiceServer, Consortiums, context))
         .add_service(service!(ExplorerServiceServer, Explorer, context))
         .add_service(service!(HostServiceServer, Hosts, context))
+        .add_service(service!(MonitoringServiceServer, Monitoring, context))
         .add_service(service!(OperationServiceServer, Operations, context))
         .add_service(service!(ReplicaServiceServer, ReplicaSet, context))
         .add_service(service!(TemplateServiceServer, Templates, context))

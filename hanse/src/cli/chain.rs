@@ -8,6 +8,7 @@ use super::ListArgs;
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
 use super::govern::{self, GovernCommand};
+use super::monitor::{self, MonitorArgs};
 use super::units::parse_hex;
 use super::view::{Shown, View};
 use crate::output::Format;
@@ -32,6 +33,23 @@ pub(crate) enum ChainCommand {
         consortium: Option<String>,
         #[command(flatten)]
         list: ListArgs,
+    },
+    /// Show the last day of what was seen of a chain's nodes.
+    Monitor {
+        /// The consortium.
+        consortium: String,
+        /// The chain.
+        chain: String,
+        #[command(flatten)]
+        args: MonitorArgs,
+    },
+    /// Tell what is wrong with a chain, its nodes and hosts, why, and what to do; of everything if none is named.
+    Diagnose {
+        /// The consortium.
+        #[arg(requires = "chain")]
+        consortium: Option<String>,
+        /// The chain.
+        chain: Option<String>,
     },
     /// Show who decides on a chain: validators, members, lists, what is decided and not in force yet.
     Governance {
@@ -93,6 +111,14 @@ pub(crate) const OUTPUT: View = View { key: "", name: "output", columns: &[] };
 pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), CliError> {
     match command {
         ChainCommand::Get { consortium, chain } => context.show(pb::GetChainRequest { consortium, chain }, CHAIN).await,
+        ChainCommand::Monitor { consortium, chain, args } => {
+            monitor::monitor(context, format!("consortiums/{consortium}/chains/{chain}"), args).await
+        }
+        ChainCommand::Diagnose { consortium, chain } => {
+            let named =
+                consortium.zip(chain).map(|(consortium, chain)| format!("consortiums/{consortium}/chains/{chain}"));
+            monitor::diagnose(context, named.unwrap_or_default()).await
+        }
         ChainCommand::Governance { consortium, chain } => {
             let value = context.json(pb::GetChainGovernanceRequest { consortium, chain }).await?;
             let value = if context.global.format() == Format::Table { govern::in_rows(value) } else { value };

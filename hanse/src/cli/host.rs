@@ -5,6 +5,7 @@ use hanse_client::pb;
 use super::ListArgs;
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
+use super::monitor::{self, MonitorArgs};
 use super::view::View;
 
 /// Verbs of `hanse host`.
@@ -24,6 +25,13 @@ pub(crate) enum HostCommand {
     Get {
         /// Id.
         host: String,
+    },
+    /// Show the last day of what was seen of a host.
+    Monitor {
+        /// Id.
+        host: String,
+        #[command(flatten)]
+        args: MonitorArgs,
     },
     /// List hosts.
     List {
@@ -182,6 +190,7 @@ pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), C
             request.validate_only = validate_only;
             context.show(request, HOST).await
         }
+        HostCommand::Monitor { host, args } => monitor::monitor(context, format!("hosts/{host}"), args).await,
         HostCommand::Get { host } => context.show(pb::GetHostRequest { host }, HOST).await,
         HostCommand::List { list } => {
             let request = |page_token| pb::ListHostsRequest { page_size: PAGE_SIZE, page_token, filter: list.filter() };

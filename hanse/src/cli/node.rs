@@ -5,6 +5,7 @@ use hanse_client::pb;
 use super::ListArgs;
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
+use super::monitor::{self, MonitorArgs};
 use super::view::{Shown, View};
 use crate::output::{self, Format, harmless};
 
@@ -30,6 +31,17 @@ pub(crate) enum NodeCommand {
         chain: Option<String>,
         #[command(flatten)]
         list: ListArgs,
+    },
+    /// Show the last day of what was seen of a node.
+    Monitor {
+        /// The consortium.
+        consortium: String,
+        /// The chain.
+        chain: String,
+        /// The node, e.g. n0.
+        node: String,
+        #[command(flatten)]
+        args: MonitorArgs,
     },
     /// Start a node anew.
     Restart {
@@ -83,6 +95,9 @@ const NODES: View = View {
 /// The call failed, or the user did not agree.
 pub(crate) async fn run(command: NodeCommand, context: &Context) -> Result<(), CliError> {
     match command {
+        NodeCommand::Monitor { consortium, chain, node, args } => {
+            monitor::monitor(context, format!("consortiums/{consortium}/chains/{chain}/nodes/{node}"), args).await
+        }
         NodeCommand::Get { consortium, chain, node } => {
             context.show(pb::GetNodeRequest { consortium, chain, node }, NODE).await
         }

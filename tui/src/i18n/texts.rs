@@ -35,6 +35,9 @@ texts! {
     Chains: "Chains", "链";
     Nodes: "Nodes", "节点";
     Hosts: "Hosts", "主机";
+    Findings: "Findings", "诊断";
+    Monitor: "Monitor", "监控";
+    Artifacts: "Artifacts", "软件";
     Operations: "Operations", "作业";
     Explorer: "Explorer", "区块浏览";
     Governance: "Governance", "治理";
@@ -94,6 +97,9 @@ texts! {
     EmptyProposals: "No proposals yet. Open one: hanse proposal open", "还没有提案。发起: hanse proposal open";
     EmptyChains: "No chains yet. A passed proposal creates one: hanse proposal open", "还没有链。提案通过后创建: hanse proposal open";
     EmptyNodes: "No nodes yet.", "还没有节点。";
+    EmptyFindings: "Nothing is wrong.", "没有异常。";
+    EmptySeries: "Nothing was seen of it in the last hour.", "最近一小时没有数据。";
+    EmptyArtifacts: "No software yet. Bring some: hanse artifact import", "还没有软件。导入: hanse artifact import";
     EmptyHosts: "No hosts yet. Enrol one: hanse host enrol", "还没有主机。登记: hanse host enrol";
     EmptyOperations: "No operations yet.", "还没有作业。";
     AuditTree: "Tree of {} entries, root {}", "默克尔树: {} 条记录, 根 {}";
@@ -131,6 +137,19 @@ texts! {
     ColTemplate: "TEMPLATE", "模板";
     ColNodes: "NODES", "节点";
     ColHeight: "HEIGHT", "高度";
+    ColSeverity: "SEVERITY", "级别";
+    ColCode: "CODE", "代码";
+    ColAbout: "OF", "对象";
+    ColWhat: "WHAT", "现象";
+    ColArtifact: "ARTIFACT", "软件";
+    ColBytes: "BYTES", "字节";
+    ColPublisher: "PUBLISHER", "发布者";
+    ColFigure: "FIGURE", "指标";
+    ColLast: "LAST", "当前";
+    ColLeast: "LEAST", "最小";
+    ColMost: "MOST", "最大";
+    ColSpeed: "RATE", "速率";
+    ColTrend: "TREND", "趋势";
     ColReason: "REASON", "原因";
     ColNode: "NODE", "节点";
     ColHealth: "HEALTH", "健康";
@@ -306,6 +325,7 @@ texts! {
     UnknownCommand: "unknown command; F1 lists them", "未知命令; 按 F1 查看";
     WhatToFind: "say what to find: :tx <chain> <hash>", "请写明要查什么: :tx <链> <哈希>";
     WhichChain: "which chain? :blocks <consortium>/<chain>", "哪条链? :blocks <联盟>/<链>";
+    WhatToMonitor: "of what? :monitor <chain>, or on a row", "监控什么? :monitor <链>，或先选一行";
     WhichTenant: "which tenant? :billing <tenant>", "哪个租户? :billing <租户>";
     AgainToQuit: "Ctrl-C again quits.", "再按一次 Ctrl-C 退出。";
     Working: "Working...", "处理中...";

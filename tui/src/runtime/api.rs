@@ -118,6 +118,20 @@ pub(super) async fn fetch(client: &Client, query: &Query) -> Result<Box<Loaded>,
             let (list, revision) = list!(client, ListHostsRequest {}, hosts, convert::host);
             loaded(Payload::Hosts(list), revision)
         }
+        Query::Findings => {
+            let (list, revision) = list!(client, ListFindingsRequest {}, findings, convert::watch::finding);
+            loaded(Payload::Findings(list), revision)
+        }
+        Query::Artifacts => {
+            let (list, revision) = list!(client, ListArtifactsRequest {}, artifacts, convert::watch::artifact);
+            loaded(Payload::Artifacts(list), revision)
+        }
+        Query::Series(resource) => {
+            let request = pb::GetSeriesRequest { resource: resource.clone(), ..pb::GetSeriesRequest::default() };
+            let answer = read(client, request).await?;
+            let seen = answer.series.into_iter().filter(|one| !one.points.is_empty());
+            loaded(Payload::Series(seen.map(convert::watch::series).collect()), revision(answer.header))
+        }
         other => fetch_recent(client, other).await?,
     })
 }
@@ -178,6 +192,9 @@ async fn fetch_recent(client: &Client, query: &Query) -> Result<Box<Loaded>, Fai
         | Query::Proposal(_)
         | Query::Chains
         | Query::Nodes
+        | Query::Findings
+        | Query::Artifacts
+        | Query::Series(_)
         | Query::Hosts => unreachable!("answered by fetch"),
     })
 }

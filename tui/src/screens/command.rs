@@ -16,6 +16,9 @@ pub const ALIASES: &[(&[&str], T)] = &[
     (&["chains", "ch", "链"], T::Chains),
     (&["nodes", "no", "节点"], T::Nodes),
     (&["hosts", "ho", "主机"], T::Hosts),
+    (&["findings", "fi", "诊断"], T::Findings),
+    (&["monitor", "mo", "监控"], T::Monitor),
+    (&["artifacts", "af", "软件"], T::Artifacts),
     (&["operations", "op", "作业"], T::Operations),
     (&["governance", "gov", "治理"], T::Governance),
     (&["blocks", "bl", "ex", "explorer", "区块"], T::Explorer),
@@ -79,6 +82,19 @@ fn screen(model: &Model, command: T, arguments: &[&str]) -> Result<Option<Screen
         (T::Chains, Some(path)) => Screen::Chain(chain(model, Some(path))?),
         (T::Nodes, _) => Screen::Nodes,
         (T::Hosts, _) => Screen::Hosts,
+        (T::Findings, _) => Screen::Findings,
+        (T::Artifacts, _) => Screen::Artifacts,
+        (T::Monitor, named) => {
+            let at = model.view().cursor.as_deref().filter(|at| at.starts_with("hosts/") || at.contains("/chains/"));
+            let here = at.or(model.view().screen.chain());
+            let of = match (named, here) {
+                (Some(name), _) if name.starts_with("hosts/") || name.contains("/chains/") => name.to_owned(),
+                (Some(path), _) => chain(model, Some(path))?,
+                (None, Some(here)) => here.to_owned(),
+                (None, None) => return Err(T::WhatToMonitor),
+            };
+            Screen::Series(of)
+        }
         (T::Operations, None) => Screen::Operations,
         (T::Operations, Some(id)) => Screen::Operation(full("operations", id)),
         (T::Governance, path) => Screen::Governance(chain(model, path)?),

@@ -7,6 +7,7 @@ use crate::app::model::Model;
 use crate::app::model::data::{
     Audit, Chain, Consortium, Host, Node, Operation, Payload, Proposal, Query, Replica, Tenant,
 };
+use crate::app::model::watch::{Artifact, Finding};
 use crate::format::{date_time, fit, wrap};
 use crate::i18n::T;
 use crate::theme::Role;
@@ -57,7 +58,10 @@ fn find(payload: &Payload, id: &str) -> Option<Facts> {
         Payload::Hosts(list) => list.iter().find(|h| h.name == id).map(host),
         Payload::Operations(list) => list.iter().find(|o| o.name == id).map(operation),
         Payload::Audit(list) => list.iter().find(|a| format!("audit/{}", a.seq) == id).map(audit),
-        Payload::Session(_)
+        Payload::Findings(list) => list.iter().find(|f| f.id() == id).map(finding),
+        Payload::Artifacts(list) => list.iter().find(|a| a.name == id).map(artifact),
+        Payload::Series(_)
+        | Payload::Session(_)
         | Payload::AuditTree(_)
         | Payload::Invoice(_)
         | Payload::Governance(_)
@@ -211,6 +215,30 @@ fn host(h: &Host) -> Facts {
         ("labels", Value::List(h.labels.iter().map(|label| s(label)).collect())),
         ("dedicated_to", s(&h.dedicated_to)),
         ("seen", Value::Time(h.seen_at)),
+    ]
+}
+
+fn finding(f: &Finding) -> Facts {
+    vec![
+        ("severity", s(&f.severity)),
+        ("code", s(&f.code)),
+        ("resource", s(&f.resource)),
+        ("what", s(&f.what)),
+        ("cause", s(&f.cause)),
+        ("what_to_do", s(&f.recipe)),
+    ]
+}
+
+fn artifact(a: &Artifact) -> Facts {
+    vec![
+        ("name", s(&a.name)),
+        ("title", s(&a.title)),
+        ("version", s(&a.version)),
+        ("kind", s(&a.kind)),
+        ("size_bytes", Value::Number(a.size)),
+        ("publisher_or_reason", s(&a.word)),
+        ("imported_by", s(&a.by)),
+        ("imported", Value::Time(a.at)),
     ]
 }
 

@@ -15,6 +15,7 @@ mod governance;
 mod lists;
 mod overview;
 pub mod page;
+mod watch;
 
 pub use overview::{Tile, needs, recent, tiles};
 
@@ -43,6 +44,12 @@ pub enum Screen {
     Nodes,
     /// Hosts.
     Hosts,
+    /// What is wrong.
+    Findings,
+    /// The last hour of a chain, node or host.
+    Series(String),
+    /// Software that the platform keeps.
+    Artifacts,
     /// Operations.
     Operations,
     /// One operation: steps.
@@ -87,6 +94,9 @@ pub enum Kind {
     Chain,
     Nodes,
     Hosts,
+    Findings,
+    Series,
+    Artifacts,
     Operations,
     Operation,
     Governance,
@@ -114,6 +124,9 @@ impl Screen {
             Self::Chain(_) => Kind::Chain,
             Self::Nodes => Kind::Nodes,
             Self::Hosts => Kind::Hosts,
+            Self::Findings => Kind::Findings,
+            Self::Series(_) => Kind::Series,
+            Self::Artifacts => Kind::Artifacts,
             Self::Operations => Kind::Operations,
             Self::Operation(_) => Kind::Operation,
             Self::Governance(_) => Kind::Governance,
@@ -150,6 +163,9 @@ impl Screen {
             Self::Chain(_) => vec![Query::Chains, Query::Nodes],
             Self::Nodes => vec![Query::Nodes],
             Self::Hosts => vec![Query::Hosts],
+            Self::Findings => vec![Query::Findings],
+            Self::Series(of) => vec![Query::Series(of.clone())],
+            Self::Artifacts => vec![Query::Artifacts],
             Self::Operations => vec![Query::Operations],
             Self::Operation(name) => vec![Query::Operation(name.clone())],
             Self::Governance(chain) => vec![Query::Governance(chain.clone())],
@@ -178,6 +194,9 @@ impl Screen {
             Self::Chain(name) => vec![t(T::Chains), short(name)],
             Self::Nodes => vec![t(T::Nodes)],
             Self::Hosts => vec![t(T::Hosts)],
+            Self::Findings => vec![t(T::Findings)],
+            Self::Series(of) => vec![short(of), t(T::Monitor)],
+            Self::Artifacts => vec![t(T::Artifacts)],
             Self::Operations => vec![t(T::Operations)],
             Self::Operation(name) => vec![t(T::Operations), short(name)],
             Self::Governance(chain) => vec![t(T::Chains), short(chain), t(T::Governance)],
@@ -232,6 +251,9 @@ fn content(model: &Model, columns: usize) -> Page {
         Screen::Chain(name) => details::chain(model, name, columns),
         Screen::Nodes => lists::nodes(model, columns),
         Screen::Hosts => lists::hosts(model, columns),
+        Screen::Findings => watch::findings(model, columns),
+        Screen::Series(of) => watch::series(model, of, columns),
+        Screen::Artifacts => watch::artifacts(model, columns),
         Screen::Operations => lists::operations(model, columns),
         Screen::Operation(name) => details::operation(model, name, columns),
         Screen::Governance(chain) => governance::page(model, chain, columns),

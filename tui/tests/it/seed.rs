@@ -3,6 +3,8 @@
 
 use hanse_tui::app::model::data::*;
 
+use super::seed_watch::{artifacts, findings, series};
+
 /// 2026-11-23 12:04:31 UTC.
 pub(crate) const NOW: i64 = 1_795_435_471_000;
 pub(crate) const CHAIN: &str = "consortiums/trade/chains/supply-1";
@@ -402,6 +404,9 @@ pub(crate) fn answer(query: &Query, session: &Session) -> Result<Payload, Failur
         Query::Chains => Payload::Chains(chains()),
         Query::Nodes => Payload::Nodes(nodes()),
         Query::Hosts => Payload::Hosts(hosts()),
+        Query::Findings => Payload::Findings(findings()),
+        Query::Series(of) => Payload::Series(series(of)),
+        Query::Artifacts => Payload::Artifacts(artifacts()),
         Query::Operations => Payload::Operations(operations()),
         Query::Operation(name) => Payload::Operations(operations().into_iter().filter(|o| o.name == *name).collect()),
         Query::Audit => Payload::Audit(audit()),
@@ -423,6 +428,9 @@ pub(crate) fn empty(query: &Query, session: &Session) -> Result<Payload, Failure
         Payload::Chains(_) => Payload::Chains(Vec::new()),
         Payload::Nodes(_) => Payload::Nodes(Vec::new()),
         Payload::Hosts(_) => Payload::Hosts(Vec::new()),
+        Payload::Findings(_) => Payload::Findings(Vec::new()),
+        Payload::Series(_) => Payload::Series(Vec::new()),
+        Payload::Artifacts(_) => Payload::Artifacts(Vec::new()),
         Payload::Operations(_) => Payload::Operations(Vec::new()),
         Payload::Audit(_) => Payload::Audit(Vec::new()),
         Payload::AuditTree(_) => Payload::AuditTree(None),

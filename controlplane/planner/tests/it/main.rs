@@ -4,6 +4,7 @@
 #[path = "../../../state/tests/it/world.rs"]
 mod world;
 
+mod diagnose;
 mod life;
 mod repair;
 mod replica;

@@ -15,12 +15,10 @@ use hanse_state::{Command, Digest, name};
 use tonic::{Request, Response, Status};
 
 use super::page::{Order, PAGE_DEFAULT, Page};
-use super::{Call, Wish, convert, found, header, matches, request_id};
+use super::{Call, Wish, convert, found, header, matches, replica_only, request_id};
 use crate::artifacts::{ArtifactStore, Held, StoreError, sync};
 use crate::context::Context;
 use crate::error::ApiError;
-use crate::listen;
-use crate::proxy::Origin;
 
 /// Longest wait for what another replica says of its copy; longer than it waits for a comparison.
 const COPY_MAX: Duration = Duration::from_secs(7);
@@ -82,16 +80,6 @@ impl Artifacts {
             }
         };
         futures::future::join_all(self.0.api_addresses().into_iter().map(ask)).await
-    }
-
-    /// Refuses everybody but replicas of this cluster that speak for themselves.
-    fn replica_only<T>(&self, request: &Request<T>) -> Result<(), ApiError> {
-        let peer = request.extensions().get::<listen::Caller>().and_then(|caller| caller.replica);
-        let handed_on = request.extensions().get::<Origin>().is_some_and(|origin| origin.via.is_some());
-        if peer.is_some_and(|id| !self.0.is_gone(id)) && !handed_on {
-            return Ok(());
-        }
-        Err(ApiError::unauthenticated("NOT_A_REPLICA", "only replicas of this cluster may ask for this"))
     }
 }
 
@@ -303,7 +291,7 @@ impl ArtifactService for Artifacts {
         &self,
         request: Request<pb::GetContentPieceRequest>,
     ) -> Result<Response<pb::GetContentPieceResponse>, Status> {
-        self.replica_only(&request)?;
+        replica_only(&self.0, &request)?;
         let it = request.into_inner();
         let sha256: Digest = convert::hex("sha256", &it.sha256)?;
         let (size_bytes, data) = self.on_disk(move |store| store.read(&sha256, it.offset)).await?;
@@ -312,7 +300,7 @@ impl ArtifactService for Artifacts {
     }
 
     async fn get_copy(&self, request: Request<pb::GetCopyRequest>) -> Result<Response<pb::GetCopyResponse>, Status> {
-        self.replica_only(&request)?;
+        replica_only(&self.0, &request)?;
         let it = request.into_inner();
         if it.check.len() > CHECK_CHARS_MAX {
             return Err(ApiError::invalid("check", "is longer than 64 characters", "send a request id").into());

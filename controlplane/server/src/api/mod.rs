@@ -17,6 +17,7 @@ pub(crate) mod events;
 mod explorer;
 mod governance;
 mod host;
+mod monitoring;
 mod node_call;
 mod operation;
 pub(crate) mod page;
@@ -37,6 +38,7 @@ pub(crate) use cluster::Cluster;
 pub(crate) use consortium::Consortiums;
 pub(crate) use explorer::Explorer;
 pub(crate) use host::Hosts;
+pub(crate) use monitoring::Monitoring;
 pub(crate) use operation::Operations;
 pub(crate) use replica::ReplicaSet;
 pub(crate) use template::Templates;
@@ -189,6 +191,19 @@ pub(crate) fn header(context: &Context, state: &State, revision: u64) -> Option<
         replica_id: context.member().own.to_string(),
         leader_id: context.leader_id(),
     })
+}
+
+/// Refuses everybody but replicas of this cluster that speak for themselves.
+///
+/// # Errors
+/// Unauthenticated.
+pub(crate) fn replica_only<T>(context: &Context, request: &Request<T>) -> Result<(), ApiError> {
+    let peer = request.extensions().get::<crate::listen::Caller>().and_then(|caller| caller.replica);
+    let handed_on = request.extensions().get::<Origin>().is_some_and(|origin| origin.via.is_some());
+    if peer.is_some_and(|id| !context.is_gone(id)) && !handed_on {
+        return Ok(());
+    }
+    Err(ApiError::unauthenticated("NOT_A_REPLICA", "only replicas of this cluster may ask for this"))
 }
 
 /// Address of the client as the front found it.

@@ -9,6 +9,7 @@ use hanse_state::ids::NodeKey;
 
 use super::World;
 use super::act::Trouble;
+use super::figures;
 use super::node::Site;
 use crate::observed::NodeView;
 
@@ -31,14 +32,18 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
     let site = Site::reach(world, state, key).await?;
     let Some(status) = site.adapter.look(&site.plan.key).await? else {
         world.observed.saw(key, InstanceView { generation: 0, run: Run::Missing });
+        figures::saw(world, key, false);
         return Ok(());
     };
     world.observed.saw(key, view(&status));
+    figures::saw(world, key, matches!(status.run, RunState::Running { .. }));
     let RunState::Running { pid, .. } = status.run else { return Ok(()) };
     let health = match site.engine.health(site.adapter.as_ref(), &site.plan).await {
         Ok(health) => health,
         Err(error) => return Err(Trouble::Stale(format!("its process runs and does not answer: {error}"))),
     };
+    let before = world.observed.node(key).map(|view| (view.height, view.block_time_ms));
+    figures::heard(world, key, &health, before);
     let signed = super::node::watch_signed(world, key, &site).await;
     world.observed.heard(
         key,

@@ -13,6 +13,7 @@ pub mod connect;
 pub mod consensus;
 mod contract;
 mod driver;
+mod figures;
 mod host;
 mod look;
 pub(crate) mod node;

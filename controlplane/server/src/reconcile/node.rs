@@ -183,6 +183,7 @@ pub(super) async fn watch_signed(world: &World, key: &NodeKey, site: &Site) -> R
     let seen = seen.map_err(|error| Trouble::Stale(format!("how far it has signed cannot be read: {error}")))?;
     let Some(seen) = seen else { return Ok(()) };
     world.observed.has_signed(key, seen);
+    super::figures::signed(world, key, seen);
     let due = site.plan.signed.is_none_or(|known| seen.height >= known.height.saturating_add(SIGNED_EVERY));
     if !due {
         return Ok(());

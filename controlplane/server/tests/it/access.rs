@@ -137,6 +137,10 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("SetHostProperties", Platform),
         ],
     ),
+    (
+        "MonitoringService",
+        &[("ListSeries", Session), ("GetSeries", Session), ("ListFindings", Session), ("GetSeriesCopy", Replica)],
+    ),
     ("OperationService", &[("GetOperation", Session), ("ListOperations", Session)]),
     (
         "ReplicaService",

@@ -13,6 +13,7 @@ pub mod data;
 pub mod dialog;
 mod governance;
 mod query;
+pub mod watch;
 
 /// Smallest terminal that is drawn.
 pub const SIZE_MIN: (u16, u16) = (80, 20);
@@ -273,5 +274,8 @@ lists! {
     hosts, Hosts, data::Host, "Returns the hosts of an answer, none if there is no answer.";
     operations, Operations, data::Operation, "Returns the operations of an answer, none if there is no answer.";
     audit, Audit, data::Audit, "Returns the audit entries of an answer, none if there is no answer.";
+    findings, Findings, watch::Finding, "Returns the findings of an answer, none if there is no answer.";
+    series, Series, watch::Series, "Returns the series of an answer, none if there is no answer.";
+    artifacts, Artifacts, watch::Artifact, "Returns the artifacts of an answer, none if there is no answer.";
     blocks, Blocks, data::Block, "Returns the blocks of an answer, none if there is no answer.";
 }

@@ -5,6 +5,8 @@ use super::data::{
     Session, Status, Tenant, Transaction,
 };
 
+use super::watch::{Artifact, Finding, Series};
+
 /// What the explorer's search box found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -47,6 +49,12 @@ pub enum Payload {
     Governance(Governance),
     /// Newest first.
     Blocks(Vec<Block>),
+    /// The most serious first.
+    Findings(Vec<Finding>),
+    /// By resource and figure.
+    Series(Vec<Series>),
+    /// By hash.
+    Artifacts(Vec<Artifact>),
     /// What a search found.
     Found(Found),
 }
@@ -95,6 +103,12 @@ pub enum Query {
     Invoice(String, String),
     /// Who decides on a chain (resource name).
     Governance(String),
+    /// What is wrong.
+    Findings,
+    /// The last hour of a chain, node or host (resource name).
+    Series(String),
+    /// Software that the platform keeps.
+    Artifacts,
     /// Last blocks of a chain.
     Blocks(String),
     /// Search in a chain: (chain, height | hash | address).

@@ -219,7 +219,9 @@ fn listed(id: &str, queries: &[Query]) -> Option<Query> {
         Query::Nodes => id.contains("/nodes/"),
         Query::Chains => id.contains("/chains/") && !id.contains("/nodes/"),
         Query::Consortiums => id.starts_with("consortiums/") && id.matches('/').count() == 1,
-        Query::Hosts => id.starts_with("hosts/"),
+        Query::Hosts => id.starts_with("hosts/") && !id.contains(' '),
+        Query::Findings => id.contains(' '),
+        Query::Artifacts => id.starts_with("artifacts/"),
         Query::Operations => id.starts_with("operations/"),
         Query::Audit => id.starts_with("audit/"),
         Query::Recent
@@ -230,6 +232,7 @@ fn listed(id: &str, queries: &[Query]) -> Option<Query> {
         | Query::Operation(_)
         | Query::Invoice(..)
         | Query::Governance(_)
+        | Query::Series(_)
         | Query::Blocks(_)
         | Query::Find(..) => false,
     };

@@ -1,0 +1,112 @@
+//! Figures for people: what nodes use, what hosts have left, and what each look at a node saw, into the time series.
+//!
+//! What this never does: write to the log, judge, or keep an act waiting: figures are asked for beside everything else.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use hanse_engines_core::{NodeHealth, Signed};
+use hanse_state::chain::node::NodeState;
+use hanse_state::host::HostState;
+use hanse_state::ids::{HostId, NodeKey};
+use hanse_state::{State, name};
+
+use super::World;
+use super::act::Trouble;
+use super::node::Site;
+use crate::series::Metric;
+
+type Asking = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
+
+/// Plans a question to every host and about every running node whose figures are due.
+pub(super) fn plan(world: &World, state: &State, mut start: impl FnMut(String, Asking)) {
+    let (now, series) = ((world.clock)().0, world.observed.series());
+    for (id, host) in &state.hosts {
+        if host.state != HostState::Distrusted && series.is_due(&name::host(id), now) {
+            let (world, state, id) = (world.clone(), state.clone(), id.clone());
+            start(desk(&name::host(&id)), Box::pin(async move { ask_host(&world, &state, &id).await }));
+        }
+    }
+    for (key, node) in &state.nodes {
+        if node.state == NodeState::Running && series.is_due(&name::node(key), now) {
+            let (world, state, key) = (world.clone(), state.clone(), key.clone());
+            start(desk(&name::node(&key)), Box::pin(async move { ask_node(&world, &state, &key).await }));
+        }
+    }
+}
+
+/// On the desk figures have names of their own: they wait for nothing and nothing waits for them.
+fn desk(resource: &str) -> String {
+    format!("figures of {resource}")
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+async fn ask_host(world: &World, state: &State, id: &HostId) -> Result<(), Trouble> {
+    let (series, resource, before) = (world.observed.series(), name::host(id), (world.clock)().0);
+    series.asked(&resource, before);
+    let host = state.hosts.get(id).ok_or_else(|| Trouble::Stale(format!("host {id} is gone")))?;
+    let asked = async { world.hosts.connect(host).await?.load().await };
+    let answer = asked.await;
+    let now = (world.clock)().0;
+    let load = match answer {
+        Ok(Some(load)) => load,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            series.record(&resource, Metric::Reachable, now, 0);
+            return Err(error.into());
+        }
+    };
+    series.record(&resource, Metric::Reachable, now, 1);
+    series.record_ratio(&resource, Metric::Cpu, now, load.cpu_busy_ticks, load.cpu_total_ticks);
+    series.record(&resource, Metric::Load, now, number(load.load_milli));
+    series.record(
+        &resource,
+        Metric::Memory,
+        now,
+        number(load.memory_bytes.saturating_sub(load.memory_available_bytes)),
+    );
+    series.record(&resource, Metric::DiskFree, now, number(load.disk_free_bytes));
+    // The host read its clock about in the middle.
+    let middle = before.midpoint(now);
+    series.record(&resource, Metric::ClockOffset, now, number(load.clock_ms).saturating_sub(number(middle)));
+    Ok(())
+}
+
+async fn ask_node(world: &World, state: &State, key: &NodeKey) -> Result<(), Trouble> {
+    let (series, resource) = (world.observed.series(), name::node(key));
+    series.asked(&resource, (world.clock)().0);
+    let site = Site::reach(world, state, key).await?;
+    let Some(usage) = site.adapter.usage(&site.plan.key).await? else { return Ok(()) };
+    let now = (world.clock)().0;
+    series.record_share(&resource, Metric::Cpu, now, usage.cpu_ms);
+    series.record(&resource, Metric::Memory, now, number(usage.memory_bytes));
+    series.record(&resource, Metric::DiskUsed, now, number(usage.disk_bytes));
+    Ok(())
+}
+
+/// Keeps whether the process of a node runs.
+pub(super) fn saw(world: &World, key: &NodeKey, runs: bool) {
+    world.observed.series().record(&name::node(key), Metric::Up, (world.clock)().0, i64::from(runs));
+}
+
+/// Keeps what a node said of itself; `before` is its height and block time in the last look.
+pub(super) fn heard(world: &World, key: &NodeKey, health: &NodeHealth, before: Option<(u64, u64)>) {
+    let (series, resource, now) = (world.observed.series(), name::node(key), (world.clock)().0);
+    series.record(&resource, Metric::Height, now, number(health.height));
+    series.record(&resource, Metric::Peers, now, i64::from(health.peers));
+    series.record(&resource, Metric::Syncing, now, i64::from(health.syncing));
+    let Some((height, time)) = before else { return };
+    if let (Some(blocks), Some(took)) =
+        (health.height.checked_sub(height).filter(|blocks| *blocks > 0), health.block_time_ms.checked_sub(time))
+    {
+        series.record(&resource, Metric::BlockTime, now, number(took / blocks));
+    }
+}
+
+/// Keeps the round in which a validator last signed.
+pub(super) fn signed(world: &World, key: &NodeKey, signed: Signed) {
+    world.observed.series().record(&name::node(key), Metric::Round, (world.clock)().0, i64::from(signed.round));
+}

@@ -1,0 +1,310 @@
+//! Time series of what the leader sees, for the last day: every figure of a node or host as minutes and tens of seconds.
+//!
+//! How it works. A sample goes into the open bucket of both resolutions; a full bucket is kept as least, greatest and mean.
+//! Both rings are bounded: an hour of tens of seconds, a day of minutes. Minutes are copied to the other replicas and to
+//! this replica's disk (`keep`), so that a change of leader or a restart costs at most the minute under way; tens of
+//! seconds are the leader's alone.
+//!
+//! Memory: a point is 32 bytes, a series at most 1,800 of them and a name, 58 kB; a node has 9, a host 6. At
+//! [`SERIES_MAX`] a replica holds 230 MB and takes no more; what is refused is counted.
+//!
+//! What this never does: decide anything, or enter the log.
+
+mod figures;
+pub mod keep;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+pub use figures::Metric;
+
+/// Most series of a replica.
+pub const SERIES_MAX: usize = 4_000;
+/// Length of a fine bucket, milliseconds.
+pub const FINE_MS: u64 = 10_000;
+/// Length of a coarse bucket, milliseconds.
+pub const COARSE_MS: u64 = 60_000;
+/// Fine points kept: an hour.
+const FINE_POINTS: usize = 360;
+/// Coarse points kept: a day.
+const COARSE_POINTS: usize = 1_440;
+/// How long a series without new points is kept.
+const DAY_MS: u64 = 24 * 3_600 * 1_000;
+/// How often an adapter is asked for figures.
+pub(crate) const ASK_EVERY_MS: u64 = 10_000;
+
+/// What a figure is about and which it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Key {
+    /// Resource name, e.g. `hosts/h1`.
+    pub resource: String,
+    /// Which figure.
+    pub metric: Metric,
+}
+
+/// A bucket that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// Its beginning, milliseconds since 1970, a multiple of its length.
+    pub at_ms: u64,
+    /// Least sample.
+    pub min: i64,
+    /// Greatest sample.
+    pub max: i64,
+    /// Mean of the samples, rounded towards zero.
+    pub avg: i64,
+}
+
+/// A bucket under way.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    at_ms: u64,
+    min: i64,
+    max: i64,
+    sum: i128,
+    count: u32,
+}
+
+/// Points of one resolution, oldest first.
+#[derive(Clone, Debug, Default)]
+struct Ring {
+    points: VecDeque<Point>,
+    open: Option<Open>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct One {
+    fine: Ring,
+    coarse: Ring,
+    last: Option<(u64, i64)>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    all: BTreeMap<Key, One>,
+    /// Samples of series that there is no room for.
+    refused: u64,
+    /// Last reading of counters, by name: when and what.
+    counters: BTreeMap<Key, (u64, u64)>,
+    /// When an adapter was last asked for figures of a resource.
+    asked: BTreeMap<String, u64>,
+}
+
+/// The series of one replica; a clone is another handle.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// A series as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which.
+    pub key: Key,
+    /// When its last sample was seen, milliseconds since 1970.
+    pub at_ms: u64,
+    /// That sample.
+    pub value: i64,
+}
+
+impl Series {
+    /// Takes a sample seen at `at_ms`. One that is older than the bucket under way is dropped.
+    pub fn record(&self, resource: &str, metric: Metric, at_ms: u64, value: i64) {
+        let mut inner = self.lock();
+        let key = Key { resource: resource.to_owned(), metric };
+        if !inner.all.contains_key(&key) && inner.all.len() >= SERIES_MAX {
+            inner.refused += 1;
+            return;
+        }
+        let one = inner.all.entry(key).or_default();
+        one.fine.take(FINE_MS, FINE_POINTS, at_ms, value);
+        one.coarse.take(COARSE_MS, COARSE_POINTS, at_ms, value);
+        one.last = Some((at_ms, value));
+    }
+
+    /// Takes a reading of a counter of milliseconds and records how many thousandths of the time since the last one it
+    /// went on; nothing if it went back (its process began anew) or this is the first.
+    pub fn record_share(&self, resource: &str, metric: Metric, at_ms: u64, counter_ms: u64) {
+        let key = Key { resource: resource.to_owned(), metric };
+        let before = self.lock().counters.insert(key, (at_ms, counter_ms));
+        let Some((then, was)) = before else { return };
+        if let (Some(time), Some(more)) =
+            (at_ms.checked_sub(then).filter(|time| *time > 0), counter_ms.checked_sub(was))
+        {
+            let share = more.saturating_mul(1_000) / time;
+            self.record(resource, metric, at_ms, i64::try_from(share).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// As [`Series::record_share`] of a counter that goes on with another one: ticks busy of all ticks.
+    pub fn record_ratio(&self, resource: &str, metric: Metric, at_ms: u64, busy: u64, all: u64) {
+        let key = Key { resource: resource.to_owned(), metric };
+        let before = self.lock().counters.insert(key, (all, busy));
+        let Some((was_all, was_busy)) = before else { return };
+        if let (Some(all), Some(busy)) = (all.checked_sub(was_all).filter(|all| *all > 0), busy.checked_sub(was_busy)) {
+            let share = busy.saturating_mul(1_000) / all;
+            self.record(resource, metric, at_ms, i64::try_from(share).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Whether an adapter is to be asked for figures of `resource` again.
+    pub(crate) fn is_due(&self, resource: &str, now_ms: u64) -> bool {
+        self.lock().asked.get(resource).is_none_or(|at| now_ms.saturating_sub(*at) >= ASK_EVERY_MS)
+    }
+
+    /// Remembers that an adapter is being asked.
+    pub(crate) fn asked(&self, resource: &str, now_ms: u64) {
+        self.lock().asked.insert(resource.to_owned(), now_ms);
+    }
+
+    /// Returns every series with its last sample, in the order of their keys.
+    pub fn list(&self) -> Vec<Listed> {
+        let inner = self.lock();
+        let listed =
+            |(key, one): (&Key, &One)| one.last.map(|(at_ms, value)| Listed { key: key.clone(), at_ms, value });
+        inner.all.iter().filter_map(listed).collect()
+    }
+
+    /// Returns the last sample of a series and when it was seen.
+    pub fn last(&self, resource: &str, metric: Metric) -> Option<(u64, i64)> {
+        self.lock().all.get(&Key { resource: resource.to_owned(), metric })?.last
+    }
+
+    /// Returns points of a series from `from_ms` to `to_ms` in steps of at least `step_ms`, oldest first, each step the
+    /// least, greatest and mean of what is in it; from the fine ring if it reaches back so far and the step is finer than a
+    /// minute. A bucket under way is its last point.
+    pub fn points(&self, key: &Key, from_ms: u64, to_ms: u64, step_ms: u64) -> Vec<Point> {
+        let inner = self.lock();
+        let Some(one) = inner.all.get(key) else { return Vec::new() };
+        let reaches = one.fine.points.front().is_some_and(|first| first.at_ms <= from_ms);
+        let whole = one.fine.points.len() < FINE_POINTS && one.coarse.points.len() <= 60;
+        let fine = step_ms < COARSE_MS && (reaches || whole);
+        let (ring, length) = if fine { (&one.fine, FINE_MS) } else { (&one.coarse, COARSE_MS) };
+        let step = step_ms.max(length).next_multiple_of(length);
+        let within = |point: &Point| point.at_ms.saturating_add(length) > from_ms && point.at_ms <= to_ms;
+        let points: Vec<Point> =
+            ring.points.iter().copied().chain(ring.open.map(Open::closed)).filter(within).collect();
+        fold(&points, step)
+    }
+
+    /// Samples that there was no room for since the start.
+    pub fn refused(&self) -> u64 {
+        self.lock().refused
+    }
+
+    /// Forgets series that have had no sample for a day.
+    pub fn prune(&self, now_ms: u64) {
+        let mut inner = self.lock();
+        let Inner { all, counters, asked, .. } = &mut *inner;
+        all.retain(|_, one| one.last.is_some_and(|(at, _)| now_ms.saturating_sub(at) < DAY_MS));
+        // A first reading without a series is read again.
+        counters.retain(|key, _| all.contains_key(key));
+        asked.retain(|_, at| now_ms.saturating_sub(*at) < DAY_MS);
+    }
+
+    /// Returns the minutes that began at `since_ms` or later, of the series after `after`, at most `limit` series.
+    pub(crate) fn minutes(&self, after: Option<&Key>, since_ms: u64, limit: usize) -> Vec<(Key, Vec<Point>)> {
+        let inner = self.lock();
+        let late = inner.all.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
+        let of = |(key, one): (&Key, &One)| {
+            let points = one.coarse.points.iter().copied().filter(|point| point.at_ms >= since_ms).collect();
+            (key.clone(), points)
+        };
+        late.take(limit).map(of).collect()
+    }
+
+    /// Takes minutes of another replica, or of the disk: those that begin after this replica's own last one.
+    pub(crate) fn merge(&self, key: Key, points: Vec<Point>) {
+        let mut inner = self.lock();
+        if !inner.all.contains_key(&key) && inner.all.len() >= SERIES_MAX {
+            inner.refused += 1;
+            return;
+        }
+        let one = inner.all.entry(key).or_default();
+        for point in points {
+            let own = one.coarse.points.back().map(|last| last.at_ms);
+            let open = one.coarse.open.map(|open| open.at_ms);
+            if own.is_some_and(|own| own >= point.at_ms) || open.is_some_and(|open| open <= point.at_ms) {
+                continue;
+            }
+            one.coarse.keep(COARSE_POINTS, point);
+            if one.last.is_none_or(|(at, _)| at < point.at_ms) {
+                one.last = Some((point.at_ms, point.avg));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    fn take(&mut self, length: u64, most: usize, at_ms: u64, value: i64) {
+        let begin = at_ms - at_ms % length;
+        match &mut self.open {
+            Some(open) if open.at_ms == begin => open.add(value),
+            Some(open) if open.at_ms < begin => {
+                let closed = open.closed();
+                self.open = Some(Open::new(begin, value));
+                self.keep(most, closed);
+            }
+            // A clock that was set back: what was seen stays.
+            Some(_) => {}
+            None if self.points.back().is_some_and(|last| last.at_ms >= begin) => {}
+            None => self.open = Some(Open::new(begin, value)),
+        }
+    }
+
+    fn keep(&mut self, most: usize, point: Point) {
+        self.points.push_back(point);
+        if self.points.len() > most {
+            self.points.pop_front();
+        }
+    }
+}
+
+impl Open {
+    fn new(at_ms: u64, value: i64) -> Self {
+        Self { at_ms, min: value, max: value, sum: value.into(), count: 1 }
+    }
+
+    fn add(&mut self, value: i64) {
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.sum += i128::from(value);
+        self.count += 1;
+    }
+
+    fn closed(self) -> Point {
+        let avg = i64::try_from(self.sum / i128::from(self.count.max(1))).unwrap_or(i64::MAX);
+        Point { at_ms: self.at_ms, min: self.min, max: self.max, avg }
+    }
+}
+
+/// Puts points together into steps; the mean of a step is that of its points.
+fn fold(points: &[Point], step: u64) -> Vec<Point> {
+    let mut out: Vec<(Point, i128, i128)> = Vec::new();
+    for point in points {
+        let at_ms = point.at_ms - point.at_ms % step;
+        match out.last_mut() {
+            Some((last, sum, count)) if last.at_ms == at_ms => {
+                last.min = last.min.min(point.min);
+                last.max = last.max.max(point.max);
+                *sum += i128::from(point.avg);
+                *count += 1;
+            }
+            Some(_) | None => out.push((Point { at_ms, ..*point }, point.avg.into(), 1)),
+        }
+    }
+    let mean = |(point, sum, count): (Point, i128, i128)| Point {
+        avg: i64::try_from(sum / count).unwrap_or(i64::MAX),
+        ..point
+    };
+    out.into_iter().map(mean).collect()
+}
+
+#[cfg(test)]
+mod tests;
