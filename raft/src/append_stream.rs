@@ -1,7 +1,7 @@
 //! Appends in a stream: one call to a peer carries many, the next goes out before the last is answered.
 //!
 //! The calling side hands openraft's stream of appends over as it comes; the called side gives it to openraft, which
-//! answers in order. Nothing waits for a round trip, and HTTP/2's cost of a call is paid once for the life of a leader.
+//! answers in order. Nothing waits for a round trip, and the cost of a call is paid once for the life of a leader.
 //!
 //! A stream in which the oldest append without an answer is older than its limit has failed. A peer that does not know
 //! streams (an older build) is told by its status, and is then sent one append after another.
@@ -21,11 +21,11 @@ use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::{Code, Status, Streaming};
+use tonic::Code;
 
 use crate::codec::{self, StreamAnswerV1};
-use crate::network::{CallError, Caller, Connection};
-use crate::pb::{Answer, Call};
+use crate::network::{CallAnswers, CallError, Caller, Connection};
+use crate::pb::Call;
 use crate::types::Types;
 
 /// How long the news of a commit waits for an entry that takes it along.
@@ -38,7 +38,7 @@ pub(crate) type Answers<'s> =
 /// Answers from a peer, each with the time its append may still take.
 struct Incoming<'s> {
     connection: &'s mut Connection,
-    answers: Streaming<Answer>,
+    answers: CallAnswers,
     sent: Sent,
     _end: DropGuard,
 }
@@ -156,20 +156,10 @@ where
     let mut outgoing = Outgoing { input, appended, sent_upto: 0, caller, sent: sent.clone(), limits, end };
     let first: Vec<Call> = first.iter().map(|append| outgoing.call(append)).collect();
     let calls = stream::iter(first).chain(stream::unfold(outgoing, Outgoing::next));
-    let mut client = connection.client()?;
-    let opened = tokio::time::timeout(limits.entries, client.append_stream(calls)).await;
-    match opened.map_err(|_| CallError::Late(limits.entries))? {
-        Ok(answers) => {
-            let incoming = Incoming { connection, answers: answers.into_inner(), sent, _end: guard };
-            Ok(Box::pin(stream::unfold(Some(incoming), move |state| next(state, limits))))
-        }
-        Err(status) => Err(refused(connection, &status)),
-    }
-}
-
-fn refused(connection: &mut Connection, status: &Status) -> CallError {
-    connection.streams = status.code() != Code::Unimplemented;
-    connection.refused(status)
+    let opened = tokio::time::timeout(limits.entries, connection.append_stream(calls)).await;
+    let answers = opened.map_err(|_| CallError::Late(limits.entries))??;
+    let incoming = Incoming { connection, answers, sent, _end: guard };
+    Ok(Box::pin(stream::unfold(Some(incoming), move |state| next(state, limits))))
 }
 
 type Step<'s> = Option<(Result<StreamAppendResult<Types>, RPCError<Types>>, Option<Incoming<'s>>)>;
@@ -193,7 +183,7 @@ impl Incoming<'_> {
     async fn answer(&mut self, limits: Limits) -> Option<Result<StreamAnswerV1, CallError>> {
         loop {
             let patience = self.sent.due().map_or(limits.entries, |due| due.saturating_duration_since(Instant::now()));
-            let message = match tokio::time::timeout(patience, self.answers.message()).await {
+            let message = match tokio::time::timeout(patience, self.answers.next()).await {
                 Ok(message) => message,
                 Err(_) if self.sent.due().is_some_and(|due| due <= Instant::now()) => {
                     return Some(Err(CallError::Late(limits.entries)));
@@ -202,12 +192,15 @@ impl Incoming<'_> {
                 Err(_) => continue,
             };
             return match message {
-                Ok(None) => None,
-                Ok(Some(answer)) => {
+                None => None,
+                Some(Ok(answer)) => {
                     self.sent.end();
                     Some(self.connection.open(answer))
                 }
-                Err(status) => Some(Err(refused(self.connection, &status))),
+                Some(Err(status)) => {
+                    self.connection.streams = status.code() != Code::Unimplemented;
+                    Some(Err(self.connection.refused(&status)))
+                }
             };
         }
     }

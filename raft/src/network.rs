@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use openraft::{RPCTypes, RaftNetworkV2};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::append_stream::{self, Wanted};
@@ -31,6 +33,7 @@ use crate::codec::{
 };
 use crate::config::Timings;
 use crate::error::{RaftError, StoreError};
+use crate::frames;
 use crate::history;
 use crate::machine::{Core, blocking};
 use crate::membership::Roll;
@@ -96,7 +99,7 @@ impl Network {
     /// In words, why it has not, or what kept it from answering.
     pub(crate) async fn has_room(&self, target: ReplicaId, member: &Member) -> Result<(), String> {
         let channel = self.channel(target, member).map_err(|e| e.to_string())?;
-        let connection = Connection::new(self, target, Some(PeerClient::new(channel)));
+        let connection = Connection::new(self, target, member, Some(PeerClient::new(channel)));
         let limit = Duration::from_millis(self.timings.election_min_ms);
         let asked = connection.ask(limit, codec::encode(&()), |mut c, r| async move { c.heads(r).await }).await;
         asked.map(|_: HeadsV1| ()).map_err(|error| match error {
@@ -119,7 +122,7 @@ impl Network {
 
     async fn greet(&self, target: ReplicaId, member: &Member, limit: Duration) -> Option<(HelloV1, Versions)> {
         let client = self.channel(target, member).ok().map(PeerClient::new);
-        let connection = Connection::new(self, target, client);
+        let connection = Connection::new(self, target, member, client);
         let asked = connection.ask_whole(limit, codec::encode(&()), |mut c, r| async move { c.hello(r).await }).await;
         asked.ok()
     }
@@ -135,12 +138,25 @@ impl Network {
         }
     }
 
+    fn address<'a>(&'a self, target: ReplicaId, member: &'a Member) -> &'a str {
+        &self.members.get(&target).unwrap_or(member).peer_address
+    }
+
+    /// How often a silent connection is asked whether anybody is there.
+    pub(crate) fn ask_every(&self) -> Duration {
+        Duration::from_millis(self.timings.election_min_ms / 2).max(PING_MIN)
+    }
+
+    fn connect_limit(&self) -> Duration {
+        Duration::from_millis(self.timings.election_min_ms).max(PING_MIN)
+    }
+
     fn channel(&self, target: ReplicaId, member: &Member) -> Result<Channel, tonic::transport::Error> {
-        let address = self.members.get(&target).unwrap_or(member).peer_address.clone();
-        let half = Duration::from_millis(self.timings.election_min_ms / 2).max(PING_MIN);
+        let address = self.address(target, member);
+        let half = self.ask_every();
         let endpoint = Endpoint::from_shared(format!("https://{address}"))?
             .tls_config(self.tls.client(peer_name(&self.cluster, target)))?
-            .connect_timeout(Duration::from_millis(self.timings.election_min_ms).max(PING_MIN))
+            .connect_timeout(self.connect_limit())
             .http2_keep_alive_interval(half)
             .keep_alive_timeout(half)
             .keep_alive_while_idle(true)
@@ -161,7 +177,7 @@ impl RaftNetworkFactory<Types> for Network {
         if let Err(error) = &client {
             tracing::error!(%target, %error, "the peer's address or our certificates cannot be used");
         }
-        Connection::new(self, target, client.ok())
+        Connection::new(self, target, node, client.ok())
     }
 }
 
@@ -193,10 +209,15 @@ impl Caller {
 /// A channel to one replica.
 pub(crate) struct Connection {
     caller: Caller,
+    /// Where it is.
+    address: String,
     client: Option<PeerClient<Channel>>,
     /// Whether the target takes appends in a stream, as far as is known.
     pub(crate) streams: bool,
 }
+
+/// Answers to calls in a stream.
+pub(crate) type CallAnswers = Pin<Box<dyn Stream<Item = Result<Answer, tonic::Status>> + Send>>;
 
 /// Why a call gave nothing.
 pub(crate) enum CallError {
@@ -216,8 +237,35 @@ impl CallError {
 }
 
 impl Connection {
-    fn new(network: &Network, target: ReplicaId, client: Option<PeerClient<Channel>>) -> Self {
-        Self { caller: Caller { network: network.clone(), target }, client, streams: true }
+    fn new(network: &Network, target: ReplicaId, member: &Member, client: Option<PeerClient<Channel>>) -> Self {
+        let address = network.address(target, member).to_owned();
+        Self { caller: Caller { network: network.clone(), target }, address, client, streams: true }
+    }
+
+    /// Hands calls to the target, in frames if it knows them; gives the answers as they come.
+    ///
+    /// # Errors
+    /// [`CallError`] if it cannot be reached or refuses; nothing is known of what was taken from `calls`.
+    pub(crate) async fn append_stream<C>(&mut self, calls: C) -> Result<CallAnswers, CallError>
+    where
+        C: Stream<Item = Call> + Send + 'static,
+    {
+        let Caller { network, target } = &self.caller;
+        let config = network.tls.dialler().map_err(|e| CallError::Refused(e.to_string()))?;
+        let (limit, name) = (network.connect_limit(), peer_name(&network.cluster, *target));
+        let dialled = tokio::time::timeout(limit, frames::dial(&self.address, config, &name)).await;
+        let dialled = dialled.map_err(|_| CallError::Late(limit))?;
+        match dialled.map_err(|e| CallError::Refused(format!("{}: {e}", self.address)))? {
+            Some(stream) => Ok(Box::pin(frames::call(stream, calls, network.ask_every()))),
+            None => {
+                let answers = self.client()?.append_stream(calls).await;
+                let answers = answers.map_err(|status| {
+                    self.streams = status.code() != Code::Unimplemented;
+                    self.refused(&status)
+                })?;
+                Ok(Box::pin(answers.into_inner()))
+            }
+        }
     }
 
     pub(crate) fn caller(&self) -> Caller {

@@ -16,7 +16,9 @@ use openraft::Raft;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
+use tokio_rustls::server::TlsStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -25,6 +27,7 @@ use crate::codec::{
     VoteAnswerV1, VoteCallV1, VoteV1,
 };
 use crate::error::RaftError;
+use crate::frames;
 use crate::history;
 use crate::machine::{Core, Machine, blocking};
 use crate::network::{Network, VERDICT, VERDICT_EMPTIED, VERDICT_REMOVED, VERDICT_TOO_OLD};
@@ -41,6 +44,8 @@ use crate::versions;
 const PART_WAIT: Duration = Duration::from_secs(30);
 /// Longest snapshot file taken.
 const STATE_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Shortest time after which a caller of frames that says nothing has gone; replicas may have other timings than this one.
+const SILENCE_MIN: Duration = Duration::from_secs(20);
 /// Snapshots taken at once: there is one leader.
 const SNAPSHOTS_AT_ONCE: usize = 1;
 
@@ -52,6 +57,8 @@ pub(crate) struct PeerService {
     raft: Raft<Types, Machine>,
     core: Arc<Core>,
     incarnation: Arc<str>,
+    /// A caller of frames that says nothing for so long has gone.
+    silence: Duration,
     stop: Stop,
     receiving: Arc<Semaphore>,
 }
@@ -64,6 +71,7 @@ impl PeerService {
             raft,
             core: network.core.clone(),
             incarnation: network.incarnation.clone(),
+            silence: (4 * network.ask_every()).max(SILENCE_MIN),
             stop: network.stop.clone(),
             receiving: Arc::new(Semaphore::new(SNAPSHOTS_AT_ONCE)),
         }
@@ -102,10 +110,51 @@ impl PeerService {
         codec::decode(&call.body).map_err(|e| Status::invalid_argument(e.to_string()))
     }
 
+    /// Takes appends in frames from a connection until it ends.
+    pub(crate) async fn take_frames(self, stream: TlsStream<TcpStream>) {
+        let certificates = stream.get_ref().1.peer_certificates().map(|chain| Arc::new(chain.to_vec()));
+        let (calls, called) = frames::calls(stream, self.silence);
+        called.answer(self.take_appends(certificates, calls)).await;
+    }
+
+    /// Hands appends to Raft as they come and gives its answers, in order; a refusal is the last.
+    fn take_appends<C>(
+        &self,
+        certificates: Certificates,
+        calls: C,
+    ) -> impl Stream<Item = Result<Answer, Status>> + Send + 'static
+    where
+        C: Calls + 'static,
+    {
+        let appends = Appends { certificates, proven: None, calls: Box::pin(calls) };
+        let (failure, failed) = oneshot::channel();
+        let taken = stream::unfold((self.clone(), appends, failure), |(service, mut appends, failure)| async move {
+            match service.next_append(&mut appends).await {
+                Ok(append) => append.map(|append| (append, (service, appends, failure))),
+                Err(status) => {
+                    // Nobody to tell: the caller is gone.
+                    let _ = failure.send(status);
+                    None
+                }
+            }
+        });
+        let service = self.clone();
+        let answers = self.raft.stream_append(taken).map(move |result| {
+            let result = result.map_err(stopped)?;
+            Ok(service.answer_stored(&StreamAnswerV1::from(result)).into_inner())
+        });
+        // What kept the next append from being taken comes after the answers to those before it.
+        let end = stream::once(failed).filter_map(async |failed| failed.ok().map(Err));
+        answers.chain(end)
+    }
+
     /// Gives the next append of a stream; `None` at its end.
-    async fn next_append(&self, appends: &mut Appends) -> Result<Option<AppendEntriesRequest<Types>>, Status> {
-        let Some(call) = appends.calls.message().await? else { return Ok(None) };
-        self.append_of(&call, &appends.certificates, &mut appends.proven).map(Some)
+    async fn next_append<C: Calls>(
+        &self,
+        appends: &mut Appends<C>,
+    ) -> Result<Option<AppendEntriesRequest<Types>>, Status> {
+        let Some(call) = appends.calls.next().await else { return Ok(None) };
+        self.append_of(&call?, &appends.certificates, &mut appends.proven).map(Some)
     }
 
     /// Gives what a call wants appended, if there is room for it.
@@ -179,12 +228,16 @@ impl PeerService {
     }
 }
 
+/// Calls of a peer, in a stream of gRPC or in frames.
+trait Calls: Stream<Item = Result<Call, Status>> + Send {}
+impl<C: Stream<Item = Result<Call, Status>> + Send> Calls for C {}
+
 /// Appends on their way in.
-struct Appends {
+struct Appends<C> {
     certificates: Certificates,
     /// Whom the certificates were found to name.
     proven: Option<ReplicaId>,
-    calls: Streaming<Call>,
+    calls: Pin<Box<C>>,
 }
 
 fn verdict(mut status: Status, verdict: &'static str) -> Status {
@@ -224,26 +277,7 @@ impl Peer for PeerService {
         request: Request<Streaming<Call>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
         let certificates = request.peer_certs();
-        let appends = Appends { certificates, proven: None, calls: request.into_inner() };
-        let (failure, failed) = oneshot::channel();
-        let taken = stream::unfold((self.clone(), appends, failure), |(service, mut appends, failure)| async move {
-            match service.next_append(&mut appends).await {
-                Ok(append) => append.map(|append| (append, (service, appends, failure))),
-                Err(status) => {
-                    // Nobody to tell: the caller is gone.
-                    let _ = failure.send(status);
-                    None
-                }
-            }
-        });
-        let service = self.clone();
-        let answers = self.raft.stream_append(taken).map(move |result| {
-            let result = result.map_err(stopped)?;
-            Ok(service.answer_stored(&StreamAnswerV1::from(result)).into_inner())
-        });
-        // What kept the next append from being taken comes after the answers to those before it.
-        let end = stream::once(failed).filter_map(async |failed| failed.ok().map(Err));
-        Ok(Response::new(Box::pin(answers.chain(end))))
+        Ok(Response::new(Box::pin(self.take_appends(certificates, request.into_inner()))))
     }
 
     async fn vote(&self, request: Request<Call>) -> Result<Response<Answer>, Status> {

@@ -8,11 +8,12 @@ use openraft::{Instant, Raft, RaftMetrics, ServerState};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::config::Timings;
+use crate::door;
 use crate::durable::Durable;
 use crate::error::RaftError;
 use crate::machine::{Core, Machine, blocking};
@@ -37,26 +38,26 @@ pub(crate) fn serve(
     end: CancellationToken,
     stop: Stop,
 ) -> Result<impl Future<Output = ()> + Send, RaftError> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let (accepting, incoming) = door::open(listener, tls.server()?, service.clone(), end.clone());
     let service = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let router = Server::builder()
-        .tls_config(tls.server())
-        .map_err(|e| RaftError::Tls(chain(&e)))?
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .add_service(service);
     Ok(async move {
         let graceful = end.clone();
+        let incoming = ReceiverStream::new(incoming);
         let serving = router.serve_with_incoming_shutdown(incoming, async move { graceful.cancelled().await });
+        let both = async { tokio::join!(serving, accepting).0 };
         let limit = async {
             end.cancelled().await;
             tokio::time::sleep(SERVER_END).await;
         };
         tokio::select! {
-            served = serving => if let Err(error) = served {
+            served = both => if let Err(error) = served {
                 // Deaf to its peers it could neither follow nor lead.
                 stop.set(RaftError::Fatal(format!("the peer service ended: {}", chain(&error))));
             },

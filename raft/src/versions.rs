@@ -134,9 +134,10 @@ mod tests {
 
     /// What a build of version 1 sent, frozen: it says nothing of versions.
     const CALL_V1: &str = "0a047465737410021803220201c02a083061306130613061";
-    /// The same of a build of version 2, and of this build.
+    /// The same of builds of versions 2, 3 and 4.
     const CALL_V2: &str = "0a047465737410021803220201c02a08306130613061306138014002";
     const CALL_V3: &str = "0a047465737410021803220201c02a08306130613061306138014003";
+    const CALL_V4: &str = "0a047465737410021803220201c02a08306130613061306138014004";
 
     fn call(speaks_oldest: u32, speaks_newest: u32) -> Call {
         Call {
@@ -154,11 +155,12 @@ mod tests {
     #[test]
     fn who_says_nothing_speaks_the_first_version() {
         let (oldest, newest) = own();
-        let second = Versions { newest: Version(2), ..SPOKEN };
+        let [second, third] = [2, 3].map(|newest| Versions { newest: Version(newest), ..SPOKEN });
         for (frozen, call, spoken) in [
             (CALL_V1, call(0, 0), Versions::UNSAID),
             (CALL_V2, call(1, 2), second),
-            (CALL_V3, call(oldest, newest), SPOKEN),
+            (CALL_V3, call(1, 3), third),
+            (CALL_V4, call(oldest, newest), SPOKEN),
         ] {
             assert_eq!(hex::encode(call.encode_to_vec()), frozen);
             let read = Call::decode(hex::decode(frozen).unwrap().as_slice()).unwrap();
