@@ -16,8 +16,10 @@ mod wallet;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
+use hanse_state::cluster::version::SPOKEN;
 use tracing_subscriber::EnvFilter;
 
 /// A replica makes and drops many small things on several threads; with the C library's allocator that was a sixth of a
@@ -25,12 +27,16 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What `--version` says: a person who upgrades must know which builds can share a cluster.
+static LONG_VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{}\ncluster versions {SPOKEN}", env!("CARGO_PKG_VERSION")));
+
 /// Exit code for a mistake in the command line or the local set-up (CONSOLE.md section 12).
 const EXIT_USAGE: u8 = 2;
 
 /// Hanse: an on-premises, highly available control plane for consortium blockchains.
 #[derive(Debug, Parser)]
-#[command(name = "hanse", version, max_term_width = 110)]
+#[command(name = "hanse", version, long_version = LONG_VERSION.as_str(), max_term_width = 110)]
 struct Arguments {
     #[command(flatten)]
     global: cli::Global,

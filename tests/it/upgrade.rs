@@ -16,8 +16,11 @@ use crate::wait::until;
 /// Longest wait for anything on a busy two-core machine.
 const LONG: Duration = Duration::from_secs(180);
 const PASSWORD: &str = "correct horse battery staple";
-/// The version this build raises the cluster to; the older one speaks 1 only.
+/// The version this build raises the cluster to, and the newest that the older one speaks.
 const NEWEST: u64 = 4;
+const WAS: u64 = 3;
+/// What a build says that cannot read what the cluster writes.
+const TOO_OLD: i32 = 80;
 /// Every so many revisions the digest looks at the whole state.
 const WHOLE_STATE_EVERY: u64 = 1_000;
 /// Entries between two snapshots; a replica that was away for more gets one from the leader.
@@ -103,10 +106,17 @@ fn exchange(cluster: &mut Cluster, id: u64, program: &std::path::Path) {
     });
 }
 
+/// How the older build's versions are written.
+fn speaks() -> String {
+    format!("speaks 1 to {WAS}")
+}
+
 /// The refusal of a raise.
 fn refused(cluster: &Cluster) -> String {
-    let (code, words) = cluster.ask("admin", &["cluster", "upgrade", "--confirm", "test"]).unwrap_err();
-    assert!([2, 5].contains(&code), "exit {code}: {words}");
+    // Named, because the older build leads too, and means its own newest.
+    let to = NEWEST.to_string();
+    let (code, words) = cluster.ask("admin", &["cluster", "upgrade", "--to", &to, "--confirm", "test"]).unwrap_err();
+    assert_eq!(code, 5, "{words}");
     words
 }
 
@@ -118,9 +128,7 @@ fn too_old(cluster: &mut Cluster, id: u64, old: &std::path::Path) {
     cluster.start_replica_with(id, old);
     let (code, words) = cluster.ended(id, LONG);
     let words = &words[before..];
-    let said =
-        ["RaiseClusterVersion", "this build knows 1: upgrade this replica"].iter().any(|says| words.contains(says));
-    assert!(code != Some(0) && said, "exit {code:?}: {words}");
+    assert!(code == Some(TOO_OLD) && words.contains(&speaks()), "exit {code:?}: {words}");
     cluster.start_replica(id);
 }
 
@@ -130,11 +138,17 @@ fn replicas_are_replaced_one_by_one_and_nothing_acknowledged_is_lost() {
     let new = PathBuf::from(env!("CARGO_BIN_EXE_hanse"));
     let (mut cluster, load) = begin(dir.path(), &old);
 
-    // The first follower; the leader does not know of versions yet, but the client does.
+    // The first follower; the leader is of the older build.
     let leader = cluster.leader("admin");
     let [first, second] = (1..=3).filter(|id| *id != leader).collect::<Vec<_>>()[..] else { panic!("three replicas") };
     exchange(&mut cluster, first, &new);
-    assert!(refused(&cluster).contains("from before there were cluster versions"));
+    let words = refused(&cluster);
+    for id in [leader, second] {
+        assert!(
+            words.contains("VERSION_NOT_SPOKEN") && words.contains(&format!("replica {id} {}", speaks())),
+            "{words}"
+        );
+    }
     same_beyond_a_look(&cluster, &load);
 
     // The new one leads two old ones, and names them.
@@ -146,7 +160,7 @@ fn replicas_are_replaced_one_by_one_and_nothing_acknowledged_is_lost() {
     let words = refused(&cluster);
     assert!(words.contains("VERSION_NOT_SPOKEN"), "{words}");
     for id in [leader, second] {
-        assert!(words.contains(&format!("replica {id} speaks 1")), "{words}");
+        assert!(words.contains(&format!("replica {id} {}", speaks())), "{words}");
     }
 
     // The second goes to the new build, back to the old, and forth again.
@@ -155,7 +169,7 @@ fn replicas_are_replaced_one_by_one_and_nothing_acknowledged_is_lost() {
     }
     let words = refused(&cluster);
     assert!(
-        words.contains(&format!("replica {leader} speaks 1")) && !words.contains(&format!("replica {second}")),
+        words.contains(&format!("replica {leader} {}", speaks())) && !words.contains(&format!("replica {second}")),
         "{words}"
     );
     same_beyond_a_look(&cluster, &load);
@@ -167,10 +181,10 @@ fn replicas_are_replaced_one_by_one_and_nothing_acknowledged_is_lost() {
     let raised = until("every replica is heard to speak the new version", LONG, || {
         cluster.ask("admin", &["cluster", "upgrade", "--dry-run"]).map_err(|(_, words)| words)
     });
-    assert_eq!((&raised["was"], &raised["version"]), (&1.into(), &NEWEST.into()), "{raised}");
-    assert_eq!(status(&cluster).unwrap()["cluster_version"], 1, "a check raises nothing");
+    assert_eq!((&raised["was"], &raised["version"]), (&WAS.into(), &NEWEST.into()), "{raised}");
+    assert_eq!(status(&cluster).unwrap()["cluster_version"], WAS, "a check raises nothing");
     let raised = cluster.tell("admin", &["cluster", "upgrade", "--confirm", "test"]);
-    assert_eq!((&raised["was"], &raised["version"]), (&1.into(), &NEWEST.into()), "{raised}");
+    assert_eq!((&raised["was"], &raised["version"]), (&WAS.into(), &NEWEST.into()), "{raised}");
 
     // The older program stops at the entry or at a snapshot; the data is unharmed.
     too_old(&mut cluster, leader, &old);

@@ -12,9 +12,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-/// The last commit that speaks cluster version 1 only. Raised with the cluster version: the commit before the one that
+/// The last commit that speaks cluster versions up to 3 only. Raised with the cluster version: the commit before the one that
 /// brings a new version.
-const COMMIT: &str = "33bd35f352e9d9c9e42e7f01dae8314ee1243c67";
+const COMMIT: &str = "679f07407681bb261e4a2a4681612f4311a709e6";
+/// What only the program of a newer version says of itself.
+const NEWER: &str = "cluster versions 1 to 4";
 
 /// Builds the program if it is not there, and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {
@@ -35,9 +37,9 @@ pub(crate) fn build() -> Result<PathBuf> {
     cargo.arg(&target).current_dir(&source);
     super::step("build the version before", cargo)?;
     let built = target.join("debug/hanse");
-    let newer = Command::new(&built).args(["cluster", "upgrade", "--help"]).output().context("start what was built")?;
-    if newer.status.success() {
-        bail!("{} knows `cluster upgrade`: it is not the version before", built.display());
+    let says = Command::new(&built).arg("--version").output().context("start what was built")?;
+    if !says.status.success() || String::from_utf8_lossy(&says.stdout).contains(NEWER) {
+        bail!("{} is not the program of the version before: it says {says:?}", built.display());
     }
     // Aside first: a half copied program must not stand under its name.
     let aside = program.with_extension("new");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use hanse_client::pb;
+use hanse_state::cluster::version::Version;
 
 use super::{Figures, SNAPSHOT_EVERY};
 use crate::processes::chance::Chance;
@@ -24,8 +25,8 @@ const REFUSED_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What a replica says when it has installed a snapshot.
 const INSTALLED: &str = "Done install complete snapshot";
-/// What the older program says of what it cannot read: an entry of the raise, or a snapshot behind it.
-const TOO_OLD: [&str; 2] = ["RaiseClusterVersion", "upgrade this replica"];
+/// How a program ends that cannot read what the cluster writes: an entry of the raise, or a snapshot behind it.
+const TOO_OLD: i32 = 80;
 
 /// A run under way.
 pub(crate) struct Exchanges<'a> {
@@ -161,10 +162,10 @@ impl<'a> Exchanges<'a> {
         resumed(&self.stage.book, self.stage.book.now(), &mut self.stage.cluster).map(drop)
     }
 
-    /// A raise must be refused while somebody speaks the older version only. A leader of the older program does not even
-    /// know the order.
+    /// A raise must be refused while somebody speaks the older version only. The version is named, because a leader of the
+    /// older program means its own newest otherwise.
     fn refuses_to_raise(&mut self) -> Result<()> {
-        match self.stage.clients.call(pb::RaiseClusterVersionRequest::default())? {
+        match self.stage.clients.call(raise())? {
             Ok(answer) => bail!("the version was raised although not all speak it: {answer:?}"),
             Err(error) => *self.figures.refused.entry(error.reason.clone()).or_default() += 1,
         }
@@ -175,7 +176,7 @@ impl<'a> Exchanges<'a> {
     fn raise(&mut self) -> Result<()> {
         let end = Instant::now() + UP_MAX;
         let raised = loop {
-            match self.stage.clients.call(pb::RaiseClusterVersionRequest::default())? {
+            match self.stage.clients.call(raise())? {
                 Ok(answer) => break answer,
                 Err(error) if Instant::now() > end => bail!("the version cannot be raised: {error}"),
                 // The leader may not have heard all of them yet.
@@ -191,13 +192,11 @@ impl<'a> Exchanges<'a> {
             let code = self.stage.cluster.ended(id, REFUSED_MAX)?;
             let words = self.stage.cluster.words(id)?;
             let words = words.get(before..).unwrap_or_default();
-            let said = TOO_OLD.iter().find(|says| words.contains(**says));
-            match (code, said) {
-                (Some(code), Some(said)) if code != 0 => {
-                    self.figures.too_old.push(format!("replica {id}: exit {code}, says {said:?}"));
-                }
-                _ => bail!("the older program on replica {id} after the raise: exit {code:?}, {words}"),
+            if code != Some(TOO_OLD) {
+                bail!("the older program on replica {id} after the raise: exit {code:?}, {words}");
             }
+            let said = words.lines().rev().find(|line| line.contains("speaks 1 to")).unwrap_or_default();
+            self.figures.too_old.push(format!("replica {id}: exit {TOO_OLD}, says {said:?}"));
             self.stage.cluster.set_program(id, &self.newer)?;
             self.stage.cluster.start(id)?;
             self.caught_up(id)?;
@@ -240,4 +239,8 @@ impl<'a> Exchanges<'a> {
     fn installs(&self, id: u64) -> Result<u64> {
         Ok(self.stage.cluster.words(id)?.matches(INSTALLED).count() as u64)
     }
+}
+
+fn raise() -> pb::RaiseClusterVersionRequest {
+    pb::RaiseClusterVersionRequest { version: Version::NEWEST.0.into(), ..Default::default() }
 }
