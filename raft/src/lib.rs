@@ -29,6 +29,7 @@ mod meter;
 mod network;
 mod notice;
 mod peer;
+mod producer;
 mod replay;
 mod replica;
 mod seed;
