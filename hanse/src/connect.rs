@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, AdapterError, Artifact, Result};
+use hanse_adapters_docker::{DockerAdapter, DockerTarget, Limits};
 use hanse_adapters_local::LocalAdapter;
 use hanse_adapters_ssh::{Identity, SshAdapter, SshTarget};
 use hanse_server::reconcile::connect::HostConnector;
@@ -50,7 +52,14 @@ impl HostConnector for Connector {
     async fn scan(&self, address: &str, port: u16) -> Result<String> {
         hanse_adapters_ssh::scan_host_key(address, port).await
     }
+
+    async fn scan_docker(&self, endpoint: &str) -> Result<String> {
+        hanse_adapters_docker::scan_engine_id(endpoint).await
+    }
 }
+
+/// How long a Docker host keeps image and artifacts that no node of it needs any more.
+const KEEP: Duration = Duration::from_secs(3_600);
 
 impl Connector {
     fn make(&self, host: &Host, artifact: &Artifact) -> Result<Arc<dyn Adapter>> {
@@ -70,6 +79,21 @@ impl Connector {
                     identity: Identity::File(identity),
                 };
                 Ok(Arc::new(SshAdapter::new(target, artifact.clone())?))
+            }
+            Reach::Docker { endpoint, engine_id, memory_mib, cpu_milli, pids } => {
+                let publish_address = host.peer_address.parse().map_err(|e| AdapterError::Invalid {
+                    subject: format!("host {}", host.id),
+                    reason: format!("its peer address {} is no IP address: {e}", host.peer_address),
+                })?;
+                let memory_bytes = u64::from(*memory_mib) << 20;
+                let target = DockerTarget {
+                    endpoint: endpoint.clone(),
+                    engine_id: engine_id.clone(),
+                    publish_address,
+                    limits: Limits { memory_bytes, cpu_milli: *cpu_milli, pids: *pids },
+                    keep: KEEP,
+                };
+                Ok(Arc::new(DockerAdapter::new(target, artifact.clone())?))
             }
         }
     }

@@ -69,6 +69,18 @@ enum Command {
         /// Folder of artifacts and instances.
         #[arg(long)]
         root: Option<PathBuf>,
+        /// File with the request; standard input otherwise.
+        #[arg(long, requires_all = ["root", "answer"])]
+        request: Option<PathBuf>,
+        /// File for the answer; standard output otherwise.
+        #[arg(long, requires = "request")]
+        answer: Option<PathBuf>,
+    },
+    /// Connect standard input and output with a port of this host's loopback (used by adapters).
+    #[command(hide = true)]
+    HostDial {
+        /// The port.
+        port: u16,
     },
     /// Keep one instance's process (used by adapters).
     #[command(hide = true)]
@@ -92,8 +104,12 @@ enum NodeNoun {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
-        // These two are plain blocking programs that live on a host; they need no runtime and log nothing.
-        Command::HostRun { root } => hanse_hostrun::run_stdio(root),
+        // These are plain blocking programs that live on a host; they need no runtime and log nothing.
+        Command::HostRun { root: Some(root), request: Some(request), answer: Some(answer) } => {
+            hanse_hostrun::run_files(&root, &request, &answer)
+        }
+        Command::HostRun { root, .. } => hanse_hostrun::run_stdio(root),
+        Command::HostDial { port } => hanse_hostrun::dial_stdio(port),
         Command::HostSupervise { dir } => hanse_hostrun::supervise(&dir),
         command => run(arguments.global, command),
     }
@@ -130,7 +146,7 @@ async fn dispatch(global: cli::Global, command: Command) -> ExitCode {
         Command::Ca(command) => server::ca(command),
         Command::Console(args) => return console::run(&global, args).await,
         Command::Noun(command) => return exit_code(cli::run(command, global).await),
-        Command::HostRun { .. } | Command::HostSupervise { .. } => Ok(()),
+        Command::HostRun { .. } | Command::HostDial { .. } | Command::HostSupervise { .. } => Ok(()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -154,12 +154,16 @@ impl HostConnector for SimConnector {
     async fn connect(&self, host: &Host) -> Result<Arc<dyn Adapter>> {
         let address = match &host.reach {
             Reach::Ssh { address, .. } => address.clone(),
-            Reach::Local { .. } => host.peer_address.clone(),
+            Reach::Local { .. } | Reach::Docker { .. } => host.peer_address.clone(),
         };
         Ok(Arc::new(SimHost::at(&address, self.shared.clone())))
     }
 
     async fn scan(&self, _address: &str, _port: u16) -> Result<String> {
         Ok(FINGERPRINT.into())
+    }
+
+    async fn scan_docker(&self, endpoint: &str) -> Result<String> {
+        Ok(endpoint.into())
     }
 }

@@ -91,6 +91,7 @@ impl Engine for SimEngine {
             program: None,
             args: vec!["start".into(), node.p2p_port.to_string()],
             env: BTreeMap::new(),
+            ports: node.listens(),
         };
         host.ensure(&spec).await.map_err(EngineError::Host)
     }

@@ -12,12 +12,11 @@ use crate::anchored::the_chain_holds_the_audit_trail;
 use crate::cluster::{Cluster, hanse};
 use crate::dev::processes_of;
 use crate::governed;
+use crate::people::{PASSWORD, form_consortium};
 use crate::wait::until;
 
 /// Longest wait for provisioning on a busy two-core machine, a leader's death included.
 pub(crate) const PROVISION_MAX: Duration = Duration::from_secs(180);
-const PASSWORD: &str = "correct horse battery staple";
-pub(crate) const TENANTS: [&str; 4] = ["acme", "bocom", "sgcc", "huaneng"];
 
 /// Everything of the story that a later step needs.
 pub(crate) struct Story {
@@ -120,23 +119,6 @@ impl Story {
         );
     }
 
-    fn form_consortium(&self) {
-        for tenant in TENANTS {
-            let owner = format!("owner@{tenant}");
-            self.with_password("admin", &["tenant", "create", tenant, "--owner", &owner]);
-            self.with_password(tenant, &["login", &owner]);
-            hanse(&["key", "generate", &self.path(&format!("{tenant}.key"))]);
-        }
-        let create =
-            ["consortium", "create", "trade", "--create-chain-policy", "two-thirds", "--key", &self.path("acme.key")];
-        self.cluster.tell("acme", &create);
-        for tenant in &TENANTS[1..] {
-            self.cluster.tell("acme", &["consortium", "invite", "trade", tenant]);
-            self.cluster.tell(tenant, &["consortium", "join", "trade", "--key", &self.path(&format!("{tenant}.key"))]);
-        }
-        self.cluster.tell("acme", &["consortium", "activate", "trade", "--yes"]);
-    }
-
     fn vote(&self, tenant: &str, choice: &str) -> Result<Value, (i32, String)> {
         let key = self.path(&format!("{tenant}.key"));
         self.cluster.ask(tenant, &["proposal", "vote", "trade", "p-1", choice, "--key", &key, "--yes"])
@@ -180,7 +162,7 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
     let mut story = Story::begin(dir.path());
     story.enrol_hosts();
     a_host_with_another_key_is_distrusted(&story);
-    story.form_consortium();
+    form_consortium(&story.cluster, dir.path());
     hanse(&["key", "account-generate", &story.path("treasury.key")]);
     let shown: Value =
         serde_json::from_str(&hanse(&["key", "account-show", &story.path("treasury.key"), "-o", "json"])).unwrap();

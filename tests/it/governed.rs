@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::by_hand::{PROVISION_MAX, Story, TENANTS, pids_of};
+use crate::by_hand::{PROVISION_MAX, Story, pids_of};
 use crate::cluster::hanse;
+use crate::people::TENANTS;
 use crate::wait::until;
 
 /// Makes an account for each member; gives them as `open-create-chain` takes them.

@@ -8,12 +8,11 @@ use serde_json::Value;
 
 use crate::by_hand::{free_ports, pids_of};
 use crate::cluster::{Cluster, hanse};
+use crate::people::{PASSWORD, TENANTS, form_consortium};
 use crate::wait::until;
 
 /// Longest wait for anything on a busy two-core machine.
 const LONG: Duration = Duration::from_secs(180);
-const PASSWORD: &str = "correct horse battery staple";
-const TENANTS: [&str; 4] = ["acme", "bocom", "sgcc", "huaneng"];
 /// What runs of a node besides its supervisor.
 const PROCESS: &str = "injectived start --home";
 
@@ -92,34 +91,12 @@ impl Story {
         self.dir.join(name).display().to_string()
     }
 
-    fn with_password(&self, token: &str, args: &[&str]) {
-        let done = self.cluster.ask_with(token, args, &[("HANSE_PASSWORD", PASSWORD)]);
-        done.unwrap_or_else(|(code, words)| panic!("hanse {args:?}: exit {code}: {words}"));
-    }
-
     /// One local host with room for four nodes of six ports.
     fn enrol_host(&self) {
         let (root, first) = (self.path("host"), free_ports(24, 1)[0].to_string());
         let place = ["--root", &root, "--peer-address", "127.0.0.1", "--port-first", &first];
         let room = ["--port-count", "24", "--slots", "4"];
         self.cluster.tell("admin", &[&["host", "enrol", "h1", "--local"][..], &place, &room].concat());
-    }
-
-    fn form_consortium(&self) {
-        for tenant in TENANTS {
-            let owner = format!("owner@{tenant}");
-            self.with_password("admin", &["tenant", "create", tenant, "--owner", &owner]);
-            self.with_password(tenant, &["login", &owner]);
-            hanse(&["key", "generate", &self.path(&format!("{tenant}.key"))]);
-        }
-        let key = |tenant: &str| self.path(&format!("{tenant}.key"));
-        let policy = ["--create-chain-policy", "two-thirds", "--key", &key("acme")];
-        self.cluster.tell("acme", &[&["consortium", "create", "trade"][..], &policy].concat());
-        for tenant in &TENANTS[1..] {
-            self.cluster.tell("acme", &["consortium", "invite", "trade", tenant]);
-            self.cluster.tell(tenant, &["consortium", "join", "trade", "--key", &key(tenant)]);
-        }
-        self.cluster.tell("acme", &["consortium", "activate", "trade", "--yes"]);
     }
 
     fn vote_a_chain_through(&self, treasury: &str) {
@@ -161,7 +138,7 @@ fn a_chain_of_a_program_that_the_operator_brought() {
     let dir = tempfile::tempdir().unwrap();
     let story = Story::begin(dir.path());
     story.enrol_host();
-    story.form_consortium();
+    form_consortium(&story.cluster, dir.path());
     hanse(&["key", "account-generate", &story.path("treasury.key")]);
     let shown: Value =
         serde_json::from_str(&hanse(&["key", "account-show", &story.path("treasury.key"), "-o", "json"])).unwrap();

@@ -233,11 +233,22 @@ fn allow_list(list: Option<pb::AllowList>) -> AllowList {
     }
 }
 
+/// An engine and what a node there may use; what is not limited is not said.
+fn docker(it: &pb::DockerReach) -> String {
+    let mut text = format!("docker {}", it.endpoint);
+    let limits = [(it.memory_mib, " MiB"), (it.cpu_milli, " mCPU"), (it.pids, " pids")];
+    for (limit, unit) in limits.into_iter().filter(|(limit, _)| *limit > 0) {
+        text.push_str(&format!(" {limit}{unit}"));
+    }
+    text
+}
+
 pub(crate) fn host(h: pb::Host) -> Host {
     let state = word(h.state().as_str_name(), "HOST_STATE_");
     let (reach, pinned) = match h.reach {
         Some(pb::host::Reach::Local(local)) => (format!("local {}", local.root), String::new()),
         Some(pb::host::Reach::Ssh(s)) => (format!("ssh {}@{}:{} {}", s.user, s.address, s.port, s.root), s.fingerprint),
+        Some(pb::host::Reach::Docker(it)) => (docker(&it), it.engine_id),
         None => (String::new(), String::new()),
     };
     let facts = h.facts.unwrap_or_default();

@@ -12,6 +12,9 @@ const DEBIAN: &[(&str, &str)] = &[
     ("openssh-server", "/usr/sbin/sshd"),
     ("openssh-client", "/usr/bin/ssh"),
     ("openssh-client", "/usr/bin/ssh-keygen"),
+    // The Docker adapter is tried with a real engine; it writes rules with the latter.
+    ("docker.io", "/usr/sbin/dockerd"),
+    ("iptables", "/usr/sbin/iptables"),
     // What `cargo xtask faults processes` makes its network, its faults and its disks with.
     ("iproute2", "/usr/sbin/ip"),
     ("nftables", "/usr/sbin/nft"),

@@ -17,6 +17,7 @@ const LONG_FILES: &[(&str, usize, &str)] = &[];
 const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-adapters-core", &[]),
     ("hanse-hostrun", &["hanse-adapters-core"]),
+    ("hanse-adapters-docker", &["hanse-adapters-core", "hanse-hostrun"]),
     ("hanse-adapters-local", &["hanse-adapters-core", "hanse-hostrun"]),
     ("hanse-adapters-ssh", &["hanse-adapters-core", "hanse-hostrun"]),
     ("hanse-engines-core", &["hanse-adapters-core"]),
@@ -70,6 +71,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("openraft", &["hanse-raft", "hanse-faults", "hanse-sim"]),
     ("turmoil", &["hanse-sim"]),
     ("sled", &["hanse-raft"]),
+    ("bollard", &["hanse-adapters-docker"]),
     ("russh", &["hanse-adapters-ssh"]),
     ("russh-sftp", &["hanse-adapters-ssh"]),
     ("ratatui", &["hanse-tui"]),

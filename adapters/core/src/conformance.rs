@@ -4,7 +4,7 @@
 //! (`hanse_hostrun::trial`), and goes through [`CHECKS`] in order, each in a cluster of its own which it leaves empty.
 //! The host must be this machine, because the checks kill processes from outside and look at them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    Adapter, AdapterError, Artifact, Bundle, FileSpec, InstanceKey, InstanceSpec, InstanceStatus, Manifest, RunSpec,
-    RunState,
+    Adapter, AdapterError, Artifact, Bundle, FileSpec, InstanceKey, InstanceSpec, InstanceStatus, Manifest, Ports,
+    RunSpec, RunState,
 };
 
 /// How long anything may take on a slow machine before a check fails.
@@ -89,6 +89,7 @@ impl Bench<'_> {
             program: None,
             args: args.iter().map(|a| (*a).to_owned()).collect(),
             env: BTreeMap::new(),
+            ports: Ports::default(),
         })
     }
 
@@ -116,6 +117,13 @@ impl Bench<'_> {
         }
     }
 
+    /// Runs the trial program in the home of `key`, which must succeed; returns what it printed.
+    async fn says(&self, key: &InstanceKey, args: &[&str]) -> Result<String, String> {
+        let out = self.host.run(key, &short(&self.artifact.sha256, args)).await.map_err(|e| e.to_string())?;
+        that(out.code == Some(0), &format!("{args:?} succeeds: {}", out.stderr))?;
+        Ok(out.stdout)
+    }
+
     async fn clear(&self) -> Result<(), String> {
         for status in self.host.list(&self.cluster).await.map_err(|e| e.to_string())? {
             self.host.remove(&status.key).await.map_err(|e| e.to_string())?;
@@ -139,6 +147,26 @@ fn alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
     matches!(state, Some(state) if state != "Z" && state != "X")
+}
+
+/// The process that `pid`'s own world knows as `inner`, as this machine numbers it: a container counts for itself.
+fn outside(pid: u32, inner: u32) -> Result<u32, String> {
+    let world = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let its = world(&pid.to_string()).ok_or("the process has ended")?;
+    if world("self").as_ref() == Some(&its) {
+        return Ok(inner);
+    }
+    for entry in std::fs::read_dir("/proc").map_err(|e| e.to_string())?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(number) = name.parse::<u32>() else { continue };
+        let status = std::fs::read_to_string(format!("/proc/{name}/status")).unwrap_or_default();
+        let known_as =
+            status.lines().find_map(|line| line.strip_prefix("NSpid:")?.split_whitespace().last()?.parse().ok());
+        if known_as == Some(inner) && world(&name).as_ref() == Some(&its) {
+            return Ok(number);
+        }
+    }
+    Err(format!("{inner} is not in the world of {pid}"))
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) -> Result<(), String> {
@@ -203,23 +231,19 @@ async fn files(b: &Bench<'_>) -> Result<(), String> {
     let file = |path: &str, mode: u32, text: &str| FileSpec { path: path.into(), mode, content: text.into() };
     let put = async |files: &[FileSpec]| b.host.put_files(&key, files).await;
     put(&[file("a", 0o600, "one"), file("sub/b", 0o640, "two")]).await.map_err(|e| e.to_string())?;
-    let out = b.host.run(&key, &short(&b.artifact.sha256, &["print", "{home}"])).await.map_err(|e| e.to_string())?;
-    let home = std::path::PathBuf::from(out.stdout.trim());
-    let seen = |name: &str| {
-        use std::os::unix::fs::MetadataExt;
-        let meta = std::fs::metadata(home.join(name)).map_err(|e| format!("{name}: {e}"))?;
-        let text = std::fs::read_to_string(home.join(name)).map_err(|e| format!("{name}: {e}"))?;
-        Ok::<_, String>((meta.mode() & 0o7777, text, meta.ino()))
-    };
-    let (mode, text, inode) = seen("a")?;
-    that(mode == 0o600 && text == "one", "content and mode arrive")?;
-    that(seen("sub/b")?.0 == 0o640, "folders are made")?;
+    // The trial program looks, for the home need not be visible from outside.
+    let seen = async |name: &str| b.says(&key, &["show", &format!("{{home}}/{name}")]).await;
+    let first = seen("a").await?;
+    let inode = first.lines().nth(1).map(str::to_owned);
+    that(first.starts_with("600\n") && first.ends_with("\none"), "content and mode arrive")?;
+    that(seen("sub/b").await?.starts_with("640\n"), "folders are made")?;
     put(&[file("a", 0o600, "one")]).await.map_err(|e| e.to_string())?;
-    that(seen("a")?.2 == inode, "an equal file is untouched")?;
+    that(seen("a").await?.lines().nth(1) == inode.as_deref(), "an equal file is untouched")?;
     put(&[file("a", 0o644, "new")]).await.map_err(|e| e.to_string())?;
-    let (mode, text, replaced) = seen("a")?;
-    that(mode == 0o644 && text == "new" && replaced != inode, "a file is replaced, never written into")?;
-    std::os::unix::fs::symlink("/tmp", home.join("link")).map_err(|e| e.to_string())?;
+    let replaced = seen("a").await?;
+    let is_new = replaced.starts_with("644\n") && replaced.ends_with("\nnew");
+    that(is_new && replaced.lines().nth(1) != inode.as_deref(), "a file is replaced, never written into")?;
+    b.says(&key, &["link", "/tmp", "{home}/link"]).await?;
     for bad in ["../x", "/etc/x", "sub/../../x", "link/x", "", "sub"] {
         let refused = matches!(put(&[file(bad, 0o600, "no")]).await, Err(AdapterError::Invalid { .. }));
         that(refused, &format!("{bad:?} is refused"))?;
@@ -230,7 +254,7 @@ async fn files(b: &Bench<'_>) -> Result<(), String> {
     that(read("sub/b").await?.as_deref() == Some(b"two".as_slice()), "a file is read back")?;
     that(read("sub/none").await?.is_none() && read("none/b").await?.is_none(), "one that is not there is none")?;
     that(b.host.read_file(&b.key("nobody")?, "a").await.is_ok_and(|f| f.is_none()), "nor is one of nobody")?;
-    std::fs::write(home.join("big"), vec![b'x'; crate::READ_BYTES_MAX + 1]).map_err(|e| e.to_string())?;
+    b.says(&key, &["fill", "{home}/big", &(crate::READ_BYTES_MAX + 1).to_string()]).await?;
     let refused = matches!(b.host.read_file(&key, "big").await, Err(AdapterError::Invalid { .. }));
     that(refused, "a file beyond the limit is not read")
 }
@@ -251,12 +275,14 @@ async fn use_bundle(b: &Bench<'_>, folder: &std::path::Path) -> Result<(), Strin
         files: ["bin/trial", "lib/data"].map(|path| (path.to_owned(), b.artifact.sha256.clone())).into(),
     };
     let path = folder.join("bundle.json");
-    std::fs::write(&path, serde_json::to_vec(&manifest).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+    let content = serde_json::to_vec(&manifest).map_err(|e| e.to_string())?;
+    std::fs::write(&path, &content).map_err(|e| e.to_string())?;
     // The trial program hashes files by itself, so that this crate needs no hash function.
     b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
-    let (key, own) = (b.key("bundled")?, path.to_string_lossy().into_owned());
-    let hashed = b.host.run(&key, &short(&b.artifact.sha256, &["hash", &own])).await.map_err(|e| e.to_string())?;
-    let manifest = Artifact { sha256: hashed.stdout.trim().to_owned(), path };
+    let key = b.key("bundled")?;
+    let copy = FileSpec { path: "bundle.json".into(), mode: 0o600, content };
+    b.host.put_files(&key, &[copy]).await.map_err(|e| e.to_string())?;
+    let manifest = Artifact { sha256: b.says(&key, &["hash", "{home}/bundle.json"]).await?.trim().to_owned(), path };
     let bundle = Bundle { manifest, program: "bin/trial".into(), files: vec![b.artifact.clone()] };
     bundle.put(b.host.as_ref()).await.map_err(|e| e.to_string())?;
     bundle.put(b.host.as_ref()).await.map_err(|e| format!("again: {e}"))?;
@@ -267,8 +293,8 @@ async fn use_bundle(b: &Bench<'_>, folder: &std::path::Path) -> Result<(), Strin
         env: env.clone().into(),
         ..short(&bundle.manifest.sha256, args)
     };
-    let out = b.host.run(&key, &inside(&["print", "{artifact}/lib/data"])).await.map_err(|e| e.to_string())?;
-    that(out.code == Some(0) && std::path::Path::new(out.stdout.trim()).is_file(), "its files lie beside its program")?;
+    let out = b.host.run(&key, &inside(&["hash", "{artifact}/lib/data"])).await.map_err(|e| e.to_string())?;
+    that(out.code == Some(0) && out.stdout.trim() == b.artifact.sha256, "its files lie beside its program")?;
     let out = b.host.run(&key, &inside(&["env"])).await.map_err(|e| e.to_string())?;
     that(out.stdout.lines().any(|l| l.starts_with("WHERE=/") && l.contains("/lib:/")), "the environment names them")?;
     let outside = RunSpec { program: Some("../../hanse".into()), ..inside(&["print"]) };
@@ -317,6 +343,11 @@ async fn survives(b: &Bench<'_>) -> Result<(), String> {
 
 async fn ends(b: &Bench<'_>) -> Result<(), String> {
     let first = b.up("killed", 1, &["sleep"]).await?;
+    let deadline = Instant::now() + LIMIT;
+    while !b.host.tail(&b.key("killed")?, 5).await.map_err(|e| e.to_string())?.contains("sleeping") {
+        that(Instant::now() < deadline, "the program speaks")?;
+        tokio::time::sleep(POLL).await;
+    }
     kill_9(first)?;
     let (code, signal, log) = b.ended("killed").await?;
     that(code.is_none() && signal == Some(9) && log.contains("sleeping"), "a kill is seen as signal 9, with the log")?;
@@ -340,7 +371,7 @@ async fn stop_and_remove(b: &Bench<'_>) -> Result<(), String> {
         // Its own process may have spoken first.
         let left = said.lines().find_map(|line| line.strip_prefix("left ")?.split(' ').next()?.parse::<u32>().ok());
         if let Some(left) = left {
-            break left;
+            break outside(first, left)?;
         }
         that(Instant::now() < deadline, "the program speaks")?;
         tokio::time::sleep(POLL).await;
@@ -410,7 +441,10 @@ async fn dial(b: &Bench<'_>) -> Result<(), String> {
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map_err(|e| e.to_string())?.port();
     let refused = b.host.dial(port).await;
     that(matches!(refused, Err(AdapterError::Transient { .. })), "nothing listens: Transient")?;
-    b.up("listener", 1, &["listen", &port.to_string()]).await?;
+    b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
+    let ports = Ports { public: BTreeSet::new(), local: [port].into() };
+    let spec = InstanceSpec { ports, ..b.spec("listener", 1, &["listen", &port.to_string()])? };
+    pid(&b.host.ensure(&spec).await.map_err(|e| e.to_string())?)?;
     let deadline = Instant::now() + LIMIT;
     let mut stream = loop {
         match b.host.dial(port).await {
@@ -436,7 +470,7 @@ async fn at_once(b: &Bench<'_>) -> Result<(), String> {
         let (host, spec) = (if n % 2 == 0 { b.host.clone() } else { (b.make)() }, spec.clone());
         callers.spawn(async move { host.ensure(&spec).await });
     }
-    let mut pids = std::collections::BTreeSet::new();
+    let mut pids = BTreeSet::new();
     for result in callers.join_all().await {
         pids.insert(pid(&result.map_err(|e| e.to_string())?)?);
     }

@@ -14,7 +14,7 @@ mod bundle;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -178,6 +178,25 @@ pub struct InstanceSpec {
     pub args: Vec<String>,
     /// Environment (see [`RunSpec::env`]).
     pub env: BTreeMap<String, String>,
+    /// Ports it listens on. A host whose instances have a network each lets nothing else through.
+    #[serde(default, skip_serializing_if = "Ports::is_empty")]
+    pub ports: Ports,
+}
+
+/// The ports that a process listens on, by who reaches them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// From other hosts, at the host's address.
+    pub public: BTreeSet<u16>,
+    /// By [`Adapter::dial`] alone.
+    pub local: BTreeSet<u16>,
+}
+
+impl Ports {
+    /// Whether it listens on none.
+    pub fn is_empty(&self) -> bool {
+        self.public.is_empty() && self.local.is_empty()
+    }
 }
 
 /// What the host says of a supervised process.

@@ -84,6 +84,11 @@ fn take(home: &File, parts: &[&str]) -> rustix::io::Result<Option<Vec<u8>>> {
     Ok(Some(found))
 }
 
+/// Whether `path` is one that a file of a home may have.
+pub fn is_home_path(path: &str) -> bool {
+    split(path).is_ok()
+}
+
 fn split(path: &str) -> Result<Vec<&str>, &'static str> {
     if path.is_empty() || path.starts_with('/') {
         return Err("must be relative to the home");

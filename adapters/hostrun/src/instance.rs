@@ -286,6 +286,7 @@ mod tests {
             program: None,
             args: Vec::new(),
             env: Default::default(),
+            ports: Default::default(),
         };
         write_json(
             &dir.spec(),

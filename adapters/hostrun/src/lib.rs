@@ -2,7 +2,8 @@
 //!
 //! The one binary mounts it as two hidden subcommands: `hanse host-run` reads one JSON [`Request`] from standard input
 //! and prints one JSON [`Response`]; `hanse host-supervise DIR` keeps the process of one instance. The local adapter
-//! calls [`Host::handle`] in its own process, the ssh adapter executes the uploaded binary; both get the same answers.
+//! calls [`Host::handle`] in its own process, the ssh adapter executes the uploaded binary, the docker adapter does so in a
+//! short container; all get the same answers.
 //!
 //! Layout under the root (`$HOME/.hanse` unless configured):
 //!
@@ -21,6 +22,7 @@
 
 mod artifact;
 mod bundle;
+mod dial;
 mod facts;
 mod files;
 mod instance;
@@ -33,6 +35,7 @@ pub mod trial;
 mod usage;
 mod wire;
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,9 +45,11 @@ use hanse_adapters_core::{AdapterError, Artifact};
 
 pub use artifact::{content_sha256, file_sha256, valid_sha256};
 pub use bundle::{describe_bundle, load_bundle};
+pub use dial::{REACHED, dial_stdio};
+pub use files::is_home_path;
 pub use layout::Layout;
 pub use supervise::supervise;
-pub use wire::{Act, Reply, Request, Response, WIRE_VERSION, WireClass, WireError, WireFile};
+pub use wire::{Act, Composed, Reply, Request, Response, WIRE_VERSION, WireClass, WireError, WireFile};
 
 /// Largest request read from standard input: files of an instance travel in it as hex.
 pub const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -100,6 +105,11 @@ impl Host {
             }
             Act::Run { key, spec } => run::run(layout, &key, &spec).map(Reply::Output),
             Act::Ensure { spec } => start::ensure(layout, &self.exe, &spec).map(Reply::Status),
+            Act::Compose { spec } => run::compose(layout, &spec).map(Reply::Composed),
+            Act::KeepSelf { sha256 } => {
+                let own = Artifact { sha256, path: "/proc/self/exe".into() };
+                self.put_artifact(&own).map(|()| Reply::Done)
+            }
             Act::Look { key } => instance::look(layout, &key).map(Reply::MaybeStatus),
             Act::Stop { key, grace } => instance::stop(layout, &key, grace).map(|()| Reply::Done),
             Act::Remove { key } => instance::remove(layout, &key).map(|()| Reply::Done),
@@ -122,7 +132,7 @@ pub fn handle(root: &Path, request: Request) -> Response {
 /// Serves one request: JSON on standard input, JSON on standard output. With no `root`, the root is the one this
 /// program was uploaded under, else `$HOME/.hanse`. Exits 0 whenever an answer was printed.
 pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
-    let response = match (root.or_else(default_root), read_request()) {
+    let response = match (root.or_else(default_root), read_request(std::io::stdin().lock())) {
         (Some(root), Ok(request)) => handle(&root, request),
         (None, _) => refuse("no root folder: HOME is not set and the program is not under a root's artifacts"),
         (_, Err(reason)) => refuse(&reason),
@@ -140,13 +150,26 @@ pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
     }
 }
 
+/// Serves one request whose JSON is in the file `request` and writes the JSON of the answer to the file `answer`, for
+/// hosts that carry files rather than streams. Exits 0 whenever an answer was written.
+pub fn run_files(root: &Path, request: &Path, answer: &Path) -> ExitCode {
+    let response = match File::open(request).map_err(|e| format!("reading the request: {e}")).and_then(read_request) {
+        Ok(request) => handle(root, request),
+        Err(reason) => refuse(&reason),
+    };
+    match serde_json::to_vec(&response).map(|bytes| std::fs::write(answer, bytes)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(_)) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
 fn refuse(reason: &str) -> Response {
     Response::from_result(Err(AdapterError::Invalid { subject: "host-run".into(), reason: reason.into() }))
 }
 
-fn read_request() -> Result<Request, String> {
+fn read_request(from: impl Read) -> Result<Request, String> {
     let mut bytes = Vec::new();
-    let read = std::io::stdin().lock().take(REQUEST_BYTES_MAX + 1).read_to_end(&mut bytes);
+    let read = from.take(REQUEST_BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|e| format!("reading the request: {e}"))?;
     if bytes.len() as u64 > REQUEST_BYTES_MAX {
         return Err(format!("the request is larger than {REQUEST_BYTES_MAX} bytes"));

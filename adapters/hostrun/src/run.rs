@@ -11,12 +11,13 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use hanse_adapters_core::{AdapterError, InstanceKey, RunOutput, RunSpec};
+use hanse_adapters_core::{AdapterError, InstanceKey, InstanceSpec, RunOutput, RunSpec};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::bundle::{Program, placed};
 use crate::layout::{Layout, io_error};
 use crate::proc::Process;
+use crate::wire::Composed;
 
 /// Each output is cut at this size.
 const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
@@ -56,6 +57,23 @@ pub(crate) fn run(layout: &Layout, key: &InstanceKey, spec: &RunSpec) -> Result<
         String::from_utf8_lossy(&bytes).into_owned()
     };
     Ok(RunOutput { code: if ended { status.code() } else { None }, stdout: text(stdout), stderr: text(stderr) })
+}
+
+/// What the process of `spec` is to be started with; its home is made.
+pub(crate) fn compose(layout: &Layout, spec: &InstanceSpec) -> Result<Composed, AdapterError> {
+    crate::start::check_passable(&spec.key.to_string(), &spec.args, &spec.env)?;
+    let program = placed(layout, &spec.artifact_sha256, spec.program.as_deref())?;
+    let dir = layout.instance(&spec.key)?;
+    let _lock = dir.lock()?;
+    let command = command(&program, &dir.make_home()?, &spec.args, &spec.env);
+    let text = |word: &std::ffi::OsStr| word.to_string_lossy().into_owned();
+    let env = command.get_envs().filter_map(|(name, value)| Some((text(name), text(value?)))).collect();
+    Ok(Composed {
+        program: text(command.get_program()),
+        args: command.get_args().map(text).collect(),
+        env,
+        home: dir.home().display().to_string(),
+    })
 }
 
 /// Returns the command for `program` in `home`: arguments and environment as they are but for `{home}` and `{artifact}`,

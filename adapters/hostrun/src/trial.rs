@@ -19,9 +19,17 @@ pub fn main() -> ExitCode {
         ["print", rest @ ..] => print(rest),
         ["env"] => env(),
         ["hash", path] => exit(crate::file_sha256(Path::new(path)).map(|hash| println!("{hash}"))),
+        ["host-run", "--root", root, "--request", request, "--answer", answer] => {
+            crate::run_files(Path::new(root), Path::new(request), Path::new(answer))
+        }
+        ["host-dial", port] => crate::dial_stdio(port.parse().unwrap_or(0)),
+        ["show", path] => exit(show(path)),
+        ["link", to, path] => exit(std::os::unix::fs::symlink(to, path)),
+        ["fill", path, bytes] => exit(std::fs::write(path, vec![b'x'; bytes.parse().unwrap_or(0)])),
         ["write", path, text] => exit(std::fs::write(path, text)),
         ["flood", lines] => flood(lines.parse().unwrap_or(1)),
         ["listen", port] => exit(listen(port.parse().unwrap_or(0))),
+        ["eat"] => eat(),
         ["stubborn"] => stubborn(),
         other => {
             eprintln!("unknown command {other:?}");
@@ -53,6 +61,14 @@ fn print(words: &[&str]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Mode, inode and content of a file.
+fn show(path: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path)?;
+    print!("{:o}\n{}\n{}", meta.mode() & 0o7777, meta.ino(), std::fs::read_to_string(path)?);
+    Ok(())
+}
+
 fn env() -> ExitCode {
     for (name, value) in std::env::vars() {
         println!("{name}={value}");
@@ -65,6 +81,16 @@ fn flood(lines: u32) -> ExitCode {
         println!("line {n} of a program that talks too much");
     }
     ExitCode::SUCCESS
+}
+
+/// Takes memory until there is none.
+fn eat() -> ExitCode {
+    let mut eaten: Vec<Vec<u8>> = Vec::new();
+    loop {
+        eaten.push(vec![1; 1024 * 1024]);
+        // Looked at, so that it is really taken.
+        println!("{} MiB of {}", eaten.len(), eaten.iter().filter(|block| block[7] == 1).count());
+    }
 }
 
 /// Answers every connection with what it sends, until the end of it.

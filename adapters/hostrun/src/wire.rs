@@ -3,6 +3,7 @@
 //! The program that answers is the very one that the asker uploaded, so the version differs only by a mistake, and a
 //! difference is refused. It never carries a command line, only data.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hanse_adapters_core::{
@@ -79,6 +80,17 @@ pub enum Act {
     Look {
         /// Which.
         key: InstanceKey,
+    },
+    /// What the process of an instance is to be started with, for hosts that start it by other means than our supervisor.
+    /// The home is made if missing.
+    Compose {
+        /// The wish.
+        spec: InstanceSpec,
+    },
+    /// Puts the answering program itself among the artifacts, if its content is `sha256`.
+    KeepSelf {
+        /// What its content must be.
+        sha256: String,
     },
     /// See [`hanse_adapters_core::Adapter::stop`].
     Stop {
@@ -157,6 +169,21 @@ pub enum Reply {
     Usage(Option<InstanceUsage>),
     /// What the host has left.
     Load(HostLoad),
+    /// What a process is started with.
+    Composed(Composed),
+}
+
+/// What a process is started with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Composed {
+    /// Absolute path of the program.
+    pub program: String,
+    /// Arguments, with the folders filled in.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Absolute path of the home, where it starts.
+    pub home: String,
 }
 
 /// One response.
@@ -273,6 +300,8 @@ expect_reply! {
     usage: Usage(Option<InstanceUsage>);
     /// Returns what the host has left.
     load: Load(HostLoad);
+    /// Returns what a process is started with.
+    composed: Composed(Composed);
 }
 
 impl Reply {

@@ -177,8 +177,13 @@ fn limit(act: &Act) -> Duration {
 /// Whether `act` may have changed something when its answer is lost.
 fn changes(act: &Act) -> bool {
     match act {
-        Act::PutFiles { .. } | Act::Run { .. } | Act::Ensure { .. } | Act::Stop { .. } | Act::Remove { .. } => true,
-        Act::HashSelf | Act::HasArtifact { .. } | Act::Adopt { .. } | Act::Inspect => false,
+        Act::PutFiles { .. }
+        | Act::Run { .. }
+        | Act::Ensure { .. }
+        | Act::Compose { .. }
+        | Act::Stop { .. }
+        | Act::Remove { .. } => true,
+        Act::HashSelf | Act::HasArtifact { .. } | Act::Adopt { .. } | Act::KeepSelf { .. } | Act::Inspect => false,
         Act::Look { .. } | Act::List { .. } | Act::Tail { .. } | Act::ReadFile { .. } => false,
         Act::Usage { .. } | Act::Load => false,
     }

@@ -97,6 +97,7 @@ calls! {
     }
     "HostService" {
         read ScanHostKey(ScanHostKeyRequest) -> ScanHostKeyResponse;
+        read ScanDockerEngine(ScanDockerEngineRequest) -> ScanDockerEngineResponse;
         write EnrolHost(EnrolHostRequest) -> EnrolHostResponse;
         read GetHost(GetHostRequest) -> GetHostResponse;
         read ListHosts(ListHostsRequest) -> ListHostsResponse;

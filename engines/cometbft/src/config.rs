@@ -4,8 +4,6 @@
 //! application does not default. What must be there and is not is an error that names it. Clients' ports are on the
 //! host's loopback, whatever the application's defaults are (`injectived` opens gRPC and REST to everybody).
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use hanse_engines_core::{EngineError, NodeIdentity, NodePlan, Peer, Result};
 use hanse_engines_evm::refused;
 use toml::{Table, Value};
@@ -52,9 +50,7 @@ fn text(value: impl Into<String>) -> Value {
 
 fn node_settings(node: &NodePlan, identity: &NodeIdentity, peers: &[Peer]) -> Result<Settings> {
     let loopback = |name: &str| port(node, name).map(|port| format!("127.0.0.1:{port}"));
-    // A name may mean another address on the host itself: then every address is listened on.
-    let own = node.host_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let listen = std::net::SocketAddr::new(own, node.p2p_port);
+    let listen = std::net::SocketAddr::new(node.listen_address(), node.p2p_port);
     let mut others: Vec<String> = peers
         .iter()
         .filter(|peer| peer.identity.node_id != identity.node_id)

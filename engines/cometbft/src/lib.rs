@@ -143,6 +143,7 @@ impl Engine for CometBftEngine {
             program: Some(self.bundle()?.program.clone()),
             args: ["start", "--home", "{home}", "--log-no-color"].map(str::to_owned).into(),
             env: tool::environment(),
+            ports: node.listens(),
         };
         host.ensure(&spec).await.map_err(EngineError::Host)
     }

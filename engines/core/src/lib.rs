@@ -12,9 +12,10 @@ pub mod conformance;
 mod governance;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use async_trait::async_trait;
-use hanse_adapters_core::{Adapter, AdapterError, Artifact, InstanceKey, InstanceStatus};
+use hanse_adapters_core::{Adapter, AdapterError, Artifact, InstanceKey, InstanceStatus, Ports};
 use serde::{Deserialize, Serialize};
 
 pub use anchor::{AnchorOrder, AnchoredHead, Anchors};
@@ -72,7 +73,9 @@ pub struct NodePlan {
     pub generation: u64,
     /// Where peers reach it.
     pub host_address: String,
-    /// Port for peers, all addresses of the host.
+    /// Whether its host gives it a network of its own, in which the host's address is not one that it can listen at.
+    pub own_network: bool,
+    /// Port for peers, at [`NodePlan::listen_address`].
     pub p2p_port: u16,
     /// Port for clients, loopback of the host.
     pub rpc_port: u16,
@@ -84,6 +87,21 @@ pub struct NodePlan {
     pub identity: Option<NodeIdentity>,
     /// The last that this node is known to have signed: [`Engine::start`] refuses a home that is behind it.
     pub signed: Option<Signed>,
+}
+
+impl NodePlan {
+    /// Where it listens for peers: the host's address, or all where that is not the node's own or only a name (which may mean
+    /// another address on the host itself).
+    pub fn listen_address(&self) -> IpAddr {
+        let own = (!self.own_network).then(|| self.host_address.parse().ok()).flatten();
+        own.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+
+    /// The ports it listens on: peers' at the host's address, clients' through the adapter alone.
+    pub fn listens(&self) -> Ports {
+        let local = self.ports.values().copied().chain([self.rpc_port]).collect();
+        Ports { public: [self.p2p_port].into(), local }
+    }
 }
 
 /// How far a validator has signed. Ordered: a validator that signs again for something at or before this may contradict

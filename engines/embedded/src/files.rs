@@ -4,7 +4,7 @@
 //! test reads them back with the node's own types.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use hanse_engines_core::{ChainPlan, EngineError, GovernancePlan, NodeIdentity, NodePlan, Peer, Result};
 use serde::{Deserialize, Serialize};
@@ -191,12 +191,10 @@ pub(crate) async fn config(node: &NodePlan, identity: &NodeIdentity, peers: &[Pe
     }
     // The same configuration whatever order they were given in: an equal file stays untouched.
     others.sort_by(|a, b| a.node_id.cmp(b.node_id));
-    // A name may mean another address on the host itself: then every address is listened on.
-    let own = node.host_address.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let config = Config {
         version: VERSION,
         chain: node.key.object(),
-        p2p_listen: SocketAddr::new(own, node.p2p_port),
+        p2p_listen: SocketAddr::new(node.listen_address(), node.p2p_port),
         rpc_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, node.rpc_port)),
         peers: others,
     };

@@ -107,6 +107,7 @@ impl Engine for EmbeddedEngine {
             program: None,
             args: Self::args("start"),
             env: BTreeMap::new(),
+            ports: node.listens(),
         };
         host.ensure(&spec).await.map_err(EngineError::Host)
     }

@@ -11,15 +11,19 @@ use super::view::View;
 /// Verbs of `hanse host`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum HostCommand {
-    /// Read the SSH host key of an address, to be compared by another way before enrolling.
+    /// Read the SSH host key of an address, or the id of a Docker Engine, to be compared by another way before enrolling.
     Scan {
         /// Name or address.
-        address: String,
+        #[arg(required_unless_present = "docker")]
+        address: Option<String>,
         /// Port.
         #[arg(long, default_value_t = 22)]
         port: u16,
+        /// Docker Engine: unix:///path of its socket on the replicas' machine, or tcp://127.0.0.1:PORT.
+        #[arg(long, value_name = "ENDPOINT", conflicts_with_all = ["address", "port"])]
+        docker: Option<String>,
     },
-    /// Take a host into service: this machine (--local) or one behind SSH (--ssh).
+    /// Take a host into service: this machine (--local), one behind SSH (--ssh) or a Docker Engine (--docker).
     Enrol(Box<EnrolArgs>),
     /// Show a host.
     Get {
@@ -65,7 +69,7 @@ pub(crate) enum HostCommand {
 
 /// What `enrol` takes.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("reach").required(true).args(["local", "ssh"]))]
+#[command(group = clap::ArgGroup::new("reach").required(true).args(["local", "ssh", "docker"]))]
 pub(crate) struct EnrolArgs {
     /// Id.
     host: String,
@@ -84,10 +88,31 @@ pub(crate) struct EnrolArgs {
     /// Pinned host key, as `hanse host scan` shows it.
     #[arg(long, value_name = "SHA256:...")]
     fingerprint: Option<String>,
-    /// Absolute folder that nodes live in.
-    #[arg(long, value_name = "FOLDER")]
+    /// Docker Engine: unix:///path of its socket on the replicas' machine, or tcp://127.0.0.1:PORT.
+    #[arg(long, value_name = "ENDPOINT", requires = "engine_id")]
+    docker: Option<String>,
+    /// Pinned id of the Docker Engine, as `hanse host scan --docker ENDPOINT` shows it.
+    #[arg(long, value_name = "ID", requires = "docker")]
+    engine_id: Option<String>,
+    /// Most memory of a node's container in MiB; 0 is no limit.
+    #[arg(long, value_name = "MIB", default_value_t = 0, requires = "docker")]
+    node_memory_mib: u32,
+    /// Most processor time of a node's container in thousandths of a processor; 0 is no limit.
+    #[arg(long, value_name = "MILLI", default_value_t = 0, requires = "docker")]
+    node_cpu_milli: u32,
+    /// Most processes and threads of a node's container; 0 is no limit.
+    #[arg(long, value_name = "COUNT", default_value_t = 4096, requires = "docker")]
+    node_pids: u32,
+    /// Absolute folder that nodes live in (not of a Docker Engine).
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        required_unless_present = "docker",
+        conflicts_with = "docker",
+        default_value = ""
+    )]
     root: String,
-    /// Address at which nodes elsewhere reach nodes here.
+    /// Address at which nodes elsewhere reach nodes here; of a Docker Engine the IP address at which it publishes ports.
     #[arg(long)]
     peer_address: String,
     /// First port given to nodes.
@@ -157,6 +182,7 @@ const HOSTS: View = View {
         ("DEDICATED TO", "dedicated_to"),
         ("PEER ADDRESS", "peer_address"),
         ("SSH", "ssh.address"),
+        ("DOCKER", "docker.endpoint"),
         ("REASON", "state_reason"),
     ],
 };
@@ -181,8 +207,13 @@ pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), C
     let validate_only = context.global.dry_run;
     let request_id = String::new();
     match command {
-        HostCommand::Scan { address, port } => {
+        HostCommand::Scan { docker: Some(endpoint), .. } => {
+            let view = View { key: "", name: "engine_id", columns: &[] };
+            context.show(pb::ScanDockerEngineRequest { endpoint }, view).await
+        }
+        HostCommand::Scan { address, port, docker: None } => {
             let view = View { key: "", name: "fingerprint", columns: &[] };
+            let address = address.unwrap_or_default();
             context.show(pb::ScanHostKeyRequest { address, port: port.into() }, view).await
         }
         HostCommand::Enrol(args) => {
@@ -236,15 +267,22 @@ pub(crate) async fn templates(command: TemplateCommand, context: &Context) -> Re
 }
 
 fn enrol_request(args: EnrolArgs) -> pb::EnrolHostRequest {
-    let reach = match args.ssh {
-        Some(address) => pb::enrol_host_request::Reach::Ssh(pb::SshReach {
+    let reach = match (args.ssh, args.docker) {
+        (_, Some(endpoint)) => pb::enrol_host_request::Reach::Docker(pb::DockerReach {
+            endpoint,
+            engine_id: args.engine_id.unwrap_or_default(),
+            memory_mib: args.node_memory_mib,
+            cpu_milli: args.node_cpu_milli,
+            pids: args.node_pids,
+        }),
+        (Some(address), None) => pb::enrol_host_request::Reach::Ssh(pb::SshReach {
             address,
             port: args.port.into(),
             user: args.user.unwrap_or_default(),
             fingerprint: args.fingerprint.unwrap_or_default(),
             root: args.root,
         }),
-        None => pb::enrol_host_request::Reach::Local(pb::LocalReach { root: args.root }),
+        (None, None) => pb::enrol_host_request::Reach::Local(pb::LocalReach { root: args.root }),
     };
     pb::EnrolHostRequest {
         request_id: String::new(),

@@ -30,6 +30,7 @@ fn spec(generation: u64, args: &[&str]) -> InstanceSpec {
         program: None,
         args: args.iter().map(|a| (*a).to_owned()).collect(),
         env: [("COLOUR".to_owned(), "blue".to_owned())].into(),
+        ports: Default::default(),
     }
 }
 

@@ -40,7 +40,15 @@ fn key() -> InstanceKey {
 
 fn spec(generation: u64) -> InstanceSpec {
     let (key, args, env) = (key(), vec!["sleep".into()], [].into());
-    InstanceSpec { key, generation, artifact_sha256: artifact().sha256, program: None, args, env }
+    InstanceSpec {
+        key,
+        generation,
+        artifact_sha256: artifact().sha256,
+        program: None,
+        args,
+        env,
+        ports: Default::default(),
+    }
 }
 
 async fn running(host: &SshAdapter, generation: u64) -> u32 {

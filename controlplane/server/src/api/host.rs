@@ -53,6 +53,23 @@ impl HostService for Hosts {
         Ok(Response::new(pb::ScanHostKeyResponse { header: call.read_header(), fingerprint }))
     }
 
+    async fn scan_docker_engine(
+        &self,
+        request: Request<pb::ScanDockerEngineRequest>,
+    ) -> Result<Response<pb::ScanDockerEngineResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        // As with a host key: it opens a connection from here.
+        call.sight().manages_hosts()?;
+        let endpoint = convert::text("endpoint", request.into_inner().endpoint)?;
+        if endpoint.is_empty() {
+            let what = "give unix:///path of the engine's socket, or tcp://127.0.0.1:PORT";
+            return Err(ApiError::invalid("endpoint", "is missing", what).into());
+        }
+        let scan = self.0.hosts().scan_docker(&endpoint);
+        let engine_id = node_call::within(&self.0, &endpoint, scan).await?;
+        Ok(Response::new(pb::ScanDockerEngineResponse { header: call.read_header(), engine_id }))
+    }
+
     async fn enrol_host(
         &self,
         request: Request<pb::EnrolHostRequest>,

@@ -22,4 +22,10 @@ pub trait HostConnector: Send + Sync {
     /// # Errors
     /// `Transient` if nothing answers there.
     async fn scan(&self, address: &str, port: u16) -> Result<String>;
+
+    /// Returns the id of the Docker Engine at `endpoint`, for a person to compare before enrolling.
+    ///
+    /// # Errors
+    /// `Invalid` if there can be no such endpoint, or the engine there cannot be used; `Transient` if nothing answers.
+    async fn scan_docker(&self, endpoint: &str) -> Result<String>;
 }

@@ -81,6 +81,7 @@ pub(crate) fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodeP
         key: InstanceKey::new(&cluster, &object)?,
         generation: node.generation,
         host_address: host.peer_address.clone(),
+        own_network: matches!(host.reach, Reach::Docker { .. }),
         p2p_port: node.p2p_port,
         rpc_port: node.rpc_port,
         ports: node.ports.clone(),

@@ -128,6 +128,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
         "HostService",
         &[
             ("ScanHostKey", Platform),
+            ("ScanDockerEngine", Platform),
             ("EnrolHost", Platform),
             ("GetHost", Session),
             ("ListHosts", Session),

@@ -80,6 +80,9 @@ impl HostConnector for StubHosts {
     async fn scan(&self, address: &str, port: u16) -> Result<String, AdapterError> {
         Ok(format!("SHA256:of-{address}-{port}"))
     }
+    async fn scan_docker(&self, endpoint: &str) -> Result<String, AdapterError> {
+        Ok(format!("engine-of-{endpoint}"))
+    }
 }
 
 /// A ledger of a hundred blocks.

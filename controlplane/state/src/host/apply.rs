@@ -1,11 +1,13 @@
 //! Rules of hosts: all checks, then all changes; nodes that wait are placed in the entry that makes room.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use super::properties::{check_labels, check_tenancy, check_zone};
 use super::{
-    AcceptHostKey, CordonHost, EnrolHost, HOSTS_MAX, Host, HostState, PORT_MIN, PORTS_PER_NODE, Reach, RecordHostFacts,
-    RecordHostKeyChanged, SLOTS_MAX, TEXT_MAX, UncordonHost, placement, query,
+    AcceptHostKey, CPU_MILLI_MIN, CordonHost, EnrolHost, HOSTS_MAX, Host, HostState, MEMORY_MIB_MIN, PIDS_MIN,
+    PORT_MIN, PORTS_PER_NODE, Reach, RecordHostFacts, RecordHostKeyChanged, SLOTS_MAX, TEXT_MAX, UncordonHost,
+    placement, query,
 };
 use crate::apply::Cx;
 use crate::command::Outcome;
@@ -19,6 +21,7 @@ pub(crate) fn enrol(state: &mut State, cx: &mut Cx<'_>, c: &EnrolHost) -> Result
     }
     check_reach(&c.reach)?;
     check_word("peer_address", &c.peer_address)?;
+    check_published(c)?;
     check_ports(state, c)?;
     check_zone(&c.zone)?;
     check_labels(&c.labels)?;
@@ -180,8 +183,8 @@ fn go(state: &mut State, cx: &mut Cx<'_>, mut host: Host, next: HostState, reaso
 fn pinned_fingerprint(host: &Host) -> Result<&str, Rejection> {
     match &host.reach {
         Reach::Ssh { fingerprint, .. } => Ok(fingerprint),
-        Reach::Local { .. } => {
-            let needs = "a local host has no host key";
+        Reach::Local { .. } | Reach::Docker { .. } => {
+            let needs = "only a host behind SSH has a host key";
             Err(check::wrong_state("host", name::host(&host.id), host.state, needs))
         }
     }
@@ -197,12 +200,49 @@ fn check_reach(reach: &Reach) -> Result<(), Rejection> {
             check_fingerprint("reach.fingerprint", fingerprint)?;
             root
         }
+        Reach::Docker { endpoint, engine_id, memory_mib, cpu_milli, pids } => {
+            check_endpoint(endpoint)?;
+            check_word("reach.engine_id", engine_id)?;
+            check_limit("reach.memory_mib", *memory_mib, MEMORY_MIB_MIN)?;
+            check_limit("reach.cpu_milli", *cpu_milli, CPU_MILLI_MIN)?;
+            return check_limit("reach.pids", *pids, PIDS_MIN);
+        }
     };
     let is_plain = root.starts_with('/') && root.len() <= TEXT_MAX && !root.chars().any(char::is_control);
     if is_plain && !root.split('/').any(|part| part == "..") {
         return Ok(());
     }
     Err(check::invalid("reach.root", root, "an absolute path without .."))
+}
+
+/// Whoever reaches an engine is root on its host, so it is not spoken to over a network in the clear.
+fn check_endpoint(endpoint: &str) -> Result<(), Rejection> {
+    let path = endpoint.strip_prefix("unix://").filter(|path| path.starts_with('/') && !path.contains("/../"));
+    let address = endpoint.strip_prefix("tcp://").and_then(|address| address.parse::<SocketAddr>().ok());
+    let is_known = path.is_some() || address.is_some_and(|address| address.ip().is_loopback());
+    if is_known && endpoint.len() <= TEXT_MAX && !endpoint.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let rule = "unix:///absolute/path/of/docker.sock, or tcp://127.0.0.1:PORT (the end of a tunnel)";
+    Err(check::invalid("reach.endpoint", endpoint, rule))
+}
+
+fn check_limit(field: &str, limit: u32, least: u32) -> Result<(), Rejection> {
+    if limit == 0 { Ok(()) } else { check::range(field, limit.into(), least.into(), u32::MAX.into()) }
+}
+
+/// An engine publishes ports at an address, not at a name, and not at all addresses at once.
+fn check_published(c: &EnrolHost) -> Result<(), Rejection> {
+    if !matches!(c.reach, Reach::Docker { .. }) {
+        return Ok(());
+    }
+    match c.peer_address.parse::<IpAddr>() {
+        Ok(address) if !address.is_unspecified() && !address.is_multicast() => Ok(()),
+        Ok(_) | Err(_) => {
+            let rule = "one IP address of the engine's host, at which it publishes nodes' ports";
+            Err(check::invalid("peer_address", &c.peer_address, rule))
+        }
+    }
 }
 
 /// One word that may stand in a command line or address without being taken for anything else.

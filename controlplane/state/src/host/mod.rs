@@ -46,7 +46,27 @@ pub enum Reach {
         /// Folder of the instances.
         root: String,
     },
+    /// A Docker Engine: each node is a container. Since version 4.
+    Docker {
+        /// `unix:///absolute/path`, or `tcp://` with an address of the loopback.
+        endpoint: String,
+        /// Pinned id of the engine, as `docker info --format {{.ID}}` prints it.
+        engine_id: String,
+        /// Most memory of a node, MiB; 0 is no limit.
+        memory_mib: u32,
+        /// Most processor time of a node, thousandths of a processor; 0 is no limit.
+        cpu_milli: u32,
+        /// Most processes and threads of a node; 0 is no limit.
+        pids: u32,
+    },
 }
+
+/// Least memory that a node's container may be limited to, MiB.
+pub const MEMORY_MIB_MIN: u32 = 64;
+/// Least processor time that a node's container may be limited to, thousandths of a processor.
+pub const CPU_MILLI_MIN: u32 = 10;
+/// Fewest processes and threads that a node's container may be limited to.
+pub const PIDS_MIN: u32 = 16;
 
 /// Life of a host: `Ready` ⇄ `Cordoned`; `Distrusted` when its key changed, until an administrator accepts the new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -151,7 +171,8 @@ pub struct EnrolHost {
 impl EnrolHost {
     /// Whether it uses nothing that came with cluster version 4.
     pub(crate) fn is_plain(&self) -> bool {
-        self.zone.is_empty() && self.labels.is_empty() && self.tenancy.is_shared()
+        let is_docker = matches!(self.reach, Reach::Docker { .. });
+        !is_docker && self.zone.is_empty() && self.labels.is_empty() && self.tenancy.is_shared()
     }
 }
 

@@ -378,6 +378,17 @@ fn pairs_of<'a>(a: &'a Args, key: &str) -> impl Iterator<Item = (&'a str, &'a st
     pairs.map(|pair| pair.split_once(':').unwrap_or((pair, "")))
 }
 
+fn docker(a: &Args, endpoint: &str) -> Reach {
+    let number = |name: &str, usual: u64| u32::try_from(a.number(name, usual)).unwrap();
+    Reach::Docker {
+        endpoint: endpoint.into(),
+        engine_id: a.text("engine", "ABCD:EFGH"),
+        memory_mib: number("memory", 2_048),
+        cpu_milli: number("cpu", 500),
+        pids: number("pids", 4_096),
+    }
+}
+
 fn hosts(a: &Args) -> Option<Command> {
     let host = || a.id("host", "h1");
     let fingerprint = |key: &str| format!("SHA256:{}", a.text(key, "B").repeat(43));
@@ -390,6 +401,9 @@ fn hosts(a: &Args) -> Option<Command> {
             enrol.peer_address = a.text("address", &enrol.peer_address);
             if let Some(root) = a.get("local") {
                 enrol.reach = Reach::Local { root: root.into() };
+            }
+            if let Some(endpoint) = a.get("docker") {
+                enrol.reach = docker(a, endpoint);
             }
             if let (Some(user), Reach::Ssh { user: old, .. }) = (a.get("user"), &mut enrol.reach) {
                 *old = user.into();

@@ -83,6 +83,14 @@ fn artifacts_of_version_4() -> Vec<Request> {
     ])
 }
 
+/// What came with version 4: hosts that are Docker Engines.
+fn docker_of_version_4() -> Vec<Request> {
+    logged(&[
+        "EnrolHost host=d1 address=10.0.0.7 docker=unix:///run/docker.sock",
+        "EnrolHost host=d2 address=10.0.0.8 docker=tcp://127.0.0.1:2375 memory=0 cpu=0 pids=0",
+    ])
+}
+
 fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -100,6 +108,8 @@ fn requests_of_each_version_are_read_and_written_alike() {
     read_and_written_alike("v3/ledger_requests.hex", &ledgers_of_version_3());
     read_and_written_alike("v4/host_requests.hex", &hosts_of_version_4());
     read_and_written_alike("v4/artifact_requests.hex", &artifacts_of_version_4());
+    read_and_written_alike("v4/docker_requests.hex", &docker_of_version_4());
+    assert!(docker_of_version_4().iter().all(|request| request.command.since() == Version(4)));
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(4), "commands of a new version need a frozen example of their own");
 }

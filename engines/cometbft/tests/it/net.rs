@@ -177,6 +177,7 @@ fn plans(count: usize, names: &[&str], chain: &ChainPlan) -> Vec<NodePlan> {
         key: InstanceKey::new("test", &format!("org.chain.n{n}")).unwrap(),
         generation: 1,
         host_address: "127.0.0.1".into(),
+        own_network: false,
         p2p_port: ports[0],
         rpc_port: ports[1],
         ports: names.iter().zip(&ports[2..]).map(|(name, port)| ((*name).to_owned(), *port)).collect(),

@@ -29,6 +29,7 @@ fn plan(object: &str, p2p_port: u16, rpc_port: u16) -> NodePlan {
         key,
         generation: 1,
         host_address: "127.0.0.1".into(),
+        own_network: false,
         p2p_port,
         rpc_port,
         ports: Default::default(),

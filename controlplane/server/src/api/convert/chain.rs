@@ -102,11 +102,12 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
     }
 }
 
-/// JSON-RPC listens on the loopback of the node's host, so this URL works there (or through a tunnel to it).
+/// JSON-RPC listens on the loopback of the node's host, so this URL works there (or through a tunnel to it); in a container
+/// on the container's own, where the platform alone gets at it.
 fn rpc_url(state: &State, it: &Node) -> String {
     let Some(host) = it.host.as_ref().and_then(|host| state.hosts.get(host)) else { return String::new() };
     match host.reach {
-        Reach::Local { .. } | Reach::Ssh { .. } => format!("http://127.0.0.1:{}", it.rpc_port),
+        Reach::Local { .. } | Reach::Ssh { .. } | Reach::Docker { .. } => format!("http://127.0.0.1:{}", it.rpc_port),
     }
 }
 

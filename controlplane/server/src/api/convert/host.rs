@@ -33,6 +33,15 @@ pub(crate) fn host(state: &State, it: &Host) -> pb::Host {
                 fingerprint: fingerprint.clone(),
                 root: root.clone(),
             }),
+            Reach::Docker { endpoint, engine_id, memory_mib, cpu_milli, pids } => {
+                pb::host::Reach::Docker(pb::DockerReach {
+                    endpoint: endpoint.clone(),
+                    engine_id: engine_id.clone(),
+                    memory_mib: *memory_mib,
+                    cpu_milli: *cpu_milli,
+                    pids: *pids,
+                })
+            }
         }),
         peer_address: it.peer_address.clone(),
         port_first: it.port_first.into(),
@@ -76,6 +85,13 @@ pub(crate) fn enrol(request: pb::EnrolHostRequest) -> Result<EnrolHost, ApiError
             user: text("ssh.user", ssh.user)?,
             fingerprint: text("ssh.fingerprint", ssh.fingerprint)?,
             root: text("ssh.root", ssh.root)?,
+        },
+        pb::enrol_host_request::Reach::Docker(docker) => Reach::Docker {
+            endpoint: text("docker.endpoint", docker.endpoint)?,
+            engine_id: text("docker.engine_id", docker.engine_id)?,
+            memory_mib: docker.memory_mib,
+            cpu_milli: docker.cpu_milli,
+            pids: docker.pids,
         },
     };
     Ok(EnrolHost {
