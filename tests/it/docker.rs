@@ -1,6 +1,7 @@
 //! A chain of four nodes, each a container of a real Docker Engine: the engine is looked at and enrolled with the CLI, the
 //! chain is made by vote, used, and repaired when a container is killed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -30,7 +31,9 @@ impl Story {
         let stripped =
             Command::new("strip").arg("-o").arg(&artifact).arg(env!("CARGO_BIN_EXE_hanse")).status().unwrap();
         assert!(stripped.success());
-        let cluster = Cluster::start(dir, &format!("node_artifact = \"{}\"", artifact.display()));
+        let mut cluster = Cluster::prepare(dir, "test", &format!("node_artifact = \"{}\"", artifact.display()));
+        cluster.add_timing("orphan_grace_ms = 8000");
+        (1..=3).for_each(|id| cluster.start_replica(id));
         cluster.bootstrap(PASSWORD);
         Self { cluster, engine, dir: dir.to_path_buf() }
     }
@@ -105,6 +108,49 @@ fn a_chain_of_containers_is_made_by_vote_and_repaired() {
     assert_eq!(account["account"]["balance_wei"], "12345", "{account}");
 
     a_killed_container_is_replaced(&story);
+    orphans_are_found_and_removed(&story);
+}
+
+/// Planted behind the platform's back, on the engine and on a local host: what has this cluster's mark is shown, written down
+/// and removed; what has another's stays, and so do the nodes.
+fn orphans_are_found_and_removed(story: &Story) {
+    let status = story.cluster.tell("admin", &["cluster", "status"]);
+    let cluster = status["cluster_id"].as_str().unwrap_or_else(|| panic!("{status}"));
+    let root = story.dir.join("local-host");
+    let which = ["host", "enrol", "l1", "--local", "--root", root.to_str().unwrap(), "--peer-address", "127.0.0.1"];
+    let room = ["--port-first", "31000", "--port-count", "4", "--slots", "2"];
+    story.cluster.tell("admin", &[&which[..], &room].concat());
+    let (mark, stranger) = (format!("hanse.cluster={cluster}"), "hanse.cluster=another".to_owned());
+    for (name, owner) in [("planted", &mark), ("strangers", &stranger)] {
+        let labels = ["--label", owner, "--label", "hanse.object=trade.gone.n0", "--label"];
+        story.engine.docker(&[&["volume", "create"][..], &labels, &["hanse.role=home", name]].concat()).unwrap();
+    }
+    let homes = [root.join("instances").join(cluster), root.join("instances/another")];
+    homes.iter().for_each(|home| std::fs::create_dir_all(home.join("trade.gone.n1/home")).unwrap());
+
+    // The two hosts are looked at on their own, so one may be gone before the other is seen.
+    let mut shown = BTreeSet::new();
+    until("both are shown", LONG, || {
+        let list = story.cluster.ask("admin", &["host", "orphans"]).map_err(|(_, words)| words)?;
+        let objects = list["orphans"].as_array().into_iter().flatten().filter_map(|it| it["object"].as_str());
+        shown.extend(objects.map(str::to_owned));
+        if shown.len() == 2 { Ok(()) } else { Err(list.to_string()) }
+    });
+    assert!(shown.contains("trade.gone.n0") && shown.contains("trade.gone.n1"), "{shown:?}");
+    until("both are removed", LONG, || {
+        let volumes = story.engine.docker(&["volume", "ls", "-q"]).map_err(|e| e.to_string())?;
+        let gone = !volumes.contains("planted") && !homes[0].join("trade.gone.n1").exists();
+        if gone { Ok(()) } else { Err(volumes) }
+    });
+    let log = story.cluster.tell("admin", &["audit", "list", "--filter", "RemoveOrphan"]);
+    let records = log["records"].as_array().unwrap_or_else(|| panic!("{log}"));
+    let by_system = |it: &&Value| it["actor"] == "system" && it["outcome"] == "ok";
+    assert!(records.len() == 2 && records.iter().filter(by_system).count() == 2, "{log}");
+    assert!(homes[1].join("trade.gone.n1/home").exists(), "a stranger's home stays");
+    assert!(story.engine.docker(&["volume", "ls", "-q"]).unwrap().contains("strangers"));
+    assert_eq!(story.running().len(), 4, "and the nodes run");
+    let empty = story.cluster.tell("admin", &["host", "orphans"]);
+    assert_eq!(empty["orphans"].as_array().map_or(0, Vec::len), 0, "{empty}");
 }
 
 /// By Docker's own client, behind the platform's back.

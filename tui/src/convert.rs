@@ -243,6 +243,13 @@ fn docker(it: &pb::DockerReach) -> String {
     text
 }
 
+/// What is on a host and nothing asks for, in one line.
+fn orphan(it: &pb::Orphan) -> String {
+    let runs = if it.runs { ", runs" } else { "" };
+    let fate = if it.kept_reason.is_empty() { "removed after the grace time" } else { it.kept_reason.as_str() };
+    format!("{} (generation {}{runs}, seen {} times): {fate}", it.object, it.generation, it.sightings)
+}
+
 pub(crate) fn host(h: pb::Host) -> Host {
     let state = word(h.state().as_str_name(), "HOST_STATE_");
     let (reach, pinned) = match h.reach {
@@ -277,6 +284,7 @@ pub(crate) fn host(h: pb::Host) -> Host {
             .collect(),
         dedicated_to: h.dedicated_to,
         seen_at: facts.seen_at_ms,
+        orphans: h.orphans.iter().map(orphan).collect(),
     }
 }
 

@@ -101,6 +101,7 @@ calls! {
         write EnrolHost(EnrolHostRequest) -> EnrolHostResponse;
         read GetHost(GetHostRequest) -> GetHostResponse;
         read ListHosts(ListHostsRequest) -> ListHostsResponse;
+        read ListOrphans(ListOrphansRequest) -> ListOrphansResponse;
         write CordonHost(CordonHostRequest) -> CordonHostResponse;
         write UncordonHost(UncordonHostRequest) -> UncordonHostResponse;
         write AcceptHostKey(AcceptHostKeyRequest) -> AcceptHostKeyResponse;

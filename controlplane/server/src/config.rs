@@ -105,6 +105,8 @@ pub struct Timing {
     pub meter_ms: u64,
     /// How old the head of the audit trail on a chain may become before it is sent a newer one.
     pub anchor_ms: u64,
+    /// How long a thing of ours that no node is must have been on a host before the leader removes it.
+    pub orphan_grace_ms: u64,
 }
 
 impl Default for Timing {
@@ -119,6 +121,7 @@ impl Default for Timing {
             health_ms: 1_000,
             meter_ms: 60_000,
             anchor_ms: 600_000,
+            orphan_grace_ms: 600_000,
         }
     }
 }
@@ -266,6 +269,9 @@ impl Timing {
                 "timing.anchor_ms",
                 "must be at least 1000: each head is a transaction on every chain".into(),
             );
+        }
+        if self.orphan_grace_ms < 1_000 {
+            return fault("timing.orphan_grace_ms", "must be at least 1000: what is removed does not come back".into());
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ pub mod listen;
 mod log_clock;
 pub mod metrics;
 pub mod observed;
+pub mod orphans;
 mod places;
 pub mod propose;
 pub mod proxy;

@@ -11,6 +11,7 @@ use hanse_planner::{HealthView, InstanceView};
 use hanse_state::Millis;
 use hanse_state::ids::{ChainKey, NodeKey};
 
+use crate::orphans::Orphans;
 use crate::series::Series;
 
 /// What a node last said of itself.
@@ -65,6 +66,8 @@ struct Look {
 /// The last looks, by node and by chain.
 #[derive(Debug, Default)]
 pub struct Observed {
+    /// What is on hosts that nothing asks for.
+    pub orphans: Orphans,
     nodes: RwLock<BTreeMap<NodeKey, Look>>,
     /// Of chains that record heads of the audit trail.
     anchors: RwLock<BTreeMap<ChainKey, AnchorView>>,
@@ -142,6 +145,7 @@ impl Observed {
     /// Forgets everything; a replica that stops being the leader does so.
     pub fn clear(&self) {
         self.writer().clear();
+        self.orphans.clear();
         self.anchors.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 

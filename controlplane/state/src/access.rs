@@ -118,6 +118,7 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::RecordNodeFact(_)
         | Command::RecordContractFact(_)
         | Command::RecordReplica(_)
+        | Command::RemoveOrphan(_)
         | Command::Meter(_) => Rule { system: true, ..deny() },
         Command::Bootstrap(_) => Rule { setup_code: true, ..deny() },
         Command::CreateAccount(c) => accounts(&c.account),

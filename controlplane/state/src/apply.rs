@@ -184,6 +184,7 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::RecordReplica(c) => replica::apply::record(state, cx, c),
         Command::RaiseClusterVersion(c) => version::raise(state, cx, c),
         Command::RecordTransaction(c) => chain::apply::transaction(state, c),
+        Command::RemoveOrphan(c) => host::orphan::remove(state, cx, c),
         Command::ImportArtifact(c) => artifact::apply::import(state, cx, c),
         Command::DeleteArtifact(c) => artifact::apply::delete(state, cx, c),
         Command::PinPublisher(c) => artifact::apply::pin(state, cx, c),

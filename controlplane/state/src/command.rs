@@ -15,6 +15,7 @@ use crate::consortium::proposal::{Action, CloseProposal, OpenProposal, ProposalS
 use crate::consortium::{ActivateConsortium, CreateConsortium, InviteMember, JoinConsortium};
 use crate::contract::{DeployContract, RecordContractFact};
 use crate::digest::Digest;
+use crate::host::orphan::RemoveOrphan;
 use crate::host::properties::SetHostProperties;
 use crate::host::{AcceptHostKey, CordonHost, EnrolHost, RecordHostFacts, RecordHostKeyChanged, UncordonHost};
 use crate::ids::{AccountId, OperationId, ProposalKey, RequestId};
@@ -186,6 +187,7 @@ pub enum Command {
     RecordReplica(RecordReplica),
     RaiseClusterVersion(RaiseClusterVersion),
     RecordTransaction(RecordTransaction),
+    RemoveOrphan(RemoveOrphan),
     ImportArtifact(ImportArtifact),
     DeleteArtifact(DeleteArtifact),
     PinPublisher(PinPublisher),
@@ -239,6 +241,7 @@ impl Command {
             Self::RecordReplica(_) => "RecordReplica",
             Self::RaiseClusterVersion(_) => "RaiseClusterVersion",
             Self::RecordTransaction(_) => "RecordTransaction",
+            Self::RemoveOrphan(_) => "RemoveOrphan",
             Self::ImportArtifact(_) => "ImportArtifact",
             Self::DeleteArtifact(_) => "DeleteArtifact",
             Self::PinPublisher(_) => "PinPublisher",
@@ -292,6 +295,7 @@ impl Command {
             Self::TransferLeader(c) => name::replica(c.replica),
             Self::RecordReplica(c) => name::replica(c.replica),
             Self::RecordTransaction(c) => name::chain(&c.chain),
+            Self::RemoveOrphan(c) => name::orphan(&c.host, &c.object),
             Self::ImportArtifact(c) => name::artifact(&c.sha256),
             Self::DeleteArtifact(c) => name::artifact(&c.sha256),
             Self::PinPublisher(c) => name::publisher(&c.publisher),
@@ -342,6 +346,7 @@ impl Command {
             | Self::RecordReplica(_) => Version::FIRST,
             Self::RaiseClusterVersion(_) => Version(2),
             Self::RecordTransaction(_) => Version(3),
+            Self::RemoveOrphan(_) => Version(4),
             Self::SetHostProperties(_) => Version(4),
             Self::EnrolHost(c) => {
                 if c.is_plain() {

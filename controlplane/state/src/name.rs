@@ -46,6 +46,11 @@ pub fn host(id: &HostId) -> String {
     format!("hosts/{id}")
 }
 
+/// `hosts/h1/orphans/trade.supply-1.n0`
+pub fn orphan(host: &HostId, object: &str) -> String {
+    format!("hosts/{host}/orphans/{object}")
+}
+
 /// `replicas/4`
 pub fn replica(id: u64) -> String {
     format!("replicas/{id}")

@@ -42,6 +42,11 @@ pub(crate) enum HostCommand {
         #[command(flatten)]
         list: ListArgs,
     },
+    /// List what is on hosts and nothing asks for; the leader removes it after a grace time, or says why not.
+    Orphans {
+        #[command(flatten)]
+        list: ListArgs,
+    },
     /// Place nothing new on a host.
     Cordon {
         /// Id.
@@ -186,6 +191,20 @@ const HOSTS: View = View {
         ("REASON", "state_reason"),
     ],
 };
+const ORPHANS: View = View {
+    key: "orphans",
+    name: "object",
+    columns: &[
+        ("HOST", "host"),
+        ("OBJECT", "object"),
+        ("GEN", "generation"),
+        ("RUNS", "runs"),
+        ("LOOKS", "sightings"),
+        ("FIRST SEEN", "first_seen_ms"),
+        ("REMOVED FROM", "remove_at_ms"),
+        ("KEPT BECAUSE", "kept_reason"),
+    ],
+};
 const TEMPLATES: View = View {
     key: "templates",
     name: "template",
@@ -226,6 +245,11 @@ pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), C
         HostCommand::List { list } => {
             let request = |page_token| pb::ListHostsRequest { page_size: PAGE_SIZE, page_token, filter: list.filter() };
             context.show_pages(HOSTS, request, list.limit).await
+        }
+        HostCommand::Orphans { list } => {
+            let request =
+                |page_token| pb::ListOrphansRequest { page_size: PAGE_SIZE, page_token, filter: list.filter() };
+            context.show_pages(ORPHANS, request, list.limit).await
         }
         HostCommand::Cordon { host, reason } => {
             context.confirm(&format!("Place nothing new on {host}?"))?;

@@ -215,6 +215,7 @@ fn host(h: &Host) -> Facts {
         ("labels", Value::List(h.labels.iter().map(|label| s(label)).collect())),
         ("dedicated_to", s(&h.dedicated_to)),
         ("seen", Value::Time(h.seen_at)),
+        ("orphans", Value::List(h.orphans.iter().map(|orphan| s(orphan)).collect())),
     ]
 }
 

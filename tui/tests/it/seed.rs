@@ -208,6 +208,10 @@ fn hosts() -> Vec<Host> {
         labels: vec!["disk=ssd".into()],
         dedicated_to: String::new(),
         seen_at: NOW - 12_000,
+        orphans: (id == "h2")
+            .then(|| s("trade.old-1.n2 (generation 3, runs, seen 2 times): removed after the grace time"))
+            .into_iter()
+            .collect(),
     };
     vec![
         host("h1", "READY", ""),

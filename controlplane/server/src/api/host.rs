@@ -30,7 +30,7 @@ async fn change(
 ) -> Result<(Option<pb::ResponseHeader>, Option<pb::Host>), ApiError> {
     let done = call.write(wish, command).await?;
     let it = found("host", done.state.hosts.get(id))?;
-    Ok((call.header(done.revision), Some(convert::host::host(&done.state, it))))
+    Ok((call.header(done.revision), Some(convert::host::host(call.context.observed(), &done.state, it))))
 }
 
 #[tonic::async_trait]
@@ -88,7 +88,7 @@ impl HostService for Hosts {
     async fn get_host(&self, request: Request<pb::GetHostRequest>) -> Result<Response<pb::GetHostResponse>, Status> {
         let call = Call::enter(&self.0, &request).await?;
         let id = convert::id("host", &request.get_ref().host)?;
-        let host = Some(convert::host::host(&call.state, call.sight().host(&id)?));
+        let host = Some(convert::host::host(self.0.observed(), &call.state, call.sight().host(&id)?));
         Ok(Response::new(pb::GetHostResponse { header: call.read_header(), host }))
     }
 
@@ -104,8 +104,29 @@ impl HostService for Hosts {
                 call.sight().sees_hosts() && matches(&it.filter, &[id.as_str(), &host.peer_address])
             });
         let (found, next_page_token) = page.take(Order::Ascending, seen.map(|(id, host)| (id.clone(), host)));
-        let hosts = found.into_iter().map(|host| convert::host::host(&call.state, host)).collect();
+        let hosts = found.into_iter().map(|host| convert::host::host(self.0.observed(), &call.state, host)).collect();
         Ok(Response::new(pb::ListHostsResponse { header: call.read_header(), hosts, next_page_token }))
+    }
+
+    async fn list_orphans(
+        &self,
+        request: Request<pb::ListOrphansRequest>,
+    ) -> Result<Response<pb::ListOrphansResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let page = Page::<String>::parse(it.page_size, &it.page_token, PAGE_DEFAULT)?;
+        let mut seen = Vec::new();
+        for id in call.state.hosts.keys().filter(|_| call.sight().sees_hosts()) {
+            for orphan in self.0.observed().orphans.of(id) {
+                if matches(&it.filter, &[id.as_str(), &orphan.object]) {
+                    let key = format!("{id}/{}", orphan.object);
+                    seen.push((key, convert::host::orphan(id, orphan)));
+                }
+            }
+        }
+        seen.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let (orphans, next_page_token) = page.take(Order::Ascending, seen.into_iter());
+        Ok(Response::new(pb::ListOrphansResponse { header: call.read_header(), orphans, next_page_token }))
     }
 
     async fn cordon_host(

@@ -18,6 +18,7 @@ mod host;
 mod look;
 pub(crate) mod node;
 mod order;
+mod orphan;
 pub mod replica;
 pub mod setup;
 mod upkeep;

@@ -8,7 +8,7 @@ use hanse_engines_core::{ChainPlan, Engine, EngineError, GovernancePlan, NodePla
 use hanse_planner::Run;
 use hanse_state::chain::governance::GovernanceSpec;
 use hanse_state::chain::node::{
-    Node, NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact, RestartNode, Signed,
+    Node, NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact, RestartNode, Signed, instance_object,
 };
 use hanse_state::chain::template::Template;
 use hanse_state::chain::{Chain, RecordGenesis};
@@ -72,13 +72,11 @@ fn parameters(chain: &Chain) -> Option<BTreeMap<String, u64>> {
     Some(resolved.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
 }
 
-/// The node as its engine needs to know it; `None` if it cannot be named on a host. The one place that names instances:
-/// two ways of naming would make two instances of one node.
+/// The node as its engine needs to know it; `None` if it cannot be named on a host.
 pub(crate) fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodePlan> {
     let cluster = state.cluster.as_ref()?.id.to_string();
-    let object = format!("{}.{}.{}", node.key.chain.consortium, node.key.chain.chain, node.key.node);
     Some(NodePlan {
-        key: InstanceKey::new(&cluster, &object)?,
+        key: InstanceKey::new(&cluster, &instance_object(&node.key))?,
         generation: node.generation,
         host_address: host.peer_address.clone(),
         own_network: matches!(host.reach, Reach::Docker { .. }),

@@ -132,6 +132,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("EnrolHost", Platform),
             ("GetHost", Session),
             ("ListHosts", Session),
+            ("ListOrphans", Session),
             ("CordonHost", Session),
             ("UncordonHost", Session),
             ("AcceptHostKey", Platform),

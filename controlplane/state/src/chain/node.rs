@@ -33,6 +33,12 @@ pub enum NodeState {
     Blocked,
 }
 
+/// The name of a node's instance on its host, within the cluster. The one place that names instances: two ways of naming would
+/// make two instances of one node.
+pub fn instance_object(key: &NodeKey) -> String {
+    format!("{}.{}.{}", key.chain.consortium, key.chain.chain, key.node)
+}
+
 /// What the node last said of itself while running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Health {

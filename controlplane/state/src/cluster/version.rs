@@ -30,7 +30,8 @@ use crate::{Rejection, State};
 /// | | hosts' zones, labels and tenancy: fields of [`EnrolHost`](crate::host::EnrolHost);
 /// | | [`SetHostProperties`](crate::host::properties::SetHostProperties) |
 /// | | software that the platform keeps: artifacts and publishers |
-/// | | hosts that are Docker Engines: [`Reach::Docker`](crate::host::Reach::Docker) |
+/// | | hosts that are Docker Engines: [`Reach::Docker`](crate::host::Reach::Docker);
+/// | | [`RemoveOrphan`](crate::host::orphan::RemoveOrphan) |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);

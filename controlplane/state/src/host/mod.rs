@@ -1,6 +1,7 @@
 //! Machines that run nodes: how they are reached, what they are, which slots and ports are taken.
 
 pub(crate) mod apply;
+pub mod orphan;
 pub mod placement;
 pub mod properties;
 pub mod query;

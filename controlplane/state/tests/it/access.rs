@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 48] = [
+pub(crate) const SAMPLES: [&str; 49] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -59,6 +59,7 @@ pub(crate) const SAMPLES: [&str; 48] = [
     "DeleteArtifact",
     "PinPublisher",
     "UnpinPublisher",
+    "RemoveOrphan",
 ];
 
 #[test]

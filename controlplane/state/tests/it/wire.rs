@@ -91,6 +91,11 @@ fn docker_of_version_4() -> Vec<Request> {
     ])
 }
 
+/// What came with version 4: removal of what no node is.
+fn orphans_of_version_4() -> Vec<Request> {
+    logged(&["RemoveOrphan host=h1 object=trade.gone.n0 generation=3"])
+}
+
 fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -109,6 +114,7 @@ fn requests_of_each_version_are_read_and_written_alike() {
     read_and_written_alike("v4/host_requests.hex", &hosts_of_version_4());
     read_and_written_alike("v4/artifact_requests.hex", &artifacts_of_version_4());
     read_and_written_alike("v4/docker_requests.hex", &docker_of_version_4());
+    read_and_written_alike("v4/orphan_requests.hex", &orphans_of_version_4());
     assert!(docker_of_version_4().iter().all(|request| request.command.since() == Version(4)));
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(4), "commands of a new version need a frozen example of their own");

@@ -284,6 +284,8 @@ pub struct Host {
     pub dedicated_to: String,
     /// Last facts.
     pub seen_at: i64,
+    /// What is there and nothing asks for, one line each.
+    pub orphans: Vec<String>,
 }
 
 /// Work that takes a while.

@@ -4,17 +4,40 @@ use hanse_proto::v1 as pb;
 use hanse_state::State;
 use hanse_state::host::properties::{SetHostProperties, Tenancy};
 use hanse_state::host::{EnrolHost, Host, HostFacts, HostState, Reach};
+use hanse_state::ids::HostId;
 use hanse_state::name;
 use hanse_state::time::Millis;
 
 use super::{fits, id, ms, required, text};
 use crate::error::ApiError;
+use crate::observed::Observed;
+use crate::orphans::Orphan;
 
 /// SSH's own port, if none is given.
 pub(crate) const SSH_PORT: u32 = 22;
 
-/// A host with the nodes that are placed on it.
-pub(crate) fn host(state: &State, it: &Host) -> pb::Host {
+/// Orphans that are shown with a host.
+const ORPHANS_SHOWN: usize = 20;
+
+/// What a look at host `id` found that nothing asks for.
+pub(crate) fn orphan(id: &HostId, it: Orphan) -> pb::Orphan {
+    let moment = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    pb::Orphan {
+        host: id.to_string(),
+        object: it.object,
+        generation: it.generation,
+        runs: it.runs,
+        first_seen_ms: moment(it.first_seen_ms),
+        last_seen_ms: moment(it.last_seen_ms),
+        sightings: it.sightings,
+        remove_at_ms: it.remove_at_ms.map_or(0, moment),
+        kept_reason: it.kept,
+    }
+}
+
+/// A host with the nodes that are placed on it, and what the leader saw there that nothing asks for.
+pub(crate) fn host(observed: &Observed, state: &State, it: &Host) -> pb::Host {
+    let orphans = observed.orphans.of(&it.id).into_iter().take(ORPHANS_SHOWN);
     let used = state.nodes.values().filter(|node| node.host.as_ref() == Some(&it.id)).count();
     let life = match it.state {
         HostState::Ready => pb::HostState::Ready,
@@ -54,6 +77,7 @@ pub(crate) fn host(state: &State, it: &Host) -> pb::Host {
         state_since_ms: ms(it.state_since),
         created_at_ms: ms(it.created_at),
         seen_fingerprint: it.seen_fingerprint.clone().unwrap_or_default(),
+        orphans: orphans.map(|orphan_there| orphan(&it.id, orphan_there)).collect(),
         zone: it.zone.clone(),
         labels: it.labels.clone().into_iter().collect(),
         dedicated_to: match &it.tenancy {

@@ -1,0 +1,97 @@
+//! Lines about hosts.
+
+use hanse_state::host::orphan::RemoveOrphan;
+use hanse_state::host::properties::{SetHostProperties, Tenancy};
+use hanse_state::host::*;
+use hanse_state::{Command, Millis};
+
+use super::Args;
+use crate::world;
+
+fn pairs_of<'a>(a: &'a Args, key: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let pairs = a.get(key).unwrap_or_default().split(',').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once(':').unwrap_or((pair, "")))
+}
+
+fn docker(a: &Args, endpoint: &str) -> Reach {
+    let number = |name: &str, usual: u64| u32::try_from(a.number(name, usual)).unwrap();
+    Reach::Docker {
+        endpoint: endpoint.into(),
+        engine_id: a.text("engine", "ABCD:EFGH"),
+        memory_mib: number("memory", 2_048),
+        cpu_milli: number("cpu", 500),
+        pids: number("pids", 4_096),
+    }
+}
+
+pub(super) fn hosts(a: &Args) -> Option<Command> {
+    let host = || a.id("host", "h1");
+    let fingerprint = |key: &str| format!("SHA256:{}", a.text(key, "B").repeat(43));
+    Some(match a.word(1) {
+        "EnrolHost" => {
+            let name: String = a.text("host", "h1");
+            let mut enrol = world::host(&name, u32::try_from(a.number("slots", 4)).unwrap());
+            enrol.port_first = u16::try_from(a.number("port", 20_000)).unwrap();
+            enrol.port_count = u16::try_from(a.number("ports", 100)).unwrap();
+            enrol.peer_address = a.text("address", &enrol.peer_address);
+            if let Some(root) = a.get("local") {
+                enrol.reach = Reach::Local { root: root.into() };
+            }
+            if let Some(endpoint) = a.get("docker") {
+                enrol.reach = docker(a, endpoint);
+            }
+            if let (Some(user), Reach::Ssh { user: old, .. }) = (a.get("user"), &mut enrol.reach) {
+                *old = user.into();
+            }
+            if let (Some(text), Reach::Ssh { fingerprint, .. }) = (a.get("fingerprint"), &mut enrol.reach) {
+                *fingerprint = text.into();
+            }
+            enrol.zone = a.text("zone", "");
+            enrol.tenancy = a.get("tenant").map_or(Tenancy::Shared, |_| Tenancy::Dedicated(a.id("tenant", "acme")));
+            // Keys and values: `labels=rack:r1,disk:ssd`.
+            let label = |pair: (&str, &str)| (pair.0.to_owned(), pair.1.to_owned());
+            enrol.labels = pairs_of(a, "labels").map(label).collect();
+            Command::EnrolHost(enrol)
+        }
+        // What is to be removed has no value: `labels=rack:r2,disk:`.
+        "SetHostProperties" => Command::SetHostProperties(SetHostProperties {
+            host: host(),
+            zone: a.get("zone").map(str::to_owned),
+            labels: pairs_of(a, "labels")
+                .map(|(key, value)| (key.to_owned(), Some(value.to_owned()).filter(|value| !value.is_empty())))
+                .collect(),
+            tenancy: a.get("tenant").map(|tenant| match tenant {
+                "" => Tenancy::Shared,
+                _ => Tenancy::Dedicated(a.id("tenant", "acme")),
+            }),
+            slots: a.get("slots").map(|slots| slots.parse().unwrap()),
+        }),
+        "RemoveOrphan" => Command::RemoveOrphan(RemoveOrphan {
+            host: host(),
+            object: a.text("object", "trade.gone.n0"),
+            generation: a.number("generation", 1),
+            seen_since: Millis(world::START.0 + a.number("since", 0)),
+        }),
+        "CordonHost" => Command::CordonHost(CordonHost { host: host(), reason: a.text("reason", "new disk") }),
+        "UncordonHost" => Command::UncordonHost(UncordonHost { host: host() }),
+        "RecordHostFacts" => Command::RecordHostFacts(RecordHostFacts {
+            host: host(),
+            facts: HostFacts {
+                hostname: a.text("hostname", "h1"),
+                arch: "x86-64".into(),
+                kernel: "6.1".into(),
+                cpus: 2,
+                memory_bytes: 1 << 30,
+                disk_free_bytes: 1 << 34,
+                systemd: true,
+            },
+        }),
+        "RecordHostKeyChanged" => {
+            Command::RecordHostKeyChanged(RecordHostKeyChanged { host: host(), seen: fingerprint("seen") })
+        }
+        "AcceptHostKey" => {
+            Command::AcceptHostKey(AcceptHostKey { host: host(), fingerprint: fingerprint("fingerprint") })
+        }
+        _ => return None,
+    })
+}
