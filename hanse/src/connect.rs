@@ -74,6 +74,7 @@ impl Connector {
                     address: address.clone(),
                     port: *port,
                     user: user.clone(),
+                    jumps: Vec::new(),
                     host_key_fingerprint: fingerprint.clone(),
                     root: (!root.is_empty()).then(|| root.clone()),
                     identity: Identity::File(identity),

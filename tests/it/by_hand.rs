@@ -241,6 +241,7 @@ fn a_host_with_another_key_is_distrusted(story: &Story) {
             "host",
             "enrol",
             "h5",
+            "--accept-findings",
             "--ssh",
             "127.0.0.1",
             "--port",

@@ -4,8 +4,8 @@ use hanse_client::{ClientError, Code, Effect, pb};
 
 use crate::app::model::data::{
     AllowList, AnchorSeen, Audit, AuditTree, Ballot, Block, Chain, ChainAccount, Consortium, DoubleSigning, Failure,
-    FailureKind, Governance, Host, Invoice, InvoiceLine, ListChange, Member, Node, Operation, Proposal, Replica,
-    Session, Status, Step, Tally, Tenant, Transaction, Validator, ValidatorSet,
+    FailureKind, Governance, Host, HostCheck, Invoice, InvoiceLine, ListChange, Member, Node, Operation, Proposal,
+    Replica, Session, Status, Step, Tally, Tenant, Transaction, Validator, ValidatorSet,
 };
 
 /// The server's reason when it could not reach a ledger node.
@@ -285,6 +285,15 @@ pub(crate) fn host(h: pb::Host) -> Host {
         dedicated_to: h.dedicated_to,
         seen_at: facts.seen_at_ms,
         orphans: h.orphans.iter().map(orphan).collect(),
+    }
+}
+
+pub(crate) fn host_check(f: pb::PreflightFinding) -> HostCheck {
+    HostCheck {
+        severity: word(f.severity().as_str_name(), "PREFLIGHT_SEVERITY_"),
+        check: f.check,
+        found: f.found,
+        advice: f.advice,
     }
 }
 

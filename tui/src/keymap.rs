@@ -179,8 +179,16 @@ pub enum Action {
     Vote,
     /// Restart a node.
     Restart,
+    /// Look at a host before nodes are placed there.
+    Preflight,
     /// Cordon or uncordon a host.
     Cordon,
+    /// Begin maintenance of a host.
+    Maintain,
+    /// Want a host empty.
+    Drain,
+    /// Forget an empty host.
+    Retire,
     /// Trust the new key of a host.
     AcceptKey,
     /// Hand the lead to a replica.
@@ -201,6 +209,9 @@ impl Action {
             Self::Vote
                 | Self::Restart
                 | Self::Cordon
+                | Self::Maintain
+                | Self::Drain
+                | Self::Retire
                 | Self::AcceptKey
                 | Self::TransferLeader
                 | Self::PromoteReplica
@@ -263,6 +274,10 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::Restart, &["R"], T::ActRestart, &[Kind::Nodes, Kind::Chain], 1),
     only(Action::Cordon, &["C"], T::ActCordon, &[Kind::Hosts], 1),
     only(Action::AcceptKey, &["K"], T::ActAcceptKey, &[Kind::Hosts], 2),
+    only(Action::Maintain, &["M"], T::ActMaintain, &[Kind::Hosts], 2),
+    only(Action::Drain, &["D"], T::ActDrain, &[Kind::Hosts], 2),
+    only(Action::Retire, &["X"], T::ActRetire, &[Kind::Hosts], 2),
+    only(Action::Preflight, &["f"], T::ActPreflight, &[Kind::Hosts], 3),
     only(Action::TransferLeader, &["T"], T::ActTransferLeader, &[Kind::Replicas], 1),
     only(Action::PromoteReplica, &["P"], T::ActPromoteReplica, &[Kind::Replicas], 2),
     only(Action::RemoveReplica, &["X"], T::ActRemoveReplica, &[Kind::Replicas], 2),

@@ -55,9 +55,8 @@ impl Level {
             | "FOLLOWER" | "YES" | "OK" | "JOINED" => Self::Ok,
             "REQUESTED" | "PROVISIONING" | "PREPARING" | "PREPARED" | "CONFIGURED" | "STARTING" | "RESTARTING"
             | "CREATING" | "OPEN" | "SENT" | "CANDIDATE" | "LEARNER" | "INVITED" | "FORMING" => Self::Working,
-            "STOPPED" | "PENDING" | "CORDONED" | "EXPIRED" | "WITHDRAWN" | "CLOSED" | "ABSTAIN" | "DRAFT" => {
-                Self::Stopped
-            }
+            "STOPPED" | "PENDING" | "CORDONED" | "MAINTENANCE" | "DRAINING" | "EXPIRED" | "WITHDRAWN" | "CLOSED"
+            | "ABSTAIN" | "DRAFT" => Self::Stopped,
             "WARNING" | "DEGRADED" | "UNHEALTHY" | "SUSPENDED" | "LAGGING" | "LOCKED" => Self::Warn,
             "CRITICAL" | "FAILED" | "BLOCKED" | "DISTRUSTED" | "REJECTED" | "NO" | "REVERTED" | "UNREACHABLE" => {
                 Self::Bad

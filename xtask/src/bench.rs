@@ -13,9 +13,10 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         ["history", rest @ ..] => history::run(rest),
         ["core", rest @ ..] => core(rest),
         ["ledger", rest @ ..] => ledger(rest),
+        ["provision", rest @ ..] => provision(rest),
         _ => bail!(
-            "usage: cargo xtask bench build|history|core|ledger [--rounds N] [--seconds N] [--kills N] [--no-etcd] \
-             [--receipts N] [--no-injectived] [-o json]"
+            "usage: cargo xtask bench build|history|core|ledger|provision [--rounds N] [--seconds N] [--kills N] [--no-etcd] \
+             [--receipts N] [--no-injectived] [--hosts N] [--bytes N] [--large-bytes N] [--no-ansible] [-o json]"
         ),
     }
 }
@@ -91,6 +92,32 @@ fn core(args: &[&str]) -> Result<()> {
         .context("start the benchmark")?;
     if !status.success() {
         bail!("bench core failed: {status}");
+    }
+    Ok(())
+}
+
+/// Speed and cost of provisioning over SSH, beside Ansible's and OpenSSH's own. A release build: what the product spends
+/// there is not what the last tenth of an optimiser changes.
+fn provision(args: &[&str]) -> Result<()> {
+    let status = Command::new("cargo")
+        .args(["build", "--release", "--locked", "--package", "hanse-bench-provision"])
+        .status()
+        .context("start cargo")?;
+    if !status.success() {
+        bail!("build of the benchmark failed: {status}");
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
+    let built = target.join("release");
+    let mut bench = Command::new(built.join("hanse-bench-provision"));
+    // On the disk of the target folder: a folder for temporary files may be memory.
+    bench.arg("--program").arg(built.join("hanse-bench-host")).arg("--dir").arg(&target);
+    bench.args(args.iter().filter(|argument| **argument != "--no-ansible"));
+    if !args.contains(&"--no-ansible") {
+        bench.arg("--ansible").arg(crate::parts::ansible()?);
+    }
+    let status = bench.status().context("start the benchmark")?;
+    if !status.success() {
+        bail!("bench provision failed: {status}");
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ const HELP: &str = "cargo xtask <chore>
   mutants NAME  mistakes on purpose, each of which a test must notice (all, or the named; see docs/mutants.md)
   bench build   time of a first release build on this machine
   bench history what a long history costs a replica: disk, memory, start, paging
+  bench provision  32 SSH hosts get a program, a configuration, a process and a check, beside Ansible and OpenSSH
   bench core    writes, reads, fail-over and memory of the replicated core, beside etcd's (installs etcd-server)
 ";
 

@@ -47,6 +47,9 @@ const INJECTIVE: &str = "injective-core==1.20.1";
 /// The PyPI package of the outside client in Python, exactly.
 const WEB3: &str = "web3==8.0.0";
 
+/// What provisions hosts by other means, exactly; only `bench provision` needs it.
+const ANSIBLE: &str = "ansible-core==2.19.14";
+
 /// What was installed, and where.
 pub(crate) struct Parts {
     /// Foundry's command-line client.
@@ -79,6 +82,13 @@ pub(crate) fn install() -> Result<Parts> {
 /// Installs etcd, which only `bench core` needs.
 pub(crate) fn etcd() -> Result<()> {
     if is_there("etcd") { Ok(()) } else { apt(&["etcd-server"]) }
+}
+
+/// Installs Ansible, which only `bench provision` needs; returns the program that plays.
+pub(crate) fn ansible() -> Result<PathBuf> {
+    let home = std::env::current_dir()?.join("target/parts/ansible");
+    environment(&home, ANSIBLE)?;
+    Ok(home.join("bin/ansible-playbook"))
 }
 
 fn apt(packages: &[&str]) -> Result<()> {

@@ -32,6 +32,19 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-tui", &["hanse-client", "hanse-proto"]),
     ("hanse-bench", &["hanse-client", "hanse-cork", "hanse-proto"]),
     ("hanse-bench-ledger", &[]),
+    // The product without its binary, as that wires it; nothing depends on it.
+    (
+        "hanse-bench-provision",
+        &[
+            "hanse-adapters-core",
+            "hanse-adapters-ssh",
+            "hanse-engines-core",
+            "hanse-hostrun",
+            "hanse-raft",
+            "hanse-server",
+            "hanse-state",
+        ],
+    ),
     ("hanse-state", &[]),
     ("hanse-backup", &["hanse-state"]),
     // What a witness needs, who has neither state nor log.

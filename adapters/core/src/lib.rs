@@ -13,6 +13,7 @@
 mod bundle;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod preflight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
+
+use preflight::{Finding, PreflightWish};
 
 pub use bundle::{BUNDLE_FILES_MAX, Bundle, MANIFEST_VERSION, Manifest};
 
@@ -296,6 +299,16 @@ pub trait Adapter: Send + Sync {
     /// # Errors
     /// Any [`AdapterError`]; nothing was changed.
     async fn inspect(&self) -> Result<HostFacts>;
+
+    /// Looks at everything that must hold before nodes are placed on the host, and returns all of it at once, good and bad.
+    /// A host that cannot be reached or used is a finding, not an error.
+    ///
+    /// # Errors
+    /// `Invalid` if this adapter cannot look; nothing was changed but that our program was put there.
+    async fn preflight(&self, wish: &PreflightWish) -> Result<Vec<Finding>> {
+        let subject = format!("a host of {} slots", wish.slots);
+        Err(AdapterError::Invalid { subject, reason: "its adapter has no preflight".into() })
+    }
 
     /// Puts `artifact` on the host unless its content is there already; checked by hash on the host.
     ///

@@ -34,8 +34,14 @@ fn memory_bytes(meminfo: &str) -> Result<u64, AdapterError> {
     kib.map(|kib| kib * 1024).ok_or_else(|| crate::layout::invalid("/proc/meminfo", "has no MemTotal"))
 }
 
+/// Memory that programs could have now, as the kernel estimates it.
+pub(crate) fn available_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 /// The host's clock, milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,10 @@
-//! The code that runs *on a host* for the length of one request, and the small supervisor it leaves behind.
+//! The code that runs *on a host* while its requests are asked, and the small supervisor it leaves behind.
 //!
-//! The one binary mounts it as two hidden subcommands: `hanse host-run` reads one JSON [`Request`] from standard input
-//! and prints one JSON [`Response`]; `hanse host-supervise DIR` keeps the process of one instance. The local adapter
-//! calls [`Host::handle`] in its own process, the ssh adapter executes the uploaded binary, the docker adapter does so in a
-//! short container; all get the same answers.
+//! The one binary mounts it as two hidden subcommands: `hanse host-run` reads JSON [`Request`]s from standard input, one a
+//! line, answers each with a line of JSON, a [`Response`], and ends with its input; `hanse host-supervise DIR` keeps the
+//! process of one instance. The local adapter
+//! calls [`Host::handle`] in its own process, the ssh adapter executes the uploaded binary, the docker adapter does so in a short
+//! container; all get the same answers.
 //!
 //! Layout under the root (`$HOME/.hanse` unless configured):
 //!
@@ -17,7 +18,7 @@
 //!                              lock            flock: one request at a time for one instance
 //! ```
 //!
-//! What it never does: listen on a port, stay resident for itself, restart a process that ended (the control plane
+//! What it never does: listen on a port, stay when who asks is gone, restart a process that ended (the control plane
 //! decides, within a budget), pass anything through a shell, or touch a process that does not carry its mark.
 
 mod artifact;
@@ -27,6 +28,7 @@ mod facts;
 mod files;
 mod instance;
 mod layout;
+mod preflight;
 mod proc;
 mod run;
 mod start;
@@ -36,7 +38,7 @@ mod usage;
 mod wire;
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +48,7 @@ use hanse_adapters_core::{AdapterError, Artifact};
 pub use artifact::{content_sha256, file_sha256, valid_sha256};
 pub use bundle::{describe_bundle, load_bundle};
 pub use dial::{REACHED, dial_stdio};
+pub use facts::now_ms;
 pub use files::is_home_path;
 pub use layout::Layout;
 pub use supervise::supervise;
@@ -99,6 +102,7 @@ impl Host {
             Act::Adopt { sha256, upload } => artifact::adopt(layout, &sha256, &upload).map(|()| Reply::Done),
             Act::HasArtifact { sha256 } => artifact::has(layout, &sha256).map(Reply::Has),
             Act::Inspect => facts::inspect(layout).map(Reply::Facts),
+            Act::Preflight { wish } => preflight::report(layout, &wish).map(|report| Reply::Report(Box::new(report))),
             Act::PutFiles { key, files } => files::put(layout, &key, &files).map(|()| Reply::Done),
             Act::ReadFile { key, path } => {
                 files::read(layout, &key, &path).map(|content| Reply::Content(content.map(hex::encode)))
@@ -129,19 +133,45 @@ pub fn handle(root: &Path, request: Request) -> Response {
     }
 }
 
-/// Serves one request: JSON on standard input, JSON on standard output. With no `root`, the root is the one this
-/// program was uploaded under, else `$HOME/.hanse`. Exits 0 whenever an answer was printed.
+/// What sh(1) answers for a program that is not there, and what this one ends with, having done nothing, when its file was
+/// deleted while it ran.
+const EXIT_GONE: u8 = 127;
+
+/// Serves requests until the end of standard input: JSON a line there, JSON a line on standard output. With no `root`, the
+/// root is the one this program was uploaded under, else `$HOME/.hanse`. Exits 0 unless an answer could not be printed, or
+/// its own file is gone: then with 127, before anything was done for the request.
 pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
-    let response = match (root.or_else(default_root), read_request(std::io::stdin().lock())) {
-        (Some(root), Ok(request)) => handle(&root, request),
-        (None, _) => refuse("no root folder: HOME is not set and the program is not under a root's artifacts"),
-        (_, Err(reason)) => refuse(&reason),
+    let Some(root) = root.or_else(default_root) else {
+        return answer(&refuse("no root folder: HOME is not set and the program is not under a root's artifacts"));
     };
+    let mut input = std::io::stdin().lock();
+    let mut is_first = true;
+    loop {
+        let request = match read_request(&mut input) {
+            Ok(Some(request)) => request,
+            Ok(None) if is_first => return answer(&refuse("there is no request on standard input")),
+            Ok(None) => return ExitCode::SUCCESS,
+            // Where the next request would begin is not known any more.
+            Err(reason) => return answer(&refuse(&reason)),
+        };
+        // Supervisors are started from the file, so one that lives on without it would be of no use.
+        if !std::env::current_exe().is_ok_and(|exe| exe.exists()) {
+            return ExitCode::from(EXIT_GONE);
+        }
+        let ended = answer(&handle(&root, request));
+        if ended != ExitCode::SUCCESS {
+            return ended;
+        }
+        is_first = false;
+    }
+}
+
+fn answer(response: &Response) -> ExitCode {
     let mut out = std::io::stdout().lock();
     // On a line of its own: what the account's shell printed at its start stays apart from it.
     let written = out
         .write_all(b"\n")
-        .and_then(|()| serde_json::to_writer(&mut out, &response).map_err(std::io::Error::from))
+        .and_then(|()| serde_json::to_writer(&mut out, response).map_err(std::io::Error::from))
         .and_then(|()| out.write_all(b"\n"))
         .and_then(|()| out.flush());
     match written {
@@ -153,8 +183,10 @@ pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
 /// Serves one request whose JSON is in the file `request` and writes the JSON of the answer to the file `answer`, for
 /// hosts that carry files rather than streams. Exits 0 whenever an answer was written.
 pub fn run_files(root: &Path, request: &Path, answer: &Path) -> ExitCode {
-    let response = match File::open(request).map_err(|e| format!("reading the request: {e}")).and_then(read_request) {
-        Ok(request) => handle(root, request),
+    let opened = File::open(request).map_err(|e| format!("reading the request: {e}"));
+    let response = match opened.and_then(|file| read_request(&mut BufReader::new(file))) {
+        Ok(Some(request)) => handle(root, request),
+        Ok(None) => refuse("there is no request in the file"),
         Err(reason) => refuse(&reason),
     };
     match serde_json::to_vec(&response).map(|bytes| std::fs::write(answer, bytes)) {
@@ -167,14 +199,18 @@ fn refuse(reason: &str) -> Response {
     Response::from_result(Err(AdapterError::Invalid { subject: "host-run".into(), reason: reason.into() }))
 }
 
-fn read_request(from: impl Read) -> Result<Request, String> {
+/// The next request, `None` at the end of the input.
+fn read_request(input: &mut impl BufRead) -> Result<Option<Request>, String> {
     let mut bytes = Vec::new();
-    let read = from.take(REQUEST_BYTES_MAX + 1).read_to_end(&mut bytes);
+    let read = input.take(REQUEST_BYTES_MAX + 1).read_until(b'\n', &mut bytes);
     read.map_err(|e| format!("reading the request: {e}"))?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
     if bytes.len() as u64 > REQUEST_BYTES_MAX {
         return Err(format!("the request is larger than {REQUEST_BYTES_MAX} bytes"));
     }
-    serde_json::from_slice(&bytes).map_err(|e| format!("the request is not one this program knows: {e}"))
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| format!("the request is not one this program knows: {e}"))
 }
 
 /// `<root>/artifacts/<sha256>/<this program>` names its own root, so that no path needs to travel in a command line.

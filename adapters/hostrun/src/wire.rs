@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hanse_adapters_core::preflight::{HostReport, PreflightWish};
 use hanse_adapters_core::{
     AdapterError, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus, InstanceUsage, RunOutput,
     RunSpec,
@@ -50,6 +51,11 @@ pub enum Act {
     },
     /// See [`hanse_adapters_core::Adapter::inspect`].
     Inspect,
+    /// What [`hanse_adapters_core::preflight::judge`] judges.
+    Preflight {
+        /// What the host is wanted for.
+        wish: PreflightWish,
+    },
     /// See [`hanse_adapters_core::Adapter::put_files`].
     PutFiles {
         /// Whose home.
@@ -153,6 +159,8 @@ pub enum Reply {
     Has(bool),
     /// What the host is.
     Facts(HostFacts),
+    /// What was seen before nodes are placed.
+    Report(Box<HostReport>),
     /// What a run left.
     Output(RunOutput),
     /// One instance.
@@ -286,6 +294,8 @@ expect_reply! {
     has: Has(bool);
     /// Returns the facts.
     facts: Facts(HostFacts);
+    /// Returns the report.
+    report: Report(Box<HostReport>);
     /// Returns the output.
     output: Output(RunOutput);
     /// Returns the status.

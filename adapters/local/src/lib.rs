@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hanse_adapters_core::preflight::{Asker, Finding, PreflightWish, judge};
 use hanse_adapters_core::{
     Adapter, AdapterError, Artifact, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
     InstanceUsage, Result, RunOutput, RunSpec, Stream,
 };
-use hanse_hostrun::{Act, Host, Reply, Request, WireFile};
+use hanse_hostrun::{Act, Host, Reply, Request, WireFile, now_ms};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -55,6 +56,13 @@ impl LocalAdapter {
 impl Adapter for LocalAdapter {
     async fn inspect(&self) -> Result<HostFacts> {
         self.act(Act::Inspect).await?.facts()
+    }
+
+    async fn preflight(&self, wish: &PreflightWish) -> Result<Vec<Finding>> {
+        let asked_ms = now_ms();
+        let report = self.act(Act::Preflight { wish: wish.clone() }).await?.report()?;
+        let asker = Asker { arch: std::env::consts::ARCH.into(), asked_ms, answered_ms: now_ms() };
+        Ok(judge(&report, wish, &asker))
     }
 
     async fn put_artifact(&self, artifact: &Artifact) -> Result<()> {

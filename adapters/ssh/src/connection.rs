@@ -13,10 +13,11 @@ use russh::client::{self, AuthResult, Handle, Msg};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, Preferred};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::target::Checked;
+use crate::served::{IDLE_LIMIT, Idle};
+use crate::target::{Checked, Hop};
 
 /// TCP connection and key exchange; authentication may take as long again.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -31,9 +32,9 @@ const SESSIONS_MAX: usize = 8;
 /// Messages kept for one channel: a dialled stream that is read slowly stalls the whole connection only beyond.
 const CHANNEL_MESSAGES: usize = 512;
 /// Most of an answer that is read.
-const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most of standard error that is kept, for messages.
-const STDERR_BYTES_MAX: usize = 4 * 1024;
+pub(crate) const STDERR_BYTES_MAX: usize = 4 * 1024;
 
 /// Host keys that are asked for, best first; RSA is left out with its crate.
 const HOST_KEYS: &[Algorithm] = &[
@@ -46,8 +47,13 @@ const HOST_KEYS: &[Algorithm] = &[
 /// An authenticated connection.
 pub(crate) struct Connection {
     handle: Handle<Pin>,
+    /// Connections to the machines on the way, which carry this one.
+    _way: Vec<Handle<Pin>>,
     name: String,
-    sessions: Semaphore,
+    sessions: Arc<Semaphore>,
+    idle: Idle,
+    /// Whether somebody looks after `idle`.
+    is_swept: Mutex<bool>,
     /// Hashes seen in place over this connection; bounded by the artifacts in use.
     artifacts: Mutex<BTreeSet<String>>,
 }
@@ -95,7 +101,7 @@ pub async fn scan_host_key(address: &str, port: u16) -> Result<String> {
     let name = format!("{address}:{port}");
     let shown = Arc::new(Mutex::new(None));
     let pin = Pin { wanted: None, shown: Arc::clone(&shown) };
-    let failure = match handshake(address, port, &name, pin).await {
+    let failure = match handshake(address, port, None, pin).await {
         Ok(_) => "a key was accepted though none was asked for".to_owned(),
         Err(reason) => reason,
     };
@@ -103,7 +109,29 @@ pub async fn scan_host_key(address: &str, port: u16) -> Result<String> {
     shown.ok_or(AdapterError::Transient { subject: name, reason: failure })
 }
 
-async fn handshake(address: &str, port: u16, name: &str, pin: Pin) -> std::result::Result<Handle<Pin>, String> {
+/// The way to the next machine: straight, or through the one before.
+async fn way(address: &str, port: u16, through: Option<&Handle<Pin>>) -> std::result::Result<Box<dyn Stream>, String> {
+    let Some(handle) = through else {
+        let stream = TcpStream::connect((address, port)).await.map_err(|e| format!("cannot connect: {e}"))?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        return Ok(Box::new(stream));
+    };
+    let opened = handle.channel_open_direct_tcpip(address, u32::from(port), "127.0.0.1", 0).await;
+    match opened {
+        Ok(channel) => Ok(Box::new(channel.into_stream())),
+        Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited)) => {
+            Err("the machine before it on the way forbids it: set AllowTcpForwarding to local there".into())
+        }
+        Err(e) => Err(format!("the machine before it on the way cannot connect: {e}")),
+    }
+}
+
+async fn handshake(
+    address: &str,
+    port: u16,
+    through: Option<&Handle<Pin>>,
+    pin: Pin,
+) -> std::result::Result<Handle<Pin>, String> {
     let config = client::Config {
         keepalive_interval: Some(KEEPALIVE),
         keepalive_max: KEEPALIVE_MAX,
@@ -117,60 +145,71 @@ async fn handshake(address: &str, port: u16, name: &str, pin: Pin) -> std::resul
         ..client::Config::default()
     };
     let connect = async {
-        let stream = TcpStream::connect((address, port)).await.map_err(|e| format!("cannot connect: {e}"))?;
-        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        let stream = way(address, port, through).await?;
         client::connect_stream(Arc::new(config), stream, pin).await.map_err(|e| format!("SSH handshake: {e}"))
     };
     match timeout(CONNECT_LIMIT, connect).await {
         Ok(result) => result,
-        Err(_) => Err(format!("{name} did not finish the SSH handshake within {} s", CONNECT_LIMIT.as_secs())),
+        Err(_) => Err(format!("it did not finish the SSH handshake within {} s", CONNECT_LIMIT.as_secs())),
+    }
+}
+
+/// Connects to one machine, checks its key, then logs in.
+async fn log_in(target: &Checked, hop: &Hop, through: Option<&Handle<Pin>>) -> Result<Handle<Pin>> {
+    let subject = || hop.name.clone();
+    let shown = Arc::new(Mutex::new(None));
+    let pin = Pin { wanted: Some(hop.fingerprint.clone()), shown: Arc::clone(&shown) };
+    let mut handle = match handshake(&hop.address, hop.port, through, pin).await {
+        Ok(handle) => handle,
+        Err(reason) => {
+            let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return Err(match shown.filter(|shown| *shown != hop.fingerprint) {
+                Some(shown) => changed_key(hop, &shown),
+                None => AdapterError::Transient { subject: subject(), reason },
+            });
+        }
+    };
+    let key = PrivateKeyWithHashAlg::new(Arc::clone(&target.key), None);
+    match timeout(CONNECT_LIMIT, handle.authenticate_publickey(&hop.user, key)).await {
+        Ok(Ok(AuthResult::Success)) => Ok(handle),
+        // russh tells a connection that ended as a refusal that leaves no method.
+        Ok(Ok(AuthResult::Failure { remaining_methods, .. })) if remaining_methods.is_empty() && handle.is_closed() => {
+            Err(AdapterError::Transient { subject: subject(), reason: "the connection ended during login".into() })
+        }
+        Ok(Ok(AuthResult::Failure { .. })) => Err(AdapterError::Denied {
+            subject: subject(),
+            reason: format!(
+                "the host refuses our key {}: add its public half to authorized_keys of {}",
+                target.key_fingerprint, hop.user
+            ),
+        }),
+        Ok(Err(e)) => Err(AdapterError::Transient { subject: subject(), reason: format!("login: {e}") }),
+        Err(_) => Err(AdapterError::Transient { subject: subject(), reason: "the login took too long".into() }),
     }
 }
 
 impl Connection {
-    /// Connects, checks the host's key, then logs in.
+    /// Connects, checks the key of each machine on the way and of the host, and logs in to each.
     ///
     /// # Errors
-    /// `Denied` if the key differs from the pinned one (no credential was sent then) or the login is refused;
+    /// `Denied` if a key differs from the pinned one (no credential was sent to that machine) or a login is refused;
     /// `Transient` if the host is out of reach.
     pub(crate) async fn open(target: &Checked) -> Result<Self> {
-        let subject = || target.name.clone();
-        let shown = Arc::new(Mutex::new(None));
-        let pin = Pin { wanted: Some(target.fingerprint.clone()), shown: Arc::clone(&shown) };
-        let mut handle = match handshake(&target.address, target.port, &target.name, pin).await {
-            Ok(handle) => handle,
-            Err(reason) => {
-                let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
-                return Err(match shown.filter(|shown| *shown != target.fingerprint) {
-                    Some(shown) => changed_key(target, &shown),
-                    None => AdapterError::Transient { subject: subject(), reason },
-                });
-            }
-        };
-        let key = PrivateKeyWithHashAlg::new(Arc::clone(&target.key), None);
-        match timeout(CONNECT_LIMIT, handle.authenticate_publickey(&target.user, key)).await {
-            Ok(Ok(AuthResult::Success)) => Ok(Self {
-                handle,
-                name: target.name.clone(),
-                sessions: Semaphore::new(SESSIONS_MAX),
-                artifacts: Mutex::default(),
-            }),
-            // russh tells a connection that ended as a refusal that leaves no method.
-            Ok(Ok(AuthResult::Failure { remaining_methods, .. }))
-                if remaining_methods.is_empty() && handle.is_closed() =>
-            {
-                Err(AdapterError::Transient { subject: subject(), reason: "the connection ended during login".into() })
-            }
-            Ok(Ok(AuthResult::Failure { .. })) => Err(AdapterError::Denied {
-                subject: subject(),
-                reason: format!(
-                    "the host refuses our key {}: add its public half to authorized_keys of {}",
-                    target.key_fingerprint, target.user
-                ),
-            }),
-            Ok(Err(e)) => Err(AdapterError::Transient { subject: subject(), reason: format!("login: {e}") }),
-            Err(_) => Err(AdapterError::Transient { subject: subject(), reason: "the login took too long".into() }),
+        let mut way: Vec<Handle<Pin>> = Vec::new();
+        for hop in &target.jumps {
+            let handle = log_in(target, hop, way.last()).await?;
+            way.push(handle);
         }
+        let handle = log_in(target, &target.host, way.last()).await?;
+        Ok(Self {
+            handle,
+            _way: way,
+            name: target.name.clone(),
+            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            idle: Idle::default(),
+            is_swept: Mutex::new(false),
+            artifacts: Mutex::default(),
+        })
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -189,9 +228,30 @@ impl Connection {
         self.artifacts.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Programs that wait for a request.
+    pub(crate) fn idle(&self) -> &Idle {
+        &self.idle
+    }
+
+    /// Ends what waits too long, until nothing is asked any more. It does not keep the connection.
+    pub(crate) fn spawn_sweep(self: &Arc<Self>) {
+        let mut is_swept = self.is_swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *is_swept, true) {
+            return;
+        }
+        let weak = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(IDLE_LIMIT / 2).await;
+                let Some(connection) = weak.upgrade() else { return };
+                connection.idle.drop_old();
+            }
+        });
+    }
+
     /// Opens a session channel, for one command or one subsystem; the permit is held as long as the channel.
-    pub(crate) async fn session(&self) -> std::result::Result<(Channel<Msg>, SemaphorePermit<'_>), String> {
-        let permit = self.sessions.acquire().await.map_err(|e| e.to_string())?;
+    pub(crate) async fn session(&self) -> std::result::Result<(Channel<Msg>, OwnedSemaphorePermit), String> {
+        let permit = Arc::clone(&self.sessions).acquire_owned().await.map_err(|e| e.to_string())?;
         match timeout(OPEN_LIMIT, self.handle.channel_open_session()).await {
             Ok(Ok(channel)) => Ok((channel, permit)),
             Ok(Err(e)) => Err(format!("opening a session: {e}")),
@@ -245,7 +305,7 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-fn changed_key(target: &Checked, shown: &str) -> AdapterError {
+fn changed_key(target: &Hop, shown: &str) -> AdapterError {
     AdapterError::Denied {
         subject: target.name.clone(),
         reason: format!(

@@ -1,7 +1,7 @@
 //! The adapter for hosts reached over SSH.
 //!
-//! One connection per host is kept and shared by all calls; each call is one `exec` of the uploaded program's
-//! `host-run`, with the request as JSON on its standard input (see [`hanse_hostrun`]). The host's key is pinned: a
+//! One connection per host is kept and shared by all calls; over it the uploaded program's `host-run` is executed and kept
+//! for a while, and each call is a line of JSON on its standard input, answered by one (see [`hanse_hostrun`]). The host's key is pinned: a
 //! server that shows another one is refused before any credential is sent. On first contact the program is uploaded by
 //! SFTP, checked by its hash on the host and only then put in its place.
 //!
@@ -10,6 +10,8 @@
 //! twice in one connection, and never does a changing call again after it was sent: that is [`AdapterError::Unknown`].
 
 mod connection;
+mod preflight;
+mod served;
 mod target;
 mod upload;
 
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use hanse_adapters_core::preflight::{Finding, PreflightWish};
 use hanse_adapters_core::{
     Adapter, AdapterError, Artifact, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
     InstanceUsage, Result, RunOutput, RunSpec, Stream,
@@ -25,7 +28,7 @@ use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile, valid_sh
 use tokio::sync::Mutex;
 
 pub use connection::scan_host_key;
-pub use target::{Identity, SshTarget};
+pub use target::{Identity, Jump, SshTarget};
 
 use connection::{Connection, Ran};
 use target::Checked;
@@ -67,6 +70,14 @@ impl SshAdapter {
         }
         let target = target.check()?;
         Ok(Self { target, runner, slot: Mutex::default(), uploads: Mutex::default() })
+    }
+
+    /// Connects and logs in, unless there is a live connection already. Nothing is put on the host.
+    ///
+    /// # Errors
+    /// `Denied` if the host shows another key than the pinned one or refuses ours, `Transient` if it is out of reach.
+    pub async fn connect(&self) -> Result<()> {
+        self.connection().await.map(drop)
     }
 
     /// Returns the live connection, made now if there is none.
@@ -111,12 +122,13 @@ impl SshAdapter {
         for _ in 0..FRESH_TRIES {
             let connection = self.connection().await?;
             self.place(&connection, &self.runner).await?;
-            match connection.exec(&command, &request, limit).await {
+            match connection.serve(&command, &request, limit).await {
                 Ran::Answered(stdout) => return self.decode(&stdout),
                 // The program was deleted from the host since it was seen there: upload it again.
                 Ran::NoProgram(said) => {
                     tracing::warn!(host = %self.target.name, %said, "the program on the host is gone");
                     connection.forget_artifacts();
+                    connection.idle().clear();
                 }
                 Ran::NotSent(reason) => {
                     tracing::debug!(host = %self.target.name, %reason, "connecting anew");
@@ -139,7 +151,9 @@ impl SshAdapter {
     }
 
     fn encode(&self, act: Act) -> Result<Vec<u8>> {
-        let bytes = serde_json::to_vec(&Request::new(act)).map_err(|e| invalid(&self.target.name, e.to_string()))?;
+        let mut bytes =
+            serde_json::to_vec(&Request::new(act)).map_err(|e| invalid(&self.target.name, e.to_string()))?;
+        bytes.push(b'\n');
         if bytes.len() as u64 > hanse_hostrun::REQUEST_BYTES_MAX {
             return Err(invalid(&self.target.name, "the request is too large: send fewer or smaller files"));
         }
@@ -183,7 +197,12 @@ fn changes(act: &Act) -> bool {
         | Act::Compose { .. }
         | Act::Stop { .. }
         | Act::Remove { .. } => true,
-        Act::HashSelf | Act::HasArtifact { .. } | Act::Adopt { .. } | Act::KeepSelf { .. } | Act::Inspect => false,
+        Act::HashSelf
+        | Act::HasArtifact { .. }
+        | Act::Adopt { .. }
+        | Act::KeepSelf { .. }
+        | Act::Inspect
+        | Act::Preflight { .. } => false,
         Act::Look { .. } | Act::List { .. } | Act::Tail { .. } | Act::ReadFile { .. } => false,
         Act::Usage { .. } | Act::Load => false,
     }
@@ -193,6 +212,10 @@ fn changes(act: &Act) -> bool {
 impl Adapter for SshAdapter {
     async fn inspect(&self) -> Result<HostFacts> {
         self.act(Act::Inspect).await?.facts()
+    }
+
+    async fn preflight(&self, wish: &PreflightWish) -> Result<Vec<Finding>> {
+        Ok(self.look_before(wish).await)
     }
 
     async fn put_artifact(&self, artifact: &Artifact) -> Result<()> {

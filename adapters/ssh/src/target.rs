@@ -31,6 +31,23 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// A machine on the way, as OpenSSH's `ProxyJump` names it; its key is pinned like the host's, and it is logged in to with
+/// the same identity.
+#[derive(Clone, Debug)]
+pub struct Jump {
+    /// Host name or IP address, as the machine before it on the way knows it.
+    pub address: String,
+    /// TCP port of its sshd.
+    pub port: u16,
+    /// Account on it.
+    pub user: String,
+    /// Its pinned key, as [`SshTarget::host_key_fingerprint`].
+    pub host_key_fingerprint: String,
+}
+
+/// Longest way to a host.
+const JUMPS_MAX: usize = 4;
+
 /// How a host is reached.
 #[derive(Clone, Debug)]
 pub struct SshTarget {
@@ -40,6 +57,8 @@ pub struct SshTarget {
     pub port: u16,
     /// Account on the host.
     pub user: String,
+    /// Machines on the way, the first one first.
+    pub jumps: Vec<Jump>,
     /// The pinned host key as `ssh-keygen -l` prints it: `SHA256:` and base64. [`crate::scan_host_key`] returns the one
     /// that will be asked for.
     pub host_key_fingerprint: String,
@@ -50,13 +69,45 @@ pub struct SshTarget {
     pub identity: Identity,
 }
 
-/// A target whose parts were checked, with the key read.
-#[derive(Debug)]
-pub(crate) struct Checked {
+/// One machine that is logged in to.
+#[derive(Clone, Debug)]
+pub(crate) struct Hop {
     pub(crate) address: String,
     pub(crate) port: u16,
     pub(crate) user: String,
     pub(crate) fingerprint: String,
+    /// `user@address:port`, for messages.
+    pub(crate) name: String,
+}
+
+impl Hop {
+    fn check(address: String, port: u16, user: String, fingerprint: String) -> Result<Self> {
+        let plain = |s: &str| !s.is_empty() && s.len() <= TEXT_MAX && !s.bytes().any(|b| b <= b' ' || b == 0x7f);
+        if !plain(&address) || port == 0 {
+            return Err(invalid("host address", "must be a host name or IP address and a port above 0"));
+        }
+        if !plain(&user) {
+            return Err(invalid("host user", "must be the name of an account on the host"));
+        }
+        let digest = fingerprint.strip_prefix("SHA256:").unwrap_or_default();
+        if digest.len() != 43 || !digest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/') {
+            return Err(invalid(
+                "host key fingerprint",
+                "must be SHA256: and 43 characters, as `ssh-keygen -l` prints it",
+            ));
+        }
+        let name = format!("{user}@{address}:{port}");
+        Ok(Self { address, port, user, fingerprint, name })
+    }
+}
+
+/// A target whose parts were checked, with the key read.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// Machines on the way.
+    pub(crate) jumps: Vec<Hop>,
+    /// The host itself.
+    pub(crate) host: Hop,
     pub(crate) root: String,
     pub(crate) key: Arc<PrivateKey>,
     /// Fingerprint of the public half, for messages.
@@ -67,35 +118,18 @@ pub(crate) struct Checked {
 
 impl SshTarget {
     pub(crate) fn check(self) -> Result<Checked> {
-        let plain = |s: &str| !s.is_empty() && s.len() <= TEXT_MAX && !s.bytes().any(|b| b <= b' ' || b == 0x7f);
-        if !plain(&self.address) || self.port == 0 {
-            return Err(invalid("host address", "must be a host name or IP address and a port above 0"));
+        let host = Hop::check(self.address, self.port, self.user, self.host_key_fingerprint)?;
+        if self.jumps.len() > JUMPS_MAX {
+            return Err(invalid("jumps", format!("at most {JUMPS_MAX} machines on the way")));
         }
-        if !plain(&self.user) {
-            return Err(invalid("host user", "must be the name of an account on the host"));
-        }
-        let digest = self.host_key_fingerprint.strip_prefix("SHA256:").unwrap_or_default();
-        if digest.len() != 43 || !digest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/') {
-            return Err(invalid(
-                "host key fingerprint",
-                "must be SHA256: and 43 characters, as `ssh-keygen -l` prints it",
-            ));
-        }
+        let jump = |jump: Jump| Hop::check(jump.address, jump.port, jump.user, jump.host_key_fingerprint);
+        let jumps = self.jumps.into_iter().map(jump).collect::<Result<_>>()?;
         let root = self.root.unwrap_or_else(|| DEFAULT_ROOT.into());
         check_root(&root)?;
         let key = read_key(&self.identity)?;
         let key_fingerprint = key.public_key().fingerprint(HashAlg::Sha256).to_string();
-        let name = format!("{}@{}:{}", self.user, self.address, self.port);
-        Ok(Checked {
-            address: self.address,
-            port: self.port,
-            user: self.user,
-            fingerprint: self.host_key_fingerprint,
-            root: root.trim_end_matches('/').into(),
-            key: Arc::new(key),
-            key_fingerprint,
-            name,
-        })
+        let name = host.name.clone();
+        Ok(Checked { jumps, host, root: root.trim_end_matches('/').into(), key: Arc::new(key), key_fingerprint, name })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Putting artifacts on a host: asked first, uploaded aside, checked there, then renamed into place.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hanse_adapters_core::{AdapterError, Artifact, Result};
@@ -27,7 +28,7 @@ const SFTP_REPLY_SECS: u64 = 60;
 
 impl SshAdapter {
     /// Makes sure that `artifact` is in its place on the host; asked once per connection.
-    pub(crate) async fn place(&self, connection: &Connection, artifact: &Artifact) -> Result<()> {
+    pub(crate) async fn place(&self, connection: &Arc<Connection>, artifact: &Artifact) -> Result<()> {
         if connection.has_artifact(&artifact.sha256) {
             return Ok(());
         }
@@ -63,14 +64,14 @@ impl SshAdapter {
         }
     }
 
-    async fn in_place(&self, connection: &Connection, artifact: &Artifact) -> Result<bool> {
+    async fn in_place(&self, connection: &Arc<Connection>, artifact: &Artifact) -> Result<bool> {
         let command = self.server_of(artifact, "hanse");
         if artifact.sha256 != self.runner.sha256 {
             let act = Act::HasArtifact { sha256: artifact.sha256.clone() };
             return self.ask(connection, &command, act).await?.has();
         }
         let request = self.encode(Act::HashSelf)?;
-        match connection.exec(&command, &request, HASH_LIMIT).await {
+        match connection.serve(&command, &request, HASH_LIMIT).await {
             Ran::Answered(stdout) => {
                 Ok(self.decode(&stdout).and_then(|reply| reply.sha256()).ok() == Some(artifact.sha256.clone()))
             }
@@ -136,9 +137,8 @@ impl SshAdapter {
             sent += n as u64;
         }
         remote.flush().await.map_err(|e| self.transient(&format!("upload: {e}: is the host's disk full?")))?;
-        // umask may have taken the right to execute.
+        // Our program on the host makes it durable once it has compared the hash; umask may have taken the right to execute.
         remote.set_metadata(attributes).await.map_err(|e| self.sftp_error(&path, &e))?;
-        remote.sync_all().await.map_err(|e| self.sftp_error(&path, &e))?;
         remote.close().await.map_err(|e| self.transient(&format!("closing the upload: {e}")))?;
         // Best effort: the channel ends with it anyway.
         let _ = sftp.close().await;

@@ -98,11 +98,15 @@ calls! {
     "HostService" {
         read ScanHostKey(ScanHostKeyRequest) -> ScanHostKeyResponse;
         read ScanDockerEngine(ScanDockerEngineRequest) -> ScanDockerEngineResponse;
+        read PreflightHost(PreflightHostRequest) -> PreflightHostResponse;
         write EnrolHost(EnrolHostRequest) -> EnrolHostResponse;
         read GetHost(GetHostRequest) -> GetHostResponse;
         read ListHosts(ListHostsRequest) -> ListHostsResponse;
         read ListOrphans(ListOrphansRequest) -> ListOrphansResponse;
         write CordonHost(CordonHostRequest) -> CordonHostResponse;
+        write BeginHostMaintenance(BeginHostMaintenanceRequest) -> BeginHostMaintenanceResponse;
+        write DrainHost(DrainHostRequest) -> DrainHostResponse;
+        write RetireHost(RetireHostRequest) -> RetireHostResponse;
         write UncordonHost(UncordonHostRequest) -> UncordonHostResponse;
         write AcceptHostKey(AcceptHostKeyRequest) -> AcceptHostKeyResponse;
         write SetHostProperties(SetHostPropertiesRequest) -> SetHostPropertiesResponse;

@@ -43,6 +43,10 @@ fn host_obstacle(state: &State, node: &Node) -> Option<String> {
         Some(host) if host.state == HostState::Distrusted => {
             Some(format!("hosts/{id} is distrusted: {}", host.state_reason))
         }
+        // Whoever works on it may stop and start what he likes; it is looked at again when he is done.
+        Some(host) if host.state == HostState::Maintenance => {
+            Some(format!("hosts/{id} is in maintenance: {}", host.state_reason))
+        }
         Some(_) => None,
         None => Some(format!("hosts/{id} is gone")),
     }

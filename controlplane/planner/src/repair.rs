@@ -2,6 +2,7 @@
 
 use hanse_state::chain::node::{Health, Node, NodeState, RESTART_BUDGET};
 use hanse_state::chain::query::nodes_of;
+use hanse_state::host::HostState;
 use hanse_state::ids::NodeKey;
 use hanse_state::time::HOUR_MS;
 use hanse_state::{Millis, State};
@@ -49,7 +50,13 @@ pub const fn quorum(nodes: usize) -> usize {
 
 /// Returns whether the chain keeps its quorum while this node is down.
 pub fn may_disturb(state: &State, key: &NodeKey) -> bool {
-    let is_well = |node: &&Node| node.state == NodeState::Running && node.health == Health::Healthy;
+    // What stands on a host in maintenance may be down at any moment, whatever was seen of it last.
+    let is_maintained = |node: &Node| {
+        let host = node.host.as_ref().and_then(|id| state.hosts.get(id));
+        host.is_some_and(|host| host.state == HostState::Maintenance)
+    };
+    let is_well =
+        |node: &&Node| node.state == NodeState::Running && node.health == Health::Healthy && !is_maintained(node);
     let others = nodes_of(state, &key.chain).filter(|node| node.key != *key).filter(is_well).count();
     others >= quorum(nodes_of(state, &key.chain).count())
 }

@@ -173,6 +173,13 @@ impl ApiError {
         Self::new(Code::Unavailable, "NODE_UNAVAILABLE", message, advice).with_retry(Duration::from_secs(1))
     }
 
+    /// A host cannot take nodes as it is; nothing was changed.
+    pub fn unfit_host(host: &str, why: &str) -> Self {
+        let message = format!("{host}: {why}");
+        let advice = "repair what is named and ask again; or enrol it whatever was found (accept_findings)";
+        Self::new(Code::FailedPrecondition, "HOST_UNFIT", message, advice).with_field("host")
+    }
+
     /// The ledger answered with a refusal in its own words.
     pub fn ledger_refused(why: &str) -> Self {
         let advice = "read the ledger's words; nothing was retried";
@@ -300,6 +307,7 @@ fn code_of(rejection: &Rejection) -> Code {
         | Rejection::ArtifactMismatch { .. }
         | Rejection::TooFewHosts { .. }
         | Rejection::HostKeyChanged { .. }
+        | Rejection::QuorumAtRisk { .. }
         | Rejection::WrongState { .. }
         | Rejection::StaleGeneration { .. }
         | Rejection::ConflictingFact { .. }
@@ -344,6 +352,7 @@ mod tests {
             Rejection::ArtifactMismatch { proposal: t(), expected: t(), given: t() },
             Rejection::TooFewHosts { needed: 2, free: 1 },
             Rejection::HostKeyChanged { host: t(), expected: t(), seen: t() },
+            Rejection::QuorumAtRisk { chain: t(), nodes: 4, down: 2, tolerated: 1 },
             Rejection::QuotaExceeded { field: t(), what: t(), limit: 1 },
             Rejection::WrongState { field: t(), what: t(), state: t(), needs: t() },
             Rejection::StaleGeneration { node: t(), current: 2, given: 1 },

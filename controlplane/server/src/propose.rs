@@ -95,6 +95,7 @@ fn by_the_log(rejection: Rejection) -> ApiError {
         | Rejection::ArtifactMismatch { .. }
         | Rejection::TooFewHosts { .. }
         | Rejection::HostKeyChanged { .. }
+        | Rejection::QuorumAtRisk { .. }
         | Rejection::QuotaExceeded { .. }
         | Rejection::WrongState { .. }
         | Rejection::StaleGeneration { .. }

@@ -134,6 +134,7 @@ fn rule(command: &Command) -> Rule<'_> {
         Command::CreateTenant(_)
         | Command::SetPlan(_)
         | Command::AcceptHostKey(_)
+        | Command::RetireHost(_)
         | Command::CreateBackup(_)
         | Command::ResumeCluster(_)
         | Command::AddReplica(_)
@@ -152,9 +153,12 @@ fn rule(command: &Command) -> Rule<'_> {
         Command::ActivateConsortium(c) => Rule { tenant: OWNER, scope: Scope::Founder(&c.consortium), ..deny() },
         Command::OpenProposal(c) => Rule { tenant: VOTERS, scope: Scope::Member(&c.consortium), ..deny() },
         Command::CastBallot(c) => Rule { tenant: VOTERS, scope: Scope::Tenant(&c.voter), ..deny() },
-        Command::EnrolHost(_) | Command::CordonHost(_) | Command::UncordonHost(_) | Command::SetHostProperties(_) => {
-            Rule { platform: OPERATORS, ..deny() }
-        }
+        Command::EnrolHost(_)
+        | Command::CordonHost(_)
+        | Command::UncordonHost(_)
+        | Command::SetHostProperties(_)
+        | Command::BeginHostMaintenance(_)
+        | Command::DrainHost(_) => Rule { platform: OPERATORS, ..deny() },
         Command::DeleteArtifact(_) => Rule { platform: OPERATORS, ..deny() },
         Command::ImportArtifact(c) => match c.word {
             Word::Signed { .. } => Rule { platform: OPERATORS, ..deny() },

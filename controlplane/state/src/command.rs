@@ -15,6 +15,7 @@ use crate::consortium::proposal::{Action, CloseProposal, OpenProposal, ProposalS
 use crate::consortium::{ActivateConsortium, CreateConsortium, InviteMember, JoinConsortium};
 use crate::contract::{DeployContract, RecordContractFact};
 use crate::digest::Digest;
+use crate::host::care::{BeginHostMaintenance, DrainHost, RetireHost};
 use crate::host::orphan::RemoveOrphan;
 use crate::host::properties::SetHostProperties;
 use crate::host::{AcceptHostKey, CordonHost, EnrolHost, RecordHostFacts, RecordHostKeyChanged, UncordonHost};
@@ -171,6 +172,9 @@ pub enum Command {
     RecordHostKeyChanged(RecordHostKeyChanged),
     AcceptHostKey(AcceptHostKey),
     SetHostProperties(SetHostProperties),
+    BeginHostMaintenance(BeginHostMaintenance),
+    DrainHost(DrainHost),
+    RetireHost(RetireHost),
     RecordGenesis(RecordGenesis),
     RecordIntent(RecordIntent),
     RecordNodeFact(RecordNodeFact),
@@ -225,6 +229,9 @@ impl Command {
             Self::RecordHostKeyChanged(_) => "RecordHostKeyChanged",
             Self::AcceptHostKey(_) => "AcceptHostKey",
             Self::SetHostProperties(_) => "SetHostProperties",
+            Self::BeginHostMaintenance(_) => "BeginHostMaintenance",
+            Self::DrainHost(_) => "DrainHost",
+            Self::RetireHost(_) => "RetireHost",
             Self::RecordGenesis(_) => "RecordGenesis",
             Self::RecordIntent(_) => "RecordIntent",
             Self::RecordNodeFact(_) => "RecordNodeFact",
@@ -280,6 +287,9 @@ impl Command {
             Self::RecordHostKeyChanged(c) => name::host(&c.host),
             Self::AcceptHostKey(c) => name::host(&c.host),
             Self::SetHostProperties(c) => name::host(&c.host),
+            Self::BeginHostMaintenance(c) => name::host(&c.host),
+            Self::DrainHost(c) => name::host(&c.host),
+            Self::RetireHost(c) => name::host(&c.host),
             Self::RecordGenesis(c) => name::chain(&c.chain),
             Self::RecordIntent(c) => name::node(&c.node),
             Self::RecordNodeFact(c) => name::node(&c.node),
@@ -347,7 +357,9 @@ impl Command {
             Self::RaiseClusterVersion(_) => Version(2),
             Self::RecordTransaction(_) => Version(3),
             Self::RemoveOrphan(_) => Version(4),
-            Self::SetHostProperties(_) => Version(4),
+            Self::SetHostProperties(_) | Self::BeginHostMaintenance(_) | Self::DrainHost(_) | Self::RetireHost(_) => {
+                Version(4)
+            }
             Self::EnrolHost(c) => {
                 if c.is_plain() {
                     Version::FIRST

@@ -162,6 +162,18 @@ pub enum Rejection {
         /// Fingerprint seen.
         seen: String,
     },
+    /// A chain would have fewer nodes than its quorum. Since version 4.
+    #[error("{chain} of {nodes} nodes tolerates {tolerated} that are down, and {down} would be")]
+    QuorumAtRisk {
+        /// Resource name of the chain.
+        chain: String,
+        /// Its nodes.
+        nodes: u64,
+        /// How many would be down.
+        down: u64,
+        /// How many may be.
+        tolerated: u64,
+    },
     /// A bound of the platform is reached.
     #[error("{what} has reached its limit of {limit}")]
     QuotaExceeded {
@@ -258,6 +270,7 @@ impl Rejection {
             Self::ArtifactMismatch { .. } => "ARTIFACT_MISMATCH",
             Self::TooFewHosts { .. } => "TOO_FEW_HOSTS",
             Self::HostKeyChanged { .. } => "HOST_KEY_CHANGED",
+            Self::QuorumAtRisk { .. } => "QUORUM_AT_RISK",
             Self::QuotaExceeded { .. } => "QUOTA_EXCEEDED",
             Self::WrongState { .. } => "WRONG_STATE",
             Self::StaleGeneration { .. } => "STALE_GENERATION",
@@ -287,7 +300,7 @@ impl Rejection {
             Self::DeadlinePassed { .. } => "proposal",
             Self::ArtifactMismatch { .. } => "artifact_hash",
             Self::TooFewHosts { .. } => "action.chain.nodes",
-            Self::HostKeyChanged { .. } => "host",
+            Self::HostKeyChanged { .. } | Self::QuorumAtRisk { .. } => "host",
             Self::StaleGeneration { .. } => "generation",
             Self::RestartBudgetSpent { .. } => "node",
             Self::RequestTooOld { .. } | Self::RequestIdReused { .. } => "request_id",
@@ -323,6 +336,9 @@ impl Rejection {
             Self::HostKeyChanged { .. } => {
                 "compare the key at the host's own console; if the change was meant, an administrator accepts the new \
                  fingerprint, else treat the host as taken over"
+            }
+            Self::QuorumAtRisk { .. } => {
+                "wait until the other nodes are well, or force it and say why: the chain makes no blocks meanwhile"
             }
             Self::QuotaExceeded { .. } => "remove what is no longer needed, or ask the operator to raise the limit",
             Self::WrongState { .. } => "look at the current state and try again when it allows this",

@@ -25,6 +25,11 @@ pub(crate) enum HostCommand {
     },
     /// Take a host into service: this machine (--local), one behind SSH (--ssh) or a Docker Engine (--docker).
     Enrol(Box<EnrolArgs>),
+    /// Look at everything that must hold on an enrolled host before nodes are placed there.
+    Preflight {
+        /// Id.
+        host: String,
+    },
     /// Show a host.
     Get {
         /// Id.
@@ -55,7 +60,34 @@ pub(crate) enum HostCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Place on it again.
+    /// Begin maintenance: nothing is placed, done or repaired on a host until it is uncordoned.
+    Maintain {
+        /// Id.
+        host: String,
+        /// Why, for people and the audit trail.
+        #[arg(long)]
+        reason: String,
+        /// Also if a chain loses its quorum by it.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take no new nodes and want those that are there moved away; with --dry-run the plan.
+    Drain {
+        /// Id.
+        host: String,
+        /// Why, for people and the audit trail.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Forget a host on which nothing is.
+    Retire {
+        /// Id.
+        host: String,
+        /// Why, for people and the audit trail.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Place on it again: ends a cordon, a maintenance or a drain.
     Uncordon {
         /// Id.
         host: String,
@@ -138,6 +170,12 @@ pub(crate) struct EnrolArgs {
     /// Take this tenant's nodes only.
     #[arg(long, value_name = "TENANT", default_value = "")]
     dedicated_to: String,
+    /// Do not look at the host first.
+    #[arg(long)]
+    no_preflight: bool,
+    /// Enrol it whatever is found; what is found is shown all the same.
+    #[arg(long, conflicts_with = "no_preflight")]
+    accept_findings: bool,
 }
 
 /// What `set` takes.
@@ -175,6 +213,16 @@ pub(crate) enum TemplateCommand {
 }
 
 const HOST: View = View { key: "host", name: "host", columns: &[] };
+/// With what was found.
+const ENROLLED: View = View { key: "", name: "host.host", columns: &[] };
+const FINDINGS: View = View {
+    key: "findings",
+    name: "check",
+    columns: &[("CHECK", "check"), ("SEVERITY", "severity"), ("FOUND", "found"), ("WHAT TO DO", "advice")],
+};
+/// With what is on it.
+const DRAINED: View = View { key: "", name: "host.host", columns: &[] };
+const RETIRED: View = View { key: "header", name: "header", columns: &[] };
 const HOSTS: View = View {
     key: "hosts",
     name: "host",
@@ -238,9 +286,10 @@ pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), C
         HostCommand::Enrol(args) => {
             let mut request = enrol_request(*args);
             request.validate_only = validate_only;
-            context.show(request, HOST).await
+            context.show(request, ENROLLED).await
         }
         HostCommand::Monitor { host, args } => monitor::monitor(context, format!("hosts/{host}"), args).await,
+        HostCommand::Preflight { host } => context.show(pb::PreflightHostRequest { host }, FINDINGS).await,
         HostCommand::Get { host } => context.show(pb::GetHostRequest { host }, HOST).await,
         HostCommand::List { list } => {
             let request = |page_token| pb::ListHostsRequest { page_size: PAGE_SIZE, page_token, filter: list.filter() };
@@ -254,6 +303,20 @@ pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), C
         HostCommand::Cordon { host, reason } => {
             context.confirm(&format!("Place nothing new on {host}?"))?;
             context.show(pb::CordonHostRequest { request_id, validate_only, host, reason }, HOST).await
+        }
+        HostCommand::Maintain { host, reason, force } => {
+            let forced = if force { " A chain may stop by it." } else { "" };
+            context.confirm(&format!("Leave {host} and its nodes to whoever works on it?{forced}"))?;
+            let request = pb::BeginHostMaintenanceRequest { request_id, validate_only, host, reason, forced: force };
+            context.show(request, HOST).await
+        }
+        HostCommand::Drain { host, reason } => {
+            context.confirm(&format!("Place nothing new on {host}, and want its nodes moved away?"))?;
+            context.show(pb::DrainHostRequest { request_id, validate_only, host, reason }, DRAINED).await
+        }
+        HostCommand::Retire { host, reason } => {
+            context.confirm(&format!("Forget {host} for ever?"))?;
+            context.show(pb::RetireHostRequest { request_id, validate_only, host, reason }, RETIRED).await
         }
         HostCommand::Uncordon { host } => {
             context.show(pb::UncordonHostRequest { request_id, validate_only, host }, HOST).await
@@ -320,5 +383,7 @@ fn enrol_request(args: EnrolArgs) -> pb::EnrolHostRequest {
         zone: args.zone,
         labels: args.labels.into_iter().collect(),
         dedicated_to: args.dedicated_to,
+        preflight: !args.no_preflight,
+        accept_findings: args.accept_findings,
     }
 }

@@ -70,6 +70,21 @@ pub enum Write {
         /// Resource name.
         host: String,
     },
+    /// Begin maintenance of a host.
+    MaintainHost {
+        /// Resource name.
+        host: String,
+    },
+    /// Want a host empty.
+    DrainHost {
+        /// Resource name.
+        host: String,
+    },
+    /// Forget an empty host.
+    RetireHost {
+        /// Resource name.
+        host: String,
+    },
     /// Allow placing again.
     UncordonHost {
         /// Resource name.
@@ -124,6 +139,9 @@ impl std::fmt::Debug for Write {
             }
             Self::RestartNode { node } => write!(f, "RestartNode({node})"),
             Self::CordonHost { host } => write!(f, "CordonHost({host})"),
+            Self::MaintainHost { host } => write!(f, "MaintainHost({host})"),
+            Self::DrainHost { host } => write!(f, "DrainHost({host})"),
+            Self::RetireHost { host } => write!(f, "RetireHost({host})"),
             Self::UncordonHost { host } => write!(f, "UncordonHost({host})"),
             Self::AcceptHostKey { host, fingerprint } => write!(f, "AcceptHostKey({host}, {fingerprint})"),
             Self::TransferLeader { replica } => write!(f, "TransferLeader({replica})"),

@@ -40,6 +40,7 @@ texts! {
     Artifacts: "Artifacts", "软件";
     Operations: "Operations", "作业";
     Explorer: "Explorer", "区块浏览";
+    Preflight: "Preflight", "预检";
     Governance: "Governance", "治理";
     Audit: "Audit", "审计";
     Billing: "Billing", "账单";
@@ -159,6 +160,8 @@ texts! {
     ColGeneration: "GEN", "代次";
     ColRestarts: "RESTARTS", "重启";
     ColSlots: "SLOTS", "槽位";
+    ColZone: "ZONE", "故障域";
+    ColDedicated: "ONLY FOR", "专用于";
     ColReach: "REACH", "连接方式";
     ColCapacity: "CAPACITY", "容量";
     ColSeen: "PROBED", "检查于";
@@ -226,6 +229,11 @@ texts! {
     Unpriced: "WITHOUT PRICE", "无价格";
     Note: "NOTE", "说明";
 
+    // Preflight.
+    PreflightLine: "{} errors, {} warnings", "{} 个错误, {} 个警告";
+    FindingError: "ERROR", "错误";
+    FindingWarning: "WARNING", "警告";
+    FindingFine: "fine", "正常";
     // Governance.
     GovernedBy: "{} of {} members must sign a change", "变更需 {} 个签名 (共 {} 个成员)";
     Ungoverned: "nobody can change this chain while it runs", "该链运行后无人可以变更";
@@ -313,6 +321,10 @@ texts! {
     ActRestart: "restart...", "重启...";
     ActCordon: "cordon...", "停止/恢复调度...";
     ActAcceptKey: "accept key...", "接受密钥...";
+    ActPreflight: "preflight", "预检";
+    ActMaintain: "maintain...", "维护...";
+    ActDrain: "drain...", "腾空...";
+    ActRetire: "retire...", "退役...";
     ActTransferLeader: "transfer lead...", "移交领导...";
     ActPromoteReplica: "promote...", "提升...";
     ActRemoveReplica: "remove...", "移除...";
@@ -351,6 +363,12 @@ texts! {
     RestartPlan: "The node stops and is started anew with the next generation. The chain goes on while enough other nodes run.", "节点将停止并以新的代次启动。只要其他节点足够, 链会继续出块。";
     CordonTitle: "Cordon host", "停止主机调度";
     CordonPlan: "Nothing new is placed on this host. Its nodes go on.", "不再向该主机放置新节点。已有节点继续运行。";
+    MaintainTitle: "Begin maintenance of a host", "开始主机维护";
+    MaintainPlan: "Nothing is placed, done or repaired on it until it is uncordoned. Refused if a chain would lose its quorum.", "在恢复调度之前, 不在其上放置、操作或修复任何内容。若某条链将失去法定数则拒绝。";
+    DrainTitle: "Drain a host", "腾空主机";
+    DrainPlan: "It takes no new nodes, and those on it are to be moved away.", "不再接收新节点, 其上节点应迁走。";
+    RetireTitle: "Retire a host", "退役主机";
+    RetirePlan: "The platform forgets it. Refused while anything is on it.", "平台将其遗忘。其上仍有内容时拒绝。";
     UncordonTitle: "Uncordon host", "恢复主机调度";
     UncordonPlan: "Nodes may be placed on this host again.", "可以再次向该主机放置节点。";
     TransferLeaderTitle: "Hand the lead over", "移交领导权";

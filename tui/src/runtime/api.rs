@@ -13,6 +13,8 @@ use crate::convert;
 
 /// A read that takes longer is as good as none: the console says so and asks again.
 const READ_LIMIT: Duration = Duration::from_secs(4);
+/// A look at a host may put our program there first.
+const LOOK_LIMIT: Duration = Duration::from_secs(120);
 /// Items of a page.
 const PAGE_SIZE: i32 = 500;
 /// Pages of a list; nobody reads more than this on a screen, and a filter finds the rest.
@@ -36,6 +38,12 @@ fn loaded(payload: Payload, revision: u64) -> Box<Loaded> {
 
 async fn read<C: hanse_client::Call>(client: &Client, request: C) -> Result<C::Response, Failure> {
     let options = CallOptions { overall: Some(READ_LIMIT), ..CallOptions::default() };
+    client.call_with(request, options).await.map_err(|e| convert::failure(&e))
+}
+
+/// As [`read`], for what takes as long as a host does.
+async fn look<C: hanse_client::Call>(client: &Client, request: C) -> Result<C::Response, Failure> {
+    let options = CallOptions { overall: Some(LOOK_LIMIT), ..CallOptions::default() };
     client.call_with(request, options).await.map_err(|e| convert::failure(&e))
 }
 
@@ -144,6 +152,11 @@ async fn fetch_recent(client: &Client, query: &Query) -> Result<Box<Loaded>, Fai
             let answer = read(client, request).await?;
             let list = answer.operations.into_iter().map(convert::operation).collect();
             loaded(Payload::Operations(list), revision(answer.header))
+        }
+        Query::Preflight(name) => {
+            let answer = look(client, pb::PreflightHostRequest { host: id(name) }).await?;
+            let list = answer.findings.into_iter().map(convert::host_check).collect();
+            loaded(Payload::Preflight(list), revision(answer.header))
         }
         Query::Operation(name) => {
             let answer = read(client, pb::GetOperationRequest { operation: id(name) }).await?;
@@ -335,6 +348,19 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
         }
         Write::CordonHost { host } => {
             let request = pb::CordonHostRequest { host: id(&host), reason: "console".to_owned(), ..Default::default() };
+            Ok(done(host, client.call(request).await.map_err(call)?.header))
+        }
+        Write::MaintainHost { host } => {
+            let reason = "console".to_owned();
+            let request = pb::BeginHostMaintenanceRequest { host: id(&host), reason, ..Default::default() };
+            Ok(done(host, client.call(request).await.map_err(call)?.header))
+        }
+        Write::DrainHost { host } => {
+            let request = pb::DrainHostRequest { host: id(&host), reason: "console".to_owned(), ..Default::default() };
+            Ok(done(host, client.call(request).await.map_err(call)?.header))
+        }
+        Write::RetireHost { host } => {
+            let request = pb::RetireHostRequest { host: id(&host), reason: "console".to_owned(), ..Default::default() };
             Ok(done(host, client.call(request).await.map_err(call)?.header))
         }
         Write::UncordonHost { host } => {

@@ -19,6 +19,7 @@ pub const ALIASES: &[(&[&str], T)] = &[
     (&["findings", "fi", "诊断"], T::Findings),
     (&["monitor", "mo", "监控"], T::Monitor),
     (&["artifacts", "af", "软件"], T::Artifacts),
+    (&["preflight", "pf", "预检"], T::Preflight),
     (&["operations", "op", "作业"], T::Operations),
     (&["governance", "gov", "治理"], T::Governance),
     (&["blocks", "bl", "ex", "explorer", "区块"], T::Explorer),
@@ -81,7 +82,8 @@ fn screen(model: &Model, command: T, arguments: &[&str]) -> Result<Option<Screen
         (T::Chains, None) => Screen::Chains,
         (T::Chains, Some(path)) => Screen::Chain(chain(model, Some(path))?),
         (T::Nodes, _) => Screen::Nodes,
-        (T::Hosts, _) => Screen::Hosts,
+        (T::Hosts, _) | (T::Preflight, None) => Screen::Hosts,
+        (T::Preflight, Some(host)) => Screen::Preflight(full("hosts", host)),
         (T::Findings, _) => Screen::Findings,
         (T::Artifacts, _) => Screen::Artifacts,
         (T::Monitor, named) => {
@@ -164,6 +166,7 @@ pub fn complete(model: &Model, line: &str) -> Vec<String> {
         }
         Some(T::Consortiums) => model.consortiums(&Query::Consortiums).iter().map(|c| short(&c.name)).collect(),
         Some(T::Proposals) => model.proposals(&Query::Proposals(None)).iter().map(|p| short(&p.name)).collect(),
+        Some(T::Preflight) => model.hosts(&Query::Hosts).iter().map(|h| short(&h.name)).collect(),
         Some(T::Operations) => model.operations(&Query::Operations).iter().map(|o| short(&o.name)).collect(),
         Some(T::Billing) => model.tenants(&Query::Tenants).iter().map(|t| short(&t.name)).collect(),
         _ => Vec::new(),

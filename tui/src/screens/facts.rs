@@ -62,6 +62,7 @@ fn find(payload: &Payload, id: &str) -> Option<Facts> {
         Payload::Artifacts(list) => list.iter().find(|a| a.name == id).map(artifact),
         Payload::Series(_)
         | Payload::Session(_)
+        | Payload::Preflight(_)
         | Payload::AuditTree(_)
         | Payload::Invoice(_)
         | Payload::Governance(_)

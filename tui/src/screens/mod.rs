@@ -15,6 +15,7 @@ mod governance;
 mod lists;
 mod overview;
 pub mod page;
+mod preflight;
 mod watch;
 
 pub use overview::{Tile, needs, recent, tiles};
@@ -50,6 +51,8 @@ pub enum Screen {
     Series(String),
     /// Software that the platform keeps.
     Artifacts,
+    /// What was found on a host.
+    Preflight(String),
     /// Operations.
     Operations,
     /// One operation: steps.
@@ -97,6 +100,7 @@ pub enum Kind {
     Findings,
     Series,
     Artifacts,
+    Preflight,
     Operations,
     Operation,
     Governance,
@@ -127,6 +131,7 @@ impl Screen {
             Self::Findings => Kind::Findings,
             Self::Series(_) => Kind::Series,
             Self::Artifacts => Kind::Artifacts,
+            Self::Preflight(_) => Kind::Preflight,
             Self::Operations => Kind::Operations,
             Self::Operation(_) => Kind::Operation,
             Self::Governance(_) => Kind::Governance,
@@ -166,6 +171,7 @@ impl Screen {
             Self::Findings => vec![Query::Findings],
             Self::Series(of) => vec![Query::Series(of.clone())],
             Self::Artifacts => vec![Query::Artifacts],
+            Self::Preflight(host) => vec![Query::Preflight(host.clone())],
             Self::Operations => vec![Query::Operations],
             Self::Operation(name) => vec![Query::Operation(name.clone())],
             Self::Governance(chain) => vec![Query::Governance(chain.clone())],
@@ -197,6 +203,7 @@ impl Screen {
             Self::Findings => vec![t(T::Findings)],
             Self::Series(of) => vec![short(of), t(T::Monitor)],
             Self::Artifacts => vec![t(T::Artifacts)],
+            Self::Preflight(host) => vec![t(T::Hosts), short(host), t(T::Preflight)],
             Self::Operations => vec![t(T::Operations)],
             Self::Operation(name) => vec![t(T::Operations), short(name)],
             Self::Governance(chain) => vec![t(T::Chains), short(chain), t(T::Governance)],
@@ -254,6 +261,7 @@ fn content(model: &Model, columns: usize) -> Page {
         Screen::Findings => watch::findings(model, columns),
         Screen::Series(of) => watch::series(model, of, columns),
         Screen::Artifacts => watch::artifacts(model, columns),
+        Screen::Preflight(host) => preflight::page(model, host, columns),
         Screen::Operations => lists::operations(model, columns),
         Screen::Operation(name) => details::operation(model, name, columns),
         Screen::Governance(chain) => governance::page(model, chain, columns),

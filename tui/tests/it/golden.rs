@@ -65,6 +65,7 @@ fn screens() {
         ("findings", ":findings"),
         ("monitor", ":monitor trade/supply-1"),
         ("artifacts", ":artifacts"),
+        ("preflight", ":pf h1"),
         ("operations", ":operations"),
         ("operation", ":op op-3"),
         ("explorer", ":bl trade/supply-1"),

@@ -193,6 +193,25 @@ fn nodes() -> Vec<Node> {
     nodes
 }
 
+fn checks() -> Vec<HostCheck> {
+    let finding = |check: &str, severity: &str, found: &str, advice: &str| HostCheck {
+        check: s(check),
+        severity: s(severity),
+        found: s(found),
+        advice: s(advice),
+    };
+    vec![
+        finding("connection", "FINE", "logged in as hanse@10.1.0.1:22", ""),
+        finding("memory", "WARNING", "512 of 2048 MiB available", "give it at most 2 slots, or add memory"),
+        finding(
+            "ports",
+            "ERROR",
+            "of 30000 to 30099 something listens on 30000, 30001",
+            "choose another range, or end what listens there",
+        ),
+    ]
+}
+
 fn hosts() -> Vec<Host> {
     let host = |id: &str, state: &str, reason: &str| Host {
         name: format!("hosts/{id}"),
@@ -417,6 +436,7 @@ pub(crate) fn answer(query: &Query, session: &Session) -> Result<Payload, Failur
         Query::AuditTree => Payload::AuditTree(Some(AuditTree { size: 1_204, root: "5dc9da79a70659a9".repeat(4) })),
         Query::Recent => Payload::Audit(audit().into_iter().filter(|a| !a.action.starts_with("Record")).collect()),
         Query::Invoice(tenant, month) => Payload::Invoice(invoice(tenant, month)),
+        Query::Preflight(_) => Payload::Preflight(checks()),
         Query::Governance(_) => Payload::Governance(governance()),
         Query::Blocks(_) => Payload::Blocks((1_204_302..=1_204_331).rev().map(block).collect()),
         Query::Find(_, sought) => Payload::Found(found(sought)?),

@@ -1,6 +1,8 @@
 //! The ssh adapter against real sshd instances on the loopback.
 #![allow(clippy::unwrap_used)]
 
+mod preflight;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 use hanse_adapters_core::{
     Adapter, AdapterError, Artifact, FileSpec, InstanceKey, InstanceSpec, RunSpec, RunState, conformance,
 };
-use hanse_adapters_ssh::{Identity, SshAdapter, SshTarget, scan_host_key};
+use hanse_adapters_ssh::{Identity, Jump, SshAdapter, SshTarget, scan_host_key};
 use hanse_fixtures::sshd::Sshd;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -24,6 +26,7 @@ fn target(sshd: &Sshd) -> SshTarget {
         address: "127.0.0.1".into(),
         port: sshd.port,
         user: sshd.user.clone(),
+        jumps: Vec::new(),
         host_key_fingerprint: sshd.fingerprint.clone(),
         root: Some(sshd.root.to_str().unwrap().into()),
         identity: Identity::File(sshd.identity_path.clone()),
@@ -264,4 +267,115 @@ async fn a_large_artifact_arrives_whole_and_once() {
     running(&host, 1).await;
     println!("ensure of a running one: {:?}", adopt.elapsed());
     host.remove(&key()).await.unwrap();
+}
+
+/// Programs on the host whose command line is ours below `root`.
+fn serving(root: &Path) -> usize {
+    let command = |entry: std::io::Result<std::fs::DirEntry>| {
+        let text = std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok()?;
+        text.contains(root.to_str()?).then_some(text)
+    };
+    std::fs::read_dir("/proc").unwrap().filter_map(command).filter(|text| text.ends_with("host-run\0")).count()
+}
+
+/// Calls one after another share one program on the host, and nothing of it is left once nobody is there to ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_program_on_the_host_answers_many_calls_and_ends_with_the_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let sshd = sshd(&dir);
+    let host = adapter(&sshd);
+    host.inspect().await.unwrap();
+    let sessions = || sshd.log().matches("Starting session: command").count();
+    let before = sessions();
+    for _ in 0..50 {
+        host.inspect().await.unwrap();
+        assert!(host.look(&key()).await.unwrap().is_none());
+    }
+    assert_eq!(sessions(), before, "no further command was executed for a hundred calls");
+    assert_eq!(serving(&sshd.root), 1);
+    drop(host);
+    until("it ends with the connection", || serving(&sshd.root) == 0).await;
+}
+
+/// A request that breaks the program's framing, or takes too long, does not poison the next call.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_ends_between_two_calls_is_started_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let sshd = sshd(&dir);
+    let host = adapter(&sshd);
+    host.inspect().await.unwrap();
+    let pids = || -> Vec<String> {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let ours = entries.filter(|entry| {
+            let text = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            text.contains(sshd.root.to_str().unwrap()) && text.ends_with("host-run\0")
+        });
+        ours.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    };
+    let first = pids();
+    assert_eq!(first.len(), 1);
+    assert!(std::process::Command::new("kill").args(["-9", &first[0]]).status().unwrap().success());
+    until("it is gone", || pids().is_empty()).await;
+    // A question is asked again by the reconciler; the one after it finds a program of its own.
+    let deadline = Instant::now() + LIMIT;
+    while host.inspect().await.is_err() {
+        assert!(Instant::now() < deadline, "it was never started again");
+    }
+    let second = pids();
+    assert!(second.len() == 1 && second != first, "{second:?}");
+}
+
+/// Nodes that ask for the same program at once cause one upload.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_ask_at_once_share_one_upload() {
+    let dir = tempfile::tempdir().unwrap();
+    let sshd = sshd(&dir);
+    let path = dir.path().join("program");
+    std::fs::write(&path, vec![7; 3_000_000]).unwrap();
+    let other = Artifact { sha256: hanse_hostrun::file_sha256(&path).unwrap(), path };
+    let host = Arc::new(adapter(&sshd));
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (host, other) = (Arc::clone(&host), other.clone());
+        calls.spawn(async move { host.put_artifact(&other).await });
+    }
+    for outcome in calls.join_all().await {
+        outcome.unwrap();
+    }
+    let uploads = sshd.log().matches("Starting session: subsystem 'sftp'").count();
+    assert_eq!(uploads, 2, "our program, and what was asked for sixteen times");
+    assert_eq!(sshd.log().matches("Connection from 127.0.0.1").count(), 2, "one of the harness, one of ours");
+}
+
+/// Through another machine, as `ssh -J` goes: each machine's key is pinned, and the second one sees only the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_behind_another_is_reached_and_both_keys_are_pinned() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Sshd::spawn(&dir.path().join("first")).unwrap();
+    let last = Sshd::spawn(&dir.path().join("last")).unwrap();
+    // One identity for both, as the platform has.
+    std::fs::copy(first.identity_path.with_extension("pub"), dir.path().join("last/authorized_keys")).unwrap();
+    let jump = Jump {
+        address: "127.0.0.1".into(),
+        port: first.port,
+        user: first.user.clone(),
+        host_key_fingerprint: first.fingerprint.clone(),
+    };
+    let identity = Identity::File(first.identity_path.clone());
+    let through = || SshTarget { jumps: vec![jump.clone()], identity: identity.clone(), ..target(&last) };
+    let host = SshAdapter::new(through(), artifact()).unwrap();
+    host.inspect().await.unwrap();
+    assert!(first.log().contains("direct-tcpip"), "{}", first.log());
+    assert!(last.log().contains("Accepted publickey"), "{}", last.log());
+    drop(host);
+
+    let wrong = SshTarget { host_key_fingerprint: first.fingerprint.clone(), ..through() };
+    let error = SshAdapter::new(wrong, artifact()).unwrap().inspect().await.unwrap_err();
+    assert!(matches!(&error, AdapterError::Denied { reason, .. } if reason.contains(&last.fingerprint)), "{error:?}");
+    // A changed key on the way is refused before anything is said to that machine.
+    let changed = first.change_host_key().unwrap();
+    std::fs::write(&first.log_path, "").unwrap();
+    let error = SshAdapter::new(through(), artifact()).unwrap().inspect().await.unwrap_err();
+    assert!(matches!(&error, AdapterError::Denied { reason, .. } if reason.contains(&changed)), "{error:?}");
+    assert!(!first.log().contains("userauth"), "{}", first.log());
 }

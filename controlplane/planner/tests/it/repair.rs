@@ -155,3 +155,32 @@ fn a_node_that_says_that_it_does_not_follow_is_unhealthy_in_its_own_words_and_is
     let step = says(&w, &[], 3);
     assert!(matches!(step, Step::Do(Act::RecordHealth { fact: NodeFact::Healthy, .. })), "{step:?}");
 }
+
+#[test]
+fn on_a_host_in_maintenance_nothing_is_repaired_and_nothing_counts_as_well() {
+    let mut w = World::running(4);
+    let root = || Actor::Account("root".parse().unwrap());
+    let raise =
+        hanse_state::cluster::version::RaiseClusterVersion { version: hanse_state::cluster::version::Version(4) };
+    w.ok(root(), Command::RaiseClusterVersion(raise));
+    let on = |w: &World, n: u64| w.state.nodes[&node_key(n)].host.clone().unwrap();
+    let maintained = on(&w, 0);
+    let elsewhere = (1..4).find(|n| on(&w, *n) != maintained).unwrap();
+    assert!(may_disturb(&w.state, &node_key(elsewhere)), "all others are well");
+    let begin = |forced| {
+        Command::BeginHostMaintenance(hanse_state::host::care::BeginHostMaintenance {
+            host: maintained.clone(),
+            reason: "new disk".into(),
+            forced,
+        })
+    };
+    assert!(w.send(root(), begin(false)).outcome.is_err(), "two of four nodes are on it");
+    w.ok(root(), begin(true));
+    let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at);
+    assert!(matches!(&step, Step::Wait { reason } if reason.contains("in maintenance: new disk")), "{step:?}");
+    assert!(!may_disturb(&w.state, &node_key(elsewhere)), "the nodes there may be down at any moment");
+    let end = hanse_state::host::UncordonHost { host: maintained };
+    w.ok(root(), Command::UncordonHost(end));
+    let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at);
+    assert!(matches!(step, Step::Do(Act::Restart { .. })), "{step:?}");
+}

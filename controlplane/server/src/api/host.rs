@@ -3,12 +3,13 @@
 use hanse_proto::v1 as pb;
 use hanse_proto::v1::host_service_server::HostService;
 use hanse_state::Command;
+use hanse_state::host::care::{BeginHostMaintenance, DrainHost, RetireHost};
 use hanse_state::host::{AcceptHostKey, CordonHost, UncordonHost};
 use hanse_state::ids::HostId;
 use tonic::{Request, Response, Status};
 
 use super::page::{Order, PAGE_DEFAULT, Page};
-use super::{Call, Wish, convert, found, matches, node_call};
+use super::{Call, Wish, convert, found, matches, node_call, preflight};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -78,11 +79,37 @@ impl HostService for Hosts {
         call.sight().manages_hosts()?;
         let it = request.into_inner();
         let (request_id, validate_only) = (it.request_id.clone(), it.validate_only);
+        let (looks, accepts) = (it.preflight, it.accept_findings);
         let enrol = convert::host::enrol(it)?;
         let id = enrol.host.clone();
+        // A retry of what was done already is answered as it was, whatever the host is like by now.
+        let is_new = !call.state.hosts.contains_key(&id);
+        let mut findings = Vec::new();
+        if looks && is_new {
+            // What the platform refuses by itself is refused before a connection is opened.
+            let check = Wish { request_id: &request_id, validate_only: true };
+            change(&call, check, &id, Command::EnrolHost(enrol.clone())).await?;
+            findings = preflight::before_enrolment(&self.0, &call.state, &enrol).await?;
+        }
+        if !accepts {
+            preflight::refuse_errors(&id, &findings)?;
+        }
         let wish = Wish { request_id: &request_id, validate_only };
         let (header, host) = change(&call, wish, &id, Command::EnrolHost(enrol)).await?;
-        Ok(Response::new(pb::EnrolHostResponse { header, host }))
+        let findings = findings.iter().map(convert::host::finding).collect();
+        Ok(Response::new(pb::EnrolHostResponse { header, host, findings }))
+    }
+
+    async fn preflight_host(
+        &self,
+        request: Request<pb::PreflightHostRequest>,
+    ) -> Result<Response<pb::PreflightHostResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        call.sight().manages_hosts()?;
+        let id: HostId = convert::id("host", &request.get_ref().host)?;
+        let findings = preflight::of_host(&self.0, &call.state, call.sight().host(&id)?).await?;
+        let findings = findings.iter().map(convert::host::finding).collect();
+        Ok(Response::new(pb::PreflightHostResponse { header: call.read_header(), findings }))
     }
 
     async fn get_host(&self, request: Request<pb::GetHostRequest>) -> Result<Response<pb::GetHostResponse>, Status> {
@@ -142,6 +169,55 @@ impl HostService for Hosts {
         let command = Command::CordonHost(CordonHost { host: id.clone(), reason });
         let (header, host) = change(&call, wish, &id, command).await?;
         Ok(Response::new(pb::CordonHostResponse { header, host }))
+    }
+
+    async fn begin_host_maintenance(
+        &self,
+        request: Request<pb::BeginHostMaintenanceRequest>,
+    ) -> Result<Response<pb::BeginHostMaintenanceResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        call.sight().manages_hosts()?;
+        let it = request.into_inner();
+        let id: HostId = convert::id("host", &it.host)?;
+        call.sight().host(&id)?;
+        let reason = convert::text("reason", it.reason)?;
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let begin = BeginHostMaintenance { host: id.clone(), reason, forced: it.forced };
+        let (header, host) = change(&call, wish, &id, Command::BeginHostMaintenance(begin)).await?;
+        Ok(Response::new(pb::BeginHostMaintenanceResponse { header, host }))
+    }
+
+    async fn drain_host(
+        &self,
+        request: Request<pb::DrainHostRequest>,
+    ) -> Result<Response<pb::DrainHostResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        call.sight().manages_hosts()?;
+        let it = request.into_inner();
+        let id: HostId = convert::id("host", &it.host)?;
+        call.sight().host(&id)?;
+        let reason = convert::text("reason", it.reason)?;
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let command = Command::DrainHost(DrainHost { host: id.clone(), reason });
+        let (header, host) = change(&call, wish, &id, command).await?;
+        let on_it = call.state.nodes.values().filter(|node| node.host.as_ref() == Some(&id));
+        let nodes = on_it.map(|node| hanse_state::name::node(&node.key)).collect();
+        Ok(Response::new(pb::DrainHostResponse { header, host, nodes }))
+    }
+
+    async fn retire_host(
+        &self,
+        request: Request<pb::RetireHostRequest>,
+    ) -> Result<Response<pb::RetireHostResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        call.sight().manages_hosts()?;
+        let it = request.into_inner();
+        let host: HostId = convert::id("host", &it.host)?;
+        let reason = convert::text("reason", it.reason)?;
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        // Whether it is there is the state's to say: a retry of what was done finds it gone.
+        let done = call.write(wish, Command::RetireHost(RetireHost { host, reason })).await?;
+        Ok(Response::new(pb::RetireHostResponse { header: call.header(done.revision) }))
     }
 
     async fn uncordon_host(

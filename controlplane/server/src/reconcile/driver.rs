@@ -15,10 +15,14 @@ use tracing::{info, warn};
 use super::World;
 use super::act::Trouble;
 
-/// Pause between two rounds of planning.
+/// Longest pause between two rounds of planning.
 const ROUND: Duration = Duration::from_millis(100);
-/// Acts on the world at once; more would only fight for the disk and the network.
-const ACTS_MAX: usize = 32;
+/// Shortest pause, after an act has ended: others that end with it are planned in the same round.
+const ROUND_MIN: Duration = Duration::from_millis(5);
+/// A pause is at least so many times as long as the round before took: planning never takes a processor for itself.
+const PAUSES_PER_ROUND: u32 = 4;
+/// Acts on the world at once; more would only fight for the disk and the network. Enough for 64 hosts at once.
+const ACTS_MAX: usize = 64;
 /// How many of these may be on what failed last time: dead hosts take long to fail, and must not keep others waiting.
 const RETRIES_MAX: usize = 12;
 /// First and longest pause before something that failed is tried again.
@@ -127,11 +131,7 @@ async fn lead(world: &World) {
     let mut upkeep = super::upkeep::Upkeep::default();
     let mut paused = false;
     loop {
-        while let Some(ended) = acts.try_join_next() {
-            if let Err(error) = ended {
-                warn!(%error, "an act panicked; it will be planned again");
-            }
-        }
+        let begin = Instant::now();
         match world.replica.read().await {
             Ok(state) if state.cluster.as_ref().is_some_and(hanse_state::cluster::Cluster::is_paused) => {
                 // The cluster this one was restored from may still run its nodes; two must never act on one host.
@@ -148,7 +148,27 @@ async fn lead(world: &World) {
             }
             Err(error) => info!(%error, "no majority answers; waiting"),
         }
-        tokio::time::sleep(ROUND).await;
+        rest(&mut acts, begin.elapsed()).await;
+    }
+}
+
+/// Waits until the next round: until an act ends, for its end may be what others wait for, else [`ROUND`].
+async fn rest(acts: &mut JoinSet<()>, took: Duration) {
+    let report = |ended: Result<(), tokio::task::JoinError>| {
+        if let Err(error) = ended {
+            warn!(%error, "an act panicked; it will be planned again");
+        }
+    };
+    tokio::select! {
+        biased;
+        Some(ended) = acts.join_next() => {
+            report(ended);
+            tokio::time::sleep((took * PAUSES_PER_ROUND).clamp(ROUND_MIN, ROUND)).await;
+        }
+        () = tokio::time::sleep(ROUND) => {}
+    }
+    while let Some(ended) = acts.try_join_next() {
+        report(ended);
     }
 }
 

@@ -23,7 +23,7 @@ where
     let now = (world.clock)();
     for (id, host) in &state.hosts {
         let due = host.facts_at.is_none_or(|at| now.since(at) >= FACTS_AGE_MAX_MS);
-        if due && host.state != HostState::Distrusted {
+        if due && !matches!(host.state, HostState::Distrusted | HostState::Maintenance) {
             let (world, state, id) = (world.clone(), state.clone(), id.clone());
             start(name::host(&id), Box::pin(async move { inspect(&world, &state, &id).await }));
         }

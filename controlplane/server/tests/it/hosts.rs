@@ -125,3 +125,64 @@ async fn zone_labels_and_tenancy_are_set_by_operators_and_read_by_all_who_see_ho
     assert!(error.code() == Code::NotFound && error.message().contains("tenants/nobody"), "{error:?}");
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_host_goes_through_maintenance_and_drain_and_is_retired_once() {
+    let cluster = Cluster::start(1).await;
+    let root = cluster.bootstrapped().await;
+    let enrol = |preflight| pb::EnrolHostRequest {
+        request_id: request_id(),
+        host: "h1".into(),
+        reach: Some(pb::enrol_host_request::Reach::Local(pb::LocalReach { root: "/var/lib/hanse".into() })),
+        peer_address: "10.0.0.5".into(),
+        port_first: 30_000,
+        port_count: 100,
+        slots: 4,
+        preflight,
+        ..Default::default()
+    };
+    // A host that cannot be looked at is not enrolled; nothing is left of the try.
+    let unseen = root.hosts().enrol_host(enrol(true)).await.unwrap_err();
+    assert_eq!(unseen.code(), Code::Unavailable, "{unseen:?}");
+    let get = || pb::GetHostRequest { host: "h1".into() };
+    assert_eq!(root.hosts().get_host(get()).await.unwrap_err().code(), Code::NotFound);
+    root.hosts().enrol_host(enrol(false)).await.unwrap();
+
+    let maintain = |reason: &str| pb::BeginHostMaintenanceRequest {
+        request_id: request_id(),
+        host: "h1".into(),
+        reason: reason.into(),
+        ..Default::default()
+    };
+    let unsaid = root.hosts().begin_host_maintenance(maintain("")).await.unwrap_err();
+    assert!(unsaid.code() == Code::InvalidArgument && unsaid.message().contains("reason"), "{unsaid:?}");
+    let host = root.hosts().begin_host_maintenance(maintain("new disk")).await.unwrap().into_inner().host.unwrap();
+    assert_eq!((host.state(), host.state_reason.as_str()), (pb::HostState::Maintenance, "new disk"));
+
+    let drain = |validate_only| pb::DrainHostRequest {
+        request_id: request_id(),
+        validate_only,
+        host: "h1".into(),
+        reason: "it is sold".into(),
+    };
+    let plan = root.hosts().drain_host(drain(true)).await.unwrap().into_inner();
+    assert!(plan.nodes.is_empty());
+    let is = root.hosts().get_host(get()).await.unwrap().into_inner().host.unwrap();
+    assert_eq!(is.state(), pb::HostState::Maintenance, "only checked");
+    let drained = root.hosts().drain_host(drain(false)).await.unwrap().into_inner().host.unwrap();
+    assert_eq!(drained.state(), pb::HostState::Draining);
+
+    let retire = pb::RetireHostRequest {
+        request_id: request_id(),
+        host: "h1".into(),
+        reason: "it is sold".into(),
+        ..Default::default()
+    };
+    root.hosts().retire_host(retire.clone()).await.unwrap();
+    assert_eq!(root.hosts().get_host(get()).await.unwrap_err().code(), Code::NotFound);
+    // The answer was lost and the call is made again: the same id, the same answer.
+    root.hosts().retire_host(retire.clone()).await.unwrap();
+    let again = pb::RetireHostRequest { request_id: request_id(), ..retire };
+    assert_eq!(root.hosts().retire_host(again).await.unwrap_err().code(), Code::NotFound);
+    cluster.stop().await;
+}

@@ -187,7 +187,7 @@ fn check_host(state: &State, node: &Node) -> Result<(), Rejection> {
         return Err(check::wrong_state("node", name::node(&node.key), node.state, "it has no host yet"));
     };
     match host.state {
-        HostState::Ready | HostState::Cordoned => Ok(()),
+        HostState::Ready | HostState::Cordoned | HostState::Maintenance | HostState::Draining => Ok(()),
         HostState::Distrusted => Err(crate::host::apply::distrusted(host)),
     }
 }

@@ -28,7 +28,8 @@ use crate::{Rejection, State};
 /// | | template `cosmos-evm`, what a node contributes to a genesis, its further ports, and how far it has signed |
 /// | 4 | the life of chains and hosts |
 /// | | hosts' zones, labels and tenancy: fields of [`EnrolHost`](crate::host::EnrolHost);
-/// | | [`SetHostProperties`](crate::host::properties::SetHostProperties) |
+/// | | [`SetHostProperties`](crate::host::properties::SetHostProperties); maintenance, drain and retirement (
+/// | | [`care`](crate::host::care)) |
 /// | | software that the platform keeps: artifacts and publishers |
 /// | | hosts that are Docker Engines: [`Reach::Docker`](crate::host::Reach::Docker);
 /// | | [`RemoveOrphan`](crate::host::orphan::RemoveOrphan) |

@@ -59,6 +59,10 @@ pub(crate) fn cordon(state: &mut State, cx: &mut Cx<'_>, c: &CordonHost) -> Resu
     match host.state {
         HostState::Ready => Ok(go(state, cx, host, HostState::Cordoned, &c.reason)),
         HostState::Cordoned => Ok(Outcome::Unchanged { resource: name::host(&c.host) }),
+        HostState::Maintenance | HostState::Draining => {
+            let needs = "it takes no new nodes already; `UncordonHost` ends that";
+            Err(check::wrong_state("host", name::host(&c.host), host.state, needs))
+        }
         HostState::Distrusted => Err(distrusted(&host)),
     }
 }
@@ -66,7 +70,7 @@ pub(crate) fn cordon(state: &mut State, cx: &mut Cx<'_>, c: &CordonHost) -> Resu
 pub(crate) fn uncordon(state: &mut State, cx: &mut Cx<'_>, c: &UncordonHost) -> Result<Outcome, Rejection> {
     let host = query::get(state, &c.host)?.clone();
     match host.state {
-        HostState::Cordoned => {
+        HostState::Cordoned | HostState::Maintenance | HostState::Draining => {
             let outcome = go(state, cx, host, HostState::Ready, "");
             place_waiting(state, cx);
             Ok(outcome)
@@ -170,7 +174,7 @@ pub(crate) fn distrusted(host: &Host) -> Rejection {
     }
 }
 
-fn go(state: &mut State, cx: &mut Cx<'_>, mut host: Host, next: HostState, reason: &str) -> Outcome {
+pub(crate) fn go(state: &mut State, cx: &mut Cx<'_>, mut host: Host, next: HostState, reason: &str) -> Outcome {
     let resource = name::host(&host.id);
     host.state = next;
     host.state_reason = reason.into();

@@ -1,6 +1,7 @@
 //! Machines that run nodes: how they are reached, what they are, which slots and ports are taken.
 
 pub(crate) mod apply;
+pub mod care;
 pub mod orphan;
 pub mod placement;
 pub mod properties;
@@ -69,13 +70,17 @@ pub const CPU_MILLI_MIN: u32 = 10;
 /// Fewest processes and threads that a node's container may be limited to.
 pub const PIDS_MIN: u32 = 16;
 
-/// Life of a host: `Ready` ⇄ `Cordoned`; `Distrusted` when its key changed, until an administrator accepts the new one.
+/// Life of a host: `Ready` ⇄ `Cordoned`, `Maintenance` or `Draining`; gone when it is retired; `Distrusted` when its key changed, until an administrator accepts the new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum HostState {
     /// Takes nodes.
     Ready,
     /// Keeps its nodes, takes no new ones.
     Cordoned,
+    /// Somebody works on it: nothing is placed, done or repaired there. Came with cluster version 4.
+    Maintenance,
+    /// Its nodes are to be moved away, it takes no new ones. Came with cluster version 4.
+    Draining,
     /// Nothing is done on it.
     Distrusted,
 }
@@ -187,7 +192,7 @@ pub struct CordonHost {
     pub reason: String,
 }
 
-/// Takes nodes again; nodes that wait for a slot are placed in the same entry.
+/// Takes nodes again: ends a cordon, a maintenance or a drain; nodes that wait for a slot are placed in the same entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UncordonHost {

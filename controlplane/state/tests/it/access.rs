@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 49] = [
+pub(crate) const SAMPLES: [&str; 52] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -60,6 +60,9 @@ pub(crate) const SAMPLES: [&str; 49] = [
     "PinPublisher",
     "UnpinPublisher",
     "RemoveOrphan",
+    "BeginHostMaintenance",
+    "DrainHost",
+    "RetireHost",
 ];
 
 #[test]

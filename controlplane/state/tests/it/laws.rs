@@ -17,7 +17,7 @@ use super::parse::{self, Args};
 use super::world::{MEMBERS, World, actor, ballot, owner, spec};
 
 /// Lines of the scripts that random logs are made of; good ones and bad ones.
-const LINES: [&str; 57] = [
+const LINES: [&str; 63] = [
     "system RecordIntent Prepare",
     "system RecordIntent Configure",
     "system RecordIntent Start",
@@ -48,6 +48,12 @@ const LINES: [&str; 57] = [
     "oda SetHostProperties host=h2 tenant= slots=6",
     "oda SetHostProperties host=h3 tenant=globex zone=z1 labels=rack:r1",
     "oda SetHostProperties host=h1 slots=2",
+    "oda BeginHostMaintenance host=h1",
+    "oda BeginHostMaintenance host=h2 forced=yes",
+    "oda DrainHost host=h3",
+    "oda UncordonHost host=h2",
+    "root RetireHost host=h1",
+    "root RetireHost host=h4",
     "oda UncordonHost host=h1",
     "system RecordHostKeyChanged host=h2",
     "root AcceptHostKey host=h2 fingerprint=B",
@@ -158,6 +164,7 @@ proptest! {
         for node in w.state.nodes.values() {
             let Some(host) = &node.host else { continue };
             *nodes_of.entry(host.clone()).or_default() += 1;
+            // Retired only when empty: every node's host is there.
             let range = &w.state.hosts[host];
             prop_assert!(range.tenancy.takes(&node.owner), "{} on {host}", node.key);
             for port in [node.p2p_port, node.rpc_port] {

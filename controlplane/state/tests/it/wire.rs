@@ -69,6 +69,9 @@ fn hosts_of_version_4() -> Vec<Request> {
     logged(&[
         "EnrolHost host=h3 zone=rack-1 labels=disk:ssd tenant=acme",
         "SetHostProperties host=h1 zone=rack-1 labels=disk:ssd,site: tenant=acme slots=3",
+        "BeginHostMaintenance host=h1 forced=yes",
+        "DrainHost host=h1",
+        "RetireHost host=h1",
     ])
 }
 

@@ -288,6 +288,19 @@ pub struct Host {
     pub orphans: Vec<String>,
 }
 
+/// One thing that was looked at on a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostCheck {
+    /// What.
+    pub check: String,
+    /// `FINE`, `WARNING`, `ERROR`.
+    pub severity: String,
+    /// What was seen.
+    pub found: String,
+    /// What to do, empty if it is fine.
+    pub advice: String,
+}
+
 /// Work that takes a while.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Operation {

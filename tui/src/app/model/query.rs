@@ -1,8 +1,8 @@
 //! What is asked of the API, its answers, and why there is none.
 
 use super::data::{
-    Audit, AuditTree, Block, Chain, ChainAccount, Consortium, Governance, Host, Invoice, Node, Operation, Proposal,
-    Session, Status, Tenant, Transaction,
+    Audit, AuditTree, Block, Chain, ChainAccount, Consortium, Governance, Host, HostCheck, Invoice, Node, Operation,
+    Proposal, Session, Status, Tenant, Transaction,
 };
 
 use super::watch::{Artifact, Finding, Series};
@@ -37,6 +37,8 @@ pub enum Payload {
     Nodes(Vec<Node>),
     /// By name.
     Hosts(Vec<Host>),
+    /// What was found on one host, in the order it was looked at.
+    Preflight(Vec<HostCheck>),
     /// Newest first.
     Operations(Vec<Operation>),
     /// Newest first.
@@ -89,6 +91,8 @@ pub enum Query {
     Nodes,
     /// All hosts.
     Hosts,
+    /// A look at a host (resource name) before nodes are placed there.
+    Preflight(String),
     /// The last operations.
     Operations,
     /// One operation with its steps.

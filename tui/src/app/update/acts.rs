@@ -34,6 +34,8 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Vote => vote(model).map(Dialog::Vote),
         Action::Restart => restart(model, &line),
         Action::Cordon => cordon(model, &line),
+        Action::Maintain | Action::Drain => care(model, action, &line),
+        Action::Retire => retire(model, &line).map(Dialog::Typed),
         Action::AcceptKey => accept_key(model, &line).map(Dialog::AcceptKey),
         Action::TransferLeader | Action::PromoteReplica => replica(model, action, &line),
         Action::RemoveReplica => remove_replica(model, &line).map(Dialog::Typed),
@@ -97,11 +99,39 @@ fn cordon(model: &Model, line: &str) -> Result<Dialog, T> {
     let host = model.hosts(&Query::Hosts).iter().find(|h| h.name == line).ok_or(T::BlockNothing)?;
     let name = host.name.clone();
     let (verb, title, plan, write) = match host.state.as_str() {
-        "CORDONED" => ("uncordon", T::UncordonTitle, T::UncordonPlan, Write::UncordonHost { host: name.clone() }),
+        "CORDONED" | "MAINTENANCE" | "DRAINING" => {
+            ("uncordon", T::UncordonTitle, T::UncordonPlan, Write::UncordonHost { host: name.clone() })
+        }
         _ => ("cordon", T::CordonTitle, T::CordonPlan, Write::CordonHost { host: name.clone() }),
     };
     let command = format!("hanse host {verb} {}", leaf(&name));
     Ok(Dialog::Confirm { title, target: name, plan, command, write, opened_at: model.now })
+}
+
+fn care(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
+    let host = model.hosts(&Query::Hosts).iter().find(|h| h.name == line).ok_or(T::BlockNothing)?;
+    let target = host.name.clone();
+    let (verb, title, plan, write) = match action {
+        Action::Drain => ("drain", T::DrainTitle, T::DrainPlan, Write::DrainHost { host: target.clone() }),
+        _ => ("maintain", T::MaintainTitle, T::MaintainPlan, Write::MaintainHost { host: target.clone() }),
+    };
+    let command = format!("hanse host {verb} {} --reason ...", leaf(&target));
+    Ok(Dialog::Confirm { title, target, plan, command, write, opened_at: model.now })
+}
+
+/// For ever: the host's name is typed.
+fn retire(model: &Model, line: &str) -> Result<TypedConfirm, T> {
+    let host = model.hosts(&Query::Hosts).iter().find(|h| h.name == line).ok_or(T::BlockNothing)?;
+    Ok(TypedConfirm {
+        title: T::RetireTitle,
+        target: leaf(&host.name).to_owned(),
+        plan: T::RetirePlan,
+        command: format!("hanse host retire {} --reason ...", leaf(&host.name)),
+        write: Write::RetireHost { host: host.name.clone() },
+        typed: Input::default(),
+        wrong: false,
+        opened_at: model.now,
+    })
 }
 
 fn known_replica(model: &Model, line: &str) -> Result<String, T> {

@@ -73,6 +73,7 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Last => step(model, |_, _, len| len.saturating_sub(1)),
         Action::Describe => return facts(model, false),
         Action::Json => return facts(model, true),
+        Action::Preflight => return preflight(model),
         Action::Command => prompt(model, PromptKind::Command, ""),
         Action::Filter => {
             let filter = model.view().filter.clone();
@@ -93,6 +94,9 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Vote
         | Action::Restart
         | Action::Cordon
+        | Action::Maintain
+        | Action::Drain
+        | Action::Retire
         | Action::AcceptKey
         | Action::TransferLeader
         | Action::PromoteReplica
@@ -211,6 +215,20 @@ fn facts(model: &mut Model, json: bool) -> Vec<Effect> {
     }
 }
 
+/// Looks at the host under the cursor; it changes nothing there but that our program is put on it.
+fn preflight(model: &mut Model) -> Vec<Effect> {
+    let page = page(model, body_size(model).0);
+    let at = cursor(model.view(), &page);
+    let host = page.lines.get(at).map(|l| l.id.clone()).filter(|id| id.starts_with("hosts/"));
+    match host {
+        Some(host) => go(model, Screen::Preflight(host), String::new()),
+        None => {
+            say(model, model.t(T::BlockNothing).to_owned());
+            Vec::new()
+        }
+    }
+}
+
 /// Returns which of a screen's queries lists the resource of a name.
 fn listed(id: &str, queries: &[Query]) -> Option<Query> {
     let fits = |q: &&Query| match q {
@@ -231,6 +249,7 @@ fn listed(id: &str, queries: &[Query]) -> Option<Query> {
         | Query::Proposal(_)
         | Query::Operation(_)
         | Query::Invoice(..)
+        | Query::Preflight(_)
         | Query::Governance(_)
         | Query::Series(_)
         | Query::Blocks(_)

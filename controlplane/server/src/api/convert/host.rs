@@ -1,5 +1,6 @@
 //! Hosts.
 
+use hanse_adapters_core::preflight::{Finding, Severity};
 use hanse_proto::v1 as pb;
 use hanse_state::State;
 use hanse_state::host::properties::{SetHostProperties, Tenancy};
@@ -42,6 +43,8 @@ pub(crate) fn host(observed: &Observed, state: &State, it: &Host) -> pb::Host {
     let life = match it.state {
         HostState::Ready => pb::HostState::Ready,
         HostState::Cordoned => pb::HostState::Cordoned,
+        HostState::Maintenance => pb::HostState::Maintenance,
+        HostState::Draining => pb::HostState::Draining,
         HostState::Distrusted => pb::HostState::Distrusted,
     };
     pb::Host {
@@ -150,6 +153,21 @@ pub(crate) fn properties(request: pb::SetHostPropertiesRequest) -> Result<SetHos
 /// Whose nodes a host takes; empty is everybody's.
 fn tenancy(tenant: &str) -> Result<Tenancy, ApiError> {
     if tenant.is_empty() { Ok(Tenancy::Shared) } else { Ok(Tenancy::Dedicated(id("dedicated_to", tenant)?)) }
+}
+
+/// What was found on a host.
+pub(crate) fn finding(it: &Finding) -> pb::PreflightFinding {
+    let severity = match it.severity {
+        Severity::Fine => pb::PreflightSeverity::Fine,
+        Severity::Warning => pb::PreflightSeverity::Warning,
+        Severity::Error => pb::PreflightSeverity::Error,
+    };
+    pb::PreflightFinding {
+        check: it.check.clone(),
+        severity: severity.into(),
+        found: it.found.clone(),
+        advice: it.advice.clone(),
+    }
 }
 
 /// A port of SSH; 0 means 22.

@@ -1,5 +1,6 @@
 //! Lines about hosts.
 
+use hanse_state::host::care::{BeginHostMaintenance, DrainHost, RetireHost};
 use hanse_state::host::orphan::RemoveOrphan;
 use hanse_state::host::properties::{SetHostProperties, Tenancy};
 use hanse_state::host::*;
@@ -72,6 +73,13 @@ pub(super) fn hosts(a: &Args) -> Option<Command> {
             generation: a.number("generation", 1),
             seen_since: Millis(world::START.0 + a.number("since", 0)),
         }),
+        "BeginHostMaintenance" => Command::BeginHostMaintenance(BeginHostMaintenance {
+            host: host(),
+            reason: a.text("reason", "new disk"),
+            forced: a.get("forced").is_some(),
+        }),
+        "DrainHost" => Command::DrainHost(DrainHost { host: host(), reason: a.text("reason", "new disk") }),
+        "RetireHost" => Command::RetireHost(RetireHost { host: host(), reason: a.text("reason", "sold") }),
         "CordonHost" => Command::CordonHost(CordonHost { host: host(), reason: a.text("reason", "new disk") }),
         "UncordonHost" => Command::UncordonHost(UncordonHost { host: host() }),
         "RecordHostFacts" => Command::RecordHostFacts(RecordHostFacts {

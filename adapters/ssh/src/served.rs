@@ -1,0 +1,208 @@
+//! Our program on the host, kept for the next request: it costs a session, a shell and a start only once.
+//!
+//! Each is one `exec` of `host-run`, which answers a line of JSON with a line of JSON and ends with its input. One serves
+//! one request at a time; what is idle is kept, at most [`IDLE_MAX`] and for [`IDLE_LIMIT`], so that nothing of ours stays
+//! on a host that is not asked. It never asks again what was sent once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hanse_hostrun::Response;
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use crate::connection::{ANSWER_BYTES_MAX, Connection, Ran, STDERR_BYTES_MAX};
+
+/// Programs that wait for the next request: sessions are needed for uploads as well.
+const IDLE_MAX: usize = 2;
+/// How long one waits.
+pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(30);
+
+/// One running `host-run`.
+pub(crate) struct Served {
+    /// There until it is dropped.
+    channel: Option<Channel<Msg>>,
+    command: String,
+    /// What came of an answer's line so far.
+    line: Vec<u8>,
+    stderr: Vec<u8>,
+    is_accepted: bool,
+    code: Option<u32>,
+    idle_since: Instant,
+    /// Given back when the channel is closed.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Those that wait for a request.
+#[derive(Default)]
+pub(crate) struct Idle(Mutex<Vec<Served>>);
+
+impl Idle {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Served>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one that runs `command`.
+    fn take(&self, command: &str) -> Option<Served> {
+        let mut idle = self.lock();
+        let at = idle.iter().rposition(|served| served.command == command)?;
+        Some(idle.remove(at))
+    }
+
+    fn keep(&self, mut served: Served) {
+        served.idle_since = Instant::now();
+        let mut idle = self.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(served);
+        }
+    }
+
+    /// Ends those that wait too long.
+    pub(crate) fn drop_old(&self) {
+        self.lock().retain(|served| served.idle_since.elapsed() < IDLE_LIMIT);
+    }
+
+    /// Ends all.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+}
+
+impl Connection {
+    /// Has `request` (a line) answered by `command` on the host, by one that runs already if there is one.
+    pub(crate) async fn serve(self: &Arc<Self>, command: &str, request: &[u8], limit: Duration) -> Ran {
+        let mut served = match self.idle().take(command) {
+            Some(served) => served,
+            None => match self.start(command).await {
+                Ok(served) => served,
+                Err(reason) => return Ran::NotSent(reason),
+            },
+        };
+        let ran = match timeout(limit, served.ask(request)).await {
+            Ok(ran) => ran,
+            Err(_) => Ran::NoAnswer(format!("no answer within {} s", limit.as_secs())),
+        };
+        if let Ran::Answered(_) = ran {
+            self.idle().keep(served);
+            self.spawn_sweep();
+        }
+        ran
+    }
+
+    async fn start(&self, command: &str) -> Result<Served, String> {
+        let (channel, permit) = self.session().await?;
+        channel.exec(true, command).await.map_err(|e| e.to_string())?;
+        Ok(Served {
+            channel: Some(channel),
+            command: command.to_owned(),
+            line: Vec::new(),
+            stderr: Vec::new(),
+            is_accepted: false,
+            code: None,
+            idle_since: Instant::now(),
+            permit: Some(permit),
+        })
+    }
+}
+
+impl Served {
+    async fn next(&mut self) -> Option<ChannelMsg> {
+        self.channel.as_mut()?.wait().await
+    }
+
+    async fn ask(&mut self, request: &[u8]) -> Ran {
+        while !self.is_accepted {
+            match self.next().await {
+                Some(ChannelMsg::Success) => self.is_accepted = true,
+                Some(ChannelMsg::Failure) => return Ran::NoProgram("the host refuses to execute commands".into()),
+                Some(message) => drop(self.take(message)),
+                None => return Ran::NotSent("the connection ended before the request".into()),
+            }
+        }
+        let sent = match &self.channel {
+            Some(channel) => channel.data(request).await.is_ok(),
+            None => false,
+        };
+        if !sent {
+            // The program may have ended before: then its exit status says how, and it has read nothing.
+            return self.drain(Ran::NotSent("the connection broke before the request was sent".into())).await;
+        }
+        loop {
+            match self.next().await {
+                Some(message) => {
+                    if let Some(ran) = self.take(message) {
+                        return ran;
+                    }
+                }
+                None => return self.ended(Ran::NoAnswer("the connection ended before the answer".into())),
+            }
+        }
+    }
+
+    /// Reads what is left until the channel ends.
+    async fn drain(&mut self, otherwise: Ran) -> Ran {
+        while let Some(message) = self.next().await {
+            if let Some(ran) = self.take(message) {
+                return ran;
+            }
+        }
+        self.ended(otherwise)
+    }
+
+    /// Takes one message; returns the answer when it is whole.
+    fn take(&mut self, message: ChannelMsg) -> Option<Ran> {
+        match message {
+            ChannelMsg::Data { data } if self.line.len() + data.len() <= ANSWER_BYTES_MAX => self.read(&data),
+            ChannelMsg::Data { .. } => Some(Ran::NoAnswer(format!("the answer exceeds {ANSWER_BYTES_MAX} bytes"))),
+            ChannelMsg::ExtendedData { data, .. } => {
+                let room = STDERR_BYTES_MAX.saturating_sub(self.stderr.len());
+                self.stderr.extend_from_slice(&data[..data.len().min(room)]);
+                None
+            }
+            ChannelMsg::ExitStatus { exit_status } => {
+                self.code = Some(exit_status);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Whole lines that are no answer were printed by the account's shell at its start, or are empty.
+    fn read(&mut self, data: &[u8]) -> Option<Ran> {
+        self.line.extend_from_slice(data);
+        while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.line.drain(..=end).collect();
+            if serde_json::from_slice::<Response>(&line).is_ok() {
+                return Some(Ran::Answered(line));
+            }
+        }
+        None
+    }
+
+    fn ended(&self, otherwise: Ran) -> Ran {
+        let said = String::from_utf8_lossy(&self.stderr).trim().to_owned();
+        match self.code {
+            // What sh(1) answers for a program that is not there or cannot be executed, and what ours ends with, before it
+            // does anything, when its file was deleted.
+            Some(126 | 127) => Ran::NoProgram(said),
+            Some(code) => Ran::NoAnswer(format!("our program on the host ended with {code}: {said}")),
+            None => otherwise,
+        }
+    }
+}
+
+/// The program ends with its input.
+impl Drop for Served {
+    fn drop(&mut self) {
+        let (channel, permit) = (self.channel.take(), self.permit.take());
+        if let (Some(channel), Ok(runtime)) = (channel, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                // The connection may be gone, and the program with it.
+                let _ = channel.close().await;
+                drop(permit);
+            });
+        }
+    }
+}
