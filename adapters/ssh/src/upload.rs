@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use hanse_adapters_core::{AdapterError, Artifact, Result};
 use hanse_hostrun::{Act, file_sha256, valid_sha256};
 use ring::rand::{SecureRandom, SystemRandom};
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::{Config, SftpSession};
 use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
@@ -104,9 +106,15 @@ impl SshAdapter {
 
     /// Sends the file by SFTP to the name `upload`; returns its size. A partial file is never used and is deleted later.
     async fn send(&self, connection: &Connection, artifact: &Artifact, upload: &str) -> Result<u64> {
-        let (channel, _permit) = connection.session().await.map_err(|reason| self.transient(&reason))?;
+        let (mut channel, _permit) = connection.session().await.map_err(|reason| self.transient(&reason))?;
         let started = channel.request_subsystem(true, "sftp").await;
         started.map_err(|e| self.transient(&format!("starting SFTP: {e}")))?;
+        if !is_accepted(&mut channel).await {
+            return Err(AdapterError::Denied {
+                subject: self.target.name.clone(),
+                reason: "the host has no SFTP: add `Subsystem sftp internal-sftp` to its sshd_config".into(),
+            });
+        }
         let config = Config {
             max_concurrent_writes: WRITES_IN_FLIGHT,
             max_write_packet_len: WRITE_BYTES,
@@ -157,6 +165,18 @@ impl SshAdapter {
             _ => AdapterError::Transient { subject, reason: error.to_string() },
         }
     }
+}
+
+/// Whether the host starts the subsystem that it was asked for.
+async fn is_accepted(channel: &mut Channel<Msg>) -> bool {
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::Success => return true,
+            ChannelMsg::Failure => return false,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Makes `dir` and its parents. One that is there already fails to be made; one that cannot be made shows itself when
