@@ -304,10 +304,14 @@ pub trait Adapter: Send + Sync {
     /// A host that cannot be reached or used is a finding, not an error.
     ///
     /// # Errors
-    /// `Invalid` if this adapter cannot look; nothing was changed but that our program was put there.
-    async fn preflight(&self, wish: &PreflightWish) -> Result<Vec<Finding>> {
-        let subject = format!("a host of {} slots", wish.slots);
-        Err(AdapterError::Invalid { subject, reason: "its adapter has no preflight".into() })
+    /// Any, if it could not look; nothing was changed but that our program was put there.
+    async fn preflight(&self, _wish: &PreflightWish) -> Result<Vec<Finding>> {
+        let found = "not looked at: there is no first look yet at hosts of this kind";
+        Ok(vec![Finding::warning(
+            "connection",
+            found,
+            "see that it has room for its nodes, and that its ports are free",
+        )])
     }
 
     /// Puts `artifact` on the host unless its content is there already; checked by hash on the host.
