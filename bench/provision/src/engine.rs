@@ -91,6 +91,7 @@ impl Engine for BenchEngine {
             program: None,
             args: vec!["listen".into(), node.rpc_port.to_string()],
             env: BTreeMap::new(),
+            ports: Default::default(),
         };
         host.ensure(&spec).await.map_err(EngineError::Host)
     }

@@ -88,6 +88,10 @@ impl HostConnector for Connector {
     async fn scan(&self, address: &str, port: u16) -> Result<String, AdapterError> {
         hanse_adapters_ssh::scan_host_key(address, port).await
     }
+
+    async fn scan_docker(&self, endpoint: &str) -> Result<String, AdapterError> {
+        Err(AdapterError::Invalid { subject: endpoint.to_owned(), reason: "no Docker in this benchmark".into() })
+    }
 }
 
 struct One {
