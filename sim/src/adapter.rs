@@ -123,6 +123,10 @@ impl Adapter for SimHost {
         self.ask(Ask::Stop(key.clone())).await.map(drop)
     }
 
+    async fn fence(&self, key: &InstanceKey, generation: u64, _grace: Duration) -> Result<()> {
+        self.ask(Ask::Fence(key.clone(), generation)).await.map(drop)
+    }
+
     async fn remove(&self, key: &InstanceKey) -> Result<()> {
         self.ask(Ask::Remove(key.clone())).await.map(drop)
     }

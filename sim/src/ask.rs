@@ -17,6 +17,7 @@ pub(crate) enum Ask {
     Send(InstanceKey, Vec<u8>),
     Find(InstanceKey, String),
     Stop(InstanceKey),
+    Fence(InstanceKey, u64),
     Remove(InstanceKey),
     List(String),
 }
@@ -31,6 +32,7 @@ impl Ask {
             | Self::Write(..)
             | Self::Ensure(_)
             | Self::Stop(_)
+            | Self::Fence(..)
             | Self::Remove(_) => true,
         }
     }
@@ -63,6 +65,7 @@ pub(crate) fn words(ask: &Ask) -> String {
         Ask::Send(key, raw) => format!("send {} by {}", String::from_utf8_lossy(raw), key.object()),
         Ask::Find(key, hash) => format!("find {hash} by {}", key.object()),
         Ask::Stop(key) => format!("stop {}", key.object()),
+        Ask::Fence(key, generation) => format!("stop {} below generation {generation}", key.object()),
         Ask::Remove(key) => format!("remove {}", key.object()),
         Ask::List(cluster) => format!("list {cluster}"),
     }

@@ -73,6 +73,8 @@ struct Home {
     identity: Option<String>,
     files: BTreeMap<String, Vec<u8>>,
     generation: u64,
+    /// The first generation that may run.
+    fence: u64,
     process: Option<Process>,
     deaths: u64,
 }
@@ -198,6 +200,9 @@ impl Hosts {
     }
 
     fn carry_out(&mut self, now_ms: u64, address: &str, ask: &Ask) -> Result<Told, AdapterError> {
+        if let Ask::Fence(key, generation) = ask {
+            return self.fence(address, key, *generation).map(|()| Told::Done);
+        }
         if let Ask::Ensure(spec) = ask {
             return self.ensure(now_ms, address, spec).map(|status| Told::Seen(Some(status)));
         }
@@ -207,6 +212,7 @@ impl Hosts {
         let all_genesis = self.running_genesis();
         let host = self.hosts.entry(address.to_owned()).or_default();
         Ok(match ask {
+            Ask::Fence(..) => unreachable!("carried out above"),
             Ask::Inspect => Told::Inspected,
             Ask::MakeKeys(key) => {
                 let count = u64::try_from(host.homes.len()).expect("homes in memory");
@@ -289,6 +295,10 @@ impl Hosts {
             let reason = format!("generation {} is there, {} was asked for", home.generation, spec.generation);
             return Err(AdapterError::Invalid { subject: spec.key.to_string(), reason });
         }
+        if home.fence > spec.generation {
+            let reason = format!("only generation {} or later may run, {} was asked for", home.fence, spec.generation);
+            return Err(AdapterError::Invalid { subject: spec.key.to_string(), reason });
+        }
         if home.generation == spec.generation && self.flaw != Flaw::Blind {
             return Ok(status(&spec.key, home));
         }
@@ -313,6 +323,17 @@ impl Hosts {
             self.found.push(format!("doubled node: {} live on port {port} of {address}", rivals.join(" and ")));
         }
         Ok(told)
+    }
+
+    fn fence(&mut self, address: &str, key: &InstanceKey, generation: u64) -> Result<(), AdapterError> {
+        let home = self.hosts.entry(address.to_owned()).or_default().homes.entry(key.clone()).or_default();
+        let known = home.generation.max(home.fence);
+        if known > generation {
+            let reason = format!("generation {known} is there, {generation} was to be stopped");
+            return Err(AdapterError::Invalid { subject: key.to_string(), reason });
+        }
+        (home.fence, home.process) = (generation, None);
+        Ok(())
     }
 
     fn key_of(&mut self, spec: &InstanceSpec) -> InstanceKey {

@@ -16,6 +16,7 @@ mod faults;
 mod full_disk;
 mod governed;
 mod imported;
+mod life;
 mod load;
 mod operators;
 mod people;

@@ -146,7 +146,10 @@ pub(crate) fn proposal(p: pb::Proposal) -> Proposal {
 pub(crate) fn chain(c: pb::Chain) -> Chain {
     let state = word(c.state().as_str_name(), "CHAIN_STATE_");
     let spec = c.spec.unwrap_or_default();
+    let at_rest = matches!(state.as_str(), "STOPPING" | "PAUSED");
     Chain {
+        paused: at_rest && c.purge_at_ms == 0,
+        purge_at: c.purge_at_ms,
         name: c.name,
         template: format!("{} v{}", spec.template, spec.template_version),
         chain_id: spec.chain_id,
@@ -155,7 +158,7 @@ pub(crate) fn chain(c: pb::Chain) -> Chain {
         since: c.state_since_ms,
         height: (c.height_seen_at_ms > 0).then_some(c.height),
         nodes_ready: (c.nodes_running.into(), c.nodes_total.into()),
-        operation: c.operation,
+        operation: if c.change_operation.is_empty() { c.operation } else { c.change_operation },
         proposal: c.proposal,
         genesis_hash: c.genesis_hash,
         anchor: c.anchor.map(|it| AnchorSeen {

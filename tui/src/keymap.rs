@@ -199,6 +199,10 @@ pub enum Action {
     RemoveReplica,
     /// Raise the cluster's version.
     RaiseVersion,
+    /// Stop a chain's nodes, or have them run again.
+    Pause,
+    /// Take a chain's deletion back.
+    Undelete,
 }
 
 impl Action {
@@ -217,6 +221,8 @@ impl Action {
                 | Self::PromoteReplica
                 | Self::RemoveReplica
                 | Self::RaiseVersion
+                | Self::Pause
+                | Self::Undelete
         )
     }
 }
@@ -281,6 +287,8 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::TransferLeader, &["T"], T::ActTransferLeader, &[Kind::Replicas], 1),
     only(Action::PromoteReplica, &["P"], T::ActPromoteReplica, &[Kind::Replicas], 2),
     only(Action::RemoveReplica, &["X"], T::ActRemoveReplica, &[Kind::Replicas], 2),
+    only(Action::Pause, &["P"], T::ActPause, &[Kind::Chains, Kind::Chain], 2),
+    only(Action::Undelete, &["U"], T::ActUndelete, &[Kind::Chains, Kind::Chain], 2),
     only(Action::RaiseVersion, &["U"], T::ActRaiseVersion, &[Kind::Replicas], 2),
 ];
 

@@ -49,6 +49,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("a process survives the adapter that started it", |b| Box::pin(survives(b))),
     ("the end of a process is seen", |b| Box::pin(ends(b))),
     ("stop and remove leave nothing and can be repeated", |b| Box::pin(stop_and_remove(b))),
+    ("a fence stops and keeps every older order out", |b| Box::pin(fence(b))),
     ("a list shows ours alone", |b| Box::pin(list(b))),
     ("tail returns the last lines", |b| Box::pin(tail(b))),
     ("figures tell what is used and what is left", |b| Box::pin(figures(b))),
@@ -385,6 +386,31 @@ async fn stop_and_remove(b: &Bench<'_>) -> Result<(), String> {
     until("remove ends the process", || !alive(third)).await?;
     that(b.host.look(&key).await.map_err(|e| e.to_string())?.is_none(), "nothing is there after")?;
     b.host.remove(&key).await.map_err(|e| format!("remove again: {e}"))
+}
+
+async fn fence(b: &Bench<'_>) -> Result<(), String> {
+    const GRACE: Duration = Duration::from_secs(5);
+    let key = b.key("node")?;
+    let fence = async |generation| b.host.fence(&key, generation, GRACE).await;
+    let first = b.up("node", 3, &["sleep"]).await?;
+    let refused = fence(2).await;
+    that(matches!(refused, Err(AdapterError::Invalid { .. })), "a fence below what runs is refused")?;
+    that(alive(first), "a refused fence stops nothing")?;
+    fence(5).await.map_err(|e| e.to_string())?;
+    that(!alive(first), "the process is stopped")?;
+    that(b.look("node").await.is_ok(), "its files stay")?;
+    for generation in [3, 4] {
+        let late = b.host.ensure(&b.spec("node", generation, &["sleep"])?).await;
+        that(matches!(late, Err(AdapterError::Invalid { .. })), "a late order of an older generation is refused")?;
+    }
+    let run = b.look("node").await?.run;
+    that(!matches!(run, RunState::Running { .. }), "nothing runs after late orders")?;
+    fence(5).await.map_err(|e| format!("fence again: {e}"))?;
+    b.up("node", 5, &["sleep"]).await.map_err(|e| format!("the fence's own generation may run: {e}"))?;
+    b.host.remove(&key).await.map_err(|e| e.to_string())?;
+    fence(7).await.map_err(|e| format!("fence of nothing: {e}"))?;
+    let late = b.host.ensure(&b.spec("node", 6, &["sleep"])?).await;
+    that(matches!(late, Err(AdapterError::Invalid { .. })), "also what was never there is fenced")
 }
 
 async fn list(b: &Bench<'_>) -> Result<(), String> {

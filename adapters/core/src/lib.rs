@@ -363,6 +363,20 @@ pub trait Adapter: Send + Sync {
     /// `Unknown` if no answer came.
     async fn stop(&self, key: &InstanceKey, grace: Duration) -> Result<()>;
 
+    /// Stops the process of `key` as [`Adapter::stop`] does, for good as far as older orders go: from then on
+    /// [`Adapter::ensure`] refuses every generation below `generation`, whoever asks and however late that arrives. Its
+    /// files stay. Nothing there is a success, and is fenced too.
+    ///
+    /// # Errors
+    /// `Invalid` if an instance of a *newer* generation is there (we are deposed), or if this adapter cannot fence; nothing
+    /// was stopped then. `Unknown` if no answer came.
+    async fn fence(&self, key: &InstanceKey, _generation: u64, _grace: Duration) -> Result<()> {
+        Err(AdapterError::Invalid {
+            subject: key.to_string(),
+            reason: "this adapter cannot keep older orders out, so nothing is stopped through it".into(),
+        })
+    }
+
     /// Stops the process and deletes its home. Not there is a success.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use hanse_adapters_core::{AdapterError, InstanceKey, InstanceSpec, InstanceStatu
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::layout::{InstanceDir, Layout, invalid, io_error, read_json};
+use crate::layout::{InstanceDir, Layout, invalid, io_error, read_json, write_json};
 use crate::proc::{ProcId, Process, marked};
 
 /// Version of `spec.json` and `status.json`.
@@ -51,6 +51,13 @@ pub(crate) struct StoredStatus {
     pub(crate) version: u32,
     pub(crate) generation: u64,
     pub(crate) phase: Phase,
+}
+
+/// `fence.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredFence {
+    version: u32,
+    generation: u64,
 }
 
 /// How far the supervisor came.
@@ -148,6 +155,35 @@ pub(crate) fn stop(layout: &Layout, key: &InstanceKey, grace: Duration) -> Resul
     match dir.lock_existing()? {
         Some(_lock) => end_processes(&dir, grace.min(GRACE_MAX)),
         None => Ok(()),
+    }
+}
+
+/// Stops the instance and keeps every older generation from starting, in this order: first the fence is durable, so that a
+/// crash in between leaves an instance that runs and is stopped by the same request.
+pub(crate) fn fence(layout: &Layout, key: &InstanceKey, generation: u64, grace: Duration) -> Result<(), AdapterError> {
+    let dir = layout.instance(key)?;
+    let _lock = dir.lock()?;
+    let known = load(&dir)?.spec.map_or(0, |spec| spec.spec.generation).max(fenced(&dir)?);
+    if known > generation {
+        let reason =
+            format!("generation {known} is on the host, {generation} was to be stopped: read the newest state");
+        return Err(invalid(&dir.key, reason));
+    }
+    let fence = StoredFence { version: FILE_VERSION, generation };
+    write_json(&dir.fence(), &fence).map_err(|e| io_error(&dir.key.to_string(), &e))?;
+    end_processes(&dir, grace.min(GRACE_MAX))
+}
+
+/// The first generation that may run; 0 if the instance was never fenced.
+pub(crate) fn fenced(dir: &InstanceDir) -> Result<u64, AdapterError> {
+    let fence: Option<StoredFence> = read_json(&dir.fence())?;
+    match fence {
+        Some(fence) if fence.version != FILE_VERSION => {
+            let reason = format!("its fence has version {}, this program knows {FILE_VERSION}", fence.version);
+            Err(invalid(&dir.key, reason))
+        }
+        Some(fence) => Ok(fence.generation),
+        None => Ok(0),
     }
 }
 

@@ -78,6 +78,9 @@ impl InstanceDir {
     pub(crate) fn status(&self) -> PathBuf {
         self.path.join("status.json")
     }
+    pub(crate) fn fence(&self) -> PathBuf {
+        self.path.join("fence.json")
+    }
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
     }

@@ -14,6 +14,7 @@
 //! instances/<cluster>/<object>/home/           the only folder a node writes to
 //!                              spec.json       what was wished last, with its generation
 //!                              status.json     what the supervisor saw last, with pid and start time
+//!                              fence.json      the first generation that may run, if it was stopped for good
 //!                              log, log.1      standard output and error of the node, bounded
 //!                              lock            flock: one request at a time for one instance
 //! ```
@@ -116,6 +117,9 @@ impl Host {
             }
             Act::Look { key } => instance::look(layout, &key).map(Reply::MaybeStatus),
             Act::Stop { key, grace } => instance::stop(layout, &key, grace).map(|()| Reply::Done),
+            Act::Fence { key, generation, grace } => {
+                instance::fence(layout, &key, generation, grace).map(|()| Reply::Done)
+            }
             Act::Remove { key } => instance::remove(layout, &key).map(|()| Reply::Done),
             Act::List { cluster } => instance::list(layout, &cluster).map(Reply::Statuses),
             Act::Tail { key, lines } => instance::tail(layout, &key, lines).map(Reply::Text),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hanse_adapters_core::{AdapterError, InstanceSpec, InstanceStatus};
 
 use crate::bundle::placed;
-use crate::instance::{FILE_VERSION, GRACE, Phase, StoredSpec, StoredStatus, end_processes, load, status};
+use crate::instance::{FILE_VERSION, GRACE, Phase, StoredSpec, StoredStatus, end_processes, fenced, load, status};
 use crate::layout::{InstanceDir, Layout, invalid, io_error, write_json};
 use crate::proc::MARK;
 
@@ -29,6 +29,12 @@ pub(crate) fn ensure(layout: &Layout, exe: &Path, spec: &InstanceSpec) -> Result
     let program = placed(layout, &spec.artifact_sha256, spec.program.as_deref())?;
     let dir = layout.instance(&spec.key)?;
     let _lock = dir.lock()?;
+    let fence = fenced(&dir)?;
+    if fence > spec.generation {
+        let asked = spec.generation;
+        let reason = format!("it was stopped for good: only generation {fence} or later may run, {asked} was asked");
+        return Err(invalid(&spec.key, reason));
+    }
     let stored = load(&dir)?;
     if let Some(old) = &stored.spec {
         if old.spec.generation > spec.generation {

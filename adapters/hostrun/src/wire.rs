@@ -105,6 +105,15 @@ pub enum Act {
         /// How long to wait before killing.
         grace: Duration,
     },
+    /// See [`hanse_adapters_core::Adapter::fence`].
+    Fence {
+        /// Which.
+        key: InstanceKey,
+        /// The first generation that may run from now on.
+        generation: u64,
+        /// How long to wait before killing.
+        grace: Duration,
+    },
     /// See [`hanse_adapters_core::Adapter::remove`].
     Remove {
         /// Which.

@@ -101,6 +101,10 @@ impl Adapter for LocalAdapter {
         self.act(Act::Stop { key: key.clone(), grace }).await?.done()
     }
 
+    async fn fence(&self, key: &InstanceKey, generation: u64, grace: Duration) -> Result<()> {
+        self.act(Act::Fence { key: key.clone(), generation, grace }).await?.done()
+    }
+
     async fn remove(&self, key: &InstanceKey) -> Result<()> {
         self.act(Act::Remove { key: key.clone() }).await?.done()
     }

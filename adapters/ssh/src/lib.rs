@@ -182,7 +182,7 @@ fn invalid(subject: &str, reason: impl Into<String>) -> AdapterError {
 fn limit(act: &Act) -> Duration {
     let own = match act {
         Act::Run { spec, .. } => spec.timeout,
-        Act::Stop { grace, .. } => *grace,
+        Act::Stop { grace, .. } | Act::Fence { grace, .. } => *grace,
         _ => Duration::ZERO,
     };
     own.saturating_add(ANSWER_LIMIT)
@@ -196,6 +196,7 @@ fn changes(act: &Act) -> bool {
         | Act::Ensure { .. }
         | Act::Compose { .. }
         | Act::Stop { .. }
+        | Act::Fence { .. }
         | Act::Remove { .. } => true,
         Act::HashSelf
         | Act::HasArtifact { .. }
@@ -247,6 +248,10 @@ impl Adapter for SshAdapter {
 
     async fn stop(&self, key: &InstanceKey, grace: Duration) -> Result<()> {
         self.act(Act::Stop { key: key.clone(), grace }).await?.done()
+    }
+
+    async fn fence(&self, key: &InstanceKey, generation: u64, grace: Duration) -> Result<()> {
+        self.act(Act::Fence { key: key.clone(), generation, grace }).await?.done()
     }
 
     async fn remove(&self, key: &InstanceKey) -> Result<()> {

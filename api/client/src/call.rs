@@ -118,6 +118,9 @@ calls! {
         read GetNode(GetNodeRequest) -> GetNodeResponse;
         read ListNodes(ListNodesRequest) -> ListNodesResponse;
         write RestartNode(RestartNodeRequest) -> RestartNodeResponse;
+        write PauseChain(PauseChainRequest) -> PauseChainResponse;
+        write ResumeChain(ResumeChainRequest) -> ResumeChainResponse;
+        write UndeleteChain(UndeleteChainRequest) -> UndeleteChainResponse;
         read GetNodeLog(GetNodeLogRequest) -> GetNodeLogResponse;
         write SendTransaction(SendTransactionRequest) -> SendTransactionResponse;
         read CallContract(CallContractRequest) -> CallContractResponse;

@@ -1,6 +1,7 @@
-//! Life of a chain beside its nodes: its genesis.
+//! Life of a chain beside its nodes: its genesis, and the end of its grace.
 
 use hanse_state::chain::ChainState;
+use hanse_state::chain::life::Wish;
 use hanse_state::chain::query::nodes_of;
 use hanse_state::ids::ChainKey;
 use hanse_state::{Millis, State};
@@ -8,8 +9,15 @@ use hanse_state::{Millis, State};
 use crate::{Act, Observed, Step};
 
 /// Returns what to do next with a chain.
-pub fn plan_chain(state: &State, key: &ChainKey, _observed: &Observed, _now: Millis) -> Step {
+pub fn plan_chain(state: &State, key: &ChainKey, _observed: &Observed, now: Millis) -> Step {
     let Some(chain) = state.chains.get(key) else { return Step::Done };
+    match &chain.wish {
+        Wish::Run => {}
+        Wish::Delete { purging: false, purge_at, .. } if *purge_at <= now => {
+            return Step::Do(Act::Purge { chain: key.clone() });
+        }
+        Wish::Pause { .. } | Wish::Delete { .. } => return Step::wait(chain.state_reason.clone()),
+    }
     if chain.genesis.is_none() {
         let unprepared = nodes_of(state, key).filter(|node| node.identity.is_none()).count();
         return match unprepared {
@@ -19,8 +27,13 @@ pub fn plan_chain(state: &State, key: &ChainKey, _observed: &Observed, _now: Mil
     }
     match chain.state {
         ChainState::Running => Step::Done,
-        ChainState::Requested | ChainState::Provisioning | ChainState::Degraded | ChainState::Failed => {
-            Step::wait(chain.state_reason.clone())
-        }
+        ChainState::Requested
+        | ChainState::Provisioning
+        | ChainState::Degraded
+        | ChainState::Failed
+        | ChainState::Stopping
+        | ChainState::Paused
+        | ChainState::Deleted
+        | ChainState::Removing => Step::wait(chain.state_reason.clone()),
     }
 }

@@ -178,6 +178,25 @@ pub enum Act {
         /// Why.
         reason: String,
     },
+    /// Stop the process for good as far as older generations go: intent `Stop`, fact `Stopped`.
+    Stop {
+        /// Which.
+        node: NodeKey,
+        /// Its generation, the first that may run again.
+        generation: u64,
+    },
+    /// Remove the node from its host with all it holds: intent `Remove`, fact `Removed`.
+    Remove {
+        /// Which.
+        node: NodeKey,
+        /// Its generation.
+        generation: u64,
+    },
+    /// Commit `PurgeChain`: the grace of a deleted chain is over.
+    Purge {
+        /// Which.
+        chain: ChainKey,
+    },
     /// Send the contract's transaction to a node of the chain and commit the fact `Sent`.
     SendContract {
         /// Which.

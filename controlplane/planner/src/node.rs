@@ -1,5 +1,6 @@
-//! Life of a node: prepare, configure, start, watch.
+//! Life of a node: prepare, configure, start, watch; stop and remove.
 
+use hanse_state::chain::life::NodeWish;
 use hanse_state::chain::node::{Health, Node, NodeFact, NodeState};
 use hanse_state::host::HostState;
 use hanse_state::ids::NodeKey;
@@ -18,6 +19,9 @@ pub const START_GRACE_MS: u64 = 60_000;
 /// Returns what to do next with a node.
 pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis) -> Step {
     let Some(node) = state.nodes.get(key) else { return Step::Done };
+    if node.wish != NodeWish::Run {
+        return plan_end(state, node);
+    }
     if let Some(reason) = host_obstacle(state, node) {
         return Step::wait(reason);
     }
@@ -31,6 +35,23 @@ pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis)
         NodeState::Starting | NodeState::Restarting => plan_start(state, node, observed, now),
         NodeState::Running => plan_running(state, node, observed, now),
         NodeState::Blocked => Step::wait(format!("blocked: {}", node.state_reason)),
+        NodeState::Stopping | NodeState::Stopped | NodeState::Removing => {
+            Step::wait("it is wished to run, and its next state says how")
+        }
+    }
+}
+
+/// What to do with a node that is not to run.
+fn plan_end(state: &State, node: &Node) -> Step {
+    let (key, generation) = (node.key.clone(), node.generation);
+    match node.state {
+        NodeState::Stopped => Step::Done,
+        NodeState::Blocked => Step::wait(format!("blocked: {}", node.state_reason)),
+        _ => match (host_obstacle(state, node), node.wish) {
+            (Some(reason), _) => Step::wait(reason),
+            (None, NodeWish::Remove) => Step::Do(Act::Remove { node: key, generation }),
+            (None, NodeWish::Stop | NodeWish::Run) => Step::Do(Act::Stop { node: key, generation }),
+        },
     }
 }
 

@@ -119,6 +119,7 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::RecordContractFact(_)
         | Command::RecordReplica(_)
         | Command::RemoveOrphan(_)
+        | Command::PurgeChain(_)
         | Command::Meter(_) => Rule { system: true, ..deny() },
         Command::Bootstrap(_) => Rule { setup_code: true, ..deny() },
         Command::CreateAccount(c) => accounts(&c.account),
@@ -141,6 +142,7 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::PromoteReplica(_)
         | Command::RemoveReplica(_)
         | Command::TransferLeader(_)
+        | Command::UndeleteChain(_)
         | Command::RaiseClusterVersion(_)
         | Command::PinPublisher(_)
         | Command::UnpinPublisher(_) => Rule { platform: ADMINISTRATOR, ..deny() },
@@ -158,7 +160,9 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::UncordonHost(_)
         | Command::SetHostProperties(_)
         | Command::BeginHostMaintenance(_)
-        | Command::DrainHost(_) => Rule { platform: OPERATORS, ..deny() },
+        | Command::DrainHost(_)
+        | Command::PauseChain(_)
+        | Command::ResumeChain(_) => Rule { platform: OPERATORS, ..deny() },
         Command::DeleteArtifact(_) => Rule { platform: OPERATORS, ..deny() },
         Command::ImportArtifact(c) => match c.word {
             Word::Signed { .. } => Rule { platform: OPERATORS, ..deny() },

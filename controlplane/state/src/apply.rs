@@ -192,6 +192,10 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::DeleteArtifact(c) => artifact::apply::delete(state, cx, c),
         Command::PinPublisher(c) => artifact::apply::pin(state, cx, c),
         Command::UnpinPublisher(c) => artifact::apply::unpin(state, cx, c),
+        Command::PauseChain(c) => chain::life_apply::pause(state, cx, c),
+        Command::ResumeChain(c) => chain::life_apply::resume(state, cx, c),
+        Command::UndeleteChain(c) => chain::life_apply::undelete(state, cx, c),
+        Command::PurgeChain(c) => chain::life_apply::purge(state, cx, c),
     }
 }
 

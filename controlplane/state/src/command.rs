@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailure, RestoreAccount, SuspendAccount};
 use crate::artifact::{DeleteArtifact, ImportArtifact, PinPublisher, UnpinPublisher};
 use crate::billing::{Meter, SetPlan};
-use crate::chain::node::{NodeFact, RecordIntent, RecordNodeFact, RestartNode};
+use crate::chain::life::{PauseChain, PurgeChain, ResumeChain, UndeleteChain};
+use crate::chain::node::{NodeAct, NodeFact, RecordIntent, RecordNodeFact, RestartNode};
 use crate::chain::{RecordGenesis, RecordTransaction};
 use crate::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
 use crate::cluster::version::{RaiseClusterVersion, Version};
 use crate::cluster::{Bootstrap, CheckDigest, InitCluster};
 use crate::consortium::ballot::CastBallot;
+use crate::consortium::policy::ActionKind;
 use crate::consortium::proposal::{Action, CloseProposal, OpenProposal, ProposalState};
 use crate::consortium::{ActivateConsortium, CreateConsortium, InviteMember, JoinConsortium};
 use crate::contract::{DeployContract, RecordContractFact};
@@ -196,6 +198,10 @@ pub enum Command {
     DeleteArtifact(DeleteArtifact),
     PinPublisher(PinPublisher),
     UnpinPublisher(UnpinPublisher),
+    PauseChain(PauseChain),
+    ResumeChain(ResumeChain),
+    UndeleteChain(UndeleteChain),
+    PurgeChain(PurgeChain),
 }
 
 impl Command {
@@ -253,6 +259,10 @@ impl Command {
             Self::DeleteArtifact(_) => "DeleteArtifact",
             Self::PinPublisher(_) => "PinPublisher",
             Self::UnpinPublisher(_) => "UnpinPublisher",
+            Self::PauseChain(_) => "PauseChain",
+            Self::ResumeChain(_) => "ResumeChain",
+            Self::UndeleteChain(_) => "UndeleteChain",
+            Self::PurgeChain(_) => "PurgeChain",
         }
     }
 
@@ -310,6 +320,10 @@ impl Command {
             Self::DeleteArtifact(c) => name::artifact(&c.sha256),
             Self::PinPublisher(c) => name::publisher(&c.publisher),
             Self::UnpinPublisher(c) => name::publisher(&c.publisher),
+            Self::PauseChain(c) => name::chain(&c.chain),
+            Self::ResumeChain(c) => name::chain(&c.chain),
+            Self::UndeleteChain(c) => name::chain(&c.chain),
+            Self::PurgeChain(c) => name::chain(&c.chain),
         }
     }
 
@@ -330,7 +344,6 @@ impl Command {
             | Self::CloseSession(_)
             | Self::RecordLoginFailure(_)
             | Self::CreateTenant(_)
-            | Self::CreateConsortium(_)
             | Self::InviteMember(_)
             | Self::JoinConsortium(_)
             | Self::ActivateConsortium(_)
@@ -342,7 +355,6 @@ impl Command {
             | Self::RecordHostKeyChanged(_)
             | Self::AcceptHostKey(_)
             | Self::RecordGenesis(_)
-            | Self::RecordIntent(_)
             | Self::RestartNode(_)
             | Self::DeployContract(_)
             | Self::RecordContractFact(_)
@@ -370,8 +382,18 @@ impl Command {
             Self::ImportArtifact(_) | Self::DeleteArtifact(_) | Self::PinPublisher(_) | Self::UnpinPublisher(_) => {
                 Version(4)
             }
+            Self::PauseChain(_) | Self::ResumeChain(_) | Self::UndeleteChain(_) | Self::PurgeChain(_) => Version(4),
+            Self::CreateConsortium(CreateConsortium { charter, .. }) => {
+                let is_first = charter.policies.keys().all(|kind| *kind == ActionKind::CreateChain);
+                if is_first { Version::FIRST } else { Version(4) }
+            }
+            Self::RecordIntent(RecordIntent { act, .. }) => match act {
+                NodeAct::Remove => Version(4),
+                NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop => Version::FIRST,
+            },
             Self::RecordNodeFact(RecordNodeFact { fact, .. }) => match fact {
                 NodeFact::Signed { .. } => Version(3),
+                NodeFact::Stopped | NodeFact::Removed => Version(4),
                 NodeFact::Prepared { identity } if identity.contribution.is_some() => Version(3),
                 NodeFact::Prepared { .. }
                 | NodeFact::Configured
@@ -381,6 +403,7 @@ impl Command {
                 | NodeFact::Failed { .. }
                 | NodeFact::Waiting { .. } => Version::FIRST,
             },
+            Self::OpenProposal(OpenProposal { action: Action::ChangeChain(_), .. }) => Version(4),
             Self::OpenProposal(OpenProposal { action: Action::CreateChain(spec), .. }) => {
                 if spec.governance.is_some() || spec.anchor.is_some() { Version(3) } else { Version::FIRST }
             }

@@ -8,6 +8,7 @@ use super::ListArgs;
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
 use super::govern::{self, GovernCommand};
+use super::life::{self, LifeArgs};
 use super::monitor::{self, MonitorArgs};
 use super::units::parse_hex;
 use super::view::{Shown, View};
@@ -61,6 +62,12 @@ pub(crate) enum ChainCommand {
     /// Change a chain by a proposal that its members sign.
     #[command(subcommand)]
     Govern(GovernCommand),
+    /// Stop a chain's nodes; they keep everything, and time is not billed until it is resumed.
+    Pause(LifeArgs),
+    /// Have a paused chain's nodes run again.
+    Resume(LifeArgs),
+    /// Take back a deletion while its grace lasts. Deleting is voted on: `hanse proposal open-change-chain`.
+    Undelete(LifeArgs),
     /// Hand a signed transaction (hex) to a chain.
     Send {
         /// The consortium.
@@ -124,6 +131,9 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
             let value = if context.global.format() == Format::Table { govern::in_rows(value) } else { value };
             context.print(Shown { value, view: GOVERNANCE })
         }
+        ChainCommand::Pause(args) => life::pause(args, context).await,
+        ChainCommand::Resume(args) => life::resume(args, context).await,
+        ChainCommand::Undelete(args) => life::undelete(args, context).await,
         ChainCommand::Govern(command) => govern::run(command, context),
         ChainCommand::List { consortium, list } => {
             let consortium = consortium.unwrap_or_default();

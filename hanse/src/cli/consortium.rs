@@ -24,6 +24,12 @@ pub(crate) enum ConsortiumCommand {
         /// What creating a chain needs.
         #[arg(long, value_enum, default_value_t = PolicyArg::Majority)]
         create_chain_policy: PolicyArg,
+        /// What changing a chain (pausing, resuming) needs; by default what creating one does.
+        #[arg(long, value_enum)]
+        change_chain_policy: Option<PolicyArg>,
+        /// What deleting a chain needs; by default what creating one does.
+        #[arg(long, value_enum)]
+        delete_chain_policy: Option<PolicyArg>,
         /// How long a proposal is open, 1s to 90d.
         #[arg(long, value_parser = parse_duration, default_value = "7d")]
         voting_period: Duration,
@@ -114,17 +120,31 @@ pub(crate) async fn run(command: ConsortiumCommand, context: &Context) -> Result
     let validate_only = context.global.dry_run;
     let request_id = String::new();
     match command {
-        ConsortiumCommand::Create { consortium, display_name, create_chain_policy, voting_period, key, weight } => {
-            let rule = pb::PolicyRule {
-                action: pb::ActionKind::CreateChain.into(),
-                policy: pb::Policy::from(create_chain_policy).into(),
+        ConsortiumCommand::Create {
+            consortium,
+            display_name,
+            create_chain_policy,
+            change_chain_policy,
+            delete_chain_policy,
+            voting_period,
+            key,
+            weight,
+        } => {
+            let rules = [
+                (pb::ActionKind::CreateChain, Some(create_chain_policy)),
+                (pb::ActionKind::ChangeChain, change_chain_policy),
+                (pb::ActionKind::DeleteChain, delete_chain_policy),
+            ];
+            let rule = |(action, policy): (pb::ActionKind, Option<PolicyArg>)| {
+                policy.map(|policy| pb::PolicyRule { action: action.into(), policy: pb::Policy::from(policy).into() })
             };
+            let policies = rules.into_iter().filter_map(rule).collect();
             let request = pb::CreateConsortiumRequest {
                 request_id,
                 validate_only,
                 display_name: display_name.unwrap_or_else(|| consortium.clone()),
                 consortium,
-                charter: Some(pb::Charter { policies: vec![rule], voting_period_ms: millis(voting_period) }),
+                charter: Some(pb::Charter { policies, voting_period_ms: millis(voting_period) }),
                 member_key: MemberKey::load(&key)?.public_hex(),
                 weight,
             };

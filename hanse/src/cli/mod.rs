@@ -20,6 +20,7 @@ mod explorer;
 mod govern;
 mod host;
 mod key;
+mod life;
 mod monitor;
 mod node;
 mod operation;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::ListArgs;
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
+use super::life::{self, ChangeArgs};
 use super::operation;
 use super::units::{millis, parse_duration};
 use super::view::{Shown, View};
@@ -23,6 +24,8 @@ const SPEC_BYTES_MAX: u64 = 4 << 20;
 pub(crate) enum ProposalCommand {
     /// Propose a new chain, by flags or by a JSON file.
     OpenCreateChain(Box<OpenArgs>),
+    /// Propose a change of a chain: pause, resume, delete, undelete.
+    OpenChangeChain(ChangeArgs),
     /// Show a proposal with its electorate, ballots and tally.
     Get {
         /// The consortium.
@@ -208,6 +211,11 @@ pub(crate) async fn run(command: ProposalCommand, context: &Context) -> Result<(
     match command {
         ProposalCommand::OpenCreateChain(args) => {
             let mut request = open_request(*args)?;
+            request.validate_only = context.global.dry_run;
+            context.show(request, PROPOSAL).await
+        }
+        ProposalCommand::OpenChangeChain(args) => {
+            let mut request = life::open_request(args);
             request.validate_only = context.global.dry_run;
             context.show(request, PROPOSAL).await
         }
@@ -397,6 +405,7 @@ mod tests {
 
         let of = |request: pb::OpenProposalRequest| match request.action.unwrap().kind.unwrap() {
             pb::action::Kind::CreateChain(spec) => spec.governance,
+            pb::action::Kind::ChangeChain(change) => panic!("{change:?}"),
         };
         assert_eq!(of(by_flags), None);
         let text = r#"{"chain":"c","chain_id":7,"nodes":[{"owner":"acme"}],"governance":{"members":{"acme":"0xAB","globex":"0x02"},

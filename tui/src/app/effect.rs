@@ -65,6 +65,21 @@ pub enum Write {
         /// Resource name.
         node: String,
     },
+    /// Stop a chain's nodes.
+    PauseChain {
+        /// Resource name.
+        chain: String,
+    },
+    /// Have a paused chain's nodes run again.
+    ResumeChain {
+        /// Resource name.
+        chain: String,
+    },
+    /// Take a chain's deletion back.
+    UndeleteChain {
+        /// Resource name.
+        chain: String,
+    },
     /// Place nothing more on a host.
     CordonHost {
         /// Resource name.
@@ -138,6 +153,9 @@ impl std::fmt::Debug for Write {
                 write!(f, "CastBallot({proposal}, {choice:?}, {tenant}, {key_path})")
             }
             Self::RestartNode { node } => write!(f, "RestartNode({node})"),
+            Self::PauseChain { chain } => write!(f, "PauseChain({chain})"),
+            Self::ResumeChain { chain } => write!(f, "ResumeChain({chain})"),
+            Self::UndeleteChain { chain } => write!(f, "UndeleteChain({chain})"),
             Self::CordonHost { host } => write!(f, "CordonHost({host})"),
             Self::MaintainHost { host } => write!(f, "MaintainHost({host})"),
             Self::DrainHost { host } => write!(f, "DrainHost({host})"),

@@ -81,6 +81,9 @@ texts! {
     BlockTenant: "only an account of a voting member can vote", "只有有投票权的成员账户可以投票";
     BlockClosed: "this proposal is decided", "该提案已有结果";
     BlockVoted: "your tenant has voted", "您的租户已经投票";
+    BlockDeleted: "this chain is deleted: take that back first", "该链已删除: 请先撤销删除";
+    BlockNotDeleted: "this chain is not deleted", "该链未被删除";
+    PurgeAt: "REMOVED AT", "移除时间";
     BlockTrusted: "this host showed no other key", "该主机没有出示其他密钥";
     BlockNothing: "nothing selected that this applies to", "没有选中适用的对象";
     ReadFirst: "Read what is voted on, then press A.", "请先阅读提案内容, 再按 A。";
@@ -319,6 +322,8 @@ texts! {
     ActQuit: "quit", "退出";
     ActVote: "vote...", "投票...";
     ActRestart: "restart...", "重启...";
+    ActPause: "pause/resume...", "暂停/恢复...";
+    ActUndelete: "undelete...", "撤销删除...";
     ActCordon: "cordon...", "停止/恢复调度...";
     ActAcceptKey: "accept key...", "接受密钥...";
     ActPreflight: "preflight", "预检";
@@ -361,6 +366,12 @@ texts! {
     Hash: "Artifact", "内容哈希";
     RestartTitle: "Restart node", "重启节点";
     RestartPlan: "The node stops and is started anew with the next generation. The chain goes on while enough other nodes run.", "节点将停止并以新的代次启动。只要其他节点足够, 链会继续出块。";
+    PauseTitle: "Pause chain", "暂停链";
+    PausePlan: "Every node of the chain is stopped and keeps everything. It takes no transaction and its time is not billed until it is resumed.", "该链的所有节点将停止并保留全部数据。恢复之前不接受交易, 也不计时收费。";
+    ResumeTitle: "Resume chain", "恢复链";
+    ResumePlan: "Every node of the chain is started where it was stopped. Its time is billed again.", "该链的所有节点将从停止处继续运行, 并重新计时收费。";
+    UndeleteTitle: "Undelete chain", "撤销删除链";
+    UndeletePlan: "The deletion that the consortium voted for is taken back: the chain runs again, or rests if it was paused before.", "撤销联盟投票通过的删除: 该链将继续运行; 若之前已暂停则保持暂停。";
     CordonTitle: "Cordon host", "停止主机调度";
     CordonPlan: "Nothing new is placed on this host. Its nodes go on.", "不再向该主机放置新节点。已有节点继续运行。";
     MaintainTitle: "Begin maintenance of a host", "开始主机维护";

@@ -346,6 +346,24 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             };
             Ok(done(node, client.call(request).await.map_err(call)?.header))
         }
+        Write::PauseChain { chain } => {
+            let (consortium, id) = within(&chain, "chains")?;
+            let (id, reason) = (id.to_owned(), "console".to_owned());
+            let request = pb::PauseChainRequest { consortium, chain: id, reason, ..Default::default() };
+            Ok(done(chain, client.call(request).await.map_err(call)?.header))
+        }
+        Write::ResumeChain { chain } => {
+            let (consortium, id) = within(&chain, "chains")?;
+            let (id, reason) = (id.to_owned(), "console".to_owned());
+            let request = pb::ResumeChainRequest { consortium, chain: id, reason, ..Default::default() };
+            Ok(done(chain, client.call(request).await.map_err(call)?.header))
+        }
+        Write::UndeleteChain { chain } => {
+            let (consortium, id) = within(&chain, "chains")?;
+            let (id, reason) = (id.to_owned(), "console".to_owned());
+            let request = pb::UndeleteChainRequest { consortium, chain: id, reason, ..Default::default() };
+            Ok(done(chain, client.call(request).await.map_err(call)?.header))
+        }
         Write::CordonHost { host } => {
             let request = pb::CordonHostRequest { host: id(&host), reason: "console".to_owned(), ..Default::default() };
             Ok(done(host, client.call(request).await.map_err(call)?.header))

@@ -203,6 +203,9 @@ service! { ChainService {
     get_node(GetNodeRequest) -> GetNodeResponse;
     list_nodes(ListNodesRequest) -> ListNodesResponse;
     restart_node(RestartNodeRequest) -> RestartNodeResponse;
+    pause_chain(PauseChainRequest) -> PauseChainResponse;
+    resume_chain(ResumeChainRequest) -> ResumeChainResponse;
+    undelete_chain(UndeleteChainRequest) -> UndeleteChainResponse;
     get_node_log(GetNodeLogRequest) -> GetNodeLogResponse;
     send_transaction(SendTransactionRequest) -> SendTransactionResponse;
     call_contract(CallContractRequest) -> CallContractResponse;

@@ -137,6 +137,8 @@ fn chains() -> Vec<Chain> {
         parameters: vec![(s("block_gas_limit"), s("30000000")), (s("block_time_ms"), s("1000"))],
         governors: Some((2, 3)),
         created_at: NOW - 12 * 24 * HOUR,
+        paused: false,
+        purge_at: 0,
     };
     let making = Chain {
         name: s("consortiums/trade/chains/trace-3"),
@@ -162,7 +164,29 @@ fn chains() -> Vec<Chain> {
         created_at: NOW - 9 * 24 * HOUR,
         ..running.clone()
     };
-    vec![broken, running, making]
+    let paused = Chain {
+        name: s("consortiums/trade/chains/idle-5"),
+        chain_id: 7005,
+        state: s("PAUSED"),
+        reason: s("the bill"),
+        height: None,
+        nodes_ready: (0, 4),
+        paused: true,
+        operation: s("op-6"),
+        ..running.clone()
+    };
+    let deleted = Chain {
+        name: s("consortiums/trade/chains/old-6"),
+        chain_id: 7006,
+        state: s("DELETED"),
+        reason: s("its nodes are stopped, and removed when the grace is over"),
+        height: None,
+        nodes_ready: (0, 4),
+        purge_at: NOW + 7 * 24 * HOUR,
+        operation: s("op-7"),
+        ..running.clone()
+    };
+    vec![paused, deleted, broken, running, making]
 }
 
 fn nodes() -> Vec<Node> {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use hanse_planner::*;
+use hanse_state::chain::life::{PauseChain, PurgeChain, ResumeChain};
 use hanse_state::chain::node::*;
 use hanse_state::chain::{ChainState, RecordGenesis};
+use hanse_state::cluster::version::Version;
 use hanse_state::consortium::proposal::CloseProposal;
 use hanse_state::ids::NodeKey;
 use hanse_state::{Actor, Blob, Command, Millis};
@@ -34,6 +36,12 @@ impl Hosts {
             Act::Prepare { node, generation } => (node, *generation, NodeAct::Prepare),
             Act::Configure { node, generation } => (node, *generation, NodeAct::Configure),
             Act::Start { node, generation } => (node, *generation, NodeAct::Start),
+            Act::Stop { node, generation } => (node, *generation, NodeAct::Stop),
+            Act::Remove { node, generation } => (node, *generation, NodeAct::Remove),
+            Act::Purge { chain } => {
+                w.ok(Actor::System, Command::PurgeChain(PurgeChain { chain: chain.clone() }));
+                return;
+            }
             Act::Genesis { chain } => {
                 let genesis = RecordGenesis { chain: chain.clone(), bytes: Blob(b"genesis".to_vec()) };
                 w.ok(Actor::System, Command::RecordGenesis(genesis));
@@ -59,6 +67,9 @@ impl Hosts {
             return;
         }
         let fact = self.ensure(node, generation, act_kind);
+        if matches!(act_kind, NodeAct::Stop | NodeAct::Remove) {
+            observed.nodes.remove(node);
+        }
         if dies == Dies::AfterEnsure {
             return;
         }
@@ -75,7 +86,15 @@ impl Hosts {
                 let view = InstanceView { generation, run: Run::Running };
                 (self.processes.insert(node.clone(), view.clone()) != Some(view)).then_some("process")
             }
-            NodeAct::Stop => panic!("never planned"),
+            NodeAct::Stop => {
+                self.processes.remove(node);
+                return NodeFact::Stopped;
+            }
+            NodeAct::Remove => {
+                self.processes.remove(node);
+                self.homes.remove(node);
+                return NodeFact::Removed;
+            }
         };
         if let Some(name) = name {
             *self.made.entry((name, node.clone(), generation)).or_default() += 1;
@@ -84,7 +103,7 @@ impl Hosts {
         match act {
             NodeAct::Prepare => NodeFact::Prepared { identity: known.clone() },
             NodeAct::Configure => NodeFact::Configured,
-            NodeAct::Start | NodeAct::Stop => NodeFact::Started,
+            NodeAct::Start | NodeAct::Stop | NodeAct::Remove => NodeFact::Started,
         }
     }
 
@@ -118,6 +137,10 @@ fn round(w: &mut World, hosts: &mut Hosts, observed: &mut Observed, dies: Dies) 
         if let Step::Do(act) = step {
             hosts.act(w, observed, &act, dies);
             acts.push(name(&act));
+            if matches!(act, Act::Purge { .. }) {
+                // Every other step was planned from what is over now.
+                break;
+            }
         }
     }
     acts
@@ -133,8 +156,10 @@ fn name(act: &Act) -> String {
         | Act::CheckHealth { node, .. }
         | Act::RecordHealth { node, .. }
         | Act::Restart { node, .. }
+        | Act::Stop { node, .. }
+        | Act::Remove { node, .. }
         | Act::Block { node, .. } => format!("{kind} {}", node.node),
-        Act::Genesis { .. } => kind,
+        Act::Genesis { .. } | Act::Purge { .. } => kind,
         Act::SendContract { .. } | Act::LookContract { .. } | Act::CloseProposal { .. } | Act::Meter { .. } => words,
     }
 }
@@ -182,6 +207,67 @@ fn a_new_leader_after_every_half_done_act_makes_nothing_twice() {
         assert_eq!(hosts.made.len(), 8, "a home and a process for each of four nodes");
         assert!(hosts.made.values().all(|count| *count == 1), "{:?}", hosts.made);
         assert!(w.state.nodes.values().all(|node| node.generation == 1));
+    }
+}
+
+/// A running chain of two nodes at cluster version 4, with its hosts and what was seen of them.
+fn running() -> (World, Hosts, Observed) {
+    let mut w = World::ordered(2);
+    let raise = hanse_state::cluster::version::RaiseClusterVersion { version: Version(4) };
+    w.ok(super::world::actor("root"), Command::RaiseClusterVersion(raise));
+    let (mut hosts, mut observed) = (Hosts::default(), Observed::default());
+    while w.state.chains[&chain_key()].state != ChainState::Running {
+        round(&mut w, &mut hosts, &mut observed, Dies::Never);
+    }
+    (w, hosts, observed)
+}
+
+fn pause(w: &mut World) {
+    let pause = PauseChain { chain: chain_key(), reason: "the bill".into() };
+    w.ok(super::world::actor("root"), Command::PauseChain(pause));
+}
+
+#[test]
+fn a_chain_is_paused_resumed_and_goes_in_this_order() {
+    let (mut w, mut hosts, mut observed) = running();
+    pause(&mut w);
+    let mut go = |w: &mut World| round(w, &mut hosts, &mut observed, Dies::Never).join(", ");
+    assert_eq!(go(&mut w), "Stop n0, Stop n1");
+    assert_eq!((go(&mut w).as_str(), w.state.chains[&chain_key()].state), ("", ChainState::Paused));
+    let resume = ResumeChain { chain: chain_key(), reason: "paid".into() };
+    w.ok(super::world::actor("root"), Command::ResumeChain(resume));
+    assert_eq!(go(&mut w), "Start n0, Start n1");
+    assert_eq!(go(&mut w), "CheckHealth n0, CheckHealth n1");
+    assert_eq!(go(&mut w), "RecordHealth n0, RecordHealth n1");
+    assert_eq!(w.state.chains[&chain_key()].state, ChainState::Running);
+    w.delete(60_000);
+    assert_eq!(go(&mut w), "Stop n0, Stop n1");
+    w.at = w.state.now.plus(50_000);
+    assert_eq!((go(&mut w).as_str(), w.state.chains[&chain_key()].state), ("", ChainState::Deleted));
+    w.at = w.at.plus(10_000);
+    // What a new leader would see first, too: the grace is over.
+    assert_eq!(go(&mut w), "Purge");
+    assert_eq!(go(&mut w), "Remove n0, Remove n1");
+    assert!(w.state.chains.is_empty() && w.state.nodes.is_empty());
+    assert!(hosts.homes.is_empty() && hosts.processes.is_empty());
+}
+
+#[test]
+fn a_new_leader_after_every_half_done_end_leaves_nothing_behind() {
+    for dies in [Dies::AfterIntent, Dies::AfterEnsure] {
+        let (mut w, mut hosts, _) = running();
+        pause(&mut w);
+        w.delete(1_000);
+        w.at = w.state.now.plus(2_000);
+        let mut rounds = 0;
+        while !w.state.chains.is_empty() {
+            round(&mut w, &mut hosts, &mut Observed::default(), dies);
+            round(&mut w, &mut hosts, &mut Observed::default(), Dies::Never);
+            rounds += 1;
+            assert!(rounds < 20, "{:?}", w.state.chains);
+        }
+        assert!(hosts.homes.is_empty() && hosts.processes.is_empty());
+        assert!(w.state.hosts.values().all(|host| host.ports.is_empty()));
     }
 }
 

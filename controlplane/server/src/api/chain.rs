@@ -4,6 +4,7 @@ use hanse_proto::v1 as pb;
 use hanse_proto::v1::chain_service_server::ChainService;
 use hanse_state::account::TenantRole;
 use hanse_state::chain::RecordTransaction;
+use hanse_state::chain::life::{PauseChain, ResumeChain, UndeleteChain};
 use hanse_state::chain::node::RestartNode;
 use hanse_state::contract::{DeployContract, RAW_TRANSACTION_BYTES_MAX};
 use hanse_state::ids::{ChainKey, ConsortiumId, ContractId, ContractKey, NodeKey};
@@ -31,6 +32,23 @@ impl Chains {
     /// The service of this replica.
     pub(crate) fn new(context: Context) -> Self {
         Self(context)
+    }
+
+    /// Has the chain changed; gives it as it is then, with the operation that this began.
+    async fn change(
+        &self,
+        call: &Call,
+        wish: Wish<'_>,
+        key: &ChainKey,
+        command: Command,
+    ) -> Result<(Option<pb::ResponseHeader>, Option<pb::Chain>, String), ApiError> {
+        let done = call.write(wish, command).await?;
+        let chain = convert::chain::chain(&done.state, self.0.observed(), found("chain", done.state.chains.get(key))?);
+        let operation = match done.outcome {
+            Outcome::OperationStarted { operation, .. } => operation.to_string(),
+            _ => String::new(),
+        };
+        Ok((call.header(done.revision), Some(chain), operation))
     }
 
     fn show(&self, call: &Call, it: &hanse_state::chain::Chain) -> pb::Chain {
@@ -169,6 +187,51 @@ impl ChainService for Chains {
         let made = found("node", done.state.nodes.get(&key))?;
         let node = Some(convert::chain::node(&done.state, self.0.observed(), made));
         Ok(Response::new(pb::RestartNodeResponse { header: call.header(done.revision), node }))
+    }
+
+    async fn pause_chain(
+        &self,
+        request: Request<pb::PauseChainRequest>,
+    ) -> Result<Response<pb::PauseChainResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let key = chain_key(&it.consortium, &it.chain)?;
+        call.sight().chain(&key)?;
+        let reason = convert::text("reason", it.reason)?;
+        let command = Command::PauseChain(PauseChain { chain: key.clone(), reason });
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let (header, chain, operation) = self.change(&call, wish, &key, command).await?;
+        Ok(Response::new(pb::PauseChainResponse { header, chain, operation }))
+    }
+
+    async fn resume_chain(
+        &self,
+        request: Request<pb::ResumeChainRequest>,
+    ) -> Result<Response<pb::ResumeChainResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let key = chain_key(&it.consortium, &it.chain)?;
+        call.sight().chain(&key)?;
+        let reason = convert::text("reason", it.reason)?;
+        let command = Command::ResumeChain(ResumeChain { chain: key.clone(), reason });
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let (header, chain, operation) = self.change(&call, wish, &key, command).await?;
+        Ok(Response::new(pb::ResumeChainResponse { header, chain, operation }))
+    }
+
+    async fn undelete_chain(
+        &self,
+        request: Request<pb::UndeleteChainRequest>,
+    ) -> Result<Response<pb::UndeleteChainResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let key = chain_key(&it.consortium, &it.chain)?;
+        call.sight().chain(&key)?;
+        let reason = convert::text("reason", it.reason)?;
+        let command = Command::UndeleteChain(UndeleteChain { chain: key.clone(), reason });
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let (header, chain, operation) = self.change(&call, wish, &key, command).await?;
+        Ok(Response::new(pb::UndeleteChainResponse { header, chain, operation }))
     }
 
     async fn get_node_log(

@@ -59,7 +59,7 @@ fn shown(
 
 /// Puts this platform's key where a chain is to record its audit trail: no other platform's heads would ever come.
 fn put_key(context: &Context, action: &mut Action) -> Result<(), ApiError> {
-    let Action::CreateChain(spec) = action;
+    let Action::CreateChain(spec) = action else { return Ok(()) };
     let Some(key) = &mut spec.anchor else { return Ok(()) };
     let own = context.trail().verifier()?.to_string();
     if key.is_empty() {
@@ -180,7 +180,7 @@ impl ConsortiumService for Consortiums {
         let id: ConsortiumId = convert::id("consortium", &it.consortium)?;
         call.sight().consortium(&id)?;
         let period = convert::consortium::period("voting_period_ms", it.voting_period_ms)?;
-        let mut action = convert::consortium::action_in(it.action)?;
+        let mut action = convert::consortium::action_in(&call.state, &id, it.action)?;
         put_key(&self.0, &mut action)?;
         let command = Command::OpenProposal(OpenProposal {
             consortium: id,

@@ -4,6 +4,7 @@ use hanse_adapters_core::AdapterError;
 use hanse_engines_core::EngineError;
 use hanse_planner::Act;
 use hanse_state::billing::Meter;
+use hanse_state::chain::life::PurgeChain;
 use hanse_state::chain::node::{NodeAct, NodeFact};
 use hanse_state::consortium::proposal::CloseProposal;
 use hanse_state::{Command, State};
@@ -50,6 +51,12 @@ pub(super) async fn carry_out(world: &World, state: &State, act: Act) -> Result<
             node::report(world, &key, generation, NodeFact::Failed { reason }).await
         }
         Act::Restart { node: key, generation, reason } => node::restart(world, &key, generation, reason).await,
+        Act::Stop { node: key, generation } => node::end(world, state, &key, generation, NodeAct::Stop).await,
+        Act::Remove { node: key, generation } => node::end(world, state, &key, generation, NodeAct::Remove).await,
+        Act::Purge { chain } => {
+            world.order(Command::PurgeChain(PurgeChain { chain })).await?;
+            Ok(())
+        }
         Act::SendContract { contract: key } => contract::send_contract(world, state, &key).await,
         Act::LookContract { contract: key } => contract::look_contract(world, state, &key).await,
         Act::CloseProposal { proposal } => {

@@ -72,11 +72,17 @@ fn parameters(chain: &Chain) -> Option<BTreeMap<String, u64>> {
     Some(resolved.into_iter().map(|(name, value)| (name.to_string(), value)).collect())
 }
 
+/// What a node is called on its host; `None` if it cannot be named there. The one place that names instances: two ways of
+/// naming would make two instances of one node.
+pub(crate) fn instance_key(state: &State, node: &Node) -> Option<InstanceKey> {
+    let cluster = state.cluster.as_ref()?.id.to_string();
+    InstanceKey::new(&cluster, &instance_object(&node.key))
+}
+
 /// The node as its engine needs to know it; `None` if it cannot be named on a host.
 pub(crate) fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodePlan> {
-    let cluster = state.cluster.as_ref()?.id.to_string();
     Some(NodePlan {
-        key: InstanceKey::new(&cluster, &instance_object(&node.key))?,
+        key: instance_key(state, node)?,
         generation: node.generation,
         host_address: host.peer_address.clone(),
         own_network: matches!(host.reach, Reach::Docker { .. }),
@@ -137,7 +143,46 @@ async fn attempt(world: &World, state: &State, key: &NodeKey, act: NodeAct) -> R
             world.observed.saw(key, view);
             if runs { report(world, key, generation, NodeFact::Started).await } else { Ok(()) }
         }
-        NodeAct::Stop => Ok(adapter.stop(&plan.key, STOP_GRACE).await?),
+        NodeAct::Stop | NodeAct::Remove => Err(Trouble::Stale(format!("{key}: {act:?} is no way to make it run"))),
+    }
+}
+
+/// Ends node `key`: the intent, then its process is stopped and fenced (or it is removed with all it holds), then it is looked
+/// at again, then the fact. Takes no engine: a replica that cannot run the ledger can stop it.
+pub(super) async fn end(
+    world: &World,
+    state: &State,
+    key: &NodeKey,
+    generation: u64,
+    act: NodeAct,
+) -> Result<(), Trouble> {
+    let node = state.nodes.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
+    world.order(Command::RecordIntent(RecordIntent { node: key.clone(), generation, act })).await?;
+    let ended = attempt_end(world, state, node, act).await;
+    // Whatever it was, it is not what was seen last.
+    world.observed.forget(key);
+    match ended {
+        Ok(fact) => report(world, key, generation, fact).await,
+        Err(trouble) => Err(explain(world, state, node, trouble).await),
+    }
+}
+
+async fn attempt_end(world: &World, state: &State, node: &Node, act: NodeAct) -> Result<NodeFact, Trouble> {
+    let stale = |what: &str| Trouble::Stale(format!("{}: {what}", node.key));
+    let host = node.host.as_ref().and_then(|id| state.hosts.get(id)).ok_or_else(|| stale("has no host"))?;
+    let instance = instance_key(state, node).ok_or_else(|| stale("cannot be named on a host"))?;
+    let adapter = world.hosts.connect(host).await?;
+    if act == NodeAct::Remove {
+        adapter.remove(&instance).await?;
+        return match adapter.look(&instance).await? {
+            None => Ok(NodeFact::Removed),
+            Some(_) => Err(stale("is still on its host after it was removed; it is removed again")),
+        };
+    }
+    adapter.fence(&instance, node.generation, STOP_GRACE).await?;
+    match adapter.look(&instance).await?.map(|status| super::look::view(&status).run) {
+        Some(Run::Running) => Err(stale("still runs after it was stopped; it is stopped again")),
+        _ => Ok(NodeFact::Stopped),
     }
 }
 

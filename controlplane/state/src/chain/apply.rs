@@ -1,5 +1,6 @@
 //! Rules of chains: what may be ordered, ordering it, its genesis, and its state as a function of its nodes.
 
+use super::life::{NodeWish, Wish};
 use super::node::{Health, Node, NodeState};
 use super::template::Template;
 use super::{
@@ -45,9 +46,9 @@ fn check_unclaimed(state: &State, consortium: &Consortium, spec: &ChainSpec) -> 
     let key = ChainKey::new(consortium.id.clone(), spec.chain.clone());
     let existing = state.chains.values().map(|chain| (&chain.key.consortium, &chain.spec, name::chain(&chain.key)));
     let open = state.proposals.values().filter(|proposal| proposal.state == ProposalState::Open);
-    let claimed = open.map(|proposal| {
-        let Action::CreateChain(spec) = &proposal.action;
-        (&proposal.key.consortium, spec, name::proposal(&proposal.key))
+    let claimed = open.filter_map(|proposal| match &proposal.action {
+        Action::CreateChain(spec) => Some((&proposal.key.consortium, spec, name::proposal(&proposal.key))),
+        Action::ChangeChain(_) => None,
     });
     for (owner, other, what) in existing.chain(claimed) {
         if *owner == key.consortium && other.chain == key.chain {
@@ -80,8 +81,7 @@ fn check_alloc(spec: &ChainSpec) -> Result<(), Rejection> {
 }
 
 /// Orders the chain of a passed proposal: chain, nodes, places, operation, all in the deciding entry.
-pub(crate) fn order(state: &mut State, cx: &mut Cx<'_>, proposal: &Proposal) -> OperationId {
-    let Action::CreateChain(spec) = &proposal.action;
+pub(crate) fn order(state: &mut State, cx: &mut Cx<'_>, proposal: &Proposal, spec: &ChainSpec) -> OperationId {
     let key = ChainKey::new(proposal.key.consortium.clone(), spec.chain.clone());
     let operation = operation::apply::start(state, cx, OperationKind::CreateChain(key.clone()));
     let chain = Chain {
@@ -97,6 +97,8 @@ pub(crate) fn order(state: &mut State, cx: &mut Cx<'_>, proposal: &Proposal) -> 
         ran_at: None,
         version: 1,
         created_at: cx.now,
+        wish: Wish::Run,
+        change: None,
     };
     cx.created(name::chain(&key));
     state.chains.insert(key.clone(), chain);
@@ -129,6 +131,7 @@ fn new_node(cx: &Cx<'_>, key: NodeKey, owner: TenantId) -> Node {
         metered_until: None,
         ports: std::collections::BTreeMap::new(),
         signed: None,
+        wish: NodeWish::Run,
     }
 }
 
@@ -160,7 +163,7 @@ pub(crate) fn genesis(state: &mut State, cx: &mut Cx<'_>, c: &RecordGenesis) -> 
 
 /// Changes nothing: the audit record of the request is what it is for.
 pub(crate) fn transaction(state: &State, c: &RecordTransaction) -> Result<Outcome, Rejection> {
-    query::get(state, &c.chain)?;
+    super::life_apply::check_runs(query::get(state, &c.chain)?)?;
     check::range("raw_transaction", c.bytes, 1, RAW_TRANSACTION_BYTES_MAX as u64)?;
     Ok(Outcome::Done { resource: name::chain(&c.chain) })
 }
@@ -184,8 +187,8 @@ pub(crate) fn sync(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey) {
         cx.updated(name::chain(key));
         state.chains.insert(key.clone(), chain);
     }
-    let operation = state.chains.get(key).map(|chain| chain.operation);
-    if let Some(operation) = operation {
+    let operations = state.chains.get(key).map(|chain| [Some(chain.operation), chain.change]);
+    for operation in operations.into_iter().flatten().flatten() {
         operation::apply::sync(state, cx, operation);
     }
 }
@@ -207,6 +210,9 @@ fn state_of(chain: &Chain, nodes: &[&Node]) -> (ChainState, String) {
         check::clip(&list.join("; "), REASON_MAX)
     };
     let count = nodes.len();
+    if let Some(at_rest) = super::life_apply::state_of(&chain.wish, nodes) {
+        return at_rest;
+    }
     if well == count {
         return (ChainState::Running, format!("all {count} nodes run and are healthy"));
     }

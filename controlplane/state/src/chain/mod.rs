@@ -3,6 +3,8 @@
 pub(crate) mod anchor;
 pub(crate) mod apply;
 pub mod governance;
+pub mod life;
+pub(crate) mod life_apply;
 pub mod node;
 pub(crate) mod node_apply;
 pub mod query;
@@ -13,6 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::governance::GovernanceSpec;
+use self::life::Wish;
 use crate::digest::{Blob, Digest};
 use crate::ids::{ChainId, ChainKey, OperationId, ProposalKey, TenantId};
 use crate::time::Millis;
@@ -64,6 +67,8 @@ pub struct NodeSpec {
 }
 
 /// Life of a chain: `Requested` → `Provisioning` → `Running` ⇄ `Degraded`; `Failed` if a node is blocked before it ran.
+/// From any of them by order: `Stopping` → `Paused`, and back; or `Stopping` → `Deleted`, back while the grace lasts, and
+/// then `Removing` until nothing is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ChainState {
     /// Ordered, nothing has been touched.
@@ -76,6 +81,14 @@ pub enum ChainState {
     Degraded,
     /// A node is blocked and the chain never ran; a person must act.
     Failed,
+    /// Its nodes are being stopped. Came with cluster version 4, as all that follow.
+    Stopping,
+    /// Its nodes are stopped and keep everything.
+    Paused,
+    /// Its nodes are stopped, and removed when the grace is over.
+    Deleted,
+    /// Its nodes are being removed with all they hold.
+    Removing,
 }
 
 /// The genesis file that every node starts from.
@@ -116,6 +129,12 @@ pub struct Chain {
     pub version: u64,
     /// When it was ordered.
     pub created_at: Millis,
+    /// What is wished for it. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "Wish::is_run")]
+    pub wish: Wish,
+    /// The operation that changes it, or the last that did. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<OperationId>,
 }
 
 /// The genesis was made from all nodes' identities. By the system; a different second one is rejected.

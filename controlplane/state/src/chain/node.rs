@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use std::collections::BTreeMap;
 
+use super::life::NodeWish;
 use crate::digest::Blob;
 use crate::ids::{HostId, NodeKey, TenantId};
 use crate::time::Millis;
@@ -12,7 +13,8 @@ use crate::time::Millis;
 pub const RESTART_BUDGET: usize = 5;
 
 /// Life of a node: `Requested` → `Preparing` → `Prepared` → `Configured` → `Starting` → `Running` ⇄ `Restarting`;
-/// `Blocked` from anywhere, until a person restarts it.
+/// `Blocked` from anywhere, until a person restarts it. By order of its chain `Stopping` → `Stopped` from anywhere and back,
+/// or `Removing` until it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NodeState {
     /// Ordered; perhaps not placed yet.
@@ -31,6 +33,12 @@ pub enum NodeState {
     Restarting,
     /// Nothing more is tried until a person acts.
     Blocked,
+    /// The process is to be stopped. Came with cluster version 4, as all that follow.
+    Stopping,
+    /// The process was seen to be stopped, and nothing older can start it; everything it holds stays.
+    Stopped,
+    /// It is to be removed with all it holds.
+    Removing,
 }
 
 /// The name of a node's instance on its host, within the cluster. The one place that names instances: two ways of naming would
@@ -61,6 +69,8 @@ pub enum NodeAct {
     Start,
     /// Stop the process.
     Stop,
+    /// Remove it with all it holds. Came with cluster version 4.
+    Remove,
 }
 
 /// A committed wish of a leader: the fence before the world is touched.
@@ -141,6 +151,9 @@ pub struct Node {
     /// The last it was seen to have signed; never goes back. Came with cluster version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<Signed>,
+    /// What is wished for it. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "NodeWish::is_run")]
+    pub wish: NodeWish,
 }
 
 /// A leader is about to act. By the system; an older generation is rejected.
@@ -190,6 +203,10 @@ pub enum NodeFact {
         /// How far.
         signed: Signed,
     },
+    /// Its process is stopped, and no older generation can be started on its host. Came with cluster version 4.
+    Stopped,
+    /// Its host has nothing of it any more. Came with cluster version 4.
+    Removed,
 }
 
 /// Something was seen of a node. By the system; an older generation is rejected, a known fact changes nothing.

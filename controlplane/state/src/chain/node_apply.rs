@@ -1,5 +1,6 @@
 //! Rules of nodes: intents are the fence, facts move the state, restarts have a budget.
 
+use super::life::NodeWish;
 use super::node::{
     CONTRIBUTION_BYTES_MAX, Health, Intent, Node, NodeAct, NodeFact, NodeIdentity, NodeState, RESTART_BUDGET,
     RecordIntent, RecordNodeFact, RestartNode,
@@ -36,13 +37,15 @@ fn next_state(state: &State, node: &Node, act: NodeAct) -> Result<NodeState, Rej
         (NodeAct::Configure, NodeState::Prepared) if has_genesis => Ok(NodeState::Prepared),
         (NodeAct::Start, NodeState::Configured | NodeState::Starting) => Ok(NodeState::Starting),
         (NodeAct::Start, NodeState::Restarting) => Ok(NodeState::Restarting),
-        (NodeAct::Stop, NodeState::Blocked) => Ok(NodeState::Blocked),
-        (NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop, _) => {
+        (NodeAct::Stop, NodeState::Blocked | NodeState::Stopping) => Ok(node.state),
+        (NodeAct::Remove, NodeState::Removing) => Ok(NodeState::Removing),
+        (NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop | NodeAct::Remove, _) => {
             let needs = match act {
                 NodeAct::Prepare => "only a requested node is prepared",
                 NodeAct::Configure => "only a prepared node of a chain with a genesis is configured",
                 NodeAct::Start => "only a configured or restarting node is started",
-                NodeAct::Stop => "only a blocked node is stopped",
+                NodeAct::Stop => "only a blocked node, or one that is to be stopped, is stopped",
+                NodeAct::Remove => "only a node that is to be removed is removed",
             };
             Err(check::wrong_state("act", name::node(&node.key), node.state, needs))
         }
@@ -96,11 +99,21 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         (NodeFact::Waiting { .. }, NodeState::Blocked) => {
             return Err(wrong(&node, "a blocked node waits for a person"));
         }
+        (NodeFact::Stopped, NodeState::Stopping) if intends(&node, NodeAct::Stop) => {
+            node.intent = None;
+            go(&mut node, cx.now, NodeState::Stopped, "");
+        }
+        (NodeFact::Stopped, NodeState::Stopped) => {}
+        (NodeFact::Removed, NodeState::Removing) if intends(&node, NodeAct::Remove) => {
+            return Ok(super::life_apply::gone(state, cx, &c.node));
+        }
         (NodeFact::Signed { signed }, _) => node.signed = node.signed.max(Some(*signed)),
         (NodeFact::Waiting { reason }, _) => node.state_reason = check::clip(reason, REASON_MAX),
         (NodeFact::Prepared { .. }, _) => return Err(wrong(&node, "a leader must have meant to prepare it")),
         (NodeFact::Configured, _) => return Err(wrong(&node, "a leader must have meant to configure it")),
         (NodeFact::Started, _) => return Err(wrong(&node, "a leader must have meant to start it")),
+        (NodeFact::Stopped, _) => return Err(wrong(&node, "a leader must have meant to stop it")),
+        (NodeFact::Removed, _) => return Err(wrong(&node, "a leader must have meant to remove it")),
         (NodeFact::Healthy | NodeFact::Unhealthy { .. }, _) => {
             return Err(wrong(&node, "only a running node has health"));
         }
@@ -126,6 +139,10 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
             let needs = "it was never started, so there is nothing to start again";
             return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
         }
+        NodeState::Stopping | NodeState::Stopped | NodeState::Removing => {
+            let needs = "its chain is paused or deleted, or it leaves the chain, so it is not to run";
+            return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
+        }
     }
     node.restarts = recent_restarts(&node, cx.now);
     if !is_by_hand && node.restarts.len() >= RESTART_BUDGET {
@@ -143,14 +160,20 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
     node.generation += 1;
     node.health = Health::Unknown;
     node.intent = None;
-    // A node that was blocked on its way goes on from the last thing that is known to be done.
-    let next = match (node.identity.is_some(), node.configured) {
-        (false, _) => NodeState::Requested,
-        (true, false) => NodeState::Prepared,
-        (true, true) => NodeState::Restarting,
-    };
+    let next = next_on_way(&node);
     go(&mut node, cx.now, next, &c.reason);
     Ok(put(state, cx, node))
+}
+
+/// Where a node goes on that was interrupted: from the last thing that is known to be done towards what is wished for it.
+pub(crate) fn next_on_way(node: &Node) -> NodeState {
+    match (node.wish, node.identity.is_some(), node.configured) {
+        (NodeWish::Stop, ..) => NodeState::Stopping,
+        (NodeWish::Remove, ..) => NodeState::Removing,
+        (NodeWish::Run, false, _) => NodeState::Requested,
+        (NodeWish::Run, true, false) => NodeState::Prepared,
+        (NodeWish::Run, true, true) => NodeState::Restarting,
+    }
 }
 
 /// Restarts of the last hour of log time.
@@ -158,7 +181,7 @@ pub(crate) fn recent_restarts(node: &Node, now: Millis) -> Vec<Millis> {
     node.restarts.iter().copied().filter(|at| now.since(*at) < HOUR_MS).collect()
 }
 
-fn go(node: &mut Node, now: Millis, state: NodeState, reason: &str) {
+pub(crate) fn go(node: &mut Node, now: Millis, state: NodeState, reason: &str) {
     if node.state != state {
         node.state = state;
         node.state_since = now;

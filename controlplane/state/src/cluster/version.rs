@@ -26,7 +26,8 @@ use crate::{Rejection, State};
 /// | 3 | chains with governance: a field of what [`OpenProposal`](crate::consortium::proposal::OpenProposal) orders;
 /// | | chains that record the audit trail's heads: another field of it; [`RecordTransaction`](crate::chain::RecordTransaction); the
 /// | | template `cosmos-evm`, what a node contributes to a genesis, its further ports, and how far it has signed |
-/// | 4 | the life of chains and hosts |
+/// | 4 | the life of chains and hosts: a chain is [paused](crate::chain::life::PauseChain), resumed, deleted and taken back, also by
+/// | | [vote](crate::chain::life::ChangeChain); charters name more kinds of action |
 /// | | hosts' zones, labels and tenancy: fields of [`EnrolHost`](crate::host::EnrolHost);
 /// | | [`SetHostProperties`](crate::host::properties::SetHostProperties); maintenance, drain and retirement (
 /// | | [`care`](crate::host::care)) |

@@ -117,7 +117,7 @@ fn forming(state: &State, id: &crate::ids::ConsortiumId) -> Result<Consortium, R
 }
 
 fn check_charter(charter: &Charter) -> Result<(), Rejection> {
-    let missing = ActionKind::ALL.iter().find(|kind| !charter.policies.contains_key(kind));
+    let missing = ActionKind::NAMED.iter().find(|kind| !charter.policies.contains_key(kind));
     if let Some(kind) = missing {
         return Err(check::invalid("charter.policies", "incomplete", format!("with a policy for {kind:?}")));
     }

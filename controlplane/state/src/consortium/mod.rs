@@ -31,10 +31,17 @@ pub const VOTING_PERIOD_MS_MAX: u64 = 90 * DAY_MS;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Charter {
-    /// What each kind of action needs; every kind is named.
+    /// What each kind of action needs; a kind that is not named needs what creating a chain does.
     pub policies: BTreeMap<ActionKind, Policy>,
     /// How long a vote lasts if the proposal does not say.
     pub voting_period_ms: u64,
+}
+
+impl Charter {
+    /// What an action of this kind needs; `None` only of a charter that no vote can be held under.
+    pub fn policy(&self, kind: ActionKind) -> Option<Policy> {
+        self.policies.get(&kind).or_else(|| self.policies.get(&kind.stand_in())).copied()
+    }
 }
 
 /// Life of a consortium: `Forming` (the founder invites, tenants join), then `Active` (only votes change things).

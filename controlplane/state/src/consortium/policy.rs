@@ -7,11 +7,22 @@ use serde::{Deserialize, Serialize};
 pub enum ActionKind {
     /// A new chain.
     CreateChain,
+    /// A change of a chain. Came with cluster version 4, as all that follow.
+    ChangeChain,
+    /// A chain's end.
+    DeleteChain,
 }
 
 impl ActionKind {
-    /// Every kind; a charter names each.
-    pub const ALL: [Self; 1] = [Self::CreateChain];
+    /// The kinds that every charter names.
+    pub const NAMED: [Self; 1] = [Self::CreateChain];
+
+    /// The kind whose policy counts where a charter does not name this one: what it took to make a chain.
+    pub const fn stand_in(self) -> Self {
+        match self {
+            Self::CreateChain | Self::ChangeChain | Self::DeleteChain => Self::CreateChain,
+        }
+    }
 }
 
 /// How much of the electorate's weight must say yes. Abstaining is not a yes.

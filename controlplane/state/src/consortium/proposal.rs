@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ballot::Ballot;
 use super::policy::{ActionKind, Policy, Tally};
 use crate::chain::ChainSpec;
+use crate::chain::life::{Change, ChangeChain};
 use crate::digest::{Digest, PublicKey};
 use crate::ids::{AccountId, ConsortiumId, OperationId, ProposalKey, TenantId};
 use crate::time::Millis;
@@ -24,6 +25,8 @@ pub const TITLE_MAX: usize = 200;
 pub enum Action {
     /// A new chain.
     CreateChain(ChainSpec),
+    /// A change of a chain. Came with cluster version 4.
+    ChangeChain(ChangeChain),
 }
 
 impl Action {
@@ -31,6 +34,8 @@ impl Action {
     pub const fn kind(&self) -> ActionKind {
         match self {
             Self::CreateChain(_) => ActionKind::CreateChain,
+            Self::ChangeChain(ChangeChain { change: Change::Delete { .. }, .. }) => ActionKind::DeleteChain,
+            Self::ChangeChain(_) => ActionKind::ChangeChain,
         }
     }
 }
@@ -114,22 +119,32 @@ pub struct CloseProposal {
     pub proposal: ProposalKey,
 }
 
-/// Returns the artifact of an action: canonical JSON, version 1, or 2 if the chain has governance or an audit anchor.
+/// Returns the artifact of an action: canonical JSON, version 1, or 2 if the chain has governance or an audit anchor, or 3 if
+/// it is a change of a chain.
 ///
 /// Fields in the fixed order below, no white space, maps ordered by key, numbers whole:
 /// `{"version":1,"create_chain":{"chain","template","template_version","chain_id","parameters":{..},"nodes":[{"owner"}..],
 /// "alloc":{..}}}`. Version 2 goes on with `"governance":{"members":{tenant:account},"threshold"}`, in which may follow
 /// `"senders":[..]`, `"deployers":[..]` (in order; an absent list lets all) and `"restrict_nodes":true`; with
-/// `"anchor":"NAME+ID+KEY"`; or with both. A client computes the hash of what it shows before it signs.
+/// `"anchor":"NAME+ID+KEY"`; or with both. Version 3 is `{"version":3,"change_chain":{"chain","ordered_by":"p-1","change":{..}}}`
+/// with one of `"pause":{}`, `"resume":{}`, `"delete":{"grace_ms"}` and `"undelete":{}`. A client computes the hash of what it shows before it signs.
 pub fn artifact(action: &Action) -> String {
     #[derive(Serialize)]
     struct Artifact<'a> {
         version: u32,
-        create_chain: &'a ChainSpec,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        create_chain: Option<&'a ChainSpec>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        change_chain: Option<&'a ChangeChain>,
     }
-    let Action::CreateChain(create_chain) = action;
-    let version = if create_chain.governance.is_some() || create_chain.anchor.is_some() { 2 } else { 1 };
-    serde_json::to_string(&Artifact { version, create_chain }).expect("plain structs of text and whole numbers")
+    let artifact = match action {
+        Action::CreateChain(spec) => {
+            let version = if spec.governance.is_some() || spec.anchor.is_some() { 2 } else { 1 };
+            Artifact { version, create_chain: Some(spec), change_chain: None }
+        }
+        Action::ChangeChain(change) => Artifact { version: 3, create_chain: None, change_chain: Some(change) },
+    };
+    serde_json::to_string(&artifact).expect("plain structs of text and whole numbers")
 }
 
 /// Returns the sums of the ballots so far and what they make certain.
@@ -175,6 +190,22 @@ mod tests {
     fn the_artifact_is_frozen() {
         let (spec, text) = ungoverned();
         assert_eq!(artifact(&Action::CreateChain(spec)), format!("{{\"version\":1,{text}}}}}"));
+    }
+
+    #[test]
+    fn the_artifact_of_a_change_is_frozen() {
+        let of = |change: Change| {
+            let chain = ChainId::parse("supply-1").unwrap();
+            artifact(&Action::ChangeChain(ChangeChain { chain, ordered_by: "p-7".parse().unwrap(), change }))
+        };
+        let text = |change: &str| {
+            let start = "{\"version\":3,\"change_chain\":{\"chain\":\"supply-1\",\"ordered_by\":\"p-7\",\"change\":{";
+            format!("{start}{change}}}}}}}")
+        };
+        assert_eq!(of(Change::Pause {}), text("\"pause\":{}"));
+        assert_eq!(of(Change::Resume {}), text("\"resume\":{}"));
+        assert_eq!(of(Change::Delete { grace_ms: 604_800_000 }), text("\"delete\":{\"grace_ms\":604800000}"));
+        assert_eq!(of(Change::Undelete {}), text("\"undelete\":{}"));
     }
 
     #[test]

@@ -28,9 +28,11 @@ pub(crate) fn open(state: &mut State, cx: &mut Cx<'_>, c: &OpenProposal) -> Resu
     let period = c.voting_period_ms.unwrap_or(consortium.charter.voting_period_ms);
     check::range("voting_period_ms", period, VOTING_PERIOD_MS_MIN, VOTING_PERIOD_MS_MAX)?;
     check_room(state, &consortium)?;
-    let Action::CreateChain(spec) = &c.action;
-    chain::apply::check_spec(state, &consortium, spec)?;
-    let Some(policy) = consortium.charter.policies.get(&c.action.kind()).copied() else {
+    match &c.action {
+        Action::CreateChain(spec) => chain::apply::check_spec(state, &consortium, spec)?,
+        Action::ChangeChain(change) => chain::life_apply::check_vote(state, &consortium, change)?,
+    }
+    let Some(policy) = consortium.charter.policy(c.action.kind()) else {
         return Err(check::invalid("action", format!("{:?}", c.action.kind()), "a kind that the charter knows"));
     };
 
@@ -74,7 +76,12 @@ pub(crate) fn cast(state: &mut State, cx: &mut Cx<'_>, c: &CastBallot) -> Result
         Verdict::Rejected => decide(cx, &mut proposal, ProposalState::Rejected),
         Verdict::Passed => {
             decide(cx, &mut proposal, ProposalState::Passed);
-            proposal.operation = Some(chain::apply::order(state, cx, &proposal));
+            proposal.operation = match &proposal.action {
+                Action::CreateChain(spec) => Some(chain::apply::order(state, cx, &proposal, spec)),
+                Action::ChangeChain(change) => {
+                    chain::life_apply::order(state, cx, &proposal.key.consortium, change, &proposal.title)
+                }
+            };
         }
     }
     let (decided, operation) = (proposal.state, proposal.operation);
@@ -123,6 +130,9 @@ fn check_ballot(state: &State, cx: &Cx<'_>, proposal: &Proposal, c: &CastBallot)
         ProposalState::Passed | ProposalState::Rejected => {
             return Err(check::wrong_state("proposal", resource, proposal.state, "the vote is decided"));
         }
+    }
+    if let Action::ChangeChain(change) = &proposal.action {
+        chain::life_apply::check_ballot(state, &proposal.key.consortium, change)?;
     }
     if c.artifact_hash != proposal.artifact_hash {
         let (expected, given) = (proposal.artifact_hash.to_string(), c.artifact_hash.to_string());

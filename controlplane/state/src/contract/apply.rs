@@ -17,6 +17,7 @@ pub(crate) fn deploy(state: &mut State, cx: &mut Cx<'_>, c: &DeployContract) -> 
         let what = name::chain(&chain.key);
         return Err(check::wrong_state("contract", what, chain.state, "the chain must have run"));
     }
+    chain::life_apply::check_runs(chain)?;
     // A name whose deployment failed is free again.
     let is_taken = |contract: &Contract| contract.state != ContractState::Failed;
     if state.contracts.get(&c.contract).is_some_and(is_taken) {

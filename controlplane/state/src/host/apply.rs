@@ -139,7 +139,7 @@ pub(crate) fn accept_key(state: &mut State, cx: &mut Cx<'_>, c: &AcceptHostKey) 
 
 /// Gives every node that waits for a slot a place, in key order, as far as slots go.
 pub(crate) fn place_waiting(state: &mut State, cx: &mut Cx<'_>) {
-    let waiting = |node: &&chain::node::Node| node.host.is_none();
+    let waiting = |node: &&chain::node::Node| node.host.is_none() && node.wish.is_run();
     let keys: Vec<(NodeKey, TenantId)> =
         state.nodes.values().filter(waiting).map(|node| (node.key.clone(), node.owner.clone())).collect();
     let mut chains = BTreeSet::new();

@@ -10,11 +10,11 @@ use crate::ids::{ChainKey, ContractKey, OperationId};
 use crate::{State, name};
 
 /// What a step should be by the facts.
-struct Wanted {
-    name: &'static str,
-    target: String,
-    state: StepState,
-    detail: String,
+pub(super) struct Wanted {
+    pub(super) name: &'static str,
+    pub(super) target: String,
+    pub(super) state: StepState,
+    pub(super) detail: String,
 }
 
 /// Starts an operation; its steps come with the first [`sync`] of the entry.
@@ -31,6 +31,7 @@ pub(crate) fn start(state: &mut State, cx: &mut Cx<'_>, kind: OperationKind) -> 
         started_at: cx.now,
         ended_at: None,
         cause: None,
+        superseded_by: None,
     };
     state.operations.insert(id, operation);
     cx.created(name::operation(id));
@@ -47,13 +48,14 @@ pub(crate) fn start(state: &mut State, cx: &mut Cx<'_>, kind: OperationKind) -> 
 /// Brings an operation in line with the facts. One that succeeded never changes again.
 pub(crate) fn sync(state: &mut State, cx: &mut Cx<'_>, id: OperationId) {
     let Some(mut operation) = state.operations.get(&id).cloned() else { return };
-    if operation.state == OperationState::Succeeded {
+    if operation.state == OperationState::Succeeded || operation.superseded_by.is_some() {
         return;
     }
     let before = operation.clone();
     let wanted = match &operation.kind {
         OperationKind::CreateChain(chain) => chain_steps(state, chain),
         OperationKind::DeployContract(contract) => contract_steps(state, contract),
+        OperationKind::ChangeChain { chain, work, nodes } => super::life::steps(state, chain, *work, nodes),
     };
     if operation.steps.is_empty() {
         operation.steps = wanted.iter().map(pending).collect();
@@ -83,11 +85,28 @@ pub(crate) fn sync(state: &mut State, cx: &mut Cx<'_>, id: OperationId) {
     }
 }
 
+/// Ends an operation that has not succeeded, because a later one wants something else of the same thing.
+pub(crate) fn supersede(state: &mut State, cx: &mut Cx<'_>, id: OperationId, by: OperationId) {
+    let Some(mut operation) = state.operations.get(&id).cloned() else { return };
+    if operation.state == OperationState::Succeeded || operation.superseded_by.is_some() {
+        return;
+    }
+    let cause = format!("superseded by {}", name::operation(by));
+    operation.state = OperationState::Failed;
+    operation.ended_at = Some(cx.now);
+    operation.superseded_by = Some(by);
+    operation.cause = Some(cause.clone());
+    log(state, cx, id, None, &target_name(&operation.kind), format!("{:?}", OperationState::Failed), &cause);
+    state.operations.insert(id, operation);
+    cx.updated(name::operation(id));
+}
+
 /// Name of the resource that an operation makes.
 fn target_name(kind: &OperationKind) -> String {
     match kind {
         OperationKind::CreateChain(chain) => name::chain(chain),
         OperationKind::DeployContract(contract) => name::contract(contract),
+        OperationKind::ChangeChain { chain, .. } => name::chain(chain),
     }
 }
 
@@ -174,7 +193,7 @@ fn chain_steps(state: &State, key: &ChainKey) -> Vec<Wanted> {
     steps
 }
 
-fn of_node(step: &'static str, node: &Node, state: StepState) -> Wanted {
+pub(super) fn of_node(step: &'static str, node: &Node, state: StepState) -> Wanted {
     // The node's reason belongs to the step that is under way.
     let detail = match state {
         StepState::Running | StepState::Failed => node.state_reason.clone(),
@@ -204,7 +223,7 @@ fn configure_step(node: &Node) -> Wanted {
     of_node("configure", node, state)
 }
 
-fn start_step(node: &Node) -> Wanted {
+pub(super) fn start_step(node: &Node) -> Wanted {
     let state = match node.state {
         NodeState::Running => StepState::Done,
         NodeState::Starting | NodeState::Restarting => StepState::Running,
@@ -213,7 +232,10 @@ fn start_step(node: &Node) -> Wanted {
         | NodeState::Preparing
         | NodeState::Prepared
         | NodeState::Configured
-        | NodeState::Blocked => StepState::Pending,
+        | NodeState::Blocked
+        | NodeState::Stopping
+        | NodeState::Stopped
+        | NodeState::Removing => StepState::Pending,
     };
     of_node("start", node, state)
 }

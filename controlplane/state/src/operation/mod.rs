@@ -4,11 +4,12 @@
 //! contract, and what differs is written with its time. So an operation cannot disagree with the world it describes.
 
 pub(crate) mod apply;
+mod life;
 pub mod query;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ChainKey, ContractKey, OperationId};
+use crate::ids::{ChainKey, ContractKey, NodeId, OperationId};
 use crate::time::Millis;
 
 /// Operations kept in memory; beyond it the oldest finished ones leave (their log is history on disk).
@@ -21,6 +22,28 @@ pub enum OperationKind {
     CreateChain(ChainKey),
     /// A contract on its chain.
     DeployContract(ContractKey),
+    /// A change of a chain that was made before. Came with cluster version 4.
+    ChangeChain {
+        /// Which.
+        chain: ChainKey,
+        /// What is done.
+        work: Work,
+        /// With which of its nodes, in order.
+        nodes: Vec<NodeId>,
+    },
+}
+
+/// What is done with a chain that was made before. Came with cluster version 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Work {
+    /// Its nodes are stopped.
+    Pause,
+    /// Its nodes are started again.
+    Resume,
+    /// Its nodes are stopped, and removed when the grace is over.
+    Delete,
+    /// The deletion is taken back.
+    Undelete,
 }
 
 /// Life of an operation: `Running`, then `Succeeded`; `Failed` until a person unblocks what failed.
@@ -50,7 +73,7 @@ pub enum StepState {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`.
+    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`.
     pub name: String,
     /// Of what: a resource name.
     pub target: String,
@@ -85,6 +108,10 @@ pub struct Operation {
     pub ended_at: Option<Millis>,
     /// Why it failed.
     pub cause: Option<String>,
+    /// The later operation that wants something else of the same thing; this one has failed for good. Came with cluster
+    /// version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<OperationId>,
 }
 
 /// A change of a step, for the operation's log on disk.

@@ -30,7 +30,7 @@ pub fn list(
 /// The chain that an operation is about.
 pub fn chain_of(kind: &OperationKind) -> &ChainKey {
     match kind {
-        OperationKind::CreateChain(chain) => chain,
+        OperationKind::CreateChain(chain) | OperationKind::ChangeChain { chain, .. } => chain,
         OperationKind::DeployContract(contract) => &contract.chain,
     }
 }

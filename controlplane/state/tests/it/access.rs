@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 52] = [
+pub(crate) const SAMPLES: [&str; 56] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -63,6 +63,10 @@ pub(crate) const SAMPLES: [&str; 52] = [
     "BeginHostMaintenance",
     "DrainHost",
     "RetireHost",
+    "PauseChain",
+    "ResumeChain",
+    "UndeleteChain",
+    "PurgeChain",
 ];
 
 #[test]

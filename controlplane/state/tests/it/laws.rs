@@ -17,7 +17,7 @@ use super::parse::{self, Args};
 use super::world::{MEMBERS, World, actor, ballot, owner, spec};
 
 /// Lines of the scripts that random logs are made of; good ones and bad ones.
-const LINES: [&str; 63] = [
+const LINES: [&str; 85] = [
     "system RecordIntent Prepare",
     "system RecordIntent Configure",
     "system RecordIntent Start",
@@ -81,6 +81,28 @@ const LINES: [&str; 63] = [
     "system RecordContractFact Failed",
     "system OpenSession account=root",
     "owner@umbrella CastBallot voter=acme",
+    "root RaiseClusterVersion version=4",
+    "root RaiseClusterVersion version=4",
+    "oda PauseChain",
+    "oda PauseChain",
+    "oda ResumeChain",
+    "oda ResumeChain chain=trade/a",
+    "root UndeleteChain",
+    "system PurgeChain",
+    "system PurgeChain",
+    "system RecordIntent Stop",
+    "system RecordIntent Stop",
+    "system RecordNodeFact Stopped",
+    "system RecordNodeFact Stopped",
+    "system RecordIntent Remove",
+    "system RecordIntent Remove",
+    "system RecordNodeFact Removed",
+    "system RecordNodeFact Removed",
+    "owner@acme OpenProposal change=delete grace=1000",
+    "owner@acme OpenProposal change=delete grace=1000",
+    "owner@acme OpenProposal change=undelete",
+    "owner@globex OpenProposal change=pause",
+    "owner@globex CastBallot proposal=trade/p-3",
 ];
 
 /// Failing seeds are kept beside the tests and tried first from then on.
@@ -144,9 +166,9 @@ proptest! {
     #[test]
     fn a_retry_never_executes_twice(is_running: bool, steps in steps(), pick: prop::sample::Index) {
         let mut w = play(is_running, &steps);
-        // What is too new for the cluster is refused at the door: nothing remembers it.
-        let is_kept = |request: &&Request| request.actor != Actor::System && request.command.since() <= w.state.version();
-        let users: Vec<Request> = w.log.iter().filter(is_kept).cloned().collect();
+        // What the cluster is too old for is not remembered: it may come again once the cluster was raised.
+        let users: Vec<Request> =
+            w.log.iter().filter(|request| w.state.dedup.seen.contains_key(&request.id)).cloned().collect();
         let request = Request { at: w.at, source: "198.51.100.1:9".into(), ..pick.get(&users).clone() };
         let first = w.state.dedup.seen[&request.id].clone();
         let records = w.records.len();
@@ -177,6 +199,70 @@ proptest! {
             let count = nodes_of.get(&host.id).copied().unwrap_or(0);
             prop_assert!(count <= host.slots);
             prop_assert_eq!(host.ports.len(), count as usize * 2);
+        }
+    }
+
+    /// A random walk seldom comes so far, so here a chain goes all the way: whatever happens between, a deleted chain leaves
+    /// nothing behind, and every operation on it ends.
+    #[test]
+    fn a_deleted_chain_goes_wholly(is_running: bool, before in steps(), between in steps()) {
+        let mut w = play(is_running, &before);
+        for (who, line) in [("root", "RaiseClusterVersion version=4"), ("oda", "UncordonHost host=h1"), ("root", "AcceptHostKey host=h2 fingerprint=B")] {
+            w.send(actor(who), parse::command(&w, &Args::parse(&format!("{who} {line}"))));
+        }
+        delete(&mut w);
+        for (line, node, wait) in &between {
+            w.at = w.at.plus(*wait);
+            let args = Args::parse(&format!("{} node={node}", LINES[*line]));
+            let command = parse::command(&w, &args);
+            w.send(actor(args.verb()), command);
+        }
+        delete(&mut w);
+        w.at = w.at.plus(2_000);
+        for host in ["h2", "h1"] {
+            let line = format!("root AcceptHostKey host={host} fingerprint=B");
+            w.send(actor("root"), parse::command(&w, &Args::parse(&line)));
+        }
+        let key = super::world::chain_key();
+        w.send(Actor::System, parse::command(&w, &Args::parse("system PurgeChain")));
+        let left: Vec<_> = w.state.nodes.keys().filter(|node| node.chain == key).map(|node| node.node.number()).collect();
+        for node in left {
+            // One that a host refused to remove waits for a person.
+            w.send(actor("oda"), parse::command(&w, &Args::parse(&format!("oda RestartNode node={node}"))));
+            for line in ["RecordIntent Remove", "RecordNodeFact Removed"] {
+                let line = format!("system {line} node={node}");
+                let applied = w.send(Actor::System, parse::command(&w, &Args::parse(&line)));
+                prop_assert!(applied.outcome.is_ok(), "{} {:?}", line, applied.outcome);
+            }
+        }
+        prop_assert!(!w.state.chains.contains_key(&key));
+        prop_assert!(w.state.nodes.keys().all(|node| node.chain != key));
+        prop_assert!(w.state.contracts.keys().all(|contract| contract.chain != key));
+        prop_assert!(w.state.hosts.values().all(|host| host.ports.values().all(|node| node.chain != key)));
+        for operation in w.state.operations.values() {
+            let is_about_it = *hanse_state::operation::query::chain_of(&operation.kind) == key;
+            prop_assert!(!is_about_it || operation.state != hanse_state::operation::OperationState::Running, "{operation:?}");
+        }
+    }
+
+    /// A node is stopped or going exactly if that is wished, what holds a port is there, and of the operations that change a
+    /// chain only its latest may still be under way.
+    #[test]
+    fn what_is_wished_is_what_a_node_goes_towards(is_running: bool, steps in steps()) {
+        let w = play(is_running, &steps);
+        for node in w.state.nodes.values() {
+            let rests = matches!(node.state, NodeState::Stopping | NodeState::Stopped | NodeState::Removing);
+            prop_assert!(rests != node.wish.is_run() || node.state == NodeState::Blocked, "{node:?}");
+            prop_assert!(node.wish.is_run() || node.metered_until.is_none(), "{node:?}");
+            prop_assert!(w.state.chains.contains_key(&node.key.chain));
+        }
+        prop_assert!(w.state.hosts.values().all(|host| host.ports.values().all(|node| w.state.nodes.contains_key(node))));
+        for operation in w.state.operations.values() {
+            let chain = w.state.chains.get(hanse_state::operation::query::chain_of(&operation.kind));
+            let latest = chain.and_then(|chain| chain.change);
+            let is_change = matches!(operation.kind, hanse_state::operation::OperationKind::ChangeChain { .. });
+            let runs = operation.state == hanse_state::operation::OperationState::Running;
+            prop_assert!(!(is_change && runs) || latest == Some(operation.id), "{operation:?}");
         }
     }
 
@@ -277,6 +363,22 @@ proptest! {
         let is_passed = w.state.proposals[&proposal].state == ProposalState::Passed;
         prop_assert_eq!(is_passed, full.verdict == Verdict::Passed);
         prop_assert_eq!(is_passed, policy.holds(weight(Choice::Yes), total));
+    }
+}
+
+/// Votes the end of the usual chain through, whatever else is open.
+fn delete(w: &mut World) {
+    for proposal in w.state.proposals.keys().cloned().collect::<Vec<_>>() {
+        w.at = w.at.plus(120_000);
+        let close = Command::CloseProposal(hanse_state::consortium::proposal::CloseProposal { proposal });
+        w.send(Actor::System, close);
+    }
+    let open = parse::command(w, &Args::parse("owner@acme OpenProposal change=delete grace=1000"));
+    w.send(actor("owner@acme"), open);
+    let Some(proposal) = w.state.proposals.keys().next_back().cloned() else { return };
+    for name in MEMBERS {
+        let cast = parse::command(w, &Args::parse(&format!("owner@{name} CastBallot proposal={proposal}")));
+        w.send(owner(name), cast);
     }
 }
 

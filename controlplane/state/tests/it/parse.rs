@@ -11,6 +11,7 @@ use hanse_state::artifact::{
 };
 use hanse_state::billing::{Meter, SetPlan};
 use hanse_state::chain::governance::GovernanceSpec;
+use hanse_state::chain::life::{Change, ChangeChain, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use hanse_state::chain::node::*;
 use hanse_state::chain::{NodeSpec, RecordGenesis, RecordTransaction};
 use hanse_state::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
@@ -250,6 +251,10 @@ fn consortiums(w: &World, a: &Args) -> Option<Command> {
                 policies: match a.get("policy").unwrap_or("Majority") {
                     "none" => BTreeMap::new(),
                     "TwoThirds" => BTreeMap::from([(ActionKind::CreateChain, Policy::TwoThirds)]),
+                    "DeleteByAll" => BTreeMap::from([
+                        (ActionKind::CreateChain, Policy::Majority),
+                        (ActionKind::DeleteChain, Policy::Unanimous),
+                    ]),
                     "Unanimous" => BTreeMap::from([(ActionKind::CreateChain, Policy::Unanimous)]),
                     _ => BTreeMap::from([(ActionKind::CreateChain, Policy::Majority)]),
                 },
@@ -278,12 +283,29 @@ fn consortiums(w: &World, a: &Args) -> Option<Command> {
         "OpenProposal" => Command::OpenProposal(OpenProposal {
             consortium: consortium(),
             title: a.text("title", "A chain"),
-            action: Action::CreateChain(spec(a)),
+            action: a.get("change").map_or_else(|| Action::CreateChain(spec(a)), |word| change(w, a, word)),
             voting_period_ms: a.get("period").map(|text| text.parse().unwrap()),
         }),
         "CastBallot" => Command::CastBallot(cast(w, a)),
         "CloseProposal" => Command::CloseProposal(CloseProposal { proposal: a.id("proposal", "trade/p-1") }),
         _ => return None,
+    })
+}
+
+/// `change=delete grace=60000` and the like, of the chain as it is unless `ordered-by=` says otherwise.
+fn change(w: &World, a: &Args, word: &str) -> Action {
+    let chain: hanse_state::ids::ChainId = a.id("chain", "supply-1");
+    let known = w.state.chains.values().find(|it| it.key.chain == chain).map(|it| it.proposal.proposal.to_string());
+    Action::ChangeChain(ChangeChain {
+        chain,
+        ordered_by: a.id("ordered-by", known.as_deref().unwrap_or("p-1")),
+        change: match word {
+            "pause" => Change::Pause {},
+            "resume" => Change::Resume {},
+            "delete" => Change::Delete { grace_ms: a.number("grace", 60_000) },
+            "undelete" => Change::Undelete {},
+            other => panic!("no change {other}"),
+        },
     })
 }
 
@@ -378,13 +400,13 @@ fn nodes(w: &World, a: &Args) -> Option<Command> {
     let node = world::node_key(number);
     let current = w.state.nodes.get(&node).map_or(1, |node| node.generation);
     let generation = a.number("generation", current);
+    let chain = a.id("chain", "trade/supply-1");
     Some(match a.word(1) {
-        "RecordGenesis" => Command::RecordGenesis(RecordGenesis {
-            chain: a.id("chain", "trade/supply-1"),
-            bytes: Blob(a.text("bytes", "genesis").into_bytes()),
-        }),
+        "RecordGenesis" => {
+            Command::RecordGenesis(RecordGenesis { chain, bytes: Blob(a.text("bytes", "genesis").into_bytes()) })
+        }
         "RecordTransaction" => Command::RecordTransaction(RecordTransaction {
-            chain: a.id("chain", "trade/supply-1"),
+            chain,
             sha256: world::hash(a.get("bytes").unwrap_or("transaction")),
             bytes: a.number("size", 110),
         }),
@@ -395,6 +417,7 @@ fn nodes(w: &World, a: &Args) -> Option<Command> {
                 "Prepare" => NodeAct::Prepare,
                 "Configure" => NodeAct::Configure,
                 "Start" => NodeAct::Start,
+                "Remove" => NodeAct::Remove,
                 _ => NodeAct::Stop,
             },
         }),
@@ -414,12 +437,18 @@ fn nodes(w: &World, a: &Args) -> Option<Command> {
                 "Configured" => NodeFact::Configured,
                 "Started" => NodeFact::Started,
                 "Healthy" => NodeFact::Healthy,
+                "Stopped" => NodeFact::Stopped,
+                "Removed" => NodeFact::Removed,
                 "Unhealthy" => NodeFact::Unhealthy { reason },
                 "Failed" => NodeFact::Failed { reason },
                 _ => NodeFact::Waiting { reason },
             };
             Command::RecordNodeFact(RecordNodeFact { node, generation, fact })
         }
+        "PauseChain" => Command::PauseChain(PauseChain { chain, reason: a.text("reason", "the bill") }),
+        "ResumeChain" => Command::ResumeChain(ResumeChain { chain, reason: a.text("reason", "it was paid") }),
+        "UndeleteChain" => Command::UndeleteChain(UndeleteChain { chain, reason: a.text("reason", "it is needed") }),
+        "PurgeChain" => Command::PurgeChain(PurgeChain { chain }),
         "RestartNode" => Command::RestartNode(RestartNode { node, generation, reason: a.text("reason", "it exited") }),
         _ => return None,
     })

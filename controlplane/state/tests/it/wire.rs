@@ -99,6 +99,20 @@ fn orphans_of_version_4() -> Vec<Request> {
     logged(&["RemoveOrphan host=h1 object=trade.gone.n0 generation=3"])
 }
 
+/// What came with version 4 for the life of chains.
+fn life_of_version_4() -> Vec<Request> {
+    let by_hand = ["PauseChain", "ResumeChain", "UndeleteChain", "PurgeChain"];
+    let facts = ["RecordIntent Remove", "RecordNodeFact Stopped", "RecordNodeFact Removed"];
+    let votes = [
+        "OpenProposal change=pause",
+        "OpenProposal change=resume",
+        "OpenProposal change=delete",
+        "OpenProposal change=undelete",
+        "CreateConsortium policy=DeleteByAll",
+    ];
+    logged(&[&by_hand[..], &facts, &votes].concat())
+}
+
 fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -119,6 +133,7 @@ fn requests_of_each_version_are_read_and_written_alike() {
     read_and_written_alike("v4/docker_requests.hex", &docker_of_version_4());
     read_and_written_alike("v4/orphan_requests.hex", &orphans_of_version_4());
     assert!(docker_of_version_4().iter().all(|request| request.command.since() == Version(4)));
+    read_and_written_alike("v4/life_requests.hex", &life_of_version_4());
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(4), "commands of a new version need a frozen example of their own");
 }
@@ -154,7 +169,7 @@ fn a_state_of_version_3_is_read_and_written_alike() {
         w.ok(world::actor("root"), parse::command(&w, &Args::parse("root RaiseClusterVersion version=3")));
         let open = "owner@acme OpenProposal govern=acme,globex";
         let Command::OpenProposal(open) = parse::command(&w, &Args::parse(open)) else { panic!("{open}") };
-        let Action::CreateChain(spec) = open.action;
+        let Action::CreateChain(spec) = open.action else { panic!("another action") };
         w.order(spec);
         w.state
     };
@@ -204,6 +219,33 @@ fn a_state_of_version_4_with_hosts_of_a_zone_is_read_and_written_alike() {
     let zones: Vec<&str> = decoded.hosts.values().map(|host| host.zone.as_str()).collect();
     assert_eq!(zones, ["rack-1", "", "rack-2"]);
     assert!(decoded == ordered() && encode_state(&decoded) == lines[0]);
+}
+
+#[test]
+fn a_state_of_version_4_with_paused_and_deleted_chains_is_read_and_written_alike() {
+    let resting = || {
+        let mut w = World::running(4);
+        w.ok(world::actor("root"), parse::command(&w, &Args::parse("root RaiseClusterVersion version=4")));
+        w.ok(world::actor("oda"), parse::command(&w, &Args::parse("oda PauseChain")));
+        for step in ["RecordIntent Stop", "RecordNodeFact Stopped"] {
+            w.ok(Actor::System, parse::command(&w, &Args::parse(&format!("system {step}"))));
+        }
+        w.ok(world::actor("owner@acme"), parse::command(&w, &Args::parse("owner@acme OpenProposal change=delete")));
+        for name in &world::MEMBERS[..3] {
+            let line = format!("owner@{name} CastBallot proposal=trade/p-2");
+            w.ok(world::actor(&format!("owner@{name}")), parse::command(&w, &Args::parse(&line)));
+        }
+        w.state
+    };
+    let lines = frozen("v4/life_state.hex", || hex::encode(encode_state(&resting())) + "\n");
+    let decoded = decode_state(&lines[0]).unwrap();
+    assert_eq!(decoded.version(), Version(4));
+    let wish = &decoded.chains[&world::chain_key()].wish;
+    assert!(
+        matches!(wish, hanse_state::chain::life::Wish::Delete { was_paused: true, purging: false, .. }),
+        "{wish:?}"
+    );
+    assert!(decoded == resting() && encode_state(&decoded) == lines[0]);
 }
 
 #[test]

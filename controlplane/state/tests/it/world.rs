@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use hanse_state::account::{PlatformRole, Role, TenantRole};
+use hanse_state::chain::life::{Change, ChangeChain};
 use hanse_state::chain::node::*;
 use hanse_state::chain::{ChainSpec, NodeSpec, RecordGenesis};
 use hanse_state::cluster::version::Version;
@@ -234,6 +235,31 @@ impl World {
             }
         }
         proposal
+    }
+
+    /// Votes the chain's end through.
+    pub(crate) fn delete(&mut self, grace_ms: u64) {
+        let change = ChangeChain {
+            chain: chain_key().chain,
+            ordered_by: self.state.chains[&chain_key()].proposal.proposal,
+            change: Change::Delete { grace_ms },
+        };
+        let open = OpenProposal {
+            consortium: consortium(),
+            title: "The end".into(),
+            action: Action::ChangeChain(change),
+            voting_period_ms: None,
+        };
+        let Outcome::ProposalOpened { proposal, artifact_hash, .. } =
+            self.ok(owner("acme"), Command::OpenProposal(open)).outcome.unwrap()
+        else {
+            panic!("another outcome")
+        };
+        for name in MEMBERS {
+            if self.state.proposals[&proposal].state == proposal::ProposalState::Open {
+                self.ok(owner(name), Command::CastBallot(ballot(name, Choice::Yes, &proposal, artifact_hash)));
+            }
+        }
     }
 
     pub(crate) fn propose(&mut self, spec: ChainSpec) -> (ProposalKey, Digest) {

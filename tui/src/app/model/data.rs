@@ -203,6 +203,10 @@ pub struct Chain {
     pub anchor: Option<AnchorSeen>,
     /// Parameters by name.
     pub parameters: Vec<(String, String)>,
+    /// Whether it is wished to rest.
+    pub paused: bool,
+    /// When its nodes are removed with all they hold; 0 unless it is deleted.
+    pub purge_at: i64,
     /// How many of how many members' accounts change it while it runs, as it was ordered; none if nobody can.
     pub governors: Option<(u32, usize)>,
     /// When it was made.

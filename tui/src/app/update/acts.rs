@@ -40,6 +40,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::TransferLeader | Action::PromoteReplica => replica(model, action, &line),
         Action::RemoveReplica => remove_replica(model, &line).map(Dialog::Typed),
         Action::RaiseVersion => raise_version(model).map(Dialog::Typed),
+        Action::Pause | Action::Undelete => life(model, action, &line),
         _ => Err(T::BlockNothing),
     };
     match dialog {
@@ -93,6 +94,28 @@ fn restart(model: &Model, line: &str) -> Result<Dialog, T> {
         write: Write::RestartNode { node: node.name.clone() },
         opened_at: model.now,
     })
+}
+
+/// The chain of the page or under the cursor: paused or resumed by what it is, or kept if it was deleted.
+fn life(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
+    let name = match &model.view().screen {
+        Screen::Chain(name) => name.as_str(),
+        _ => line,
+    };
+    let chain = model.chains(&Query::Chains).iter().find(|c| c.name == name).ok_or(T::BlockNothing)?;
+    let target = chain.name.clone();
+    let (is_deleted, is_paused) = (chain.purge_at > 0, chain.paused);
+    let (verb, title, plan, write) = match (action, is_deleted, is_paused) {
+        (Action::Undelete, true, _) => {
+            ("undelete", T::UndeleteTitle, T::UndeletePlan, Write::UndeleteChain { chain: target.clone() })
+        }
+        (Action::Undelete, false, _) => return Err(T::BlockNotDeleted),
+        (_, true, _) => return Err(T::BlockDeleted),
+        (_, false, true) => ("resume", T::ResumeTitle, T::ResumePlan, Write::ResumeChain { chain: target.clone() }),
+        (_, false, false) => ("pause", T::PauseTitle, T::PausePlan, Write::PauseChain { chain: target.clone() }),
+    };
+    let command = format!("hanse chain {verb} {} --reason=console", short(&target).replace('/', " "));
+    Ok(Dialog::Confirm { title, target, plan, command, write, opened_at: model.now })
 }
 
 fn cordon(model: &Model, line: &str) -> Result<Dialog, T> {

@@ -101,7 +101,9 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::TransferLeader
         | Action::PromoteReplica
         | Action::RemoveReplica
-        | Action::RaiseVersion => return acts::act(model, action),
+        | Action::RaiseVersion
+        | Action::Pause
+        | Action::Undelete => return acts::act(model, action),
     }
     Vec::new()
 }

@@ -2,6 +2,7 @@
 
 use hanse_proto::v1 as pb;
 use hanse_state::State;
+use hanse_state::chain::life::Wish;
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::{Chain, ChainState};
 use hanse_state::contract::{Contract, ContractState};
@@ -30,6 +31,10 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
         ChainState::Running => pb::ChainState::Running,
         ChainState::Degraded => pb::ChainState::Degraded,
         ChainState::Failed => pb::ChainState::Failed,
+        ChainState::Stopping => pb::ChainState::Stopping,
+        ChainState::Paused => pb::ChainState::Paused,
+        ChainState::Deleted => pb::ChainState::Deleted,
+        ChainState::Removing => pb::ChainState::Removing,
     };
     pb::Chain {
         name: name::chain(&it.key),
@@ -50,6 +55,11 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
         created_at_ms: ms(it.created_at),
         version: it.version,
         anchor: observed.anchor(&it.key).map(anchor),
+        change_operation: it.change.map(|operation| operation.to_string()).unwrap_or_default(),
+        purge_at_ms: match it.wish {
+            Wish::Delete { purge_at, .. } => ms(purge_at),
+            Wish::Run | Wish::Pause { .. } => 0,
+        },
     }
 }
 
@@ -121,6 +131,9 @@ fn life(state: NodeState) -> pb::NodeState {
         NodeState::Running => pb::NodeState::Running,
         NodeState::Restarting => pb::NodeState::Restarting,
         NodeState::Blocked => pb::NodeState::Blocked,
+        NodeState::Stopping => pb::NodeState::Stopping,
+        NodeState::Stopped => pb::NodeState::Stopped,
+        NodeState::Removing => pb::NodeState::Removing,
     }
 }
 

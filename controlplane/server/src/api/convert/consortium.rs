@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_proto::v1 as pb;
+use hanse_state::State;
 use hanse_state::chain::governance::GovernanceSpec;
+use hanse_state::chain::life::{Change, ChangeChain};
 use hanse_state::chain::{ChainSpec, NodeSpec};
 use hanse_state::consortium::ballot::Choice;
 use hanse_state::consortium::policy::{ActionKind, Policy, Tally};
 use hanse_state::consortium::proposal::{Action, Proposal, ProposalState, tally as count};
 use hanse_state::consortium::{Charter, Consortium, ConsortiumState, Member, MemberState};
-use hanse_state::ids::TenantId;
+use hanse_state::ids::{ChainId, ChainKey, ConsortiumId, TenantId};
 
 use super::{id, ms, required};
 use crate::error::ApiError;
@@ -76,6 +78,8 @@ pub(crate) fn charter_in(charter: Option<pb::Charter>) -> Result<Charter, ApiErr
     for rule in charter.policies {
         let kind = match pb::ActionKind::try_from(rule.action) {
             Ok(pb::ActionKind::CreateChain) => ActionKind::CreateChain,
+            Ok(pb::ActionKind::ChangeChain) => ActionKind::ChangeChain,
+            Ok(pb::ActionKind::DeleteChain) => ActionKind::DeleteChain,
             Ok(pb::ActionKind::Unspecified) | Err(_) => {
                 return Err(ApiError::invalid("charter.policies", "names no known action", "name each action"));
             }
@@ -104,6 +108,8 @@ pub(crate) fn period(field: &str, ms: i64) -> Result<u64, ApiError> {
 fn action_kind(kind: ActionKind) -> pb::ActionKind {
     match kind {
         ActionKind::CreateChain => pb::ActionKind::CreateChain,
+        ActionKind::ChangeChain => pb::ActionKind::ChangeChain,
+        ActionKind::DeleteChain => pb::ActionKind::DeleteChain,
     }
 }
 
@@ -115,11 +121,31 @@ fn policy(policy: Policy) -> pb::Policy {
     }
 }
 
-/// An action as asked for.
-pub(crate) fn action_in(action: Option<pb::Action>) -> Result<Action, ApiError> {
-    let kind = required("action.kind", required("action", action)?.kind)?;
-    let pb::action::Kind::CreateChain(spec) = kind;
-    Ok(Action::CreateChain(spec_in(spec)?))
+/// An action as asked for, of the consortium `of`.
+pub(crate) fn action_in(state: &State, of: &ConsortiumId, action: Option<pb::Action>) -> Result<Action, ApiError> {
+    match required("action.kind", required("action", action)?.kind)? {
+        pb::action::Kind::CreateChain(spec) => Ok(Action::CreateChain(spec_in(spec)?)),
+        pb::action::Kind::ChangeChain(change) => Ok(Action::ChangeChain(change_in(state, of, change)?)),
+    }
+}
+
+/// A change as asked for; which chain of that name is meant, the present one, is written into it.
+fn change_in(state: &State, of: &ConsortiumId, it: pb::ChangeChain) -> Result<ChangeChain, ApiError> {
+    let chain: ChainId = id("action.change_chain.chain", &it.chain)?;
+    let known = hanse_state::chain::query::get(state, &ChainKey::new(of.clone(), chain.clone()))?;
+    let ordered_by = match it.ordered_by.as_str() {
+        "" => known.proposal.proposal,
+        text => id("action.change_chain.ordered_by", text)?,
+    };
+    let change = match required("action.change_chain.change", it.change)? {
+        pb::change_chain::Change::Pause(pb::PauseChange {}) => Change::Pause {},
+        pb::change_chain::Change::Resume(pb::ResumeChange {}) => Change::Resume {},
+        pb::change_chain::Change::Undelete(pb::UndeleteChange {}) => Change::Undelete {},
+        pb::change_chain::Change::Delete(delete) => {
+            Change::Delete { grace_ms: period("action.change_chain.delete.grace_ms", delete.grace_ms)? }
+        }
+    };
+    Ok(ChangeChain { chain, ordered_by, change })
 }
 
 fn spec_in(spec: pb::ChainSpec) -> Result<ChainSpec, ApiError> {
@@ -220,9 +246,12 @@ pub(crate) fn outcome(state: ProposalState) -> pb::ProposalOutcome {
 pub(crate) fn proposal(it: &Proposal) -> pb::Proposal {
     let sums = count(it);
     let decided = it.state != ProposalState::Open;
-    let Action::CreateChain(ordered) = &it.action;
+    let chain = match &it.action {
+        Action::CreateChain(spec) => &spec.chain,
+        Action::ChangeChain(change) => &change.chain,
+    };
     let consortium = &it.key.consortium;
-    let made = it.operation.map(|_| format!("consortiums/{consortium}/chains/{}", ordered.chain));
+    let made = it.operation.map(|_| format!("consortiums/{consortium}/chains/{chain}"));
     pb::Proposal {
         name: format!("consortiums/{consortium}/proposals/{}", it.key.proposal),
         consortium: consortium.to_string(),

@@ -2,7 +2,7 @@
 
 use hanse_proto::v1 as pb;
 use hanse_state::name;
-use hanse_state::operation::{Operation, OperationKind, OperationState, Step, StepState};
+use hanse_state::operation::{Operation, OperationKind, OperationState, Step, StepState, Work};
 
 use super::ms;
 
@@ -10,6 +10,15 @@ use super::ms;
 pub(crate) fn operation(it: &Operation) -> pb::Operation {
     let (kind, target) = match &it.kind {
         OperationKind::CreateChain(chain) => (pb::OperationKind::CreateChain, name::chain(chain)),
+        OperationKind::ChangeChain { chain, work, .. } => {
+            let kind = match work {
+                Work::Pause => pb::OperationKind::PauseChain,
+                Work::Resume => pb::OperationKind::ResumeChain,
+                Work::Delete => pb::OperationKind::DeleteChain,
+                Work::Undelete => pb::OperationKind::UndeleteChain,
+            };
+            (kind, name::chain(chain))
+        }
         OperationKind::DeployContract(contract) => (pb::OperationKind::DeployContract, name::contract(contract)),
     };
     let done = it.steps.iter().filter(|step| step.state == StepState::Done).count();

@@ -1,0 +1,140 @@
+//! What becomes of a chain after it was made: the wish for it, and the orders that change the wish.
+//!
+//! A chain is wished to run, to rest, or to go. A paused chain's nodes are stopped and keep everything; a deleted one's
+//! are stopped too, so that whoever still needs it notices, and only when the grace is over are they removed with all they
+//! hold. Every change of the wish raises the nodes' generations, so that nothing that was begun before can end after it.
+//!
+//! Pausing and resuming are acts of the platform's operators or of the consortium by vote; deleting is the consortium's
+//! alone, and taking a deletion back is the consortium's or an administrator's. What is voted on is a [`ChangeChain`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ChainId, ChainKey, ProposalId};
+use crate::time::{DAY_MS, Millis, SECOND_MS};
+
+/// Shortest time between a deletion and the removal of what is deleted.
+pub const GRACE_MS_MIN: u64 = SECOND_MS;
+/// Longest time between a deletion and the removal of what is deleted.
+pub const GRACE_MS_MAX: u64 = 365 * DAY_MS;
+
+/// What is wished for a chain. Came with cluster version 4.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Wish {
+    /// Its nodes run.
+    #[default]
+    Run,
+    /// Its nodes are stopped and keep everything.
+    Pause {
+        /// Since when.
+        since: Millis,
+        /// Why.
+        reason: String,
+    },
+    /// Its nodes are stopped, and removed once the grace is over.
+    Delete {
+        /// Since when.
+        since: Millis,
+        /// From then on the nodes are removed with all they hold.
+        purge_at: Millis,
+        /// Whether it was paused when it was deleted: then it is so again when the deletion is taken back.
+        was_paused: bool,
+        /// The removal has begun: nothing can be taken back any more.
+        purging: bool,
+    },
+}
+
+impl Wish {
+    /// Whether its nodes are to run.
+    pub fn is_run(&self) -> bool {
+        *self == Self::Run
+    }
+}
+
+/// What is wished for one node. Came with cluster version 4.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NodeWish {
+    /// It runs.
+    #[default]
+    Run,
+    /// It is stopped and keeps everything.
+    Stop,
+    /// It is stopped and removed with all it holds.
+    Remove,
+}
+
+impl NodeWish {
+    /// Whether the node is to run.
+    pub fn is_run(&self) -> bool {
+        *self == Self::Run
+    }
+}
+
+/// A change of a chain that its consortium votes on: part of the artifact that members sign, so its fields and their order
+/// never change in version 3. Came with cluster version 4.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeChain {
+    /// Its name in the consortium.
+    pub chain: ChainId,
+    /// The vote that ordered it: a later chain of the same name is another one.
+    pub ordered_by: ProposalId,
+    /// What is changed.
+    pub change: Change,
+}
+
+/// What is changed on a chain by vote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// Its nodes are stopped and keep everything.
+    Pause {},
+    /// Its nodes run again.
+    Resume {},
+    /// Its nodes are stopped at once, and removed with all they hold when the grace is over.
+    Delete {
+        /// From [`GRACE_MS_MIN`] to [`GRACE_MS_MAX`].
+        grace_ms: u64,
+    },
+    /// A deletion is taken back while its grace lasts.
+    Undelete {},
+}
+
+/// Stops a chain's nodes, which keep everything; its time meters stop with this entry. By an administrator or operator.
+/// Came with cluster version 4.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseChain {
+    /// Which.
+    pub chain: ChainKey,
+    /// Why.
+    pub reason: String,
+}
+
+/// Has a paused chain's nodes run again. By an administrator or operator. Came with cluster version 4.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeChain {
+    /// Which.
+    pub chain: ChainKey,
+    /// Why.
+    pub reason: String,
+}
+
+/// Takes a deletion back while its grace lasts. By an administrator. Came with cluster version 4.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndeleteChain {
+    /// Which.
+    pub chain: ChainKey,
+    /// Why.
+    pub reason: String,
+}
+
+/// Begins the removal of a deleted chain whose grace is over. By the system. Came with cluster version 4.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeChain {
+    /// Which.
+    pub chain: ChainKey,
+}

@@ -1,0 +1,129 @@
+//! A chain's life after it was made: pausing and resuming it, and proposing changes of it to its consortium.
+
+use std::time::Duration;
+
+use hanse_client::{Call, pb};
+
+use super::context::Context;
+use super::error::CliError;
+use super::operation;
+use super::units::{millis, parse_duration};
+use super::view::{Shown, View};
+
+/// Which chain, and why.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LifeArgs {
+    /// The consortium.
+    consortium: String,
+    /// The chain.
+    chain: String,
+    /// Why, for the audit trail.
+    #[arg(long)]
+    reason: String,
+}
+
+/// What `proposal open-change-chain` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChangeArgs {
+    /// The consortium.
+    consortium: String,
+    /// The chain.
+    chain: String,
+    /// What is to be changed.
+    #[command(subcommand)]
+    change: ChangeCommand,
+    /// Title for people.
+    #[arg(long, global = true)]
+    title: Option<String>,
+    /// How long the proposal is open; by default as the charter says.
+    #[arg(long, global = true, value_parser = parse_duration)]
+    voting_period: Option<Duration>,
+}
+
+/// Changes that a consortium votes on.
+#[derive(Debug, clap::Subcommand)]
+enum ChangeCommand {
+    /// Its nodes are stopped and keep everything; time is not billed until it is resumed.
+    Pause,
+    /// Its nodes run again.
+    Resume,
+    /// Its nodes are stopped at once, and removed with all they hold when the grace is over.
+    Delete {
+        /// How long it can be taken back, 1 second to 365 days.
+        #[arg(long, default_value = "7d", value_parser = parse_duration)]
+        grace: Duration,
+    },
+    /// A deletion is taken back while its grace lasts.
+    Undelete,
+}
+
+const CHAIN: View = View { key: "chain", name: "name", columns: &[] };
+
+/// Runs `hanse chain pause`.
+///
+/// # Errors
+/// The call failed, or the user did not agree.
+pub(crate) async fn pause(args: LifeArgs, context: &Context) -> Result<(), CliError> {
+    let LifeArgs { consortium, chain, reason } = args;
+    context
+        .confirm(&format!("Stop every node of {consortium}/{chain}? It takes no transaction until it is resumed."))?;
+    let (request_id, validate_only) = (String::new(), context.global.dry_run);
+    order(pb::PauseChainRequest { request_id, validate_only, consortium, chain, reason }, context, |it| &it.operation)
+        .await
+}
+
+/// Runs `hanse chain resume`.
+///
+/// # Errors
+/// The call failed.
+pub(crate) async fn resume(args: LifeArgs, context: &Context) -> Result<(), CliError> {
+    let LifeArgs { consortium, chain, reason } = args;
+    let (request_id, validate_only) = (String::new(), context.global.dry_run);
+    let request = pb::ResumeChainRequest { request_id, validate_only, consortium, chain, reason };
+    order(request, context, |it| &it.operation).await
+}
+
+/// Runs `hanse chain undelete`.
+///
+/// # Errors
+/// The call failed, or the user did not agree.
+pub(crate) async fn undelete(args: LifeArgs, context: &Context) -> Result<(), CliError> {
+    let LifeArgs { consortium, chain, reason } = args;
+    context.confirm(&format!("Take back the deletion of {consortium}/{chain}, which a vote decided?"))?;
+    let (request_id, validate_only) = (String::new(), context.global.dry_run);
+    let request = pb::UndeleteChainRequest { request_id, validate_only, consortium, chain, reason };
+    order(request, context, |it| &it.operation).await
+}
+
+/// Sends the order, shows the chain, and waits for the operation if that is asked for.
+async fn order<C: Call>(request: C, context: &Context, operation: fn(&C::Response) -> &String) -> Result<(), CliError> {
+    let response = context.call(request).await?;
+    let value = hanse_client::json::response::<C>(&response);
+    context.print(Shown { value, view: CHAIN })?;
+    let operation = operation(&response);
+    if !operation.is_empty() && context.waits() && !context.global.dry_run {
+        operation::wait(context, operation).await?;
+    }
+    Ok(())
+}
+
+/// Returns the request of `proposal open-change-chain`.
+pub(crate) fn open_request(args: ChangeArgs) -> pb::OpenProposalRequest {
+    use pb::change_chain::Change;
+    let (word, change) = match args.change {
+        ChangeCommand::Pause => ("Pause", Change::Pause(pb::PauseChange {})),
+        ChangeCommand::Resume => ("Resume", Change::Resume(pb::ResumeChange {})),
+        ChangeCommand::Delete { grace } => ("Delete", Change::Delete(pb::DeleteChange { grace_ms: millis(grace) })),
+        ChangeCommand::Undelete => ("Keep", Change::Undelete(pb::UndeleteChange {})),
+    };
+    let title = args.title.unwrap_or_else(|| format!("{word} chain {}", args.chain));
+    let change = pb::ChangeChain { chain: args.chain, ordered_by: String::new(), change: Some(change) };
+    pb::OpenProposalRequest {
+        request_id: String::new(),
+        validate_only: false,
+        consortium: args.consortium,
+        title,
+        action: Some(pb::Action { kind: Some(pb::action::Kind::ChangeChain(change)) }),
+        voting_period_ms: args.voting_period.map_or(0, millis),
+    }
+}

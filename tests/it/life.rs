@@ -1,0 +1,206 @@
+//! A chain's life after it was made, by the CLI alone, on a local host with real nodes: paused and resumed, deleted by vote,
+//! kept, and deleted for good while the leader dies. Nothing of it is left then.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::by_hand::{free_ports, pids_of};
+use crate::cluster::{Cluster, hanse};
+use crate::wait::until;
+
+/// Longest wait for anything on a busy two-core machine.
+const LONG: Duration = Duration::from_secs(180);
+const PASSWORD: &str = "correct horse battery staple";
+const TENANTS: [&str; 4] = ["acme", "bocom", "sgcc", "huaneng"];
+/// What runs of a node besides its supervisor.
+const PROCESS: &str = " node start ";
+
+struct Story {
+    cluster: Cluster,
+    dir: PathBuf,
+    /// Number of the last proposal.
+    last: u32,
+}
+
+impl Story {
+    fn begin(dir: &Path) -> Self {
+        let cluster = Cluster::start(dir, "");
+        let story = Self { cluster, dir: dir.to_path_buf(), last: 0 };
+        story.cluster.bootstrap(PASSWORD);
+        for (n, first) in (1..).zip(free_ports(12, 2)) {
+            let (name, root, first) = (format!("h{n}"), story.path(&format!("host{n}")), first.to_string());
+            let place = ["--local", "--root", &root, "--peer-address", "127.0.0.1", "--port-first", &first];
+            let room = ["--port-count", "12", "--slots", "6"];
+            story.cluster.tell("admin", &[&["host", "enrol", &name][..], &place, &room].concat());
+        }
+        story
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.join(name).display().to_string()
+    }
+
+    fn with_password(&self, token: &str, args: &[&str]) {
+        let done = self.cluster.ask_with(token, args, &[("HANSE_PASSWORD", PASSWORD)]);
+        done.unwrap_or_else(|(code, words)| panic!("hanse {args:?}: exit {code}: {words}"));
+    }
+
+    fn form_consortium(&self) {
+        for tenant in TENANTS {
+            let owner = format!("owner@{tenant}");
+            self.with_password("admin", &["tenant", "create", tenant, "--owner", &owner]);
+            self.with_password(tenant, &["login", &owner]);
+            hanse(&["key", "generate", &self.path(&format!("{tenant}.key"))]);
+        }
+        let key = |tenant: &str| self.path(&format!("{tenant}.key"));
+        let policies = ["--create-chain-policy", "two-thirds", "--delete-chain-policy", "unanimous"];
+        self.cluster.tell("acme", &[&["consortium", "create", "trade", "--key", &key("acme")], &policies[..]].concat());
+        for tenant in &TENANTS[1..] {
+            self.cluster.tell("acme", &["consortium", "invite", "trade", tenant]);
+            self.cluster.tell(tenant, &["consortium", "join", "trade", "--key", &key(tenant)]);
+        }
+        self.cluster.tell("acme", &["consortium", "activate", "trade", "--yes"]);
+    }
+
+    /// Opens the proposal and has so many members say yes; gives the proposal after the last of them.
+    fn vote(&mut self, open: &[&str], voters: usize) -> Value {
+        self.cluster.tell("acme", open);
+        self.last += 1;
+        let proposal = format!("p-{}", self.last);
+        let mut decided = Value::Null;
+        for tenant in &TENANTS[..voters] {
+            let key = self.path(&format!("{tenant}.key"));
+            decided =
+                self.cluster.tell(tenant, &["proposal", "vote", "trade", &proposal, "yes", "--key", &key, "--yes"]);
+        }
+        decided["proposal"].clone()
+    }
+
+    fn change(&mut self, change: &[&str], voters: usize) -> Value {
+        self.vote(&[&["proposal", "open-change-chain", "trade", "supply-1"], change].concat(), voters)
+    }
+
+    fn chain(&self) -> Result<Value, String> {
+        let answer = self.cluster.ask("acme", &["chain", "get", "trade", "supply-1"]).map_err(|(_, words)| words)?;
+        Ok(answer["chain"].clone())
+    }
+
+    /// Waits until the chain is in this state.
+    fn comes_to(&self, state: &str) -> Value {
+        until(&format!("the chain is {state}"), LONG, || {
+            let chain = self.chain()?;
+            if chain["state"] == state { Ok(chain) } else { Err(chain.to_string()) }
+        })
+    }
+
+    /// Waits until the chain runs and has made blocks beyond `height`; gives the height.
+    fn goes_on(&self, height: u64) -> u64 {
+        until("the chain makes blocks", LONG, || {
+            let chain = self.chain()?;
+            let now = chain["height"].as_u64().unwrap_or(0);
+            if chain["state"] == "RUNNING" && now > height { Ok(now) } else { Err(chain.to_string()) }
+        })
+    }
+
+    fn succeeds(&self, operation: &str) {
+        until("the operation ends well", LONG, || {
+            let got = self.cluster.ask("admin", &["operation", "get", operation]).map_err(|(_, words)| words)?;
+            if got["operation"]["state"] == "SUCCEEDED" { Ok(()) } else { Err(got.to_string()) }
+        });
+    }
+
+    fn nodes(&self) -> Vec<Value> {
+        let list = self.cluster.tell("admin", &["node", "list"]);
+        list["nodes"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_chain_rests_and_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut story = Story::begin(dir.path());
+    story.form_consortium();
+    let nodes = TENANTS.map(|tenant| ["--node", tenant]).concat();
+    let what = ["--chain", "supply-1", "--chain-id", "777", "--param", "block_time_ms=300"];
+    let open = [&["proposal", "open-create-chain", "trade"][..], &what, &nodes].concat();
+    let made = story.vote(&open, 3);
+    story.succeeds(made["operation"].as_str().unwrap());
+    let height = story.goes_on(3);
+    let height = it_rests(&story, height);
+    let height = it_is_deleted_and_kept(&mut story, height);
+    it_goes(&mut story, height);
+}
+
+/// Paused by an operator with a reason: no process is left, transactions are refused, and it goes on where it was.
+fn it_rests(story: &Story, height: u64) -> u64 {
+    let pause = ["chain", "pause", "trade", "supply-1"];
+    let (code, words) = story.cluster.ask("acme", &[&pause[..], &["--reason", "x", "--yes"]].concat()).unwrap_err();
+    assert!(code == 4 && words.contains("PERMISSION_DENIED"), "a tenant asks its consortium: {code} {words}");
+    let checked = story.cluster.tell("admin", &[&pause[..], &["--reason", "new disks", "--dry-run"]].concat());
+    assert!(checked["chain"]["state"] == "STOPPING" && story.chain().unwrap()["state"] == "RUNNING", "{checked}");
+    story.cluster.tell("admin", &[&pause[..], &["--reason", "new disks", "--yes", "--wait"]].concat());
+    let chain = story.comes_to("PAUSED");
+    assert_eq!(chain["state_reason"], "new disks", "{chain}");
+    assert_eq!(pids_of(&story.dir, PROCESS), Vec::<i32>::new());
+    assert!(story.nodes().iter().all(|node| node["state"] == "STOPPED"));
+    let (_, words) = story.cluster.ask("acme", &["chain", "send", "trade", "supply-1", "0x00"]).unwrap_err();
+    assert!(words.contains("resume it first") || words.contains("no node"), "{words}");
+    let resume = ["chain", "resume", "trade", "supply-1", "--reason", "they are in", "--wait"];
+    story.cluster.tell("admin", &resume);
+    story.goes_on(height)
+}
+
+/// Deleted by all members, and taken back by an administrator while the grace lasts: it goes on where it was.
+fn it_is_deleted_and_kept(story: &mut Story, height: u64) -> u64 {
+    let decided = story.change(&["delete", "--grace", "1h"], 3);
+    assert_eq!(decided["outcome"], "OPEN", "all four must want the end: {decided}");
+    let (proposal, key) = (format!("p-{}", story.last), story.path("huaneng.key"));
+    let vote = ["proposal", "vote", "trade", &proposal, "yes", "--key", &key, "--yes"];
+    let decided = story.cluster.tell("huaneng", &vote);
+    assert_eq!(decided["proposal"]["outcome"], "PASSED", "{decided}");
+    assert!(decided["proposal"]["artifact"].is_string(), "{decided}");
+    let chain = story.comes_to("DELETED");
+    assert!(chain["purge_at_ms"].as_str().is_some_and(|at| at != "0") || chain["purge_at_ms"].as_u64() > Some(0));
+    assert_eq!(pids_of(&story.dir, PROCESS), Vec::<i32>::new());
+    let undelete = ["chain", "undelete", "trade", "supply-1", "--reason", "a court says so", "--yes", "--wait"];
+    story.cluster.tell("admin", &undelete);
+    story.goes_on(height)
+}
+
+/// Deleted for good, the leader killed as soon as it is decided: the next one removes every process, home and port.
+fn it_goes(story: &mut Story, height: u64) {
+    assert!(story.goes_on(height) > height);
+    let leader = story.cluster.leader("admin");
+    let decided = story.change(&["delete", "--grace", "1s"], 4);
+    story.cluster.kill(leader);
+    story.succeeds(decided["operation"].as_str().unwrap());
+    let (code, words) = story.cluster.ask("acme", &["chain", "get", "trade", "supply-1"]).unwrap_err();
+    assert!(code == 3, "{words}");
+    assert_eq!(story.nodes(), Vec::<Value>::new());
+    assert_eq!(pids_of(&story.dir, PROCESS), Vec::<i32>::new());
+    for host in ["host1", "host2"] {
+        let cluster = std::fs::read_dir(story.dir.join(host).join("instances")).unwrap().next().unwrap().unwrap();
+        let left: Vec<_> = std::fs::read_dir(cluster.path()).unwrap().flatten().map(|it| it.file_name()).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+    let audit = story.cluster.tell("admin", &["audit", "list"]).to_string();
+    for order in ["PauseChain", "ResumeChain", "UndeleteChain", "PurgeChain"] {
+        assert!(audit.contains(order), "{order} is not in the audit trail");
+    }
+    story.cluster.start_replica(leader);
+    story.cluster.tell("admin", &["audit", "verify"]);
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        // Replicas first, or they would start the nodes again; then the nodes, whose supervisors end with them.
+        self.cluster.stop();
+        for pid in pids_of(&self.dir, PROCESS).into_iter().chain(pids_of(&self.dir, " host-supervise ")) {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let _ended_by_itself = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
