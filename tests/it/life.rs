@@ -1,5 +1,5 @@
-//! A chain's life after it was made, by the CLI alone, on a local host with real nodes: paused and resumed, deleted by vote,
-//! kept, and deleted for good while the leader dies. Nothing of it is left then.
+//! A chain's life after it was made, by the CLI alone, on local hosts with real nodes: paused and resumed, grown by a node and
+//! shrunk again, deleted by vote, kept, and deleted for good; the leader dies twice. Nothing of the chain is left then.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -129,6 +129,7 @@ fn a_chain_rests_and_goes() {
     story.succeeds(made["operation"].as_str().unwrap());
     let height = story.goes_on(3);
     let height = it_rests(&story, height);
+    let height = it_grows_and_shrinks(&mut story, height);
     let height = it_is_deleted_and_kept(&mut story, height);
     it_goes(&mut story, height);
 }
@@ -149,6 +150,48 @@ fn it_rests(story: &Story, height: u64) -> u64 {
     assert!(words.contains("resume it first") || words.contains("no node"), "{words}");
     let resume = ["chain", "resume", "trade", "supply-1", "--reason", "they are in", "--wait"];
     story.cluster.tell("admin", &resume);
+    story.goes_on(height)
+}
+
+/// A fifth node by vote: made, followed by a rolling change of the others during which the leader dies; then it leaves again.
+/// Blocks are made all the while.
+fn it_grows_and_shrinks(story: &mut Story, height: u64) -> u64 {
+    let decided = story.change(&["add-nodes", "--node", "bocom"], 3);
+    let operation = decided["operation"].as_str().unwrap().to_owned();
+    let (_, words) =
+        story.cluster.ask("admin", &["chain", "roll", "trade", "supply-1", "--reason", "x", "--yes"]).unwrap_err();
+    assert!(words.contains("is under way"), "{words}");
+    until("the first node is reached", LONG, || {
+        let chain = story.chain()?;
+        let reached = chain["rollout"]["nodes_reached"].as_u64().unwrap_or(0);
+        // The new node counts as reached from the beginning.
+        if reached >= 2 { Ok(()) } else { Err(chain.to_string()) }
+    });
+    let leader = story.cluster.leader("admin");
+    story.cluster.kill(leader);
+    story.succeeds(&operation);
+    story.cluster.start_replica(leader);
+    let nodes = story.nodes();
+    let generations: Vec<_> = nodes.iter().map(|node| node["generation"].as_u64().unwrap()).collect();
+    // Paused and resumed were two generations, the rolling change one more; the last node is new.
+    assert_eq!(generations, [4, 4, 4, 4, 1], "each was started anew once: {nodes:?}");
+    assert_eq!(pids_of(&story.dir, PROCESS).len(), 5, "one process for each node and no other");
+    until("the new node follows", LONG, || {
+        let nodes = story.nodes();
+        let (first, last) = (&nodes[0], &nodes[4]);
+        let follows = last["height"].as_u64() > Some(height) && last["peers"].as_u64() == Some(4);
+        if follows && last["owner"] == "bocom" { Ok(()) } else { Err(format!("{first} {last}")) }
+    });
+    let height = story.goes_on(height);
+
+    let (_, words) = story
+        .cluster
+        .ask("acme", &["proposal", "open-change-chain", "trade", "supply-1", "remove-nodes", "n0"])
+        .unwrap_err();
+    assert!(words.contains("validates since genesis"), "{words}");
+    let decided = story.change(&["remove-nodes", "n4"], 3);
+    story.succeeds(decided["operation"].as_str().unwrap());
+    assert_eq!((story.nodes().len(), pids_of(&story.dir, PROCESS).len()), (4, 4));
     story.goes_on(height)
 }
 

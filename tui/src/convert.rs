@@ -148,6 +148,8 @@ pub(crate) fn chain(c: pb::Chain) -> Chain {
     let spec = c.spec.unwrap_or_default();
     let at_rest = matches!(state.as_str(), "STOPPING" | "PAUSED");
     Chain {
+        rolling: c.rollout.as_ref().map(rolling).unwrap_or_default(),
+        halted: c.rollout.map(|it| it.halted).unwrap_or_default(),
         paused: at_rest && c.purge_at_ms == 0,
         purge_at: c.purge_at_ms,
         name: c.name,
@@ -171,6 +173,12 @@ pub(crate) fn chain(c: pb::Chain) -> Chain {
         governors: spec.governance.map(|governance| (governance.threshold, governance.members.len())),
         created_at: c.created_at_ms,
     }
+}
+
+/// How far a rolling change is, empty if it is done.
+fn rolling(it: &pb::Rollout) -> String {
+    let is_done = it.nodes_reached >= it.nodes_total;
+    if is_done { String::new() } else { format!("{}/{}", it.nodes_reached, it.nodes_total) }
 }
 
 pub(crate) fn node(n: pb::Node) -> Node {

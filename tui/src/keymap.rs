@@ -203,6 +203,8 @@ pub enum Action {
     Pause,
     /// Take a chain's deletion back.
     Undelete,
+    /// Start a chain's nodes anew one after another, or let a halted rolling change go on.
+    Roll,
 }
 
 impl Action {
@@ -223,6 +225,7 @@ impl Action {
                 | Self::RaiseVersion
                 | Self::Pause
                 | Self::Undelete
+                | Self::Roll
         )
     }
 }
@@ -288,6 +291,7 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::PromoteReplica, &["P"], T::ActPromoteReplica, &[Kind::Replicas], 2),
     only(Action::RemoveReplica, &["X"], T::ActRemoveReplica, &[Kind::Replicas], 2),
     only(Action::Pause, &["P"], T::ActPause, &[Kind::Chains, Kind::Chain], 2),
+    only(Action::Roll, &["L"], T::ActRoll, &[Kind::Chains, Kind::Chain], 2),
     only(Action::Undelete, &["U"], T::ActUndelete, &[Kind::Chains, Kind::Chain], 2),
     only(Action::RaiseVersion, &["U"], T::ActRaiseVersion, &[Kind::Replicas], 2),
 ];

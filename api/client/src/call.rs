@@ -121,6 +121,9 @@ calls! {
         write PauseChain(PauseChainRequest) -> PauseChainResponse;
         write ResumeChain(ResumeChainRequest) -> ResumeChainResponse;
         write UndeleteChain(UndeleteChainRequest) -> UndeleteChainResponse;
+        write RollChain(RollChainRequest) -> RollChainResponse;
+        write HaltRollout(HaltRolloutRequest) -> HaltRolloutResponse;
+        write ContinueRollout(ContinueRolloutRequest) -> ContinueRolloutResponse;
         read GetNodeLog(GetNodeLogRequest) -> GetNodeLogResponse;
         write SendTransaction(SendTransactionRequest) -> SendTransactionResponse;
         read CallContract(CallContractRequest) -> CallContractResponse;

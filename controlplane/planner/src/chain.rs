@@ -6,10 +6,11 @@ use hanse_state::chain::query::nodes_of;
 use hanse_state::ids::ChainKey;
 use hanse_state::{Millis, State};
 
+use crate::rollout::plan_rollout;
 use crate::{Act, Observed, Step};
 
 /// Returns what to do next with a chain.
-pub fn plan_chain(state: &State, key: &ChainKey, _observed: &Observed, now: Millis) -> Step {
+pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Millis) -> Step {
     let Some(chain) = state.chains.get(key) else { return Step::Done };
     match &chain.wish {
         Wish::Run => {}
@@ -24,6 +25,9 @@ pub fn plan_chain(state: &State, key: &ChainKey, _observed: &Observed, now: Mill
             0 => Step::Do(Act::Genesis { chain: key.clone() }),
             _ => Step::wait(format!("{unprepared} nodes are not prepared yet")),
         };
+    }
+    if let Some(step) = plan_rollout(state, chain, observed, now) {
+        return step;
     }
     match chain.state {
         ChainState::Running => Step::Done,

@@ -251,7 +251,10 @@ fn down(node: &Node, observed: &Observed) -> Option<String> {
             | NodeState::Preparing
             | NodeState::Prepared
             | NodeState::Configured
-            | NodeState::Starting,
+            | NodeState::Starting
+            | NodeState::Stopping
+            | NodeState::Stopped
+            | NodeState::Removing,
             _,
         ) => None,
     }

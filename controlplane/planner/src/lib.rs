@@ -14,8 +14,9 @@ mod node;
 mod proposal;
 mod repair;
 mod replica;
+mod rollout;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_state::Millis;
 use hanse_state::chain::node::NodeFact;
@@ -28,12 +29,15 @@ pub use node::{HEALTH_PERIOD_MS, HEALTH_SILENCE_MS, START_GRACE_MS, plan_node};
 pub use proposal::plan_proposals;
 pub use repair::{BACKOFF_MS_BASE, BACKOFF_MS_MAX, may_disturb, plan_repair, quorum};
 pub use replica::{LAG_MAX, MembershipView, ReplicaAct, plan_replicas};
+pub use rollout::{ROLL_BEHIND_MAX, ROLL_LIMIT_MS};
 
 /// What the leader has seen of the world since it became leader; lives in its memory only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// By node; a node that was not looked at yet is not in it.
     pub nodes: BTreeMap<NodeKey, NodeView>,
+    /// Public keys of the validators by chain, as its ledger says; only of chains that a node is to leave.
+    pub validators: BTreeMap<ChainKey, BTreeSet<String>>,
 }
 
 /// What was seen of one node.
@@ -187,6 +191,31 @@ pub enum Act {
     },
     /// Remove the node from its host with all it holds: intent `Remove`, fact `Removed`.
     Remove {
+        /// Which.
+        node: NodeKey,
+        /// Its generation.
+        generation: u64,
+    },
+    /// Commit `RollNode`: it is configured and started anew from there.
+    Roll {
+        /// Which.
+        node: NodeKey,
+        /// The generation that is replaced.
+        generation: u64,
+        /// Number of the rollout.
+        number: u64,
+    },
+    /// Commit `HaltRollout`: a node has not come back.
+    HaltRollout {
+        /// Of which chain.
+        chain: ChainKey,
+        /// Which.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Commit `ReleaseNode`: a node that leaves does not validate.
+    Release {
         /// Which.
         node: NodeKey,
         /// Its generation.

@@ -19,8 +19,14 @@ pub const START_GRACE_MS: u64 = 60_000;
 /// Returns what to do next with a node.
 pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis) -> Step {
     let Some(node) = state.nodes.get(key) else { return Step::Done };
-    if node.wish != NodeWish::Run {
-        return plan_end(state, node);
+    match node.wish {
+        NodeWish::Run => {}
+        NodeWish::Leave => {
+            if !may_validate(node, observed) {
+                return Step::Do(Act::Release { node: key.clone(), generation: node.generation });
+            }
+        }
+        NodeWish::Stop | NodeWish::Remove => return plan_end(state, node),
     }
     if let Some(reason) = host_obstacle(state, node) {
         return Step::wait(reason);
@@ -41,6 +47,12 @@ pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis)
     }
 }
 
+/// Whether the ledger may still count on the node: only its own word, seen by this leader, says no.
+fn may_validate(node: &Node, observed: &Observed) -> bool {
+    let Some(identity) = &node.identity else { return false };
+    observed.validators.get(&node.key.chain).is_none_or(|validators| validators.contains(&identity.public_key))
+}
+
 /// What to do with a node that is not to run.
 fn plan_end(state: &State, node: &Node) -> Step {
     let (key, generation) = (node.key.clone(), node.generation);
@@ -50,7 +62,7 @@ fn plan_end(state: &State, node: &Node) -> Step {
         _ => match (host_obstacle(state, node), node.wish) {
             (Some(reason), _) => Step::wait(reason),
             (None, NodeWish::Remove) => Step::Do(Act::Remove { node: key, generation }),
-            (None, NodeWish::Stop | NodeWish::Run) => Step::Do(Act::Stop { node: key, generation }),
+            (None, NodeWish::Stop | NodeWish::Run | NodeWish::Leave) => Step::Do(Act::Stop { node: key, generation }),
         },
     }
 }

@@ -57,8 +57,10 @@ pub fn may_disturb(state: &State, key: &NodeKey) -> bool {
     };
     let is_well =
         |node: &&Node| node.state == NodeState::Running && node.health == Health::Healthy && !is_maintained(node);
-    let others = nodes_of(state, &key.chain).filter(|node| node.key != *key).filter(is_well).count();
-    others >= quorum(nodes_of(state, &key.chain).count())
+    // Those that joined later validate only if the members wanted it; the founders are counted, which is never too few.
+    let founders = || nodes_of(state, &key.chain).filter(|node| node.joined == 0);
+    let others = founders().filter(|node| node.key != *key).filter(is_well).count();
+    others >= quorum(founders().count())
 }
 
 /// What is wrong with the process, and whether it is dead.

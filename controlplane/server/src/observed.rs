@@ -3,7 +3,7 @@
 //! It is the planner's second input and the API's source for heights. A new leader begins with nothing and looks again;
 //! nothing here is ever the only copy of something that matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hanse_engines_core::Signed;
@@ -71,6 +71,8 @@ pub struct Observed {
     nodes: RwLock<BTreeMap<NodeKey, Look>>,
     /// Of chains that record heads of the audit trail.
     anchors: RwLock<BTreeMap<ChainKey, AnchorView>>,
+    /// Public keys of the validators by chain, of chains that a node is to leave.
+    validators: RwLock<BTreeMap<ChainKey, BTreeSet<String>>>,
     /// How far each validator was seen to have signed; outlives a restart, because that is when it is needed.
     signed: RwLock<BTreeMap<NodeKey, Signed>>,
     /// The last day; outlives a change of leader.
@@ -107,7 +109,8 @@ impl Observed {
             });
             (key.clone(), hanse_planner::NodeView { instance: look.instance.clone(), health })
         });
-        hanse_planner::Observed { nodes: views.collect() }
+        let validators = self.validators.read().unwrap_or_else(PoisonError::into_inner).clone();
+        hanse_planner::Observed { nodes: views.collect(), validators }
     }
 
     /// Returns what `chain` was last seen to hold of the audit trail, `None` if this leader has not looked.
@@ -118,6 +121,11 @@ impl Observed {
     /// Keeps what `chain` was seen to hold of the audit trail.
     pub fn anchored(&self, chain: &ChainKey, view: AnchorView) {
         self.anchors.write().unwrap_or_else(PoisonError::into_inner).insert(chain.clone(), view);
+    }
+
+    /// Keeps who validates on `chain`, by public key.
+    pub fn validate(&self, chain: &ChainKey, keys: BTreeSet<String>) {
+        self.validators.write().unwrap_or_else(PoisonError::into_inner).insert(chain.clone(), keys);
     }
 
     /// Keeps a look at the process of `node`.
@@ -147,6 +155,7 @@ impl Observed {
         self.writer().clear();
         self.orphans.clear();
         self.anchors.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.validators.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Keeps how far `node` has signed; it never goes back.

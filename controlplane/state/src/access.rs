@@ -120,6 +120,8 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::RecordReplica(_)
         | Command::RemoveOrphan(_)
         | Command::PurgeChain(_)
+        | Command::RollNode(_)
+        | Command::ReleaseNode(_)
         | Command::Meter(_) => Rule { system: true, ..deny() },
         Command::Bootstrap(_) => Rule { setup_code: true, ..deny() },
         Command::CreateAccount(c) => accounts(&c.account),
@@ -162,13 +164,15 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::BeginHostMaintenance(_)
         | Command::DrainHost(_)
         | Command::PauseChain(_)
-        | Command::ResumeChain(_) => Rule { platform: OPERATORS, ..deny() },
+        | Command::ResumeChain(_)
+        | Command::RollChain(_)
+        | Command::ContinueRollout(_) => Rule { platform: OPERATORS, ..deny() },
         Command::DeleteArtifact(_) => Rule { platform: OPERATORS, ..deny() },
         Command::ImportArtifact(c) => match c.word {
             Word::Signed { .. } => Rule { platform: OPERATORS, ..deny() },
             Word::Unsigned { .. } => Rule { platform: ADMINISTRATOR, ..deny() },
         },
-        Command::RestartNode(_) => Rule { system: true, platform: OPERATORS, ..deny() },
+        Command::RestartNode(_) | Command::HaltRollout(_) => Rule { system: true, platform: OPERATORS, ..deny() },
         Command::DeployContract(c) => {
             Rule { tenant: DEVELOPERS, scope: Scope::Member(&c.contract.chain.consortium), ..deny() }
         }

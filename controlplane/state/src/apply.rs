@@ -196,6 +196,11 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::ResumeChain(c) => chain::life_apply::resume(state, cx, c),
         Command::UndeleteChain(c) => chain::life_apply::undelete(state, cx, c),
         Command::PurgeChain(c) => chain::life_apply::purge(state, cx, c),
+        Command::RollChain(c) => chain::rollout_apply::roll(state, cx, c),
+        Command::HaltRollout(c) => chain::rollout_apply::halt(state, cx, c),
+        Command::ContinueRollout(c) => chain::rollout_apply::go_on(state, cx, c),
+        Command::RollNode(c) => chain::rollout_apply::roll_node(state, cx, c),
+        Command::ReleaseNode(c) => chain::rollout_apply::release(state, cx, c),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::artifact::{DeleteArtifact, ImportArtifact, PinPublisher, UnpinPublish
 use crate::billing::{Meter, SetPlan};
 use crate::chain::life::{PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use crate::chain::node::{NodeAct, NodeFact, RecordIntent, RecordNodeFact, RestartNode};
+use crate::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
 use crate::chain::{RecordGenesis, RecordTransaction};
 use crate::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
 use crate::cluster::version::{RaiseClusterVersion, Version};
@@ -202,6 +203,11 @@ pub enum Command {
     ResumeChain(ResumeChain),
     UndeleteChain(UndeleteChain),
     PurgeChain(PurgeChain),
+    RollChain(RollChain),
+    HaltRollout(HaltRollout),
+    ContinueRollout(ContinueRollout),
+    RollNode(RollNode),
+    ReleaseNode(ReleaseNode),
 }
 
 impl Command {
@@ -263,6 +269,11 @@ impl Command {
             Self::ResumeChain(_) => "ResumeChain",
             Self::UndeleteChain(_) => "UndeleteChain",
             Self::PurgeChain(_) => "PurgeChain",
+            Self::RollChain(_) => "RollChain",
+            Self::HaltRollout(_) => "HaltRollout",
+            Self::ContinueRollout(_) => "ContinueRollout",
+            Self::RollNode(_) => "RollNode",
+            Self::ReleaseNode(_) => "ReleaseNode",
         }
     }
 
@@ -324,6 +335,11 @@ impl Command {
             Self::ResumeChain(c) => name::chain(&c.chain),
             Self::UndeleteChain(c) => name::chain(&c.chain),
             Self::PurgeChain(c) => name::chain(&c.chain),
+            Self::RollChain(c) => name::chain(&c.chain),
+            Self::HaltRollout(c) => name::chain(&c.chain),
+            Self::ContinueRollout(c) => name::chain(&c.chain),
+            Self::RollNode(c) => name::node(&c.node),
+            Self::ReleaseNode(c) => name::node(&c.node),
         }
     }
 
@@ -383,6 +399,11 @@ impl Command {
                 Version(4)
             }
             Self::PauseChain(_) | Self::ResumeChain(_) | Self::UndeleteChain(_) | Self::PurgeChain(_) => Version(4),
+            Self::RollChain(_)
+            | Self::HaltRollout(_)
+            | Self::ContinueRollout(_)
+            | Self::RollNode(_)
+            | Self::ReleaseNode(_) => Version(4),
             Self::CreateConsortium(CreateConsortium { charter, .. }) => {
                 let is_first = charter.policies.keys().all(|kind| *kind == ActionKind::CreateChain);
                 if is_first { Version::FIRST } else { Version(4) }

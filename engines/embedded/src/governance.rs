@@ -37,6 +37,11 @@ pub(crate) fn read(answers: &[Value]) -> Option<Governance> {
     })
 }
 
+/// Reads the answer to `consensus_validators`.
+pub(crate) fn validators(answer: &Value) -> Option<Vec<LedgerValidator>> {
+    list(answer, validator)
+}
+
 fn rules(governance: &Value) -> Option<Rules> {
     Some(Rules {
         account: text(&governance["address"])?,

@@ -19,8 +19,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
 use hanse_engines_core::{
-    Account, AnchorOrder, Anchors, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, NodeHealth,
-    NodeIdentity, NodePlan, Peer, Result, Transaction,
+    Account, AnchorOrder, Anchors, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, LedgerValidator,
+    NodeHealth, NodeIdentity, NodePlan, Peer, Result, Transaction,
 };
 use hanse_engines_evm::rpc::Rpc;
 use hanse_engines_evm::{self as evm, LATEST, nonsense, refused};
@@ -134,6 +134,11 @@ impl Engine for EmbeddedEngine {
         let calls = governance::METHODS.map(|method| (method, json!([])));
         let answers = Rpc::new(host, node).all(&calls).await?;
         governance::read(&answers).ok_or_else(|| nonsense(node, "questions about governance", &json!(answers)))
+    }
+
+    async fn validators(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Vec<LedgerValidator>> {
+        let answer = Rpc::new(host, node).one("consensus_validators", json!([])).await?;
+        governance::validators(&answer).ok_or_else(|| nonsense(node, "consensus_validators", &answer))
     }
 
     async fn send_raw(&self, host: &dyn Adapter, node: &NodePlan, raw: &[u8]) -> Result<String> {

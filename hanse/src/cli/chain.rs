@@ -68,6 +68,18 @@ pub(crate) enum ChainCommand {
     Resume(LifeArgs),
     /// Take back a deletion while its grace lasts. Deleting is voted on: `hanse proposal open-change-chain`.
     Undelete(LifeArgs),
+    /// Configure and start every node of a chain anew, one after another, each only while all others are well.
+    Roll {
+        #[command(flatten)]
+        life: LifeArgs,
+        /// Do it also to a chain that makes no block while one of its nodes starts (fewer than four founders).
+        #[arg(long)]
+        accept_outage: bool,
+    },
+    /// Stop a rolling change where it is.
+    RollHalt(LifeArgs),
+    /// Let a halted rolling change go on.
+    RollContinue(LifeArgs),
     /// Hand a signed transaction (hex) to a chain.
     Send {
         /// The consortium.
@@ -134,6 +146,9 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
         ChainCommand::Pause(args) => life::pause(args, context).await,
         ChainCommand::Resume(args) => life::resume(args, context).await,
         ChainCommand::Undelete(args) => life::undelete(args, context).await,
+        ChainCommand::Roll { life, accept_outage } => life::roll(life, accept_outage, context).await,
+        ChainCommand::RollHalt(args) => life::halt(args, context).await,
+        ChainCommand::RollContinue(args) => life::go_on(args, context).await,
         ChainCommand::Govern(command) => govern::run(command, context),
         ChainCommand::List { consortium, list } => {
             let consortium = consortium.unwrap_or_default();

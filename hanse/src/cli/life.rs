@@ -55,6 +55,22 @@ enum ChangeCommand {
     },
     /// A deletion is taken back while its grace lasts.
     Undelete,
+    /// Nodes that follow the chain are made; the others start anew one after another, to learn of them. Members let one
+    /// validate by `hanse chain govern`.
+    AddNodes {
+        /// Owner of a node; once for each node.
+        #[arg(long = "node", value_name = "TENANT", required = true)]
+        nodes: Vec<String>,
+        /// Do it also to a chain that makes no block while one of its nodes starts (fewer than four founders).
+        #[arg(long)]
+        accept_outage: bool,
+    },
+    /// Nodes leave; each is removed once the ledger says that it does not validate.
+    RemoveNodes {
+        /// Which, e.g. n4.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
 }
 
 const CHAIN: View = View { key: "chain", name: "name", columns: &[] };
@@ -95,6 +111,38 @@ pub(crate) async fn undelete(args: LifeArgs, context: &Context) -> Result<(), Cl
     order(request, context, |it| &it.operation).await
 }
 
+/// Runs `hanse chain roll`.
+///
+/// # Errors
+/// The call failed, or the user did not agree.
+pub(crate) async fn roll(args: LifeArgs, accept_outage: bool, context: &Context) -> Result<(), CliError> {
+    let LifeArgs { consortium, chain, reason } = args;
+    context.confirm(&format!("Start every node of {consortium}/{chain} anew, one after another?"))?;
+    let (request_id, validate_only) = (String::new(), context.global.dry_run);
+    let request = pb::RollChainRequest { request_id, validate_only, consortium, chain, reason, accept_outage };
+    order(request, context, |it| &it.operation).await
+}
+
+/// Runs `hanse chain roll-halt`.
+///
+/// # Errors
+/// The call failed.
+pub(crate) async fn halt(args: LifeArgs, context: &Context) -> Result<(), CliError> {
+    let LifeArgs { consortium, chain, reason } = args;
+    let (request_id, validate_only) = (String::new(), context.global.dry_run);
+    context.show(pb::HaltRolloutRequest { request_id, validate_only, consortium, chain, reason }, CHAIN).await
+}
+
+/// Runs `hanse chain roll-continue`.
+///
+/// # Errors
+/// The call failed.
+pub(crate) async fn go_on(args: LifeArgs, context: &Context) -> Result<(), CliError> {
+    let LifeArgs { consortium, chain, reason } = args;
+    let (request_id, validate_only) = (String::new(), context.global.dry_run);
+    context.show(pb::ContinueRolloutRequest { request_id, validate_only, consortium, chain, reason }, CHAIN).await
+}
+
 /// Sends the order, shows the chain, and waits for the operation if that is asked for.
 async fn order<C: Call>(request: C, context: &Context, operation: fn(&C::Response) -> &String) -> Result<(), CliError> {
     let response = context.call(request).await?;
@@ -114,6 +162,11 @@ pub(crate) fn open_request(args: ChangeArgs) -> pb::OpenProposalRequest {
         ChangeCommand::Pause => ("Pause", Change::Pause(pb::PauseChange {})),
         ChangeCommand::Resume => ("Resume", Change::Resume(pb::ResumeChange {})),
         ChangeCommand::Delete { grace } => ("Delete", Change::Delete(pb::DeleteChange { grace_ms: millis(grace) })),
+        ChangeCommand::AddNodes { nodes, accept_outage } => {
+            let nodes = nodes.into_iter().map(|owner| pb::NodeSpec { owner }).collect();
+            ("Grow", Change::AddNodes(pb::AddNodesChange { nodes, accept_outage }))
+        }
+        ChangeCommand::RemoveNodes { nodes } => ("Shrink", Change::RemoveNodes(pb::RemoveNodesChange { nodes })),
         ChangeCommand::Undelete => ("Keep", Change::Undelete(pb::UndeleteChange {})),
     };
     let title = args.title.unwrap_or_else(|| format!("{word} chain {}", args.chain));

@@ -75,6 +75,16 @@ pub enum Write {
         /// Resource name.
         chain: String,
     },
+    /// Start a chain's nodes anew, one after another.
+    RollChain {
+        /// Resource name.
+        chain: String,
+    },
+    /// Let a halted rolling change go on.
+    ContinueRollout {
+        /// Resource name.
+        chain: String,
+    },
     /// Take a chain's deletion back.
     UndeleteChain {
         /// Resource name.
@@ -155,6 +165,8 @@ impl std::fmt::Debug for Write {
             Self::RestartNode { node } => write!(f, "RestartNode({node})"),
             Self::PauseChain { chain } => write!(f, "PauseChain({chain})"),
             Self::ResumeChain { chain } => write!(f, "ResumeChain({chain})"),
+            Self::RollChain { chain } => write!(f, "RollChain({chain})"),
+            Self::ContinueRollout { chain } => write!(f, "ContinueRollout({chain})"),
             Self::UndeleteChain { chain } => write!(f, "UndeleteChain({chain})"),
             Self::CordonHost { host } => write!(f, "CordonHost({host})"),
             Self::MaintainHost { host } => write!(f, "MaintainHost({host})"),

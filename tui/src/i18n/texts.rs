@@ -83,6 +83,8 @@ texts! {
     BlockVoted: "your tenant has voted", "您的租户已经投票";
     BlockDeleted: "this chain is deleted: take that back first", "该链已删除: 请先撤销删除";
     BlockNotDeleted: "this chain is not deleted", "该链未被删除";
+    BlockPaused: "this chain is paused: resume it first", "该链已暂停: 请先恢复";
+    Rolling: "ROLLING", "滚动更新";
     PurgeAt: "REMOVED AT", "移除时间";
     BlockTrusted: "this host showed no other key", "该主机没有出示其他密钥";
     BlockNothing: "nothing selected that this applies to", "没有选中适用的对象";
@@ -323,6 +325,7 @@ texts! {
     ActVote: "vote...", "投票...";
     ActRestart: "restart...", "重启...";
     ActPause: "pause/resume...", "暂停/恢复...";
+    ActRoll: "roll...", "滚动更新...";
     ActUndelete: "undelete...", "撤销删除...";
     ActCordon: "cordon...", "停止/恢复调度...";
     ActAcceptKey: "accept key...", "接受密钥...";
@@ -370,6 +373,10 @@ texts! {
     PausePlan: "Every node of the chain is stopped and keeps everything. It takes no transaction and its time is not billed until it is resumed.", "该链的所有节点将停止并保留全部数据。恢复之前不接受交易, 也不计时收费。";
     ResumeTitle: "Resume chain", "恢复链";
     ResumePlan: "Every node of the chain is started where it was stopped. Its time is billed again.", "该链的所有节点将从停止处继续运行, 并重新计时收费。";
+    RollTitle: "Roll chain", "滚动更新链";
+    RollPlan: "Every node is configured and started anew, one after another, each only while all others are well. It halts by itself if one does not come back. With four founders or more the chain goes on; fewer are refused here.", "所有节点将逐个重新配置并启动, 仅当其他节点均正常时才继续; 若有节点未恢复则自动停止。创始节点不少于四个时链持续出块; 少于四个时此处不允许。";
+    RollOnTitle: "Let the rolling change go on", "继续滚动更新";
+    RollOnPlan: "The halted rolling change goes on with the next node.", "已停止的滚动更新将从下一个节点继续。";
     UndeleteTitle: "Undelete chain", "撤销删除链";
     UndeletePlan: "The deletion that the consortium voted for is taken back: the chain runs again, or rests if it was paused before.", "撤销联盟投票通过的删除: 该链将继续运行; 若之前已暂停则保持暂停。";
     CordonTitle: "Cordon host", "停止主机调度";

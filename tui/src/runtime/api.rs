@@ -358,6 +358,18 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             let request = pb::ResumeChainRequest { consortium, chain: id, reason, ..Default::default() };
             Ok(done(chain, client.call(request).await.map_err(call)?.header))
         }
+        Write::RollChain { chain } => {
+            let (consortium, id) = within(&chain, "chains")?;
+            let (id, reason) = (id.to_owned(), "console".to_owned());
+            let request = pb::RollChainRequest { consortium, chain: id, reason, ..Default::default() };
+            Ok(done(chain, client.call(request).await.map_err(call)?.header))
+        }
+        Write::ContinueRollout { chain } => {
+            let (consortium, id) = within(&chain, "chains")?;
+            let (id, reason) = (id.to_owned(), "console".to_owned());
+            let request = pb::ContinueRolloutRequest { consortium, chain: id, reason, ..Default::default() };
+            Ok(done(chain, client.call(request).await.map_err(call)?.header))
+        }
         Write::UndeleteChain { chain } => {
             let (consortium, id) = within(&chain, "chains")?;
             let (id, reason) = (id.to_owned(), "console".to_owned());

@@ -206,6 +206,9 @@ service! { ChainService {
     pause_chain(PauseChainRequest) -> PauseChainResponse;
     resume_chain(ResumeChainRequest) -> ResumeChainResponse;
     undelete_chain(UndeleteChainRequest) -> UndeleteChainResponse;
+    roll_chain(RollChainRequest) -> RollChainResponse;
+    halt_rollout(HaltRolloutRequest) -> HaltRolloutResponse;
+    continue_rollout(ContinueRolloutRequest) -> ContinueRolloutResponse;
     get_node_log(GetNodeLogRequest) -> GetNodeLogResponse;
     send_transaction(SendTransactionRequest) -> SendTransactionResponse;
     call_contract(CallContractRequest) -> CallContractResponse;

@@ -138,8 +138,8 @@ fn dialogs() {
         w.type_text("/home/wu/bocom.pem");
     });
     shots("restart", Mood::Normal, ":nodes", |w| w.keys("R"));
-    shots("pause", Mood::Normal, ":chains", |w| w.keys("Down Down Down P"));
-    shots("undelete", Mood::Normal, ":chains", |w| w.keys("Down U"));
+    shots("pause", Mood::Normal, ":chains", |w| w.keys("Down P"));
+    shots("undelete", Mood::Normal, ":chains", |w| w.keys("Down Down Down Down U"));
     shots("raise_version", Mood::Normal, ":replicas", |w| {
         w.keys("U");
         w.pass(500);

@@ -139,6 +139,8 @@ fn chains() -> Vec<Chain> {
         created_at: NOW - 12 * 24 * HOUR,
         paused: false,
         purge_at: 0,
+        rolling: String::new(),
+        halted: String::new(),
     };
     let making = Chain {
         name: s("consortiums/trade/chains/trace-3"),
@@ -160,6 +162,8 @@ fn chains() -> Vec<Chain> {
         reason: s("node n1 does not answer"),
         height: Some(510_002),
         nodes_ready: (1, 2),
+        rolling: s("1/2"),
+        halted: s("n1 has not come back: exited"),
         operation: s("op-2"),
         created_at: NOW - 9 * 24 * HOUR,
         ..running.clone()
@@ -168,7 +172,7 @@ fn chains() -> Vec<Chain> {
         name: s("consortiums/trade/chains/idle-5"),
         chain_id: 7005,
         state: s("PAUSED"),
-        reason: s("the bill"),
+        reason: s("new disks"),
         height: None,
         nodes_ready: (0, 4),
         paused: true,
@@ -186,7 +190,7 @@ fn chains() -> Vec<Chain> {
         operation: s("op-7"),
         ..running.clone()
     };
-    vec![paused, deleted, broken, running, making]
+    vec![broken, running, making, paused, deleted]
 }
 
 fn nodes() -> Vec<Node> {

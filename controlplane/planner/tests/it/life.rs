@@ -38,6 +38,7 @@ impl Hosts {
             Act::Start { node, generation } => (node, *generation, NodeAct::Start),
             Act::Stop { node, generation } => (node, *generation, NodeAct::Stop),
             Act::Remove { node, generation } => (node, *generation, NodeAct::Remove),
+            Act::Roll { .. } | Act::HaltRollout { .. } | Act::Release { .. } => panic!("{act:?}"),
             Act::Purge { chain } => {
                 w.ok(Actor::System, Command::PurgeChain(PurgeChain { chain: chain.clone() }));
                 return;
@@ -159,7 +160,9 @@ fn name(act: &Act) -> String {
         | Act::Stop { node, .. }
         | Act::Remove { node, .. }
         | Act::Block { node, .. } => format!("{kind} {}", node.node),
-        Act::Genesis { .. } | Act::Purge { .. } => kind,
+        Act::Genesis { .. } | Act::Purge { .. } | Act::Roll { .. } | Act::HaltRollout { .. } | Act::Release { .. } => {
+            kind
+        }
         Act::SendContract { .. } | Act::LookContract { .. } | Act::CloseProposal { .. } | Act::Meter { .. } => words,
     }
 }

@@ -8,3 +8,4 @@ mod diagnose;
 mod life;
 mod repair;
 mod replica;
+mod rollout;

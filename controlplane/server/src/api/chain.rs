@@ -6,6 +6,7 @@ use hanse_state::account::TenantRole;
 use hanse_state::chain::RecordTransaction;
 use hanse_state::chain::life::{PauseChain, ResumeChain, UndeleteChain};
 use hanse_state::chain::node::RestartNode;
+use hanse_state::chain::rollout::{ContinueRollout, HaltRollout, RollChain};
 use hanse_state::contract::{DeployContract, RAW_TRANSACTION_BYTES_MAX};
 use hanse_state::ids::{ChainKey, ConsortiumId, ContractId, ContractKey, NodeKey};
 use hanse_state::{Blob, Command, Digest, Outcome, name};
@@ -232,6 +233,51 @@ impl ChainService for Chains {
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
         let (header, chain, operation) = self.change(&call, wish, &key, command).await?;
         Ok(Response::new(pb::UndeleteChainResponse { header, chain, operation }))
+    }
+
+    async fn roll_chain(
+        &self,
+        request: Request<pb::RollChainRequest>,
+    ) -> Result<Response<pb::RollChainResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let key = chain_key(&it.consortium, &it.chain)?;
+        call.sight().chain(&key)?;
+        let reason = convert::text("reason", it.reason)?;
+        let command = Command::RollChain(RollChain { chain: key.clone(), reason, accept_outage: it.accept_outage });
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let (header, chain, operation) = self.change(&call, wish, &key, command).await?;
+        Ok(Response::new(pb::RollChainResponse { header, chain, operation }))
+    }
+
+    async fn halt_rollout(
+        &self,
+        request: Request<pb::HaltRolloutRequest>,
+    ) -> Result<Response<pb::HaltRolloutResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let key = chain_key(&it.consortium, &it.chain)?;
+        let number = call.sight().chain(&key)?.rollout.as_ref().map_or(0, |rollout| rollout.number);
+        let reason = convert::text("reason", it.reason)?;
+        let command = Command::HaltRollout(HaltRollout { chain: key.clone(), number, reason });
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let (header, chain, _) = self.change(&call, wish, &key, command).await?;
+        Ok(Response::new(pb::HaltRolloutResponse { header, chain }))
+    }
+
+    async fn continue_rollout(
+        &self,
+        request: Request<pb::ContinueRolloutRequest>,
+    ) -> Result<Response<pb::ContinueRolloutResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let key = chain_key(&it.consortium, &it.chain)?;
+        call.sight().chain(&key)?;
+        let reason = convert::text("reason", it.reason)?;
+        let command = Command::ContinueRollout(ContinueRollout { chain: key.clone(), reason });
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let (header, chain, _) = self.change(&call, wish, &key, command).await?;
+        Ok(Response::new(pb::ContinueRolloutResponse { header, chain }))
     }
 
     async fn get_node_log(

@@ -6,6 +6,7 @@ use hanse_planner::Act;
 use hanse_state::billing::Meter;
 use hanse_state::chain::life::PurgeChain;
 use hanse_state::chain::node::{NodeAct, NodeFact};
+use hanse_state::chain::rollout::{HaltRollout, ReleaseNode, RollNode};
 use hanse_state::consortium::proposal::CloseProposal;
 use hanse_state::{Command, State};
 
@@ -53,6 +54,19 @@ pub(super) async fn carry_out(world: &World, state: &State, act: Act) -> Result<
         Act::Restart { node: key, generation, reason } => node::restart(world, &key, generation, reason).await,
         Act::Stop { node: key, generation } => node::end(world, state, &key, generation, NodeAct::Stop).await,
         Act::Remove { node: key, generation } => node::end(world, state, &key, generation, NodeAct::Remove).await,
+        Act::Roll { node: key, generation, number } => {
+            world.order(Command::RollNode(RollNode { node: key.clone(), generation, number })).await?;
+            world.observed.forget(&key);
+            Ok(())
+        }
+        Act::HaltRollout { chain, number, reason } => {
+            world.order(Command::HaltRollout(HaltRollout { chain, number, reason })).await?;
+            Ok(())
+        }
+        Act::Release { node: key, generation } => {
+            world.order(Command::ReleaseNode(ReleaseNode { node: key, generation })).await?;
+            Ok(())
+        }
         Act::Purge { chain } => {
             world.order(Command::PurgeChain(PurgeChain { chain })).await?;
             Ok(())

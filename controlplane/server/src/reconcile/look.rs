@@ -45,6 +45,7 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
     let before = world.observed.node(key).map(|view| (view.height, view.block_time_ms));
     figures::heard(world, key, &health, before);
     let signed = super::node::watch_signed(world, key, &site).await;
+    let validators = super::node::watch_validators(world, state, &site, health.syncing).await;
     world.observed.heard(
         key,
         NodeView {
@@ -59,7 +60,7 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
             at_ms: (world.clock)().0,
         },
     );
-    signed
+    signed.and(validators)
 }
 
 /// The planner's view of what a host said of a process.

@@ -7,6 +7,7 @@ use hanse_adapters_core::{Adapter, AdapterError, InstanceKey};
 use hanse_engines_core::{ChainPlan, Engine, EngineError, GovernancePlan, NodePlan, Peer};
 use hanse_planner::Run;
 use hanse_state::chain::governance::GovernanceSpec;
+use hanse_state::chain::life::NodeWish;
 use hanse_state::chain::node::{
     Node, NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact, RestartNode, Signed, instance_object,
 };
@@ -195,7 +196,8 @@ fn network(state: &State, site: &Site) -> Result<(Vec<u8>, hanse_engines_core::N
     let genesis = site.chain.genesis.as_ref().ok_or_else(|| stale("its chain has no genesis yet"))?.bytes.0.clone();
     let own = site.node.identity.as_ref().ok_or_else(|| stale("has no identity yet"))?;
     let mut peers = Vec::new();
-    for node in state.nodes.values().filter(|node| node.key.chain == site.node.key.chain) {
+    let stays = |node: &&Node| node.key.chain == site.node.key.chain && node.wish != NodeWish::Remove;
+    for node in state.nodes.values().filter(stays) {
         let identity = node.identity.as_ref().ok_or_else(|| stale("a peer has no identity yet"))?;
         let host = node.host.as_ref().and_then(|id| state.hosts.get(id)).ok_or_else(|| stale("a peer has no host"))?;
         peers.push(Peer { identity: public(identity), address: format!("{}:{}", host.peer_address, node.p2p_port) });
@@ -234,6 +236,21 @@ pub(super) async fn watch_signed(world: &World, key: &NodeKey, site: &Site) -> R
     }
     let signed = Signed { height: seen.height, round: seen.round, step: seen.step };
     report(world, key, site.node.generation, NodeFact::Signed { signed }).await
+}
+
+/// If some node is to leave the chain of `site`: who validates by the word of this one, whose process runs. The answer of a node
+/// that is behind may be old, so only one that follows is asked.
+pub(super) async fn watch_validators(world: &World, state: &State, site: &Site, syncing: bool) -> Result<(), Trouble> {
+    let chain = &site.node.key.chain;
+    let leaves = |node: &Node| node.wish == NodeWish::Leave;
+    if syncing || !hanse_state::chain::query::nodes_of(state, chain).any(leaves) {
+        return Ok(());
+    }
+    let validators = site.engine.validators(site.adapter.as_ref(), &site.plan).await;
+    let validators = validators.map_err(|error| Trouble::Stale(format!("its validators cannot be read: {error}")))?;
+    let keys = validators.into_iter().filter(|it| it.power > 0).map(|it| it.public_key).collect();
+    world.observed.validate(chain, keys);
+    Ok(())
 }
 
 /// Writes down what was seen.

@@ -99,6 +99,8 @@ pub(crate) fn order(state: &mut State, cx: &mut Cx<'_>, proposal: &Proposal, spe
         created_at: cx.now,
         wish: Wish::Run,
         change: None,
+        rollout: None,
+        nodes_ever: 0,
     };
     cx.created(name::chain(&key));
     state.chains.insert(key.clone(), chain);
@@ -112,7 +114,7 @@ pub(crate) fn order(state: &mut State, cx: &mut Cx<'_>, proposal: &Proposal, spe
     operation
 }
 
-fn new_node(cx: &Cx<'_>, key: NodeKey, owner: TenantId) -> Node {
+pub(super) fn new_node(cx: &Cx<'_>, key: NodeKey, owner: TenantId) -> Node {
     Node {
         key,
         owner,
@@ -132,6 +134,9 @@ fn new_node(cx: &Cx<'_>, key: NodeKey, owner: TenantId) -> Node {
         ports: std::collections::BTreeMap::new(),
         signed: None,
         wish: NodeWish::Run,
+        leaves: false,
+        rolled: 0,
+        joined: 0,
     }
 }
 

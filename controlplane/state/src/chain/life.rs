@@ -9,7 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ChainId, ChainKey, ProposalId};
+use super::NodeSpec;
+use crate::ids::{ChainId, ChainKey, NodeId, ProposalId};
 use crate::time::{DAY_MS, Millis, SECOND_MS};
 
 /// Shortest time between a deletion and the removal of what is deleted.
@@ -59,6 +60,8 @@ pub enum NodeWish {
     Run,
     /// It is stopped and keeps everything.
     Stop,
+    /// It runs until the ledger says that it does not validate, and is removed then.
+    Leave,
     /// It is stopped and removed with all it holds.
     Remove,
 }
@@ -98,6 +101,20 @@ pub enum Change {
     },
     /// A deletion is taken back while its grace lasts.
     Undelete {},
+    /// Nodes that follow the chain are made, named after those there were; the others are started anew one after another, to
+    /// learn of them. Whether one validates is decided on the ledger.
+    AddNodes {
+        /// One for each node.
+        nodes: Vec<NodeSpec>,
+        /// Whether it may be done to a chain that makes no block while one of its nodes starts.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_outage: bool,
+    },
+    /// Nodes leave: each is removed once the ledger says that it does not validate.
+    RemoveNodes {
+        /// Which.
+        nodes: Vec<NodeId>,
+    },
 }
 
 /// Stops a chain's nodes, which keep everything; its time meters stop with this entry. By an administrator or operator.

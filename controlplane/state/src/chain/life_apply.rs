@@ -7,7 +7,7 @@ use super::life::{
 };
 use super::node::{Health, Node, NodeState};
 use super::node_apply::{go, next_on_way};
-use super::{Chain, ChainState, REASON_MAX, query};
+use super::{Chain, ChainState, REASON_MAX, query, rollout_apply};
 use crate::apply::Cx;
 use crate::command::Outcome;
 use crate::consortium::Consortium;
@@ -37,7 +37,7 @@ fn by_hand(
 ) -> Result<Outcome, Rejection> {
     check::text("reason", reason, REASON_MAX)?;
     let resource = name::chain(key);
-    match check_change(query::get(state, key)?, change)? {
+    match check_change(state, query::get(state, key)?, change)? {
         Need::Nothing => Ok(Outcome::Unchanged { resource }),
         Need::Work => {
             let operation = carry_out(state, cx, key, change, reason);
@@ -55,9 +55,14 @@ enum Need {
     Work,
 }
 
-fn check_change(chain: &Chain, change: &Change) -> Result<Need, Rejection> {
+fn check_change(state: &State, chain: &Chain, change: &Change) -> Result<Need, Rejection> {
     let wrong = |needs: &str| Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, needs));
     match (change, &chain.wish) {
+        (Change::AddNodes { nodes, accept_outage }, _) => {
+            let consortium = crate::consortium::query::get(state, &chain.key.consortium)?;
+            rollout_apply::check_add(state, consortium, chain, nodes, *accept_outage).map(|()| Need::Work)
+        }
+        (Change::RemoveNodes { nodes }, _) => rollout_apply::check_remove(state, chain, nodes).map(|()| Need::Work),
         (Change::Delete { grace_ms }, wish) => {
             check::range("action.change_chain.delete.grace_ms", *grace_ms, GRACE_MS_MIN, GRACE_MS_MAX)?;
             Ok(if matches!(wish, Wish::Delete { .. }) { Need::Nothing } else { Need::Work })
@@ -90,7 +95,7 @@ fn meant<'a>(state: &'a State, consortium: &ConsortiumId, c: &ChangeChain) -> Re
 /// Checks that a vote on the change can be opened: it has something to do, and no other vote on the chain is open.
 pub(crate) fn check_vote(state: &State, consortium: &Consortium, c: &ChangeChain) -> Result<(), Rejection> {
     let chain = meant(state, &consortium.id, c)?;
-    if check_change(chain, &c.change)? == Need::Nothing {
+    if check_change(state, chain, &c.change)? == Need::Nothing {
         let needs = "it is as this change would make it";
         return Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, needs));
     }
@@ -107,7 +112,7 @@ pub(crate) fn check_vote(state: &State, consortium: &Consortium, c: &ChangeChain
 
 /// Checks, before a ballot counts, that what it is about can still be done.
 pub(crate) fn check_ballot(state: &State, consortium: &ConsortiumId, c: &ChangeChain) -> Result<(), Rejection> {
-    check_change(meant(state, consortium, c)?, &c.change).map(|_| ())
+    check_change(state, meant(state, consortium, c)?, &c.change).map(|_| ())
 }
 
 /// Carries out what was voted; `None` if it has come about in the meantime.
@@ -120,7 +125,7 @@ pub(crate) fn order(
 ) -> Option<OperationId> {
     let chain = meant(state, consortium, c).ok()?;
     let key = chain.key.clone();
-    match check_change(chain, &c.change) {
+    match check_change(state, chain, &c.change) {
         Ok(Need::Work) => Some(carry_out(state, cx, &key, &c.change, title)),
         Ok(Need::Nothing) | Err(_) => None,
     }
@@ -129,6 +134,8 @@ pub(crate) fn order(
 fn carry_out(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, change: &Change, reason: &str) -> OperationId {
     let was = state.chains.get(key).map(|chain| chain.wish.clone()).unwrap_or_default();
     let (wish, work) = match (change, was) {
+        (Change::AddNodes { nodes, .. }, _) => return rollout_apply::add(state, cx, key, nodes, reason),
+        (Change::RemoveNodes { nodes }, _) => return rollout_apply::remove(state, cx, key, nodes),
         (Change::Delete { grace_ms }, was) => {
             let was_paused = matches!(was, Wish::Pause { .. });
             let wish = Wish::Delete { since: cx.now, purge_at: cx.now.plus(*grace_ms), was_paused, purging: false };
@@ -158,7 +165,7 @@ fn at_rest(cx: &Cx<'_>, reason: &str) -> Wish {
 }
 
 /// Starts the operation of a change, which takes the place of whatever was under way with the chain.
-fn begin(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, work: Work) -> OperationId {
+pub(super) fn begin(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, work: Work) -> OperationId {
     let nodes: Vec<NodeId> = query::nodes_of(state, key).map(|node| node.key.node).collect();
     let operation = operation::apply::start(state, cx, OperationKind::ChangeChain { chain: key.clone(), work, nodes });
     if let Some(mut chain) = state.chains.get(key).cloned() {
@@ -176,7 +183,9 @@ fn wish_nodes(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, wish: NodeWish
     let keys: Vec<NodeKey> = query::nodes_of(state, key).map(|node| node.key.clone()).collect();
     for key in keys {
         let Some(mut node) = state.nodes.get(&key).cloned() else { continue };
-        node.wish = wish;
+        // Who leaves leaves also a chain that rests meanwhile.
+        let leaves = wish == NodeWish::Run && node.leaves;
+        node.wish = if leaves { NodeWish::Leave } else { wish };
         if wish == NodeWish::Stop && node.state == NodeState::Stopped {
             state.nodes.insert(key, node);
             continue;
@@ -189,7 +198,7 @@ fn wish_nodes(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, wish: NodeWish
         node.restarts.clear();
         let next = match (wish, &node.host) {
             (NodeWish::Stop, None) => NodeState::Stopped,
-            (NodeWish::Stop | NodeWish::Remove | NodeWish::Run, _) => next_on_way(&node),
+            (NodeWish::Stop | NodeWish::Remove | NodeWish::Run | NodeWish::Leave, _) => next_on_way(&node),
         };
         go(&mut node, cx.now, next, reason);
         state.nodes.insert(key.clone(), node);

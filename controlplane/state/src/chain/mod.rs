@@ -8,6 +8,8 @@ pub(crate) mod life_apply;
 pub mod node;
 pub(crate) mod node_apply;
 pub mod query;
+pub mod rollout;
+pub(crate) mod rollout_apply;
 pub mod template;
 
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use self::governance::GovernanceSpec;
 use self::life::Wish;
+use self::rollout::Rollout;
 use crate::digest::{Blob, Digest};
 use crate::ids::{ChainId, ChainKey, OperationId, ProposalKey, TenantId};
 use crate::time::Millis;
@@ -135,6 +138,18 @@ pub struct Chain {
     /// The operation that changes it, or the last that did. Came with cluster version 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<OperationId>,
+    /// Its latest rolling change. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// How many nodes it ever had, once some were added: numbers are never given twice. 0 before. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub nodes_ever: u32,
+}
+
+/// For fields that are not written while they are 0.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The genesis was made from all nodes' identities. By the system; a different second one is rejected.

@@ -154,6 +154,21 @@ pub struct Node {
     /// What is wished for it. Came with cluster version 4.
     #[serde(default, skip_serializing_if = "NodeWish::is_run")]
     pub wish: NodeWish,
+    /// Whether a vote has it leave its chain, whatever is wished meanwhile. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaves: bool,
+    /// Number of the last rolling change that reached it; 0 before the first. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rolled: u64,
+    /// Number of the rolling change by which it joined; 0 of those that are there since genesis. Came with cluster version 4.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub joined: u64,
+}
+
+/// For fields that are not written while they are 0.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A leader is about to act. By the system; an older generation is rejected.

@@ -170,9 +170,9 @@ pub(crate) fn next_on_way(node: &Node) -> NodeState {
     match (node.wish, node.identity.is_some(), node.configured) {
         (NodeWish::Stop, ..) => NodeState::Stopping,
         (NodeWish::Remove, ..) => NodeState::Removing,
-        (NodeWish::Run, false, _) => NodeState::Requested,
-        (NodeWish::Run, true, false) => NodeState::Prepared,
-        (NodeWish::Run, true, true) => NodeState::Restarting,
+        (NodeWish::Run | NodeWish::Leave, false, _) => NodeState::Requested,
+        (NodeWish::Run | NodeWish::Leave, true, false) => NodeState::Prepared,
+        (NodeWish::Run | NodeWish::Leave, true, true) => NodeState::Restarting,
     }
 }
 
@@ -197,7 +197,7 @@ fn put(state: &mut State, cx: &mut Cx<'_>, node: Node) -> Outcome {
     Outcome::Done { resource }
 }
 
-fn fenced(state: &State, key: &NodeKey, generation: u64) -> Result<Node, Rejection> {
+pub(crate) fn fenced(state: &State, key: &NodeKey, generation: u64) -> Result<Node, Rejection> {
     let node = query::get_node(state, key)?;
     if node.generation == generation {
         return Ok(node.clone());

@@ -27,7 +27,8 @@ use crate::{Rejection, State};
 /// | | chains that record the audit trail's heads: another field of it; [`RecordTransaction`](crate::chain::RecordTransaction); the
 /// | | template `cosmos-evm`, what a node contributes to a genesis, its further ports, and how far it has signed |
 /// | 4 | the life of chains and hosts: a chain is [paused](crate::chain::life::PauseChain), resumed, deleted and taken back, also by
-/// | | [vote](crate::chain::life::ChangeChain); charters name more kinds of action |
+/// | | [vote](crate::chain::life::ChangeChain); charters name more kinds of action;
+/// | | [rolling changes](crate::chain::rollout::RollChain), nodes that join and leave |
 /// | | hosts' zones, labels and tenancy: fields of [`EnrolHost`](crate::host::EnrolHost);
 /// | | [`SetHostProperties`](crate::host::properties::SetHostProperties); maintenance, drain and retirement (
 /// | | [`care`](crate::host::care)) |

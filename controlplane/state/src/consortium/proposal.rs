@@ -127,7 +127,8 @@ pub struct CloseProposal {
 /// "alloc":{..}}}`. Version 2 goes on with `"governance":{"members":{tenant:account},"threshold"}`, in which may follow
 /// `"senders":[..]`, `"deployers":[..]` (in order; an absent list lets all) and `"restrict_nodes":true`; with
 /// `"anchor":"NAME+ID+KEY"`; or with both. Version 3 is `{"version":3,"change_chain":{"chain","ordered_by":"p-1","change":{..}}}`
-/// with one of `"pause":{}`, `"resume":{}`, `"delete":{"grace_ms"}` and `"undelete":{}`. A client computes the hash of what it shows before it signs.
+/// with one of `"pause":{}`, `"resume":{}`, `"delete":{"grace_ms"}`, `"undelete":{}`,
+/// `"add_nodes":{"nodes":[{"owner"}..]}` (then perhaps `"accept_outage":true`) and `"remove_nodes":{"nodes":["n4"..]}`. A client computes the hash of what it shows before it signs.
 pub fn artifact(action: &Action) -> String {
     #[derive(Serialize)]
     struct Artifact<'a> {
@@ -206,6 +207,12 @@ mod tests {
         assert_eq!(of(Change::Resume {}), text("\"resume\":{}"));
         assert_eq!(of(Change::Delete { grace_ms: 604_800_000 }), text("\"delete\":{\"grace_ms\":604800000}"));
         assert_eq!(of(Change::Undelete {}), text("\"undelete\":{}"));
+        let nodes = vec![NodeSpec { owner: TenantId::parse("acme").unwrap() }];
+        let add = |accept_outage| of(Change::AddNodes { nodes: nodes.clone(), accept_outage });
+        assert_eq!(add(false), text("\"add_nodes\":{\"nodes\":[{\"owner\":\"acme\"}]}"));
+        assert_eq!(add(true), text("\"add_nodes\":{\"nodes\":[{\"owner\":\"acme\"}],\"accept_outage\":true}"));
+        let remove = Change::RemoveNodes { nodes: vec![crate::ids::NodeId::new(4), crate::ids::NodeId::new(7)] };
+        assert_eq!(of(remove), text("\"remove_nodes\":{\"nodes\":[\"n4\",\"n7\"]}"));
     }
 
     #[test]

@@ -202,7 +202,7 @@ pub(super) fn of_node(step: &'static str, node: &Node, state: StepState) -> Want
     Wanted { name: step, target: name::node(&node.key), state, detail }
 }
 
-fn prepare_step(node: &Node) -> Wanted {
+pub(super) fn prepare_step(node: &Node) -> Wanted {
     let state = match (node.identity.is_some(), node.state) {
         (true, _) => StepState::Done,
         (false, NodeState::Requested) => StepState::Pending,
@@ -212,7 +212,7 @@ fn prepare_step(node: &Node) -> Wanted {
     of_node("prepare", node, state)
 }
 
-fn configure_step(node: &Node) -> Wanted {
+pub(super) fn configure_step(node: &Node) -> Wanted {
     let is_meant = node.intent.as_ref().is_some_and(|intent| intent.act == NodeAct::Configure);
     let state = match (node.configured, node.state) {
         (true, _) => StepState::Done,

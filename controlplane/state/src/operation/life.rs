@@ -1,10 +1,10 @@
 //! Steps of an operation that changes a chain which was made before.
 
-use super::apply::{Wanted, of_node, start_step};
+use super::apply::{Wanted, configure_step, of_node, prepare_step, start_step};
 use super::{StepState, Work};
 use crate::chain::ChainState;
-use crate::chain::life::Wish;
-use crate::chain::node::{Node, NodeState};
+use crate::chain::life::{NodeWish, Wish};
+use crate::chain::node::{Health, Node, NodeState};
 use crate::ids::{ChainKey, NodeId, NodeKey};
 use crate::{State, name};
 
@@ -29,20 +29,80 @@ pub(super) fn steps(state: &State, key: &ChainKey, work: Work, nodes: &[NodeId])
             };
             of_nodes(stop_step).chain([of_chain("grace", grace)]).chain(of_nodes(remove_step)).collect()
         }
+        Work::Roll => of_nodes(roll_step).chain([verify_rolled(state, key)]).collect(),
+        Work::Grow => {
+            let joined = |key: &&NodeKey| {
+                let number = chain.and_then(|chain| chain.rollout.as_ref()).map_or(0, |rollout| rollout.number);
+                state.nodes.get(*key).is_some_and(|node| node.joined == number)
+            };
+            let steps = |new: bool, step: fn(&State, &NodeKey) -> Wanted| {
+                nodes.iter().filter(move |key| joined(key) == new).map(move |node| step(state, node))
+            };
+            let prepare = steps(true, |state, key| of(state, key, "prepare", prepare_step));
+            let configure = steps(true, |state, key| of(state, key, "configure", configure_step));
+            let start = steps(true, run_step);
+            let rolled = steps(false, roll_step);
+            prepare.chain(configure).chain(start).chain(rolled).chain([verify_rolled(state, key)]).collect()
+        }
+        Work::Shrink => {
+            let left = nodes.iter().filter(|key| state.nodes.get(*key).is_none_or(|node| node.leaves));
+            let left: Vec<&NodeKey> = left.collect();
+            let leave = left.iter().map(|node| leave_step(state, node));
+            leave.chain(left.iter().map(|node| remove_step(state, node))).collect()
+        }
         Work::Undelete if chain.is_some_and(|chain| !chain.wish.is_run()) => of_nodes(stop_step).collect(),
         Work::Resume | Work::Undelete => {
-            let verify = match chain.map(|chain| chain.state) {
-                Some(ChainState::Running) => StepState::Done,
-                Some(ChainState::Failed) => StepState::Failed,
-                Some(_) | None => StepState::Running,
-            };
-            of_nodes(|state, key| run_step(state, key)).chain([of_chain("verify", verify)]).collect()
+            of_nodes(run_step).chain([of_chain("verify", verify_state(chain.map(|chain| chain.state)))]).collect()
         }
     }
 }
 
+fn verify_state(chain: Option<ChainState>) -> StepState {
+    match chain {
+        Some(ChainState::Running) => StepState::Done,
+        Some(ChainState::Failed) => StepState::Failed,
+        Some(_) | None => StepState::Running,
+    }
+}
+
+/// Failed with the reason while the rollout is halted.
+fn verify_rolled(state: &State, key: &ChainKey) -> Wanted {
+    let chain = state.chains.get(key);
+    let halted = chain.and_then(|chain| chain.rollout.as_ref()?.halted.clone());
+    let verify = verify_state(chain.map(|chain| chain.state));
+    let (state, detail) = halted.map_or((verify, String::new()), |reason| (StepState::Failed, reason));
+    Wanted { name: "verify", target: name::chain(key), state, detail }
+}
+
+fn of(state: &State, key: &NodeKey, step: &'static str, wanted: fn(&Node) -> Wanted) -> Wanted {
+    state.nodes.get(key).map_or_else(|| of_gone(step, key), wanted)
+}
+
 fn run_step(state: &State, key: &NodeKey) -> Wanted {
-    state.nodes.get(key).map_or_else(|| of_gone("start", key), start_step)
+    of(state, key, "start", start_step)
+}
+
+/// Done once the node runs and is healthy in the rollout.
+fn roll_step(state: &State, key: &NodeKey) -> Wanted {
+    let rollout = state.chains.get(&key.chain).and_then(|chain| chain.rollout.as_ref());
+    let number = rollout.map_or(0, |rollout| rollout.number);
+    let Some(node) = state.nodes.get(key) else { return of_gone("roll", key) };
+    let is_well = node.state == NodeState::Running && node.health == Health::Healthy;
+    let state = match (node.rolled >= number, is_well) {
+        (true, true) => StepState::Done,
+        (true, false) if node.state == NodeState::Blocked => StepState::Failed,
+        (true, false) => StepState::Running,
+        (false, _) => StepState::Pending,
+    };
+    of_node("roll", node, state)
+}
+
+fn leave_step(state: &State, key: &NodeKey) -> Wanted {
+    let Some(node) = state.nodes.get(key) else { return of_gone("leave", key) };
+    let is_let_go = node.wish == NodeWish::Remove;
+    let words = "it is removed once the ledger says that it does not validate: its members take it out first";
+    let (state, detail) = if is_let_go { (StepState::Done, "") } else { (StepState::Running, words) };
+    Wanted { name: "leave", target: name::node(key), state, detail: detail.into() }
 }
 
 fn stop_step(state: &State, key: &NodeKey) -> Wanted {
@@ -62,7 +122,7 @@ fn remove_step(state: &State, key: &NodeKey) -> Wanted {
     let step = |node: &Node| {
         let state = match node.state {
             NodeState::Removing if node.intent.is_some() => StepState::Running,
-            NodeState::Blocked if node.wish == crate::chain::life::NodeWish::Remove => StepState::Failed,
+            NodeState::Blocked if node.wish == NodeWish::Remove => StepState::Failed,
             _ => StepState::Pending,
         };
         of_node("remove", node, state)

@@ -44,6 +44,12 @@ pub enum Work {
     Delete,
     /// The deletion is taken back.
     Undelete,
+    /// Nodes are added.
+    Grow,
+    /// Nodes leave.
+    Shrink,
+    /// Its nodes are configured and started anew, one after another.
+    Roll,
 }
 
 /// Life of an operation: `Running`, then `Succeeded`; `Failed` until a person unblocks what failed.
@@ -73,7 +79,7 @@ pub enum StepState {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`.
+    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`.
     pub name: String,
     /// Of what: a resource name.
     pub target: String,

@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 56] = [
+pub(crate) const SAMPLES: [&str; 61] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -67,6 +67,11 @@ pub(crate) const SAMPLES: [&str; 56] = [
     "ResumeChain",
     "UndeleteChain",
     "PurgeChain",
+    "RollChain",
+    "HaltRollout",
+    "ContinueRollout",
+    "RollNode",
+    "ReleaseNode",
 ];
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_state::billing::UsageRecord;
 use hanse_state::billing::query::{invoice_draft, recompute_invoice};
+use hanse_state::chain::life::NodeWish;
 use hanse_state::chain::node::NodeState;
 use hanse_state::consortium::ballot::Choice;
 use hanse_state::consortium::policy::{Policy, Tally, Verdict};
@@ -17,7 +18,7 @@ use super::parse::{self, Args};
 use super::world::{MEMBERS, World, actor, ballot, owner, spec};
 
 /// Lines of the scripts that random logs are made of; good ones and bad ones.
-const LINES: [&str; 85] = [
+const LINES: [&str; 96] = [
     "system RecordIntent Prepare",
     "system RecordIntent Configure",
     "system RecordIntent Start",
@@ -103,6 +104,17 @@ const LINES: [&str; 85] = [
     "owner@acme OpenProposal change=undelete",
     "owner@globex OpenProposal change=pause",
     "owner@globex CastBallot proposal=trade/p-3",
+    "oda RollChain",
+    "oda RollChain",
+    "system RollNode number=1",
+    "system RollNode number=1",
+    "system RollNode number=2",
+    "system HaltRollout number=1",
+    "oda ContinueRollout",
+    "owner@acme OpenProposal change=add-nodes owners=acme,globex",
+    "owner@acme OpenProposal change=add-nodes",
+    "owner@globex OpenProposal change=remove-nodes nodes=n4",
+    "system ReleaseNode",
 ];
 
 /// Failing seeds are kept beside the tests and tried first from then on.
@@ -112,7 +124,7 @@ fn config() -> ProptestConfig {
 }
 
 fn step() -> impl Strategy<Value = (usize, u64, u64)> {
-    (0..LINES.len(), 0_u64..4, prop_oneof![0_u64..3_000, 0_u64..40_000_000])
+    (0..LINES.len(), 0_u64..6, prop_oneof![0_u64..3_000, 0_u64..40_000_000])
 }
 
 fn steps() -> impl Strategy<Value = Vec<(usize, u64, u64)>> {
@@ -252,8 +264,14 @@ proptest! {
         let w = play(is_running, &steps);
         for node in w.state.nodes.values() {
             let rests = matches!(node.state, NodeState::Stopping | NodeState::Stopped | NodeState::Removing);
-            prop_assert!(rests != node.wish.is_run() || node.state == NodeState::Blocked, "{node:?}");
-            prop_assert!(node.wish.is_run() || node.metered_until.is_none(), "{node:?}");
+            let runs = matches!(node.wish, NodeWish::Run | NodeWish::Leave);
+            prop_assert!(rests != runs || node.state == NodeState::Blocked, "{node:?}");
+            prop_assert!(runs || node.metered_until.is_none(), "{node:?}");
+            let chain = &w.state.chains[&node.key.chain];
+            let ever = (chain.spec.nodes.len() as u64).max(chain.nodes_ever.into());
+            prop_assert!(node.key.node.number() < ever, "a number may be given twice: {node:?}");
+            let rollout = chain.rollout.as_ref().map_or(0, |rollout| rollout.number);
+            prop_assert!(node.rolled <= rollout && node.joined <= node.rolled, "{node:?}");
             prop_assert!(w.state.chains.contains_key(&node.key.chain));
         }
         prop_assert!(w.state.hosts.values().all(|host| host.ports.values().all(|node| w.state.nodes.contains_key(node))));

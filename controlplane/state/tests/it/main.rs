@@ -6,6 +6,7 @@ mod access;
 mod anchor;
 mod laws;
 mod parse;
+mod parse_life;
 mod script;
 mod session;
 mod version;

@@ -11,9 +11,8 @@ use hanse_state::artifact::{
 };
 use hanse_state::billing::{Meter, SetPlan};
 use hanse_state::chain::governance::GovernanceSpec;
-use hanse_state::chain::life::{Change, ChangeChain, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use hanse_state::chain::node::*;
-use hanse_state::chain::{NodeSpec, RecordGenesis, RecordTransaction};
+use hanse_state::chain::{NodeSpec, RecordGenesis};
 use hanse_state::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
 use hanse_state::cluster::version::{RaiseClusterVersion, Version};
 use hanse_state::cluster::{Bootstrap, CheckDigest, InitCluster};
@@ -58,15 +57,15 @@ impl Args {
         self.pairs.get(key).map(String::as_str)
     }
 
-    fn text(&self, key: &str, default: &str) -> String {
+    pub(crate) fn text(&self, key: &str, default: &str) -> String {
         self.get(key).unwrap_or(default).to_owned()
     }
 
-    fn id<T: std::str::FromStr<Err = hanse_state::Rejection>>(&self, key: &str, default: &str) -> T {
+    pub(crate) fn id<T: std::str::FromStr<Err = hanse_state::Rejection>>(&self, key: &str, default: &str) -> T {
         self.get(key).unwrap_or(default).parse().unwrap()
     }
 
-    fn number(&self, key: &str, default: u64) -> u64 {
+    pub(crate) fn number(&self, key: &str, default: u64) -> u64 {
         self.get(key).map_or(default, |text| text.parse().unwrap())
     }
 
@@ -144,6 +143,7 @@ pub(crate) fn command(w: &World, a: &Args) -> Command {
             .or_else(|| consortiums(w, a))
             .or_else(|| host::hosts(a))
             .or_else(|| nodes(w, a))
+            .or_else(|| super::parse_life::commands(w, a))
             .unwrap(),
     }
 }
@@ -283,29 +283,14 @@ fn consortiums(w: &World, a: &Args) -> Option<Command> {
         "OpenProposal" => Command::OpenProposal(OpenProposal {
             consortium: consortium(),
             title: a.text("title", "A chain"),
-            action: a.get("change").map_or_else(|| Action::CreateChain(spec(a)), |word| change(w, a, word)),
+            action: a
+                .get("change")
+                .map_or_else(|| Action::CreateChain(spec(a)), |word| super::parse_life::change(w, a, word)),
             voting_period_ms: a.get("period").map(|text| text.parse().unwrap()),
         }),
         "CastBallot" => Command::CastBallot(cast(w, a)),
         "CloseProposal" => Command::CloseProposal(CloseProposal { proposal: a.id("proposal", "trade/p-1") }),
         _ => return None,
-    })
-}
-
-/// `change=delete grace=60000` and the like, of the chain as it is unless `ordered-by=` says otherwise.
-fn change(w: &World, a: &Args, word: &str) -> Action {
-    let chain: hanse_state::ids::ChainId = a.id("chain", "supply-1");
-    let known = w.state.chains.values().find(|it| it.key.chain == chain).map(|it| it.proposal.proposal.to_string());
-    Action::ChangeChain(ChangeChain {
-        chain,
-        ordered_by: a.id("ordered-by", known.as_deref().unwrap_or("p-1")),
-        change: match word {
-            "pause" => Change::Pause {},
-            "resume" => Change::Resume {},
-            "delete" => Change::Delete { grace_ms: a.number("grace", 60_000) },
-            "undelete" => Change::Undelete {},
-            other => panic!("no change {other}"),
-        },
     })
 }
 
@@ -405,11 +390,6 @@ fn nodes(w: &World, a: &Args) -> Option<Command> {
         "RecordGenesis" => {
             Command::RecordGenesis(RecordGenesis { chain, bytes: Blob(a.text("bytes", "genesis").into_bytes()) })
         }
-        "RecordTransaction" => Command::RecordTransaction(RecordTransaction {
-            chain,
-            sha256: world::hash(a.get("bytes").unwrap_or("transaction")),
-            bytes: a.number("size", 110),
-        }),
         "RecordIntent" => Command::RecordIntent(RecordIntent {
             node,
             generation,
@@ -445,11 +425,6 @@ fn nodes(w: &World, a: &Args) -> Option<Command> {
             };
             Command::RecordNodeFact(RecordNodeFact { node, generation, fact })
         }
-        "PauseChain" => Command::PauseChain(PauseChain { chain, reason: a.text("reason", "the bill") }),
-        "ResumeChain" => Command::ResumeChain(ResumeChain { chain, reason: a.text("reason", "it was paid") }),
-        "UndeleteChain" => Command::UndeleteChain(UndeleteChain { chain, reason: a.text("reason", "it is needed") }),
-        "PurgeChain" => Command::PurgeChain(PurgeChain { chain }),
-        "RestartNode" => Command::RestartNode(RestartNode { node, generation, reason: a.text("reason", "it exited") }),
         _ => return None,
     })
 }

@@ -108,9 +108,12 @@ fn life_of_version_4() -> Vec<Request> {
         "OpenProposal change=resume",
         "OpenProposal change=delete",
         "OpenProposal change=undelete",
+        "OpenProposal change=add-nodes owners=acme,globex accept=yes",
+        "OpenProposal change=remove-nodes nodes=n2,n4",
         "CreateConsortium policy=DeleteByAll",
     ];
-    logged(&[&by_hand[..], &facts, &votes].concat())
+    let rolls = ["RollChain", "RollChain accept=yes", "HaltRollout", "ContinueRollout", "RollNode", "ReleaseNode"];
+    logged(&[&by_hand[..], &facts, &votes, &rolls].concat())
 }
 
 fn read_and_written_alike(name: &str, requests: &[Request]) {
@@ -246,6 +249,35 @@ fn a_state_of_version_4_with_paused_and_deleted_chains_is_read_and_written_alike
         "{wish:?}"
     );
     assert!(decoded == resting() && encode_state(&decoded) == lines[0]);
+}
+
+#[test]
+fn a_state_of_version_4_with_nodes_that_join_and_leave_is_read_and_written_alike() {
+    let growing = || {
+        let mut w = World::running(4);
+        w.ok(world::actor("root"), parse::command(&w, &Args::parse("root RaiseClusterVersion version=4")));
+        let vote = |w: &mut World, proposal: &str, change: &str| {
+            w.ok(
+                world::actor("owner@acme"),
+                parse::command(w, &Args::parse(&format!("owner@acme OpenProposal {change}"))),
+            );
+            for name in &world::MEMBERS[..3] {
+                let line = format!("owner@{name} CastBallot proposal=trade/{proposal}");
+                w.ok(world::actor(&format!("owner@{name}")), parse::command(w, &Args::parse(&line)));
+            }
+        };
+        vote(&mut w, "p-2", "change=add-nodes owners=acme,globex");
+        w.ok(Actor::System, parse::command(&w, &Args::parse("system RollNode node=1")));
+        w.ok(Actor::System, parse::command(&w, &Args::parse("system HaltRollout")));
+        vote(&mut w, "p-3", "change=remove-nodes nodes=n4");
+        w.state
+    };
+    let lines = frozen("v4/roll_state.hex", || hex::encode(encode_state(&growing())) + "\n");
+    let decoded = decode_state(&lines[0]).unwrap();
+    let chain = &decoded.chains[&world::chain_key()];
+    assert_eq!((chain.nodes_ever, chain.rollout.as_ref().unwrap().number), (6, 1));
+    assert!(decoded.nodes[&world::node_key(4)].leaves && decoded.nodes[&world::node_key(5)].joined == 1);
+    assert!(decoded == growing() && encode_state(&decoded) == lines[0]);
 }
 
 #[test]

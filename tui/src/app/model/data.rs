@@ -203,6 +203,10 @@ pub struct Chain {
     pub anchor: Option<AnchorSeen>,
     /// Parameters by name.
     pub parameters: Vec<(String, String)>,
+    /// Its rolling change under way, as `2 of 5`; empty if there is none.
+    pub rolling: String,
+    /// Why that goes no further, empty unless it is halted.
+    pub halted: String,
     /// Whether it is wished to rest.
     pub paused: bool,
     /// When its nodes are removed with all they hold; 0 unless it is deleted.

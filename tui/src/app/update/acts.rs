@@ -40,7 +40,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::TransferLeader | Action::PromoteReplica => replica(model, action, &line),
         Action::RemoveReplica => remove_replica(model, &line).map(Dialog::Typed),
         Action::RaiseVersion => raise_version(model).map(Dialog::Typed),
-        Action::Pause | Action::Undelete => life(model, action, &line),
+        Action::Pause | Action::Undelete | Action::Roll => life(model, action, &line),
         _ => Err(T::BlockNothing),
     };
     match dialog {
@@ -111,6 +111,13 @@ fn life(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
         }
         (Action::Undelete, false, _) => return Err(T::BlockNotDeleted),
         (_, true, _) => return Err(T::BlockDeleted),
+        (Action::Roll, false, true) => return Err(T::BlockPaused),
+        (Action::Roll, false, false) if chain.halted.is_empty() => {
+            ("roll", T::RollTitle, T::RollPlan, Write::RollChain { chain: target.clone() })
+        }
+        (Action::Roll, false, false) => {
+            ("roll-continue", T::RollOnTitle, T::RollOnPlan, Write::ContinueRollout { chain: target.clone() })
+        }
         (_, false, true) => ("resume", T::ResumeTitle, T::ResumePlan, Write::ResumeChain { chain: target.clone() }),
         (_, false, false) => ("pause", T::PauseTitle, T::PausePlan, Write::PauseChain { chain: target.clone() }),
     };

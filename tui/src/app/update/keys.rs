@@ -103,7 +103,8 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::RemoveReplica
         | Action::RaiseVersion
         | Action::Pause
-        | Action::Undelete => return acts::act(model, action),
+        | Action::Undelete
+        | Action::Roll => return acts::act(model, action),
     }
     Vec::new()
 }

@@ -4,6 +4,7 @@ use hanse_proto::v1 as pb;
 use hanse_state::State;
 use hanse_state::chain::life::Wish;
 use hanse_state::chain::node::{Health, Node, NodeState};
+use hanse_state::chain::rollout::Rollout;
 use hanse_state::chain::{Chain, ChainState};
 use hanse_state::contract::{Contract, ContractState};
 use hanse_state::host::Reach;
@@ -56,10 +57,24 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
         version: it.version,
         anchor: observed.anchor(&it.key).map(anchor),
         change_operation: it.change.map(|operation| operation.to_string()).unwrap_or_default(),
+        rollout: it.rollout.as_ref().map(|rollout| self::rollout(rollout, &nodes)),
         purge_at_ms: match it.wish {
             Wish::Delete { purge_at, .. } => ms(purge_at),
             Wish::Run | Wish::Pause { .. } => 0,
         },
+    }
+}
+
+fn rollout(it: &Rollout, nodes: &[&Node]) -> pb::Rollout {
+    let of_it = || nodes.iter().filter(|node| node.wish.is_run());
+    let reached = of_it().filter(|node| node.rolled >= it.number).count();
+    pb::Rollout {
+        number: it.number,
+        reason: it.reason.clone(),
+        since_ms: ms(it.since),
+        halted: it.halted.clone().unwrap_or_default(),
+        nodes_total: u32::try_from(of_it().count()).unwrap_or(u32::MAX),
+        nodes_reached: u32::try_from(reached).unwrap_or(u32::MAX),
     }
 }
 

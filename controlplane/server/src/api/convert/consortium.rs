@@ -141,6 +141,18 @@ fn change_in(state: &State, of: &ConsortiumId, it: pb::ChangeChain) -> Result<Ch
         pb::change_chain::Change::Pause(pb::PauseChange {}) => Change::Pause {},
         pb::change_chain::Change::Resume(pb::ResumeChange {}) => Change::Resume {},
         pb::change_chain::Change::Undelete(pb::UndeleteChange {}) => Change::Undelete {},
+        pb::change_chain::Change::AddNodes(add) => {
+            let owner = |(n, node): (usize, pb::NodeSpec)| {
+                id(&format!("action.change_chain.add_nodes.nodes[{n}].owner"), &node.owner)
+                    .map(|owner| NodeSpec { owner })
+            };
+            let nodes = add.nodes.into_iter().enumerate().map(owner).collect::<Result<_, _>>()?;
+            Change::AddNodes { nodes, accept_outage: add.accept_outage }
+        }
+        pb::change_chain::Change::RemoveNodes(remove) => {
+            let one = |node: &String| id("action.change_chain.remove_nodes.nodes", node);
+            Change::RemoveNodes { nodes: remove.nodes.iter().map(one).collect::<Result<_, _>>()? }
+        }
         pb::change_chain::Change::Delete(delete) => {
             Change::Delete { grace_ms: period("action.change_chain.delete.grace_ms", delete.grace_ms)? }
         }

@@ -16,6 +16,9 @@ pub(crate) fn operation(it: &Operation) -> pb::Operation {
                 Work::Resume => pb::OperationKind::ResumeChain,
                 Work::Delete => pb::OperationKind::DeleteChain,
                 Work::Undelete => pb::OperationKind::UndeleteChain,
+                Work::Grow => pb::OperationKind::GrowChain,
+                Work::Shrink => pb::OperationKind::ShrinkChain,
+                Work::Roll => pb::OperationKind::RollChain,
             };
             (kind, name::chain(chain))
         }

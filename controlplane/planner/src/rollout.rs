@@ -1,0 +1,84 @@
+//! Rolling changes: which node is configured and started anew next, if any may be.
+
+use hanse_state::chain::Chain;
+use hanse_state::chain::node::{Health, Node, NodeState};
+use hanse_state::chain::query::nodes_of;
+use hanse_state::{Millis, State};
+
+use crate::{Act, Observed, Step};
+
+/// How long a node may take to be well again before the rollout halts.
+pub const ROLL_LIMIT_MS: u64 = 300_000;
+/// How many blocks a node may be behind the highest one and still count as caught up.
+pub const ROLL_BEHIND_MAX: u64 = 5;
+
+/// Returns the next step of the chain's rollout; `None` if there is none under way.
+///
+/// One node at a time: the next only while every other one is well and has caught up. A node that is ill and was not reached
+/// yet comes first, for it may be what the rollout is to heal and its restart costs nothing.
+pub(crate) fn plan_rollout(state: &State, chain: &Chain, observed: &Observed, now: Millis) -> Option<Step> {
+    let rollout = chain.rollout.as_ref()?;
+    let nodes: Vec<&Node> = nodes_of(state, &chain.key).filter(|node| node.wish.is_run()).collect();
+    let due: Vec<&Node> = nodes.iter().copied().filter(|node| node.rolled < rollout.number).collect();
+    if due.is_empty() {
+        return None;
+    }
+    if let Some(reason) = &rollout.halted {
+        return Some(Step::wait(format!("rolling change {} is halted: {reason}", rollout.number)));
+    }
+    if let Some(node) = nodes.iter().find(|node| node.identity.is_none()) {
+        return Some(Step::wait(format!("{} must have its keys before the others can learn of it", node.key.node)));
+    }
+    // What joins is well only once the others know it.
+    let reached = |node: &&&Node| node.rolled == rollout.number && node.joined != rollout.number;
+    for node in nodes.iter().filter(reached) {
+        if let Some(ill) = illness(node, &nodes, observed) {
+            return Some(wait_or_halt(chain, rollout.number, node, ill, now));
+        }
+    }
+    let ill = due.iter().find_map(|node| Some((*node, illness(node, &nodes, observed)?)));
+    let next = ill.as_ref().map_or(due[0], |(node, _)| node);
+    let others = due.iter().filter(|node| node.key != next.key);
+    if let Some((node, ill)) = others.filter_map(|node| Some((node, illness(node, &nodes, observed)?))).next() {
+        return Some(Step::wait(format!("{} is not well: {ill}", node.key.node)));
+    }
+    let is_under_way = matches!(next.state, NodeState::Prepared | NodeState::Configured | NodeState::Starting);
+    if is_under_way {
+        return Some(Step::wait(format!("{} is being started", next.key.node)));
+    }
+    let (node, generation, number) = (next.key.clone(), next.generation, rollout.number);
+    Some(Step::Do(Act::Roll { node, generation, number }))
+}
+
+fn wait_or_halt(chain: &Chain, number: u64, node: &Node, ill: String, now: Millis) -> Step {
+    let reason = format!("{} has not come back: {ill}", node.key.node);
+    let is_over = node.state == NodeState::Blocked || now.since(node.state_since) >= ROLL_LIMIT_MS;
+    if is_over {
+        return Step::Do(Act::HaltRollout { chain: chain.key.clone(), number, reason });
+    }
+    Step::wait(reason)
+}
+
+/// Why a node does not count as well; `None` if it does.
+fn illness(node: &Node, nodes: &[&Node], observed: &Observed) -> Option<String> {
+    let words = |what: &str| match node.state_reason.as_str() {
+        "" => what.to_owned(),
+        reason => format!("{what} ({reason})"),
+    };
+    match (node.state, node.health) {
+        (NodeState::Running, Health::Healthy) => {}
+        (NodeState::Running, Health::Unknown) => return Some(words("not heard yet")),
+        (NodeState::Running, Health::Unhealthy) => return Some(words("unhealthy")),
+        (state, _) => return Some(words(&format!("{state:?}").to_lowercase())),
+    }
+    let height = |node: &Node| {
+        let health = observed.nodes.get(&node.key)?.health.as_ref()?;
+        (health.generation == node.generation).then_some(health.height)
+    };
+    let best = nodes.iter().filter_map(|node| height(node)).max().unwrap_or(0);
+    match height(node) {
+        None => Some("this leader has not looked at it yet".into()),
+        Some(own) if own + ROLL_BEHIND_MAX < best => Some(format!("at height {own}, the others are at {best}")),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,257 @@
+//! Rules of rolling changes and of nodes that join and leave: all checks, then all changes.
+
+use super::apply::{new_node, sync};
+use super::life::NodeWish;
+use super::life_apply::{begin, check_runs};
+use super::node::{Health, Node, NodeState};
+use super::node_apply::{fenced, go};
+use super::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode, Rollout};
+use super::template::Template;
+use super::{Chain, NodeSpec, REASON_MAX, query};
+use crate::apply::Cx;
+use crate::command::Outcome;
+use crate::consortium::Consortium;
+use crate::ids::{ChainKey, NodeId, NodeKey, OperationId};
+use crate::operation::Work;
+use crate::{Rejection, State, billing, check, host, name};
+
+/// Fewest validators of a chain that goes on while one of them starts anew.
+const ENDURING_MIN: usize = 4;
+
+pub(crate) fn roll(state: &mut State, cx: &mut Cx<'_>, c: &RollChain) -> Result<Outcome, Rejection> {
+    check::text("reason", &c.reason, REASON_MAX)?;
+    let chain = query::get(state, &c.chain)?;
+    check_may_roll(state, chain, c.accept_outage, "accept_outage")?;
+
+    let operation = begin(state, cx, &c.chain, Work::Roll);
+    start(state, cx, &c.chain, &c.reason);
+    sync(state, cx, &c.chain);
+    Ok(Outcome::OperationStarted { resource: name::chain(&c.chain), operation })
+}
+
+/// Checks that a rolling change may begin: the chain runs, none is under way, and an outage was agreed to if there is one.
+fn check_may_roll(state: &State, chain: &Chain, accept_outage: bool, field: &str) -> Result<(), Rejection> {
+    check_runs(chain)?;
+    let resource = name::chain(&chain.key);
+    if chain.ran_at.is_none() {
+        return Err(check::wrong_state("chain", resource, chain.state, "it must have run first"));
+    }
+    if let Some(rollout) = chain.rollout.as_ref().filter(|it| it.halted.is_none() && is_under_way(state, chain, it)) {
+        let needs = format!("rolling change {} is under way: wait for its end, or halt it", rollout.number);
+        return Err(check::wrong_state("chain", resource, chain.state, &needs));
+    }
+    let founders = query::nodes_of(state, &chain.key).filter(|node| node.joined == 0).count();
+    if founders < ENDURING_MIN && !accept_outage {
+        let rule = format!(
+            "agreed to: of {founders} validators none can be missed, so the chain makes no block while one starts; from \
+             {ENDURING_MIN} on it goes on"
+        );
+        return Err(check::invalid(field, accept_outage, rule));
+    }
+    Ok(())
+}
+
+/// Whether some node has not been brought to it.
+fn is_under_way(state: &State, chain: &Chain, rollout: &Rollout) -> bool {
+    query::nodes_of(state, &chain.key).any(|node| node.wish.is_run() && node.rolled < rollout.number)
+}
+
+/// Begins the next rollout of a chain and gives its number.
+fn start(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, reason: &str) -> u64 {
+    let Some(mut chain) = state.chains.get(key).cloned() else { return 0 };
+    let number = chain.rollout.as_ref().map_or(0, |rollout| rollout.number) + 1;
+    chain.rollout = Some(Rollout { number, reason: check::clip(reason, REASON_MAX), since: cx.now, halted: None });
+    chain.version += 1;
+    state.chains.insert(key.clone(), chain);
+    cx.updated(name::chain(key));
+    number
+}
+
+pub(crate) fn halt(state: &mut State, cx: &mut Cx<'_>, c: &HaltRollout) -> Result<Outcome, Rejection> {
+    check::text("reason", &check::clip(&c.reason, REASON_MAX), REASON_MAX)?;
+    let (mut chain, mut rollout) = rolling(state, &c.chain)?;
+    let resource = name::chain(&c.chain);
+    if rollout.number != c.number {
+        return Err(check::invalid("number", c.number, format!("{}, the one that is under way", rollout.number)));
+    }
+    if rollout.halted.is_some() {
+        return Ok(Outcome::Unchanged { resource });
+    }
+
+    rollout.halted = Some(check::clip(&c.reason, REASON_MAX));
+    chain.rollout = Some(rollout);
+    Ok(put(state, cx, chain))
+}
+
+pub(crate) fn go_on(state: &mut State, cx: &mut Cx<'_>, c: &ContinueRollout) -> Result<Outcome, Rejection> {
+    check::text("reason", &c.reason, REASON_MAX)?;
+    let (mut chain, mut rollout) = rolling(state, &c.chain)?;
+    check_runs(&chain)?;
+    if rollout.halted.is_none() {
+        return Ok(Outcome::Unchanged { resource: name::chain(&c.chain) });
+    }
+
+    rollout.halted = None;
+    chain.rollout = Some(rollout);
+    Ok(put(state, cx, chain))
+}
+
+/// The chain with its rollout, if that is not done.
+fn rolling(state: &State, key: &ChainKey) -> Result<(Chain, Rollout), Rejection> {
+    let chain = query::get(state, key)?;
+    match &chain.rollout {
+        Some(rollout) if is_under_way(state, chain, rollout) => Ok((chain.clone(), rollout.clone())),
+        Some(_) | None => {
+            let needs = "no rolling change is under way";
+            Err(check::wrong_state("chain", name::chain(key), chain.state, needs))
+        }
+    }
+}
+
+fn put(state: &mut State, cx: &mut Cx<'_>, mut chain: Chain) -> Outcome {
+    let key = chain.key.clone();
+    chain.version += 1;
+    state.chains.insert(key.clone(), chain);
+    cx.updated(name::chain(&key));
+    sync(state, cx, &key);
+    Outcome::Done { resource: name::chain(&key) }
+}
+
+pub(crate) fn roll_node(state: &mut State, cx: &mut Cx<'_>, c: &RollNode) -> Result<Outcome, Rejection> {
+    let mut node = fenced(state, &c.node, c.generation)?;
+    let chain = query::get(state, &c.node.chain)?;
+    let wrong = |needs: &str| Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
+    match &chain.rollout {
+        Some(rollout) if rollout.number == c.number && rollout.halted.is_none() && node.rolled < c.number => {}
+        Some(_) | None => return wrong("no rolling change waits for it"),
+    }
+    if !node.wish.is_run() || node.identity.is_none() {
+        return wrong("only a node with an identity that is wished to run is rolled");
+    }
+
+    billing::apply::stop(state, cx, &mut node);
+    node.generation += 1;
+    node.rolled = c.number;
+    node.configured = false;
+    node.health = Health::Unknown;
+    node.intent = None;
+    let reason = format!("rolling change {}", c.number);
+    go(&mut node, cx.now, NodeState::Prepared, &reason);
+    Ok(put_node(state, cx, node))
+}
+
+pub(crate) fn release(state: &mut State, cx: &mut Cx<'_>, c: &ReleaseNode) -> Result<Outcome, Rejection> {
+    let mut node = fenced(state, &c.node, c.generation)?;
+    if node.wish != NodeWish::Leave {
+        return Err(check::wrong_state("node", name::node(&c.node), node.state, "only a node that leaves is let go"));
+    }
+
+    billing::apply::stop(state, cx, &mut node);
+    node.wish = NodeWish::Remove;
+    node.generation += 1;
+    node.health = Health::Unknown;
+    node.intent = None;
+    go(&mut node, cx.now, NodeState::Removing, "it leaves the chain and does not validate");
+    if node.host.is_none() {
+        state.nodes.insert(node.key.clone(), node);
+        return Ok(super::life_apply::gone(state, cx, &c.node));
+    }
+    Ok(put_node(state, cx, node))
+}
+
+fn put_node(state: &mut State, cx: &mut Cx<'_>, node: Node) -> Outcome {
+    let (resource, chain) = (name::node(&node.key), node.key.chain.clone());
+    state.nodes.insert(node.key.clone(), node);
+    cx.updated(resource.clone());
+    sync(state, cx, &chain);
+    Outcome::Done { resource }
+}
+
+/// Checks that nodes can be added by vote: nothing that is decided later can make it impossible.
+pub(crate) fn check_add(
+    state: &State,
+    consortium: &Consortium,
+    chain: &Chain,
+    nodes: &[NodeSpec],
+    accept_outage: bool,
+) -> Result<(), Rejection> {
+    const FIELD: &str = "action.change_chain.add_nodes.nodes";
+    check_may_roll(state, chain, accept_outage, "action.change_chain.add_nodes.accept_outage")?;
+    let template = Template::find(&chain.spec.template, chain.spec.template_version)?;
+    if !template.is_governed() {
+        let needs = format!("nodes of template {} cannot join a chain that runs, yet", template.name);
+        return Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, &needs));
+    }
+    let present = query::nodes_of(state, &chain.key).count();
+    check::quota(FIELD, "the number of the chain's nodes", present, template.nodes_max)?;
+    let room = (template.nodes_max as u64).saturating_sub(present as u64);
+    check::range(FIELD, nodes.len() as u64, 1, room)?;
+    if let Some(node) = nodes.iter().find(|node| !consortium.has_active(&node.owner)) {
+        let what = name::consortium(&consortium.id);
+        return Err(Rejection::NotAMember { field: FIELD.into(), tenant: node.owner.to_string(), what });
+    }
+    Ok(())
+}
+
+/// Adds the nodes, and begins the rollout by which the others learn of them.
+pub(super) fn add(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, nodes: &[NodeSpec], reason: &str) -> OperationId {
+    let number = start(state, cx, key, reason);
+    let Some(mut chain) = state.chains.get(key).cloned() else { return begin(state, cx, key, Work::Grow) };
+    let first = chain.nodes_ever.max(u32::try_from(chain.spec.nodes.len()).unwrap_or(u32::MAX));
+    for (id, spec) in (first..).zip(nodes) {
+        let node = NodeKey::new(key.clone(), NodeId::new(id.into()));
+        cx.created(name::node(&node));
+        let made = Node { joined: number, rolled: number, ..new_node(cx, node.clone(), spec.owner.clone()) };
+        state.nodes.insert(node, made);
+        chain.nodes_ever = id + 1;
+    }
+    state.chains.insert(key.clone(), chain);
+    let operation = begin(state, cx, key, Work::Grow);
+    host::apply::place_waiting(state, cx);
+    sync(state, cx, key);
+    operation
+}
+
+/// Checks that nodes can be taken out by vote.
+pub(crate) fn check_remove(state: &State, chain: &Chain, nodes: &[NodeId]) -> Result<(), Rejection> {
+    const FIELD: &str = "action.change_chain.remove_nodes.nodes";
+    check_runs(chain)?;
+    let template = Template::find(&chain.spec.template, chain.spec.template_version)?;
+    let stay = query::nodes_of(state, &chain.key).filter(|node| node.wish.is_run() && !nodes.contains(&node.key.node));
+    let stay = stay.count();
+    check::range(FIELD, nodes.len() as u64, 1, template.nodes_max as u64)?;
+    if stay < template.nodes_min {
+        let rule = format!("so few that {} or more stay", template.nodes_min);
+        return Err(check::invalid(FIELD, nodes.len(), rule));
+    }
+    for (place, id) in nodes.iter().enumerate() {
+        let key = NodeKey::new(chain.key.clone(), *id);
+        let node = query::get_node(state, &key)?;
+        if nodes[..place].contains(id) {
+            return Err(check::invalid(FIELD, id, "each node once"));
+        }
+        if !node.wish.is_run() {
+            return Err(check::wrong_state(FIELD, name::node(&key), node.state, "it leaves already"));
+        }
+        if node.joined == 0 && !(template.is_governed() && chain.spec.governance.is_some()) {
+            let needs = "it validates since genesis, and this chain has no governance that could take it out";
+            return Err(check::wrong_state(FIELD, name::node(&key), node.state, needs));
+        }
+    }
+    Ok(())
+}
+
+/// Has the nodes leave: each runs on until the ledger says that it does not validate.
+pub(super) fn remove(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, nodes: &[NodeId]) -> OperationId {
+    for id in nodes {
+        let node = NodeKey::new(key.clone(), *id);
+        if let Some(it) = state.nodes.get_mut(&node) {
+            it.wish = NodeWish::Leave;
+            it.leaves = true;
+            cx.updated(name::node(&node));
+        }
+    }
+    let operation = begin(state, cx, key, Work::Shrink);
+    sync(state, cx, key);
+    operation
+}

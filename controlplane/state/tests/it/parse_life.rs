@@ -1,0 +1,73 @@
+//! Commands of the scripts about the life of chains.
+#![allow(clippy::unwrap_used)]
+
+use hanse_state::Command;
+use hanse_state::chain::life::{Change, ChangeChain, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
+use hanse_state::chain::node::RestartNode;
+use hanse_state::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
+use hanse_state::chain::{NodeSpec, RecordTransaction};
+use hanse_state::consortium::proposal::Action;
+
+use super::parse::Args;
+use super::world::{self, World};
+
+/// `change=delete grace=60000` and the like, of the chain as it is unless `ordered-by=` says otherwise.
+pub(crate) fn change(w: &World, a: &Args, word: &str) -> Action {
+    let chain: hanse_state::ids::ChainId = a.id("chain", "supply-1");
+    let known = w.state.chains.values().find(|it| it.key.chain == chain).map(|it| it.proposal.proposal.to_string());
+    Action::ChangeChain(ChangeChain {
+        chain,
+        ordered_by: a.id("ordered-by", known.as_deref().unwrap_or("p-1")),
+        change: match word {
+            "pause" => Change::Pause {},
+            "resume" => Change::Resume {},
+            "delete" => Change::Delete { grace_ms: a.number("grace", 60_000) },
+            "undelete" => Change::Undelete {},
+            "add-nodes" => {
+                let owners = a.get("owners").unwrap_or("acme").split(',').filter(|owner| !owner.is_empty());
+                let nodes = owners.map(|owner| NodeSpec { owner: owner.parse().unwrap() }).collect();
+                Change::AddNodes { nodes, accept_outage: a.get("accept").is_some() }
+            }
+            "remove-nodes" => {
+                let nodes = a.get("nodes").unwrap_or("n4").split(',').filter(|node| !node.is_empty());
+                Change::RemoveNodes { nodes: nodes.map(|node| node.parse().unwrap()).collect() }
+            }
+            other => panic!("no change {other}"),
+        },
+    })
+}
+
+/// Orders of the chain `trade/supply-1` or of its node `node=`.
+pub(crate) fn commands(w: &World, a: &Args) -> Option<Command> {
+    let chain = a.id("chain", "trade/supply-1");
+    let node = world::node_key(a.number("node", 0));
+    let current = w.state.nodes.get(&node).map_or(1, |node| node.generation);
+    let generation = a.number("generation", current);
+    Some(match a.word(1) {
+        "PauseChain" => Command::PauseChain(PauseChain { chain, reason: a.text("reason", "the bill") }),
+        "ResumeChain" => Command::ResumeChain(ResumeChain { chain, reason: a.text("reason", "it was paid") }),
+        "UndeleteChain" => Command::UndeleteChain(UndeleteChain { chain, reason: a.text("reason", "it is needed") }),
+        "RollChain" => Command::RollChain(RollChain {
+            chain,
+            reason: a.text("reason", "a newer program"),
+            accept_outage: a.get("accept").is_some(),
+        }),
+        "HaltRollout" => {
+            let (number, reason) = (a.number("number", 1), a.text("reason", "n1 has not come back"));
+            Command::HaltRollout(HaltRollout { chain, number, reason })
+        }
+        "ContinueRollout" => {
+            Command::ContinueRollout(ContinueRollout { chain, reason: a.text("reason", "n1 was mended") })
+        }
+        "RollNode" => Command::RollNode(RollNode { node, generation, number: a.number("number", 1) }),
+        "ReleaseNode" => Command::ReleaseNode(ReleaseNode { node, generation }),
+        "PurgeChain" => Command::PurgeChain(PurgeChain { chain }),
+        "RestartNode" => Command::RestartNode(RestartNode { node, generation, reason: a.text("reason", "it exited") }),
+        "RecordTransaction" => Command::RecordTransaction(RecordTransaction {
+            chain,
+            sha256: world::hash(a.get("bytes").unwrap_or("transaction")),
+            bytes: a.number("size", 110),
+        }),
+        _ => return None,
+    })
+}
