@@ -277,6 +277,21 @@ fn deposed(spec: &InstanceSpec, found: &node::Found) -> AdapterError {
     invalid(&spec.key, reason)
 }
 
+/// In a node's home: the first generation that may run, in decimal.
+const FENCE_FILE: &str = ".hanse-fence";
+
+impl DockerAdapter {
+    /// The first generation of `key` that may run; 0 if it was never fenced.
+    async fn fenced(&self, key: &InstanceKey) -> Result<u64> {
+        let Some(content) = self.read_file(key, FENCE_FILE).await? else { return Ok(0) };
+        let fence = String::from_utf8(content).ok().and_then(|text| text.trim().parse().ok());
+        fence.ok_or_else(|| AdapterError::Invalid {
+            subject: key.to_string(),
+            reason: format!("{FENCE_FILE} in its home is no generation: look at the host"),
+        })
+    }
+}
+
 #[async_trait]
 impl Adapter for DockerAdapter {
     async fn inspect(&self) -> Result<HostFacts> {
@@ -328,6 +343,13 @@ impl Adapter for DockerAdapter {
 
     async fn ensure(&self, spec: &InstanceSpec) -> Result<InstanceStatus> {
         let docker = self.docker().await?;
+        let fence = self.fenced(&spec.key).await?;
+        if fence > spec.generation {
+            let asked = spec.generation;
+            let reason =
+                format!("it was stopped for good: only generation {fence} or later may run, {asked} was asked");
+            return Err(AdapterError::Invalid { subject: spec.key.to_string(), reason });
+        }
         // The usual case first: what is wished runs.
         match node::find(docker, &spec.key).await? {
             Some(found) if found.generation > spec.generation => Err(deposed(spec, &found)),
@@ -348,6 +370,23 @@ impl Adapter for DockerAdapter {
     async fn stop(&self, key: &InstanceKey, grace: Duration) -> Result<()> {
         let docker = self.docker().await?;
         match node::find(docker, key).await? {
+            Some(found) => node::stop(docker, &found, grace).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn fence(&self, key: &InstanceKey, generation: u64, grace: Duration) -> Result<()> {
+        let docker = self.docker().await?;
+        let found = node::find(docker, key).await?;
+        let known = found.as_ref().map_or(0, |found| found.generation).max(self.fenced(key).await?);
+        if known > generation {
+            let reason = format!("generation {known} is there, {generation} was to be stopped: read the newest state");
+            return Err(AdapterError::Invalid { subject: key.to_string(), reason });
+        }
+        // First the mark, so that a failure in between leaves what runs, and the same order stops it.
+        let content = generation.to_string().into_bytes();
+        self.put_files(key, &[FileSpec { path: FENCE_FILE.into(), mode: 0o600, content }]).await?;
+        match found {
             Some(found) => node::stop(docker, &found, grace).await,
             None => Ok(()),
         }
