@@ -31,7 +31,7 @@ use crate::{Rejection, State};
 /// | | [rolling changes](crate::chain::rollout::RollChain), nodes that join and leave |
 /// | | hosts' zones, labels and tenancy: fields of [`EnrolHost`](crate::host::EnrolHost);
 /// | | [`SetHostProperties`](crate::host::properties::SetHostProperties); maintenance, drain and retirement (
-/// | | [`care`](crate::host::care)) |
+/// | | [`care`](crate::host::care)); hosts that are Docker Engines; the removal of what no node is; artifacts and their publishers |
 /// | | software that the platform keeps: artifacts and publishers |
 /// | | hosts that are Docker Engines: [`Reach::Docker`](crate::host::Reach::Docker);
 /// | | [`RemoveOrphan`](crate::host::orphan::RemoveOrphan) |
