@@ -12,6 +12,7 @@ use bollard::query_parameters::{
 use futures::TryStreamExt;
 use hanse_adapters_core::{AdapterError, Artifact, InstanceKey, Result};
 use ring::digest::{Context, SHA256};
+use tokio::sync::Mutex;
 
 use crate::engine::{Labels, ROLE, Role, explain, filter, labels, name_of, status};
 use crate::target::invalid;
@@ -123,10 +124,15 @@ async fn volume(docker: &Docker, name: String, with: Labels) -> Result<(String, 
     Err(invalid(&name, "a volume of this name is there and not ours: remove it"))
 }
 
-/// The id of the network of a cluster's nodes, made if missing. An engine may be given two of one name at once; then the
-/// same one is taken by everybody.
+/// One network is made at a time from here. An engine makes two of one name if it is asked twice at once, and then starts no
+/// container on either of them ("is ambiguous").
+static MAKING: Mutex<()> = Mutex::const_new(());
+
+/// The id of the network of a cluster's nodes, made if missing. If another controller made one at the same moment, the older
+/// one is taken by both and the other removed.
 pub(crate) async fn network(docker: &Docker, cluster: &str) -> Result<String> {
     let with = labels(Role::Network, Some(cluster), None);
+    let _alone = MAKING.lock().await;
     let mut found = networks(docker, &with).await?;
     if found.is_empty() {
         let request =
@@ -138,17 +144,38 @@ pub(crate) async fn network(docker: &Docker, cluster: &str) -> Result<String> {
         }
         found = networks(docker, &with).await?;
     }
-    found.into_iter().min().ok_or_else(|| AdapterError::Transient {
+    let mut found = found.into_iter();
+    let oldest = found.next().ok_or_else(|| AdapterError::Transient {
         subject: format!("network of {cluster}"),
         reason: "was made and is not listed: another one of that name is in the way, or it was removed meanwhile"
             .into(),
-    })
+    })?;
+    for younger in found {
+        remove_network(docker, &younger).await?;
+    }
+    Ok(oldest)
 }
 
+/// The ids of networks, the oldest first.
 async fn networks(docker: &Docker, with: &Labels) -> Result<Vec<String>> {
     let options = ListNetworksOptions { filters: Some(filter(with)) };
     let listed = docker.list_networks(Some(options)).await.map_err(|e| explain("networks", e, false))?;
-    Ok(listed.into_iter().filter_map(|network| network.id).collect())
+    let mut found: Vec<(Option<jiff::Timestamp>, String)> = listed
+        .into_iter()
+        .filter_map(|network| Some((network.created.and_then(|at| at.parse().ok()), network.id?)))
+        .collect();
+    found.sort();
+    Ok(found.into_iter().map(|(_, id)| id).collect())
+}
+
+/// Removes a network unless somebody is on it.
+async fn remove_network(docker: &Docker, id: &str) -> Result<()> {
+    match docker.remove_network(id).await {
+        Ok(()) => Ok(()),
+        // Gone, or in use.
+        Err(error) if matches!(status(&error), Some(403 | 404 | 409)) => Ok(()),
+        Err(error) => Err(explain(id, error, true)),
+    }
 }
 
 /// Removes the home of `key`; not there is a success.
@@ -175,12 +202,7 @@ async fn remove_volume(docker: &Docker, name: &str) -> Result<()> {
 pub(crate) async fn sweep(docker: &Docker, cluster: &str, keep: Duration) -> Result<bool> {
     if node::homes(docker, cluster, None).await?.is_empty() {
         for id in networks(docker, &labels(Role::Network, Some(cluster), None)).await? {
-            match docker.remove_network(&id).await {
-                Ok(()) => {}
-                // Gone, or somebody is on it again.
-                Err(error) if matches!(status(&error), Some(403 | 404 | 409)) => {}
-                Err(error) => return Err(explain(id, error, true)),
-            }
+            remove_network(docker, &id).await?;
         }
     }
     let anybody = ListVolumesOptions { filters: Some(filter(&labels(Role::Home, None, None))) };

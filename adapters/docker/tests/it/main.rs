@@ -127,6 +127,30 @@ async fn a_node_is_confined_labelled_and_leaves_nothing() {
     assert!(networks.contains("strangers"));
 }
 
+/// An engine that is asked twice at once for a network makes two of one name, and then starts nothing on either.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_made_at_once_share_one_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Dockerd::spawn(dir.path()).unwrap();
+    let host = adapter(&engine);
+    host.put_artifact(&artifact()).await.unwrap();
+    let specs = (0..6u16).map(|n| InstanceSpec {
+        key: InstanceKey::new("c", &format!("x.y.n{n}")).unwrap(),
+        ports: Ports { public: [26_656 + n].into(), local: [8_545].into() },
+        ..spec(1, &["sleep"])
+    });
+    let specs: Vec<InstanceSpec> = specs.collect();
+    let made = futures::future::join_all(specs.iter().map(|spec| host.ensure(spec))).await;
+    for status in made {
+        assert!(matches!(status.unwrap().run, RunState::Running { .. }));
+    }
+    let networks = engine.docker(&["network", "ls", "-q", "--filter", "label=hanse.cluster=c"]).unwrap();
+    assert_eq!(networks.lines().count(), 1, "{networks}");
+    for spec in &specs {
+        host.remove(&spec.key).await.unwrap();
+    }
+}
+
 /// A controller that dies between two calls: what it made is found by its labels and completed, never doubled.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_controller_left_is_completed() {
