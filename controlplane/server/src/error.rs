@@ -382,6 +382,7 @@ DEADLINE_PASSED FailedPrecondition
 ARTIFACT_MISMATCH FailedPrecondition
 TOO_FEW_HOSTS FailedPrecondition
 HOST_KEY_CHANGED FailedPrecondition
+QUORUM_AT_RISK FailedPrecondition
 QUOTA_EXCEEDED ResourceExhausted
 WRONG_STATE FailedPrecondition
 STALE_GENERATION FailedPrecondition

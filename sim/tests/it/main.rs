@@ -41,7 +41,7 @@ fn three_more_voters_hold() {
 
 #[test]
 fn five_voters_hold() {
-    hold(101..104, 3_000, 5);
+    hold(103..106, 3_000, 5);
 }
 
 #[test]
