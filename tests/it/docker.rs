@@ -9,8 +9,8 @@ use std::time::Duration;
 use hanse_fixtures::dockerd::{self, Dockerd};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, hanse};
-use crate::people::{PASSWORD, TENANTS, form_consortium};
+use crate::cluster::Cluster;
+use crate::people::{PASSWORD, form_consortium, node, vote_a_chain};
 use crate::wait::until;
 
 /// Longest wait for anything on a busy two-core machine.
@@ -59,26 +59,8 @@ impl Story {
         assert_eq!(host["host"]["docker"]["memory_mib"], 512, "{host}");
     }
 
-    fn vote_a_chain_through(&self, treasury: &str) {
-        let alloc = format!("{treasury}=1000000000000000000000");
-        let what = ["--title", "a chain", "--chain", "supply-1", "--chain-id", "777"];
-        let how = ["--param", "block_time_ms=500", "--alloc", &alloc];
-        let nodes = TENANTS.map(|tenant| ["--node", tenant]).concat();
-        self.cluster.tell("acme", &[&["proposal", "open-create-chain", "trade"][..], &what, &how, &nodes].concat());
-        for tenant in &TENANTS[..3] {
-            let key = self.path(&format!("{tenant}.key"));
-            self.cluster.tell(tenant, &["proposal", "vote", "trade", "p-1", "yes", "--key", &key, "--yes"]);
-        }
-        until("the operation ends", LONG, || {
-            let list = self.cluster.ask("admin", &["operation", "list"]).map_err(|(_, words)| words)?;
-            if list["operations"][0]["state"] == "SUCCEEDED" { Ok(()) } else { Err(list.to_string()) }
-        });
-    }
-
     fn node(&self, name: &str) -> Result<Value, String> {
-        let list = self.cluster.ask("admin", &["node", "list"]).map_err(|(_, words)| words)?;
-        let nodes = list["nodes"].as_array().ok_or("no nodes")?;
-        nodes.iter().find(|node| node["node"] == name).cloned().ok_or_else(|| format!("no {name}"))
+        node(&self.cluster, name)
     }
 
     /// The running containers of nodes, by the engine's own client.
@@ -94,10 +76,7 @@ fn a_chain_of_containers_is_made_by_vote_and_repaired() {
     let story = Story::begin(dir.path());
     story.enrol();
     form_consortium(&story.cluster, dir.path());
-    hanse(&["key", "account-generate", &story.path("treasury.key")]);
-    let shown: Value =
-        serde_json::from_str(&hanse(&["key", "account-show", &story.path("treasury.key"), "-o", "json"])).unwrap();
-    story.vote_a_chain_through(shown["address"].as_str().unwrap());
+    vote_a_chain(&story.cluster, dir.path(), &[]);
     assert_eq!(story.running().len(), 4, "one container for each node");
 
     let (key, to) = (story.path("treasury.key"), "0x00000000000000000000000000000000000000aa");

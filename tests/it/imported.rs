@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::by_hand::{free_ports, pids_of};
 use crate::cluster::{Cluster, hanse};
-use crate::people::{PASSWORD, TENANTS, form_consortium};
+use crate::people::{PASSWORD, form_consortium, node, vote_a_chain};
 use crate::wait::until;
 
 /// Longest wait for anything on a busy two-core machine.
@@ -99,22 +99,8 @@ impl Story {
         self.cluster.tell("admin", &[&["host", "enrol", "h1", "--local"][..], &place, &room].concat());
     }
 
-    fn vote_a_chain_through(&self, treasury: &str) {
-        let alloc = format!("{treasury}=1000000000000000000000");
-        let what = ["--title", "a chain", "--chain", "supply-1", "--chain-id", "777", "--template", "cosmos-evm"];
-        let how = ["--param", "block_time_ms=500", "--alloc", &alloc];
-        let nodes = TENANTS.map(|tenant| ["--node", tenant]).concat();
-        self.cluster.tell("acme", &[&["proposal", "open-create-chain", "trade"][..], &what, &how, &nodes].concat());
-        for tenant in &TENANTS[..3] {
-            let key = self.path(&format!("{tenant}.key"));
-            self.cluster.tell(tenant, &["proposal", "vote", "trade", "p-1", "yes", "--key", &key, "--yes"]);
-        }
-    }
-
     fn node(&self, name: &str) -> Result<Value, String> {
-        let list = self.cluster.ask("admin", &["node", "list"]).map_err(|(_, words)| words)?;
-        let nodes = list["nodes"].as_array().ok_or("no nodes")?;
-        nodes.iter().find(|node| node["node"] == name).cloned().ok_or_else(|| format!("no {name}"))
+        node(&self.cluster, name)
     }
 
     fn healthy(&self, name: &str, generation: u64) -> u64 {
@@ -139,14 +125,7 @@ fn a_chain_of_a_program_that_the_operator_brought() {
     let story = Story::begin(dir.path());
     story.enrol_host();
     form_consortium(&story.cluster, dir.path());
-    hanse(&["key", "account-generate", &story.path("treasury.key")]);
-    let shown: Value =
-        serde_json::from_str(&hanse(&["key", "account-show", &story.path("treasury.key"), "-o", "json"])).unwrap();
-    story.vote_a_chain_through(shown["address"].as_str().unwrap());
-    until("the operation ends", LONG, || {
-        let list = story.cluster.ask("admin", &["operation", "list"]).map_err(|(_, words)| words)?;
-        if list["operations"][0]["state"] == "SUCCEEDED" { Ok(()) } else { Err(list.to_string()) }
-    });
+    vote_a_chain(&story.cluster, dir.path(), &["--template", "cosmos-evm"]);
     assert_eq!(pids_of(&story.dir, PROCESS).len(), 4, "one process for each node and no other");
     the_chain_works(&story);
     a_dead_validator_is_started_again(&story);

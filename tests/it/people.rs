@@ -1,8 +1,12 @@
 //! Whose chain it is: four tenants with an owner each, and their consortium.
 
 use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::cluster::{Cluster, hanse};
+use crate::wait::until;
 
 /// Everybody's.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -29,4 +33,34 @@ pub(crate) fn form_consortium(cluster: &Cluster, dir: &Path) {
         cluster.tell(tenant, &["consortium", "join", "trade", "--key", &key(tenant)]);
     }
     cluster.tell("acme", &["consortium", "activate", "trade", "--yes"]);
+}
+
+/// Longest wait for a chain that was voted on.
+const MADE_MAX: Duration = Duration::from_secs(180);
+
+/// Has `trade` vote for a chain `supply-1` of a node each and waits until it is made; `treasury.key` in `dir` has its wealth.
+pub(crate) fn vote_a_chain(cluster: &Cluster, dir: &Path, more: &[&str]) {
+    let key = |name: &str| dir.join(format!("{name}.key")).display().to_string();
+    hanse(&["key", "account-generate", &key("treasury")]);
+    let shown = hanse(&["key", "account-show", &key("treasury"), "-o", "json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let alloc = format!("{}=1000000000000000000000", shown["address"].as_str().unwrap());
+    let what = ["--title", "a chain", "--chain", "supply-1", "--chain-id", "777"];
+    let how = ["--param", "block_time_ms=500", "--alloc", &alloc];
+    let nodes = TENANTS.map(|tenant| ["--node", tenant]).concat();
+    cluster.tell("acme", &[&["proposal", "open-create-chain", "trade"][..], &what, &how, &nodes, more].concat());
+    for tenant in &TENANTS[..3] {
+        cluster.tell(tenant, &["proposal", "vote", "trade", "p-1", "yes", "--key", &key(tenant), "--yes"]);
+    }
+    until("the operation ends", MADE_MAX, || {
+        let list = cluster.ask("admin", &["operation", "list"]).map_err(|(_, words)| words)?;
+        if list["operations"][0]["state"] == "SUCCEEDED" { Ok(()) } else { Err(list.to_string()) }
+    });
+}
+
+/// The node of that name, as the platform lists it.
+pub(crate) fn node(cluster: &Cluster, name: &str) -> Result<Value, String> {
+    let list = cluster.ask("admin", &["node", "list"]).map_err(|(_, words)| words)?;
+    let nodes = list["nodes"].as_array().ok_or("no nodes")?;
+    nodes.iter().find(|node| node["node"] == name).cloned().ok_or_else(|| format!("no {name}"))
 }

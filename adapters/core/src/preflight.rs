@@ -236,7 +236,9 @@ fn ports(report: &HostReport, wish: &PreflightWish) -> Finding {
     let last = u32::from(wish.port_first) + u32::from(wish.port_count.max(1)) - 1;
     let range = format!("{} to {last}", wish.port_first);
     if report.busy_ports.is_empty() {
-        return Finding::fine("ports", format!("{range} are free"));
+        let own = wish.own_ports.range(wish.port_first..).take_while(|port| u32::from(**port) <= last).count();
+        let but = if own > 0 { format!(" but for {own} of the host's own nodes") } else { String::new() };
+        return Finding::fine("ports", format!("{range} are free{but}"));
     }
     let shown: Vec<String> = report.busy_ports.iter().take(PORTS_SHOWN).map(u16::to_string).collect();
     let more = report.busy_ports.len().saturating_sub(PORTS_SHOWN);
