@@ -104,7 +104,8 @@ fn halves<S: AsyncRead + AsyncWrite>(stream: S) -> (Reading<S>, Writing<S>) {
     (FramedRead::new(read, codec.clone()), FramedWrite::new(write, codec))
 }
 
-/// Reaches a peer; `None` if it is there and does not speak frames.
+/// Reaches a peer, which takes the connection within `limit`; `None` if it is there and does not speak frames. How long the
+/// handshake may take is the caller's to say: a busy machine is no partition.
 ///
 /// # Errors
 /// Whatever kept it from being reached; nothing was sent.
@@ -112,8 +113,9 @@ pub(crate) async fn dial(
     address: &str,
     config: rustls::ClientConfig,
     name: &str,
+    limit: Duration,
 ) -> std::io::Result<Option<TlsStream<TcpStream>>> {
-    let stream = TcpStream::connect(address).await?;
+    let stream = tokio::time::timeout(limit, TcpStream::connect(address)).await??;
     stream.set_nodelay(true)?;
     let name = rustls_pki_types::ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
     let stream = TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await?;

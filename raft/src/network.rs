@@ -246,8 +246,7 @@ impl Connection {
         let Caller { network, target } = &self.caller;
         let config = network.tls.dialler().map_err(|e| CallError::Refused(e.to_string()))?;
         let (limit, name) = (network.connect_limit(), peer_name(&network.cluster, *target));
-        let dialled = tokio::time::timeout(limit, frames::dial(&self.address, config, &name)).await;
-        let dialled = dialled.map_err(|_| CallError::Late(limit))?;
+        let dialled = frames::dial(&self.address, config, &name, limit).await;
         match dialled.map_err(|e| CallError::Refused(format!("{}: {e}", self.address)))? {
             Some(stream) => Ok(Box::pin(frames::call(stream, calls, network.ask_every()))),
             None => {
