@@ -12,11 +12,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-/// The last commit that speaks cluster versions up to 3 only. Raised with the cluster version: the commit before the one that
+/// The last commit that speaks cluster versions up to 4 only. Raised with the cluster version: the commit before the one that
 /// brings a new version.
-const COMMIT: &str = "679f07407681bb261e4a2a4681612f4311a709e6";
+const COMMIT: &str = "3eecd51068280071a0ecb65f6ce263aef45cf6a5";
 /// What only the program of a newer version says of itself.
-const NEWER: &str = "cluster versions 1 to 4";
+const NEWER: &str = "cluster versions 1 to 5";
 
 /// Builds the program if it is not there, and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {

@@ -35,6 +35,7 @@ use crate::{Rejection, State};
 /// | | software that the platform keeps: artifacts and publishers |
 /// | | hosts that are Docker Engines: [`Reach::Docker`](crate::host::Reach::Docker);
 /// | | [`RemoveOrphan`](crate::host::orphan::RemoveOrphan) |
+/// | 5 | provisioning at depth: ways to reach hosts, nodes that move, software that is voted on, clouds |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);
@@ -43,7 +44,7 @@ impl Version {
     /// The version of clusters from before there were versions.
     pub const FIRST: Self = Self(1);
     /// The newest that this build speaks.
-    pub const NEWEST: Self = Self(4);
+    pub const NEWEST: Self = Self(5);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.
     pub(crate) const LEAN_DIGEST: Self = Self(2);
 
