@@ -47,6 +47,12 @@ const INJECTIVE: &str = "injective-core==1.20.1";
 /// The PyPI package of the outside client in Python, exactly.
 const WEB3: &str = "web3==8.0.0";
 
+/// What speaks EC2's interface: one whose instances are containers that accept SSH, and one that knows the interface's shapes and limits.
+const CLOUDS: &[(&str, &[&str])] = &[
+    ("ministack", &["ministack==1.5.33", "docker==7.2.0", "cryptography==50.0.2"]),
+    ("moto", &["moto[ec2,server]==5.2.5"]),
+];
+
 /// What provisions hosts by other means, exactly; only `bench provision` needs it.
 const ANSIBLE: &str = "ansible-core==2.19.14";
 
@@ -76,6 +82,9 @@ pub(crate) fn install() -> Result<Parts> {
     std::fs::create_dir_all(&folder).context("make target/parts")?;
     python(&folder)?;
     injectived()?;
+    for (name, packages) in CLOUDS {
+        environment(&folder.join(name), packages)?;
+    }
     Ok(Parts { cast: npm(&folder)?, folder })
 }
 
@@ -87,7 +96,7 @@ pub(crate) fn etcd() -> Result<()> {
 /// Installs Ansible, which only `bench provision` needs; returns the program that plays.
 pub(crate) fn ansible() -> Result<PathBuf> {
     let home = std::env::current_dir()?.join("target/parts/ansible");
-    environment(&home, ANSIBLE)?;
+    environment(&home, &[ANSIBLE])?;
     Ok(home.join("bin/ansible-playbook"))
 }
 
@@ -133,13 +142,13 @@ fn npm(folder: &Path) -> Result<PathBuf> {
 
 /// What `cargo xtask parts` needs of Python.
 fn python(folder: &Path) -> Result<()> {
-    environment(&folder.join("python"), WEB3)
+    environment(&folder.join("python"), &[WEB3])
 }
 
 /// Installs the other chain; returns its program.
 pub(crate) fn injectived() -> Result<PathBuf> {
     let home = std::env::current_dir()?.join("target/parts/injective");
-    environment(&home, INJECTIVE)?;
+    environment(&home, &[INJECTIVE])?;
     // The package unpacks its program where it says so.
     let output = Command::new(home.join("bin/python3"))
         .args(["-c", "import injective_core; print(injective_core.get_binary_path())"])
@@ -151,9 +160,9 @@ pub(crate) fn injectived() -> Result<PathBuf> {
     Ok(String::from_utf8(output.stdout).context("a path that is text")?.trim().into())
 }
 
-/// A Python environment of its own with one package, so that nothing of the machine's Python is touched.
-fn environment(home: &Path, package: &str) -> Result<()> {
-    let mark = home.join(package);
+/// A Python environment of its own with some packages, so that nothing of the machine's Python is touched.
+fn environment(home: &Path, packages: &[&str]) -> Result<()> {
+    let mark = home.join(packages.join(" "));
     if mark.exists() {
         return Ok(());
     }
@@ -167,11 +176,12 @@ fn environment(home: &Path, package: &str) -> Result<()> {
         }
     }
     let status = Command::new(home.join("bin/python3"))
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package])
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(packages)
         .status()
         .context("start pip")?;
     if !status.success() {
-        bail!("pip could not install {package}: {status}");
+        bail!("pip could not install {packages:?}: {status}");
     }
     std::fs::write(&mark, "").with_context(|| format!("write {}", mark.display()))
 }

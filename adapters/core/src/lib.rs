@@ -11,6 +11,7 @@
 //! by itself), keep state that a new leader would need, or build a shell string from input.
 
 mod bundle;
+pub mod cloud;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod preflight;

@@ -119,6 +119,9 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::RecordContractFact(_)
         | Command::RecordReplica(_)
         | Command::RemoveOrphan(_)
+        | Command::RecordMachineIntent(_)
+        | Command::RecordMachineFact(_)
+        | Command::RemoveCloudOrphan(_)
         | Command::PurgeChain(_)
         | Command::RollNode(_)
         | Command::ReleaseNode(_)
@@ -147,6 +150,8 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::UndeleteChain(_)
         | Command::RaiseClusterVersion(_)
         | Command::PinPublisher(_)
+        | Command::AddCloud(_)
+        | Command::RemoveCloud(_)
         | Command::UnpinPublisher(_) => Rule { platform: ADMINISTRATOR, ..deny() },
         Command::SetTenantMetadata(c) => {
             Rule { platform: ADMINISTRATOR, tenant: VOTERS, scope: Scope::Tenant(&c.tenant), ..deny() }
@@ -163,6 +168,8 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::SetHostProperties(_)
         | Command::BeginHostMaintenance(_)
         | Command::DrainHost(_)
+        | Command::CreateMachine(_)
+        | Command::DeleteMachine(_)
         | Command::PauseChain(_)
         | Command::ResumeChain(_)
         | Command::RollChain(_)

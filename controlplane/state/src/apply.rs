@@ -13,7 +13,7 @@ use crate::digests::Digests;
 use crate::event::{Change, Event, Record};
 use crate::ids::{AccountId, RequestId};
 use crate::{
-    Applied, Digest, Divergence, Millis, Rejection, State, access, account, artifact, billing, chain, cluster,
+    Applied, Digest, Divergence, Millis, Rejection, State, access, account, artifact, billing, chain, cloud, cluster,
     consortium, contract, host, replica, tenant,
 };
 
@@ -201,6 +201,13 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::ContinueRollout(c) => chain::rollout_apply::go_on(state, cx, c),
         Command::RollNode(c) => chain::rollout_apply::roll_node(state, cx, c),
         Command::ReleaseNode(c) => chain::rollout_apply::release(state, cx, c),
+        Command::AddCloud(c) => cloud::apply::add(state, cx, c),
+        Command::RemoveCloud(c) => cloud::apply::remove(state, cx, c),
+        Command::CreateMachine(c) => cloud::apply::create(state, cx, c),
+        Command::DeleteMachine(c) => cloud::apply::delete(state, cx, c),
+        Command::RecordMachineIntent(c) => cloud::apply::intent(state, cx, c),
+        Command::RecordMachineFact(c) => cloud::apply::fact(state, cx, c),
+        Command::RemoveCloudOrphan(c) => cloud::apply::remove_orphan(state, cx, c),
     }
 }
 

@@ -9,6 +9,9 @@ use crate::chain::life::{PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use crate::chain::node::{NodeAct, NodeFact, RecordIntent, RecordNodeFact, RestartNode};
 use crate::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
 use crate::chain::{RecordGenesis, RecordTransaction};
+use crate::cloud::{
+    AddCloud, CreateMachine, DeleteMachine, RecordMachineFact, RecordMachineIntent, RemoveCloud, RemoveCloudOrphan,
+};
 use crate::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
 use crate::cluster::version::{RaiseClusterVersion, Version};
 use crate::cluster::{Bootstrap, CheckDigest, InitCluster};
@@ -208,6 +211,13 @@ pub enum Command {
     ContinueRollout(ContinueRollout),
     RollNode(RollNode),
     ReleaseNode(ReleaseNode),
+    AddCloud(AddCloud),
+    RemoveCloud(RemoveCloud),
+    CreateMachine(CreateMachine),
+    DeleteMachine(DeleteMachine),
+    RecordMachineIntent(RecordMachineIntent),
+    RecordMachineFact(RecordMachineFact),
+    RemoveCloudOrphan(RemoveCloudOrphan),
 }
 
 impl Command {
@@ -274,6 +284,13 @@ impl Command {
             Self::ContinueRollout(_) => "ContinueRollout",
             Self::RollNode(_) => "RollNode",
             Self::ReleaseNode(_) => "ReleaseNode",
+            Self::AddCloud(_) => "AddCloud",
+            Self::RemoveCloud(_) => "RemoveCloud",
+            Self::CreateMachine(_) => "CreateMachine",
+            Self::DeleteMachine(_) => "DeleteMachine",
+            Self::RecordMachineIntent(_) => "RecordMachineIntent",
+            Self::RecordMachineFact(_) => "RecordMachineFact",
+            Self::RemoveCloudOrphan(_) => "RemoveCloudOrphan",
         }
     }
 
@@ -340,6 +357,13 @@ impl Command {
             Self::ContinueRollout(c) => name::chain(&c.chain),
             Self::RollNode(c) => name::node(&c.node),
             Self::ReleaseNode(c) => name::node(&c.node),
+            Self::AddCloud(c) => name::cloud(&c.cloud),
+            Self::RemoveCloud(c) => name::cloud(&c.cloud),
+            Self::CreateMachine(c) => name::machine(&c.machine),
+            Self::DeleteMachine(c) => name::machine(&c.machine),
+            Self::RecordMachineIntent(c) => name::machine(&c.machine),
+            Self::RecordMachineFact(c) => name::machine(&c.machine),
+            Self::RemoveCloudOrphan(c) => name::cloud_orphan(&c.cloud, &c.instance),
         }
     }
 
@@ -404,6 +428,13 @@ impl Command {
             | Self::ContinueRollout(_)
             | Self::RollNode(_)
             | Self::ReleaseNode(_) => Version(4),
+            Self::AddCloud(_)
+            | Self::RemoveCloud(_)
+            | Self::CreateMachine(_)
+            | Self::DeleteMachine(_)
+            | Self::RecordMachineIntent(_)
+            | Self::RecordMachineFact(_)
+            | Self::RemoveCloudOrphan(_) => Version(5),
             Self::CreateConsortium(CreateConsortium { charter, .. }) => {
                 let is_first = charter.policies.keys().all(|kind| *kind == ActionKind::CreateChain);
                 if is_first { Version::FIRST } else { Version(4) }

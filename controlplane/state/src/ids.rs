@@ -171,6 +171,10 @@ macro_rules! key {
 }
 
 label!(
+    /// Names a cloud: `east`.
+    CloudId, "cloud"
+);
+label!(
     /// A customer of the platform.
     TenantId, "tenant"
 );

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod billing;
 pub mod chain;
 mod check;
+pub mod cloud;
 pub mod cluster;
 pub mod codec;
 pub mod command;

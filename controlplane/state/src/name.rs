@@ -2,8 +2,8 @@
 
 use crate::Digest;
 use crate::ids::{
-    AccountId, ChainKey, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, PlanId, ProposalKey, PublisherId,
-    TenantId,
+    AccountId, ChainKey, CloudId, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, PlanId, ProposalKey,
+    PublisherId, TenantId,
 };
 
 /// `accounts/li@acme`
@@ -49,6 +49,21 @@ pub fn host(id: &HostId) -> String {
 /// `hosts/h1/orphans/trade.supply-1.n0`
 pub fn orphan(host: &HostId, object: &str) -> String {
     format!("hosts/{host}/orphans/{object}")
+}
+
+/// `clouds/east`
+pub fn cloud(id: &CloudId) -> String {
+    format!("clouds/{id}")
+}
+
+/// `clouds/east/orphans/i-0123`
+pub fn cloud_orphan(id: &CloudId, instance: &str) -> String {
+    format!("clouds/{id}/orphans/{instance}")
+}
+
+/// `machines/m1`
+pub fn machine(id: &HostId) -> String {
+    format!("machines/{id}")
 }
 
 /// `replicas/4`

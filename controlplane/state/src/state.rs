@@ -21,8 +21,8 @@ use crate::digests::Digests;
 use crate::event::{Event, Record};
 use crate::host::Host;
 use crate::ids::{
-    AccountId, ChainKey, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, PlanId, ProposalKey, PublisherId,
-    TenantId,
+    AccountId, ChainKey, CloudId, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, PlanId, ProposalKey,
+    PublisherId, TenantId,
 };
 use crate::operation::Operation;
 use crate::rejection::Rejection;
@@ -84,6 +84,12 @@ pub struct State {
     /// By id, at most [`crate::artifact::PUBLISHERS_MAX`]; since version 4.
     #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
     pub publishers: OrdMap<PublisherId, Publisher>,
+    /// By id, at most [`crate::cloud::CLOUDS_MAX`]; since version 5.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub clouds: OrdMap<CloudId, crate::cloud::Cloud>,
+    /// By the id of the host that each becomes; since version 5.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub machines: OrdMap<HostId, crate::cloud::Machine>,
 }
 
 /// What applying one request did.

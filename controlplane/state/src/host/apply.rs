@@ -15,6 +15,14 @@ use crate::ids::{NodeKey, TenantId};
 use crate::{Rejection, State, chain, check, name};
 
 pub(crate) fn enrol(state: &mut State, cx: &mut Cx<'_>, c: &EnrolHost) -> Result<Outcome, Rejection> {
+    if state.machines.contains_key(&c.host) {
+        return Err(Rejection::AlreadyExists { field: "host".into(), what: name::machine(&c.host) });
+    }
+    admit(state, cx, c)
+}
+
+/// Enrols a host, whether a person asked for it or a cloud's machine became one.
+pub(crate) fn admit(state: &mut State, cx: &mut Cx<'_>, c: &EnrolHost) -> Result<Outcome, Rejection> {
     let resource = name::host(&c.host);
     if state.hosts.contains_key(&c.host) {
         return Err(Rejection::AlreadyExists { field: "host".into(), what: resource });
@@ -212,11 +220,16 @@ fn check_reach(reach: &Reach) -> Result<(), Rejection> {
             return check_limit("reach.pids", *pids, PIDS_MIN);
         }
     };
+    check_root("reach.root", root)
+}
+
+/// A folder of instances.
+pub(crate) fn check_root(field: &str, root: &str) -> Result<(), Rejection> {
     let is_plain = root.starts_with('/') && root.len() <= TEXT_MAX && !root.chars().any(char::is_control);
     if is_plain && !root.split('/').any(|part| part == "..") {
         return Ok(());
     }
-    Err(check::invalid("reach.root", root, "an absolute path without .."))
+    Err(check::invalid(field, root, "an absolute path without .."))
 }
 
 /// Whoever reaches an engine is root on its host, so it is not spoken to over a network in the clear.
@@ -250,7 +263,7 @@ fn check_published(c: &EnrolHost) -> Result<(), Rejection> {
 }
 
 /// One word that may stand in a command line or address without being taken for anything else.
-fn check_word(field: &str, word: &str) -> Result<(), Rejection> {
+pub(crate) fn check_word(field: &str, word: &str) -> Result<(), Rejection> {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
     if !word.is_empty() && word.len() <= TEXT_MAX && !word.starts_with('-') && word.bytes().all(is_plain) {
         return Ok(());
@@ -258,7 +271,7 @@ fn check_word(field: &str, word: &str) -> Result<(), Rejection> {
     Err(check::invalid(field, word, "a word of letters, digits, '-', '.', '_' and ':'"))
 }
 
-fn check_fingerprint(field: &str, text: &str) -> Result<(), Rejection> {
+pub(crate) fn check_fingerprint(field: &str, text: &str) -> Result<(), Rejection> {
     let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
     match text.strip_prefix("SHA256:") {
         Some(hash) if hash.len() == 43 && hash.bytes().all(is_base64) => Ok(()),

@@ -84,10 +84,26 @@ pub(crate) fn drain(state: &mut State, cx: &mut Cx<'_>, c: &DrainHost) -> Result
 }
 
 pub(crate) fn retire(state: &mut State, cx: &mut Cx<'_>, c: &RetireHost) -> Result<Outcome, Rejection> {
-    let host = query::get(state, &c.host)?;
+    query::get(state, &c.host)?;
     check::text("reason", &c.reason, TEXT_MAX)?;
     let resource = name::host(&c.host);
-    let on_it: Vec<&Node> = state.nodes.values().filter(|node| node.host.as_ref() == Some(&c.host)).collect();
+    if let Some(machine) = state.machines.get(&c.host) {
+        let what = name::machine(&machine.id);
+        let needs = format!("{what} is it, in {}: delete the machine", name::cloud(&machine.spec.cloud));
+        return Err(check::wrong_state("host", resource, "a cloud's machine", &needs));
+    }
+    check_empty(state, &c.host)?;
+
+    state.hosts.remove(&c.host);
+    cx.deleted(resource.clone());
+    Ok(Outcome::Done { resource })
+}
+
+/// Nothing is on a host.
+pub(crate) fn check_empty(state: &State, id: &HostId) -> Result<(), Rejection> {
+    let host = query::get(state, id)?;
+    let resource = name::host(id);
+    let on_it: Vec<&Node> = state.nodes.values().filter(|node| node.host.as_ref() == Some(id)).collect();
     if let Some(first) = on_it.first() {
         let first = name::node(&first.key);
         let needs = format!("{} nodes are on it, {first} first: drain it, and move or delete them", on_it.len());
@@ -96,10 +112,7 @@ pub(crate) fn retire(state: &mut State, cx: &mut Cx<'_>, c: &RetireHost) -> Resu
     if !host.ports.is_empty() {
         return Err(check::wrong_state("host", resource, "in use", "ports are still taken on it"));
     }
-
-    state.hosts.remove(&c.host);
-    cx.deleted(resource.clone());
-    Ok(Outcome::Done { resource })
+    Ok(())
 }
 
 /// Every chain that ran keeps its quorum without the nodes of `host`, those of other hosts in maintenance, and those that

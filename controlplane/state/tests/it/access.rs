@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 61] = [
+pub(crate) const SAMPLES: [&str; 68] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -72,6 +72,13 @@ pub(crate) const SAMPLES: [&str; 61] = [
     "ContinueRollout",
     "RollNode",
     "ReleaseNode",
+    "AddCloud",
+    "RemoveCloud",
+    "CreateMachine",
+    "DeleteMachine",
+    "RecordMachineIntent Create",
+    "RecordMachineFact Launched",
+    "RemoveCloudOrphan",
 ];
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod access;
 mod anchor;
+mod cloud;
 mod laws;
 mod parse;
 mod parse_life;

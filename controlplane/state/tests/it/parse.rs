@@ -1,6 +1,7 @@
 //! Commands of the scripts: `Command key=value ...`, everything left out takes the usual value of the test world.
 #![allow(clippy::unwrap_used)]
 
+mod cloud;
 mod host;
 
 use std::collections::BTreeMap;
@@ -142,6 +143,7 @@ pub(crate) fn command(w: &World, a: &Args) -> Command {
             .or_else(|| replicas(a))
             .or_else(|| consortiums(w, a))
             .or_else(|| host::hosts(a))
+            .or_else(|| cloud::clouds(w, a))
             .or_else(|| nodes(w, a))
             .or_else(|| super::parse_life::commands(w, a))
             .unwrap(),

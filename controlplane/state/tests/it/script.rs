@@ -148,6 +148,8 @@ fn resource(state: &State, name: &str) -> Value {
         ["cluster"] => json(state.cluster.as_ref()),
         ["accounts", id] => get(&state.accounts, id),
         ["tenants", id] => get(&state.tenants, id),
+        ["clouds", id] => get(&state.clouds, id),
+        ["machines", id] => get(&state.machines, id),
         ["hosts", id] => get(&state.hosts, id),
         ["replicas", id] => {
             json(state.cluster.as_ref().and_then(|it| it.replicas.by_id.get(&id.parse::<u64>().unwrap())))
