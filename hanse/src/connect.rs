@@ -79,7 +79,7 @@ impl Connector {
                     root: (!root.is_empty()).then(|| root.clone()),
                     identity: Identity::File(identity),
                 };
-                Ok(Arc::new(SshAdapter::new(target, artifact.clone())?))
+                Ok(Arc::new(SshAdapter::new(target)?))
             }
             Reach::Docker { endpoint, engine_id, memory_mib, cpu_milli, pids } => {
                 let publish_address = host.peer_address.parse().map_err(|e| AdapterError::Invalid {

@@ -16,7 +16,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         ["provision", rest @ ..] => provision(rest),
         _ => bail!(
             "usage: cargo xtask bench build|history|core|ledger|provision [--rounds N] [--seconds N] [--kills N] [--no-etcd] \
-             [--receipts N] [--no-injectived] [--hosts N] [--bytes N] [--large-bytes N] [--no-ansible] [-o json]"
+             [--receipts N] [--no-injectived] [--hosts N] [--bytes N] [--large-bytes N] [--no-ansible] [--no-chain] [-o json]"
         ),
     }
 }
@@ -99,10 +99,13 @@ fn core(args: &[&str]) -> Result<()> {
 /// Speed and cost of provisioning over SSH, beside Ansible's and OpenSSH's own. A release build: what the product spends
 /// there is not what the last tenth of an optimiser changes.
 fn provision(args: &[&str]) -> Result<()> {
-    let status = Command::new("cargo")
-        .args(["build", "--release", "--locked", "--package", "hanse-bench-provision"])
-        .status()
-        .context("start cargo")?;
+    let has_chain = !args.contains(&"--no-chain");
+    let mut build = Command::new("cargo");
+    build.args(["build", "--release", "--locked", "--package", "hanse-bench-provision"]);
+    if has_chain {
+        build.args(["--package", "hanse"]);
+    }
+    let status = build.status().context("start cargo")?;
     if !status.success() {
         bail!("build of the benchmark failed: {status}");
     }
@@ -111,7 +114,10 @@ fn provision(args: &[&str]) -> Result<()> {
     let mut bench = Command::new(built.join("hanse-bench-provision"));
     // On the disk of the target folder: a folder for temporary files may be memory.
     bench.arg("--program").arg(built.join("hanse-bench-host")).arg("--dir").arg(&target);
-    bench.args(args.iter().filter(|argument| **argument != "--no-ansible"));
+    bench.args(args.iter().filter(|argument| !["--no-ansible", "--no-chain"].contains(*argument)));
+    if has_chain {
+        bench.arg("--hanse").arg(built.join("hanse"));
+    }
     if !args.contains(&"--no-ansible") {
         bench.arg("--ansible").arg(crate::parts::ansible()?);
     }

@@ -17,10 +17,13 @@ const LONG_FILES: &[(&str, usize, &str)] = &[];
 const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("hanse-adapters-core", &[]),
     ("hanse-hostrun", &["hanse-adapters-core"]),
+    // The program for hosts, and what carries it; the latter's build script calls cargo for the former.
+    ("hanse-host", &["hanse-hostrun"]),
+    ("hanse-carried", &[]),
     ("hanse-adapters-docker", &["hanse-adapters-core", "hanse-hostrun"]),
     ("hanse-adapters-ec2", &["hanse-adapters-core"]),
     ("hanse-adapters-local", &["hanse-adapters-core", "hanse-hostrun"]),
-    ("hanse-adapters-ssh", &["hanse-adapters-core", "hanse-hostrun"]),
+    ("hanse-adapters-ssh", &["hanse-adapters-core", "hanse-carried", "hanse-hostrun"]),
     ("hanse-engines-core", &["hanse-adapters-core"]),
     ("hanse-engines-evm", &["hanse-adapters-core", "hanse-engines-core"]),
     ("hanse-engines-embedded", &["hanse-adapters-core", "hanse-engines-core", "hanse-engines-evm"]),
@@ -38,8 +41,10 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
         "hanse-bench-provision",
         &[
             "hanse-adapters-core",
+            "hanse-adapters-local",
             "hanse-adapters-ssh",
             "hanse-engines-core",
+            "hanse-engines-embedded",
             "hanse-hostrun",
             "hanse-raft",
             "hanse-server",
@@ -88,7 +93,6 @@ const OWNED: &[(&str, &[&str])] = &[
     ("bollard", &["hanse-adapters-docker"]),
     ("quick-xml", &["hanse-adapters-ec2"]),
     ("russh", &["hanse-adapters-ssh"]),
-    ("russh-sftp", &["hanse-adapters-ssh"]),
     ("ratatui", &["hanse-tui"]),
     ("revm", &["hanse-node"]),
     ("redb", &["hanse-node"]),

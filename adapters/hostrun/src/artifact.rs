@@ -4,14 +4,16 @@
 //! durable; a place that is taken is never written again. It never uses a partial upload.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hanse_adapters_core::{AdapterError, Artifact};
 use ring::digest::{Context, SHA256};
 
+use crate::facts::now_ms;
 use crate::layout::{Layout, invalid, io_error, make_dir, sync_parent};
 
 /// Read at once while hashing.
@@ -64,6 +66,15 @@ pub(crate) fn has(layout: &Layout, sha256: &str) -> Result<bool, AdapterError> {
     }
 }
 
+/// Puts this very program, which was uploaded as `.upload-...` into the folder of its hash, in its place; if its content is
+/// not what the folder says, deletes it.
+pub(crate) fn keep(exe: &Path) -> Result<(), AdapterError> {
+    let name = |path: Option<&Path>| path.and_then(|it| it.file_name()?.to_str().map(str::to_owned));
+    let (upload, sha256) = (name(Some(exe)).unwrap_or_default(), name(exe.parent()).unwrap_or_default());
+    let root = exe.ancestors().nth(3).ok_or_else(|| invalid(exe.display(), "is not below a root folder"))?;
+    adopt(&Layout::new(root), &sha256, &upload)
+}
+
 /// Puts the uploaded file in its place if its content is `sha256`; else deletes it.
 pub(crate) fn adopt(layout: &Layout, sha256: &str, upload: &str) -> Result<(), AdapterError> {
     check_sha(sha256)?;
@@ -73,14 +84,69 @@ pub(crate) fn adopt(layout: &Layout, sha256: &str, upload: &str) -> Result<(), A
     }
     let from = layout.artifact_dir(sha256).join(upload);
     let found = file_sha256(&from).map_err(|e| io_error(upload, &e))?;
+    settle(layout, sha256, &from, &found)
+}
+
+/// Puts what arrives on `input`, exactly `bytes` of it, in its place if its content is `sha256`. All of it is read whatever
+/// becomes of it, so that what follows on the input is the next request; `None` if it ended early.
+pub(crate) fn receive(
+    layout: &Layout,
+    sha256: &str,
+    bytes: u64,
+    input: &mut impl Read,
+) -> Option<Result<(), AdapterError>> {
+    let mut input = input.take(bytes);
+    let opened = check_sha(sha256).and_then(|()| open_upload(layout, sha256));
+    let mut received = match opened {
+        Ok((path, file)) => Ok((path, file, Context::new(&SHA256))),
+        Err(error) => Err(error),
+    };
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while input.limit() > 0 {
+        let count = match input.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        if let Ok((path, file, context)) = &mut received {
+            context.update(&chunk[..count]);
+            if let Err(e) = file.write_all(&chunk[..count]) {
+                let _ = fs::remove_file(&path);
+                received = Err(io_error(&format!("artifact {sha256}"), &e));
+            }
+        }
+    }
+    let is_whole = input.limit() == 0;
+    let done = received.and_then(|(path, file, context)| {
+        drop(file);
+        let found = if is_whole { hex::encode(context.finish()) } else { "of a part".into() };
+        settle(layout, sha256, &path, &found)
+    });
+    is_whole.then_some(done)
+}
+
+/// A new file for an upload, in the folder of its artifact.
+fn open_upload(layout: &Layout, sha256: &str) -> Result<(PathBuf, File), AdapterError> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let dir = layout.artifact_dir(sha256);
+    make_dir(&dir)?;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = dir.join(format!("{UPLOAD_PREFIX}{:x}{count:x}{:x}", std::process::id(), now_ms()));
+    let file = File::create_new(&path).map_err(|e| io_error(&path.display().to_string(), &e))?;
+    Ok((path, file))
+}
+
+/// Places the file `from`, in which `found` was seen, or deletes it.
+fn settle(layout: &Layout, sha256: &str, from: &Path, found: &str) -> Result<(), AdapterError> {
     if found != sha256 {
-        fs::remove_file(&from).map_err(|e| io_error(upload, &e))?;
+        fs::remove_file(from).map_err(|e| io_error(&from.display().to_string(), &e))?;
         return Err(AdapterError::Transient {
             subject: format!("artifact {sha256}"),
             reason: format!("what arrived has the hash {found}; it was deleted, upload again"),
         });
     }
-    place(layout, sha256, &from).map_err(|e| io_error(sha256, &e))?;
+    place(layout, sha256, from).map_err(|e| io_error(sha256, &e))?;
     drop_stale_uploads(&layout.artifact_dir(sha256));
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! The code that runs *on a host* while its requests are asked, and the small supervisor it leaves behind.
 //!
-//! The one binary mounts it as two hidden subcommands: `hanse host-run` reads JSON [`Request`]s from standard input, one a
-//! line, answers each with a line of JSON, a [`Response`], and ends with its input; `hanse host-supervise DIR` keeps the
-//! process of one instance. The local adapter
-//! calls [`Host::handle`] in its own process, the ssh adapter executes the uploaded binary, the docker adapter does so in a short
-//! container; all get the same answers.
+//! `adapters/host` is nothing but this behind a command line, small enough for any line; the one binary mounts it as hidden
+//! subcommands besides. `host-run` reads JSON [`Request`]s from standard input, one a line, answers each with a line of JSON, a
+//! [`Response`], and ends with its input; `host-supervise DIR` keeps the process of one instance. The local adapter calls
+//! [`Host::handle`] in its own process, the ssh adapter executes the small program that it uploaded, the docker adapter the
+//! one binary in a short container; all get the same answers.
 //!
 //! Layout under the root (`$HOME/.hanse` unless configured):
 //!
@@ -101,6 +101,9 @@ impl Host {
         match act {
             Act::HashSelf => artifact::hash_self().map(Reply::Sha256),
             Act::Adopt { sha256, upload } => artifact::adopt(layout, &sha256, &upload).map(|()| Reply::Done),
+            Act::Receive { sha256, .. } => {
+                Err(layout::invalid(format!("artifact {sha256}"), "can be received over a stream only"))
+            }
             Act::HasArtifact { sha256 } => artifact::has(layout, &sha256).map(Reply::Has),
             Act::Inspect => facts::inspect(layout).map(Reply::Facts),
             Act::Preflight { wish } => preflight::report(layout, &wish).map(|report| Reply::Report(Box::new(report))),
@@ -162,12 +165,28 @@ pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
         if !std::env::current_exe().is_ok_and(|exe| exe.exists()) {
             return ExitCode::from(EXIT_GONE);
         }
-        let ended = answer(&handle(&root, request));
+        let response = match request {
+            Request { version: WIRE_VERSION, act: Act::Receive { sha256, bytes } } => {
+                let received = artifact::receive(&Layout::new(&root), &sha256, bytes, &mut input);
+                // Nobody is there to be answered.
+                let Some(done) = received else { return ExitCode::FAILURE };
+                Response::from_result(done.map(|()| Reply::Done))
+            }
+            request => handle(&root, request),
+        };
+        let ended = answer(&response);
         if ended != ExitCode::SUCCESS {
             return ended;
         }
         is_first = false;
     }
+}
+
+/// Puts this very program, uploaded under another name into the folder of its hash, in its place, and prints the answer as
+/// [`run_stdio`] does. Exits 0 unless that could not be printed.
+pub fn keep_self() -> ExitCode {
+    let kept = std::env::current_exe().map_err(|e| layout::io_error("this program", &e));
+    answer(&Response::from_result(kept.and_then(|exe| artifact::keep(&exe)).map(|()| Reply::Done)))
 }
 
 fn answer(response: &Response) -> ExitCode {

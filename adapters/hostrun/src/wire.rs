@@ -44,6 +44,13 @@ pub enum Act {
         /// File name: `.upload-` and hex digits.
         upload: String,
     },
+    /// Puts the bytes that follow the request's line in the place of `sha256`, if that is their hash. Only over a stream.
+    Receive {
+        /// What their content must be.
+        sha256: String,
+        /// How many follow.
+        bytes: u64,
+    },
     /// Whether the artifact is in its place with the right content.
     HasArtifact {
         /// Which.

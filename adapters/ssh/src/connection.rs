@@ -12,12 +12,14 @@ use hanse_adapters_core::{AdapterError, Result, Stream};
 use russh::client::{self, AuthResult, Handle, Msg};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, Preferred};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::served::{IDLE_LIMIT, Idle};
 use crate::target::{Checked, Hop};
+use crate::upload::Body;
 
 /// TCP connection and key exchange; authentication may take as long again.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -65,6 +67,8 @@ pub(crate) enum Ran {
     Answered(Vec<u8>),
     /// The host could not execute the program; what its shell said. Nothing was done.
     NoProgram(String),
+    /// It ended with this exit code and no answer.
+    Failed { code: u32, said: String },
     /// The connection broke before the request was sent. Nothing was done.
     NotSent(String),
     /// It was sent and no answer came.
@@ -260,7 +264,7 @@ impl Connection {
     }
 
     /// Executes `command` with `input` as its standard input and waits for its end.
-    pub(crate) async fn exec(&self, command: &str, input: &[u8], limit: Duration) -> Ran {
+    pub(crate) async fn exec(&self, command: &str, input: &Body, limit: Duration) -> Ran {
         let (mut channel, _permit) = match self.session().await {
             Ok(opened) => opened,
             Err(reason) => return Ran::NotSent(reason),
@@ -317,15 +321,28 @@ fn changed_key(target: &Hop, shown: &str) -> AdapterError {
 }
 
 /// Sends the input once the command is accepted and gathers what comes until the channel closes.
-async fn converse(channel: &mut Channel<Msg>, input: &[u8]) -> Ran {
+async fn converse(channel: &mut Channel<Msg>, input: &Body) -> Ran {
     let (mut stdout, mut stderr, mut code) = (Vec::new(), Vec::new(), None);
-    while let Some(message) = channel.wait().await {
-        match message {
-            ChannelMsg::Success => {
-                // A command that ended early (not found) closes its input; its exit status tells.
-                let _ = channel.data(input).await;
-                let _ = channel.eof().await;
+    let mut writer = channel.make_writer();
+    // A command that ended early (not found) closes its input; its exit status tells.
+    let sending = async {
+        if input.send(&mut writer).await.is_ok() {
+            let _ = writer.shutdown().await;
+        }
+    };
+    tokio::pin!(sending);
+    let (mut is_accepted, mut is_sent) = (false, false);
+    loop {
+        let message = tokio::select! {
+            () = &mut sending, if is_accepted && !is_sent => {
+                is_sent = true;
+                continue;
             }
+            message = channel.wait() => message,
+        };
+        let Some(message) = message else { break };
+        match message {
+            ChannelMsg::Success => is_accepted = true,
             ChannelMsg::Failure => return Ran::NoProgram("the host refuses to execute commands".into()),
             ChannelMsg::Data { data } if stdout.len() + data.len() <= ANSWER_BYTES_MAX => {
                 stdout.extend_from_slice(&data)
@@ -343,7 +360,7 @@ async fn converse(channel: &mut Channel<Msg>, input: &[u8]) -> Ran {
         Some(0) => Ran::Answered(stdout),
         // What sh(1) answers for a program that is not there or cannot be executed.
         Some(126 | 127) => Ran::NoProgram(said),
-        Some(code) => Ran::NoAnswer(format!("our program on the host ended with {code}: {said}")),
+        Some(code) => Ran::Failed { code, said },
         None => Ran::NoAnswer("the connection ended before the answer".into()),
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! One connection per host is kept and shared by all calls; over it the uploaded program's `host-run` is executed and kept
 //! for a while, and each call is a line of JSON on its standard input, answered by one (see [`hanse_hostrun`]). The host's key is pinned: a
-//! server that shows another one is refused before any credential is sent. On first contact the program is uploaded by
-//! SFTP, checked by its hash on the host and only then put in its place.
+//! server that shows another one is refused before any credential is sent. On first contact the small program that the product
+//! carries ([`hanse_carried`]) is uploaded, checked by its hash on the host and only then put in its place.
 //!
 //! What is sent as a command line is made of constants, the root folder (checked when the target is made) and
 //! lower-case hex; nothing else ever reaches a shell. It never trusts a key on first use, never sends a credential
@@ -24,7 +24,7 @@ use hanse_adapters_core::{
     Adapter, AdapterError, Artifact, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
     InstanceUsage, Result, RunOutput, RunSpec, Stream,
 };
-use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile, valid_sha256};
+use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile};
 use tokio::sync::Mutex;
 
 pub use connection::scan_host_key;
@@ -32,6 +32,7 @@ pub use target::{Identity, Jump, SshTarget};
 
 use connection::{Connection, Ran};
 use target::Checked;
+use upload::Body;
 
 /// How long a host may take to answer, besides what the act itself was given.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -44,8 +45,8 @@ const HASH_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct SshAdapter {
     target: Checked,
-    /// The program that serves `host-run` on the host: our own binary.
-    runner: Artifact,
+    /// What our program is started with to answer requests.
+    command: String,
     slot: Mutex<Slot>,
     /// One upload at a time; callers who waited find the artifact in place.
     uploads: Mutex<()>,
@@ -59,17 +60,14 @@ struct Slot {
 }
 
 impl SshAdapter {
-    /// Returns the host at `target`, on which `runner` (this very program, by content) serves the requests. Nothing is
-    /// connected yet.
+    /// Returns the host at `target`. Nothing is connected yet.
     ///
     /// # Errors
     /// `Invalid` names the part of the target that is wrong, or says why the identity cannot be read.
-    pub fn new(target: SshTarget, runner: Artifact) -> Result<Self> {
-        if !valid_sha256(&runner.sha256) {
-            return Err(invalid("runner", "its hash is not a SHA-256 in lower-case hex"));
-        }
+    pub fn new(target: SshTarget) -> Result<Self> {
         let target = target.check()?;
-        Ok(Self { target, runner, slot: Mutex::default(), uploads: Mutex::default() })
+        let command = target.host_run(hanse_carried::sha256());
+        Ok(Self { target, command, slot: Mutex::default(), uploads: Mutex::default() })
     }
 
     /// Connects and logs in, unless there is a live connection already. Nothing is put on the host.
@@ -118,11 +116,10 @@ impl SshAdapter {
     async fn act(&self, act: Act) -> Result<Reply> {
         let (limit, changes) = (limit(&act), changes(&act));
         let request = self.encode(act)?;
-        let command = self.target.host_run(&self.runner.sha256, "hanse");
         for _ in 0..FRESH_TRIES {
             let connection = self.connection().await?;
-            self.place(&connection, &self.runner).await?;
-            match connection.serve(&command, &request, limit).await {
+            self.place_program(&connection).await?;
+            match connection.serve(&self.command, &request, &Body::Nothing, limit).await {
                 Ran::Answered(stdout) => return self.decode(&stdout),
                 // The program was deleted from the host since it was seen there: upload it again.
                 Ran::NoProgram(said) => {
@@ -134,7 +131,7 @@ impl SshAdapter {
                     tracing::debug!(host = %self.target.name, %reason, "connecting anew");
                     self.forget(&connection).await;
                 }
-                Ran::NoAnswer(reason) => {
+                Ran::NoAnswer(reason) | Ran::Failed { said: reason, .. } => {
                     if connection.is_closed() {
                         self.forget(&connection).await;
                     }
@@ -201,6 +198,7 @@ fn changes(act: &Act) -> bool {
         Act::HashSelf
         | Act::HasArtifact { .. }
         | Act::Adopt { .. }
+        | Act::Receive { .. }
         | Act::KeepSelf { .. }
         | Act::Inspect
         | Act::Preflight { .. } => false,
@@ -221,7 +219,7 @@ impl Adapter for SshAdapter {
 
     async fn put_artifact(&self, artifact: &Artifact) -> Result<()> {
         let connection = self.connection().await?;
-        self.place(&connection, &self.runner).await?;
+        self.place_program(&connection).await?;
         self.place(&connection, artifact).await
     }
 

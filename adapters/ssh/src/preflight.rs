@@ -14,11 +14,11 @@ impl SshAdapter {
             Err(error) => return vec![unreached(&error)],
         };
         let mut findings = vec![Finding::fine("connection", format!("logged in as {}", self.target.name))];
-        if let Err(error) = self.place(&connection, &self.runner).await {
+        if let Err(error) = self.place_program(&connection).await {
             findings.push(unplaced(&error));
             return findings;
         }
-        findings.push(Finding::fine("program", "SFTP works, and what is uploaded can be executed"));
+        findings.push(Finding::fine("program", "what is uploaded can be executed"));
         let asked_ms = now_ms();
         let report = match self.act(Act::Preflight { wish: wish.clone() }).await {
             Ok(reply) => reply.report(),
@@ -55,7 +55,7 @@ fn unplaced(error: &AdapterError) -> Finding {
     Finding::error(
         "program",
         error.to_string(),
-        "the account needs SFTP (Subsystem sftp internal-sftp), a root folder it may write to, on a file system that is not \
-         mounted noexec, a shell, and a processor like the replica's",
+        "the account needs a POSIX shell, a root folder it may write to, on a file system that is not mounted noexec, and a \
+         processor like the replica's",
     )
 }

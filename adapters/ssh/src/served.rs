@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use hanse_hostrun::Response;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::connection::{ANSWER_BYTES_MAX, Connection, Ran, STDERR_BYTES_MAX};
+use crate::upload::Body;
 
 /// Programs that wait for the next request: sessions are needed for uploads as well.
 const IDLE_MAX: usize = 2;
@@ -71,8 +73,9 @@ impl Idle {
 }
 
 impl Connection {
-    /// Has `request` (a line) answered by `command` on the host, by one that runs already if there is one.
-    pub(crate) async fn serve(self: &Arc<Self>, command: &str, request: &[u8], limit: Duration) -> Ran {
+    /// Has `request` (a line, and the `body` that follows it) answered by `command` on the host, by one that runs already if
+    /// there is one.
+    pub(crate) async fn serve(self: &Arc<Self>, command: &str, request: &[u8], body: &Body, limit: Duration) -> Ran {
         let mut served = match self.idle().take(command) {
             Some(served) => served,
             None => match self.start(command).await {
@@ -80,7 +83,7 @@ impl Connection {
                 Err(reason) => return Ran::NotSent(reason),
             },
         };
-        let ran = match timeout(limit, served.ask(request)).await {
+        let ran = match timeout(limit, served.ask(request, body)).await {
             Ok(ran) => ran,
             Err(_) => Ran::NoAnswer(format!("no answer within {} s", limit.as_secs())),
         };
@@ -112,7 +115,7 @@ impl Served {
         self.channel.as_mut()?.wait().await
     }
 
-    async fn ask(&mut self, request: &[u8]) -> Ran {
+    async fn ask(&mut self, request: &[u8], body: &Body) -> Ran {
         while !self.is_accepted {
             match self.next().await {
                 Some(ChannelMsg::Success) => self.is_accepted = true,
@@ -121,16 +124,30 @@ impl Served {
                 None => return Ran::NotSent("the connection ended before the request".into()),
             }
         }
-        let sent = match &self.channel {
-            Some(channel) => channel.data(request).await.is_ok(),
-            None => false,
+        let Some(mut writer) = self.channel.as_ref().map(|channel| channel.make_writer()) else {
+            return Ran::NotSent("the channel is closed".into());
         };
-        if !sent {
+        if writer.write_all(request).await.is_err() {
             // The program may have ended before: then its exit status says how, and it has read nothing.
             return self.drain(Ran::NotSent("the connection broke before the request was sent".into())).await;
         }
+        let sending = body.send(&mut writer);
+        tokio::pin!(sending);
+        let mut is_sent = false;
         loop {
-            match self.next().await {
+            // What the host says meanwhile is read, so that a program that ended is noticed while there is more to send.
+            let message = tokio::select! {
+                sent = &mut sending, if !is_sent => {
+                    if let Err(error) = sent {
+                        // The program waits for what does not come; it ends with the channel.
+                        return Ran::NoAnswer(format!("the upload broke: {error}"));
+                    }
+                    is_sent = true;
+                    continue;
+                }
+                message = self.next() => message,
+            };
+            match message {
                 Some(message) => {
                     if let Some(ran) = self.take(message) {
                         return ran;

@@ -139,9 +139,14 @@ impl Checked {
         format!("{}/artifacts/{sha256}", self.root)
     }
 
-    /// The one command line that is ever sent: all of its parts are constants, the checked root and hex.
-    pub(crate) fn host_run(&self, sha256: &str, file: &str) -> String {
-        format!("{}/{file} host-run", self.artifact_dir(sha256))
+    /// The command line that asks: all of its parts are constants, the checked root and hex.
+    pub(crate) fn host_run(&self, sha256: &str) -> String {
+        format!("{}/hanse host-run", self.artifact_dir(sha256))
+    }
+
+    /// The command line that uploads: `script` is made of the same parts, and holds no quote.
+    pub(crate) fn shell(&self, script: &str) -> String {
+        format!("sh -c '{script}'")
     }
 }
 

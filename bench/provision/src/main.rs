@@ -5,9 +5,13 @@
 //! product is three replicas with their reconcilers in a process of their own (`ours`): state, journal, planner, reconciler
 //! and SSH adapter are the product's; only the ledger's driver is the benchmark's, because no ledger is to be measured.
 //!
+//! Then a chain of four nodes of the embedded ledger is made on four of the hosts, by the product's own driver and program.
+//!
 //! What it never does: talk to anything but what it started, on 127.0.0.1, and leave anything running or on disk.
 
 mod ansible;
+mod chain;
+mod cluster;
 mod engine;
 mod fleet;
 mod openssh;
@@ -23,7 +27,6 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use hanse_adapters_core::Artifact;
 use hanse_adapters_ssh::{Identity, SshAdapter, SshTarget};
 
 use crate::fleet::{Fleet, Map};
@@ -35,6 +38,9 @@ struct Arguments {
     /// What runs on the hosts: hanse-bench-host.
     #[arg(long)]
     program: PathBuf,
+    /// The product's own program, whose nodes are the chain of four; the chain is left out if it is not named.
+    #[arg(long)]
+    hanse: Option<PathBuf>,
     /// ansible-playbook; left out if it is not named.
     #[arg(long)]
     ansible: Option<PathBuf>,
@@ -56,6 +62,9 @@ struct Arguments {
     /// Measure the product alone on the hosts of this file (used by this program itself).
     #[arg(long, hide = true)]
     ours: Option<PathBuf>,
+    /// With it: the chain of four instead (used by this program itself).
+    #[arg(long, hide = true, requires = "ours")]
+    chain: bool,
     /// Output.
     #[arg(short, long, default_value = "json", value_parser = ["json"])]
     output: String,
@@ -69,8 +78,13 @@ fn main() -> Result<()> {
     let runtime = runtime.worker_threads((processors / 2).max(1)).enable_all().build().context("start the runtime")?;
     if let Some(map) = &arguments.ours {
         let map: Map = serde_json::from_slice(&std::fs::read(map)?).context("read the hosts")?;
-        let figures = runtime.block_on(ours::run(&arguments.dir, &map, &arguments.program))?;
-        println!("{}", serde_json::to_string(&figures)?);
+        let (dir, program) = (&arguments.dir, &arguments.program);
+        let printed = if arguments.chain {
+            serde_json::to_string(&runtime.block_on(chain::run(dir, &map, program))?)?
+        } else {
+            serde_json::to_string(&runtime.block_on(ours::run(dir, &map, program))?)?
+        };
+        println!("{printed}");
         return Ok(());
     }
     let report = run(&arguments, &runtime)?;
@@ -92,9 +106,9 @@ fn run(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> Result<Repor
         Report { hosts: arguments.hosts, program_bytes: std::fs::metadata(&program)?.len(), ..Report::default() };
     let files = openssh::Files::make(dir, map, &program)?;
     for round in 0..arguments.rounds {
-        report.handshakes_s.push(runtime.block_on(handshakes(map, &program))?);
+        report.handshakes_s.push(runtime.block_on(handshakes(map))?);
         fleet.clear()?;
-        let figures = measure_ours(dir, map, &program)?;
+        let figures: ours::Figures = measure_ours(dir, map, &program)?;
         fleet.clear()?;
         let openssh = openssh::run(dir, map, &files)?;
         fleet.clear()?;
@@ -121,6 +135,18 @@ fn run(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> Result<Repor
         let ours = measure_ours(dir, map, &large)?;
         fleet.clear()?;
         report.large = Some(Large { bytes: std::fs::metadata(&large)?.len(), ours, line_s });
+        say(format_args!("large: {:?}", report.large));
+    }
+    if let Some(hanse) = &arguments.hanse {
+        if map.hosts.len() < chain::NODES {
+            bail!("a chain of {} nodes needs as many hosts: give --hosts {} or more", chain::NODES, chain::NODES);
+        }
+        for _ in 0..arguments.rounds {
+            let figures: chain::Figures = measure(dir, map, hanse, &["--chain"])?;
+            say(format_args!("chain: {figures:?}"));
+            report.chain.push(figures);
+            fleet.clear()?;
+        }
     }
     Ok(report)
 }
@@ -147,6 +173,10 @@ fn padded(program: &Path, to: &Path, bytes: u64) -> Result<PathBuf> {
 
 /// The product in a process of its own, so that its processor time and memory are its alone.
 fn measure_ours(dir: &Path, map: &Map, program: &Path) -> Result<ours::Figures> {
+    measure(dir, map, program, &[])
+}
+
+fn measure<T: serde::de::DeserializeOwned>(dir: &Path, map: &Map, program: &Path, more: &[&str]) -> Result<T> {
     let home = tempfile::tempdir_in(dir)?;
     let hosts = home.path().join("hosts.json");
     std::fs::write(&hosts, serde_json::to_vec(map)?)?;
@@ -157,6 +187,7 @@ fn measure_ours(dir: &Path, map: &Map, program: &Path) -> Result<ours::Figures> 
         .arg(program)
         .arg("--dir")
         .arg(home.path())
+        .args(more)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -168,8 +199,7 @@ fn measure_ours(dir: &Path, map: &Map, program: &Path) -> Result<ours::Figures> 
 }
 
 /// Connections to all hosts at once, with key exchange and login, and nothing more. Returns seconds.
-async fn handshakes(map: &Map, program: &Path) -> Result<f64> {
-    let sha256 = hanse_hostrun::file_sha256(program)?;
+async fn handshakes(map: &Map) -> Result<f64> {
     let mut adapters = Vec::new();
     for host in &map.hosts {
         let target = SshTarget {
@@ -181,8 +211,7 @@ async fn handshakes(map: &Map, program: &Path) -> Result<f64> {
             root: Some(host.root.display().to_string()),
             identity: Identity::File(map.identity.clone()),
         };
-        let artifact = Artifact { sha256: sha256.clone(), path: program.to_path_buf() };
-        adapters.push(SshAdapter::new(target, artifact)?);
+        adapters.push(SshAdapter::new(target)?);
     }
     let begin = Instant::now();
     for outcome in futures::future::join_all(adapters.iter().map(SshAdapter::connect)).await {

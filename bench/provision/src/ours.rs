@@ -7,41 +7,22 @@
 //!
 //! What it never does: call an adapter itself, or count the start of the replicas and the accounts.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use async_trait::async_trait;
-use hanse_adapters_core::{Adapter, AdapterError, Artifact};
-use hanse_adapters_ssh::{Identity, SshAdapter, SshTarget};
+use anyhow::{Context as _, Result, bail};
+use hanse_adapters_core::Artifact;
 use hanse_engines_core::Engine;
-use hanse_raft::{PeerTls, Replica, ReplicaConfig, ReplicaId, Timings};
-use hanse_server::config::Timing;
-use hanse_server::observed::Observed;
-use hanse_server::reconcile::connect::HostConnector;
-use hanse_server::reconcile::{self, World};
-use hanse_server::{ca, context};
 use hanse_state::chain::node::{Health, NodeState};
-use hanse_state::host::{Host, Reach};
-use hanse_state::ids::HostId;
-use hanse_state::{Actor, Command, Outcome, Request, State};
+use hanse_state::{Outcome, State};
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
+use crate::cluster::{Cluster, One, until};
 use crate::engine::BenchEngine;
 use crate::fleet::Map;
 use crate::story;
 use crate::usage::{own_cpu, own_peak_mb};
-
-/// Replicas.
-const COUNT: u64 = 3;
-const CLUSTER: &str = "bench";
-/// Longest wait for anything; only a broken run needs it.
-const LIMIT: Duration = Duration::from_secs(120);
-/// Pause between two looks at the state.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// What was measured; seconds and MB.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -52,138 +33,6 @@ pub(crate) struct Figures {
     pub(crate) peak_mb: f64,
     /// Log entries and requests of the cold run: every step's intent and fact among them.
     pub(crate) cold_requests: u64,
-}
-
-/// Gives one adapter, and so one connection, for each host; each replica has its own.
-struct Connector {
-    artifact: Artifact,
-    identity: PathBuf,
-    known: Mutex<BTreeMap<HostId, Arc<dyn Adapter>>>,
-}
-
-#[async_trait]
-impl HostConnector for Connector {
-    async fn connect(&self, host: &Host) -> Result<Arc<dyn Adapter>, AdapterError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(adapter) = known.get(&host.id) {
-            return Ok(Arc::clone(adapter));
-        }
-        let Reach::Ssh { address, port, user, fingerprint, root, .. } = &host.reach else {
-            return Err(AdapterError::Invalid { subject: host.id.to_string(), reason: "is not behind SSH".into() });
-        };
-        let target = SshTarget {
-            address: address.clone(),
-            port: *port,
-            user: user.clone(),
-            jumps: Vec::new(),
-            host_key_fingerprint: fingerprint.clone(),
-            root: Some(root.clone()),
-            identity: Identity::File(self.identity.clone()),
-        };
-        let adapter: Arc<dyn Adapter> = Arc::new(SshAdapter::new(target, self.artifact.clone())?);
-        known.insert(host.id.clone(), Arc::clone(&adapter));
-        Ok(adapter)
-    }
-
-    async fn scan(&self, address: &str, port: u16) -> Result<String, AdapterError> {
-        hanse_adapters_ssh::scan_host_key(address, port).await
-    }
-
-    async fn scan_docker(&self, endpoint: &str) -> Result<String, AdapterError> {
-        Err(AdapterError::Invalid { subject: endpoint.to_owned(), reason: "no Docker in this benchmark".into() })
-    }
-}
-
-struct One {
-    replica: Replica,
-    observed: Arc<Observed>,
-}
-
-struct Cluster {
-    members: Vec<One>,
-    stop: CancellationToken,
-}
-
-impl Cluster {
-    async fn start(dir: &Path, map: &Map, program: &Path) -> Result<Self> {
-        let sha256 = hanse_hostrun::file_sha256(program).context("hash the program")?;
-        let artifact = Artifact { sha256, path: program.to_path_buf() };
-        let authorities = dir.join("ca");
-        ca::create(&authorities, CLUSTER)?;
-        let mut members = BTreeMap::new();
-        for id in 1..=COUNT {
-            let peer = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-            let member = hanse_raft::Member { api_address: peer.clone(), peer_address: peer };
-            members.insert(ReplicaId(id), member);
-        }
-        let stop = CancellationToken::new();
-        let mut this = Self { members: Vec::new(), stop: stop.clone() };
-        for id in 1..=COUNT {
-            let tls = dir.join(format!("tls-{id}"));
-            ca::issue(&authorities, &tls, CLUSTER, id, &["127.0.0.1".into()])?;
-            let replica = Replica::start(config(dir, id, &tls, &members)?, stop.clone()).await?;
-            let observed = Arc::new(Observed::default());
-            let engine: Arc<dyn Engine> = Arc::new(BenchEngine::new(artifact.clone()));
-            let connector =
-                Connector { artifact: artifact.clone(), identity: map.identity.clone(), known: Mutex::default() };
-            let world = World {
-                replica: Arc::new(replica.clone()),
-                observed: Arc::clone(&observed),
-                hosts: Arc::new(connector),
-                engines: Arc::new(BTreeMap::from([(engine.name().to_owned(), engine)])),
-                clock: Arc::new(context::clock),
-                new_id: Arc::new(context::new_request_id),
-                timing: Timing::default(),
-                notary: None,
-                cluster_name: CLUSTER.into(),
-                setup: None,
-            };
-            let token = stop.clone();
-            tokio::spawn(async move { reconcile::run(world, token).await });
-            this.members.push(One { replica, observed });
-        }
-        Ok(this)
-    }
-
-    fn leader(&self) -> Option<&One> {
-        self.members.iter().find(|one| one.replica.is_leader().is_some())
-    }
-
-    async fn order(&self, actor: Actor, command: Command) -> Result<Outcome> {
-        let leader = until("a leader", || self.leader()).await?;
-        let request = Request::new(context::new_request_id(), actor, "", context::clock(), command.clone());
-        let applied = leader.replica.propose(request).await.map_err(|e| anyhow!("{}: {e}", command.name()))?;
-        applied.outcome.map_err(|rejection| anyhow!("{}: {}", command.name(), rejection.message()))
-    }
-}
-
-fn config(dir: &Path, id: u64, tls: &Path, members: &BTreeMap<ReplicaId, hanse_raft::Member>) -> Result<ReplicaConfig> {
-    let read = |name: &str| std::fs::read_to_string(tls.join(name)).with_context(|| format!("read {name}"));
-    let own = members.get(&ReplicaId(id)).context("the replica is listed")?;
-    Ok(ReplicaConfig {
-        id: ReplicaId(id),
-        cluster_name: CLUSTER.into(),
-        data_dir: dir.join(format!("data-{id}")),
-        peer_listen: own.peer_address.parse().context("an address")?,
-        members: members.clone(),
-        tls: PeerTls { ca_pem: read("peer-ca.pem")?, cert_pem: read("peer.pem")?, key_pem: read("peer.key")? },
-        timings: Timings::default(),
-        snapshot_every: Timing::default().snapshot_every,
-        bootstrap: true,
-    })
-}
-
-async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
-    let end = Instant::now() + LIMIT;
-    loop {
-        if let Some(found) = look() {
-            return Ok(found);
-        }
-        if Instant::now() > end {
-            bail!("waited {} s for {what}", LIMIT.as_secs());
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
 }
 
 fn is_done(state: &State, count: usize) -> bool {
@@ -202,7 +51,9 @@ fn obstacles(state: &State) -> String {
 
 /// Measures; everything of the replicas lies in `dir`.
 pub(crate) async fn run(dir: &Path, map: &Map, program: &Path) -> Result<Figures> {
-    let cluster = Cluster::start(dir, map, program).await?;
+    let sha256 = hanse_hostrun::file_sha256(program).context("hash the program")?;
+    let engine: Arc<dyn Engine> = Arc::new(BenchEngine::new(Artifact { sha256, path: program.to_path_buf() }));
+    let cluster = Cluster::start(dir, map, &engine).await?;
     for (actor, command) in story::platform()? {
         cluster.order(actor, command).await?;
     }
@@ -233,10 +84,7 @@ pub(crate) async fn run(dir: &Path, map: &Map, program: &Path) -> Result<Figures
     };
     figures.warm_s = warm(&cluster, leader, count).await?;
     figures.peak_mb = own_peak_mb()?;
-    cluster.stop.cancel();
-    for one in &cluster.members {
-        one.replica.shutdown().await;
-    }
+    cluster.stop().await;
     Ok(figures)
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::chain;
 use crate::ours::Figures;
 use crate::usage::Cost;
 
@@ -19,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) ansible_warm: Option<Cost>,
     pub(crate) ansible_tuned: Option<Cost>,
     pub(crate) large: Option<Large>,
+    /// By round.
+    pub(crate) chain: Vec<chain::Figures>,
 }
 
 /// The large program.
@@ -69,8 +72,10 @@ impl Report {
             "memory_ratio": ratio(self.ansible_cold.map(|c| c.memory_mb), memory),
             "handshakes_ratio": ratio(cold, handshakes),
             "large_line_ratio": self.large.as_ref().and_then(|l| ratio(Some(l.ours.cold_s), Some(l.line_s))),
+            "chain_beyond_ledger_s": median(self.chain.iter().map(|it| it.chain_s - it.ledger_s)).map(rounded),
             "raw": {
                 "ours": self.ours,
+                "chain": self.chain,
                 "handshakes_s": self.handshakes_s,
                 "openssh_s": self.openssh.iter().map(|(s, _)| rounded(*s)).collect::<Vec<_>>(),
                 "openssh_cpu_s": self.openssh.iter().map(|(_, cpu)| rounded(*cpu)).collect::<Vec<_>>(),

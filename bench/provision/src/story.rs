@@ -123,6 +123,11 @@ pub(crate) fn chains(nodes: usize) -> impl Iterator<Item = (u64, usize)> {
     (1..).zip(sizes)
 }
 
+/// Opening balances: somebody must have something.
+pub(crate) fn alloc() -> BTreeMap<String, String> {
+    BTreeMap::from([(format!("0x{}", "11".repeat(20)), "1".into())])
+}
+
 /// A chain is proposed.
 pub(crate) fn proposal(number: u64, nodes: usize) -> Result<(Actor, Command)> {
     let spec = ChainSpec {
@@ -132,7 +137,7 @@ pub(crate) fn proposal(number: u64, nodes: usize) -> Result<(Actor, Command)> {
         chain_id: number,
         parameters: BTreeMap::new(),
         nodes: vec![NodeSpec { owner: id(TENANT)? }; nodes],
-        alloc: BTreeMap::from([(format!("0x{}", "11".repeat(20)), "1".into())]),
+        alloc: alloc(),
         governance: None,
         anchor: None,
     };

@@ -34,7 +34,7 @@ fn target(sshd: &Sshd) -> SshTarget {
 }
 
 fn adapter(sshd: &Sshd) -> SshAdapter {
-    SshAdapter::new(target(sshd), artifact()).unwrap()
+    SshAdapter::new(target(sshd)).unwrap()
 }
 
 fn key() -> InstanceKey {
@@ -81,7 +81,7 @@ async fn conformance_list_on_three_hosts_at_once() {
     let mut runs = tokio::task::JoinSet::new();
     for (n, host) in hosts.iter().enumerate() {
         let target = target(host);
-        let make = move || Arc::new(SshAdapter::new(target.clone(), artifact()).unwrap()) as Arc<dyn Adapter>;
+        let make = move || Arc::new(SshAdapter::new(target.clone()).unwrap()) as Arc<dyn Adapter>;
         runs.spawn(async move { (n, conformance::run(&make, &artifact(), &format!("ssh{n}")).await) });
     }
     for (n, outcome) in runs.join_all().await {
@@ -121,7 +121,7 @@ async fn a_wrong_client_key_is_denied() {
     let dir = tempfile::tempdir().unwrap();
     let (sshd, other) = (sshd(&dir), Sshd::spawn(&dir.path().join("other")).unwrap());
     let identity = Identity::Key(std::fs::read_to_string(&other.identity_path).unwrap());
-    let host = SshAdapter::new(SshTarget { identity, ..target(&sshd) }, artifact()).unwrap();
+    let host = SshAdapter::new(SshTarget { identity, ..target(&sshd) }).unwrap();
     let error = host.inspect().await.unwrap_err();
     assert!(matches!(&error, AdapterError::Denied { reason, .. } if reason.contains("SHA256:")), "{error:?}");
     assert!(!sshd.root.exists());
@@ -142,7 +142,7 @@ async fn a_target_that_cannot_work_is_invalid() {
     ];
     for target in bad {
         let shown = format!("{target:?}");
-        assert!(matches!(SshAdapter::new(target, artifact()), Err(AdapterError::Invalid { .. })), "{shown}");
+        assert!(matches!(SshAdapter::new(target), Err(AdapterError::Invalid { .. })), "{shown}");
     }
 }
 
@@ -199,17 +199,58 @@ async fn an_instance_survives_its_sshd_and_every_connection() {
 async fn a_damaged_program_on_the_host_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let sshd = sshd(&dir);
-    let folder = sshd.root.join("artifacts").join(artifact().sha256);
+    let folder = sshd.root.join("artifacts").join(hanse_carried::sha256());
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(".upload-0123"), "left by a connection that broke").unwrap();
     std::fs::write(folder.join("hanse"), "#!/bin/sh\necho half a program\n").unwrap();
     std::os::unix::fs::chown(folder.join("hanse"), None, None).unwrap();
     let host = adapter(&sshd);
     host.inspect().await.unwrap();
-    assert_eq!(hanse_hostrun::file_sha256(&folder.join("hanse")).unwrap(), artifact().sha256);
+    assert_eq!(std::fs::read(folder.join("hanse")).unwrap(), hanse_carried::PROGRAM);
     std::fs::remove_file(folder.join("hanse")).unwrap();
     host.inspect().await.unwrap();
-    assert_eq!(hanse_hostrun::file_sha256(&folder.join("hanse")).unwrap(), artifact().sha256);
+    assert_eq!(std::fs::read(folder.join("hanse")).unwrap(), hanse_carried::PROGRAM);
+    // Not even for an artifact of a node.
+    std::fs::remove_file(folder.join("hanse")).unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while let Err(error) = host.put_artifact(&artifact()).await {
+        assert!(matches!(error, AdapterError::Transient { .. }) && Instant::now() < deadline, "{error:?}");
+    }
+    assert_eq!(serving(&sshd.root), 1);
+}
+
+/// A connection that breaks in mid upload, and a file that is not what it is said to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_cut_off_or_wrong_never_takes_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sshd = sshd(&dir);
+    let path = dir.path().join("large");
+    std::fs::write(&path, vec![9; 128 * 1024 * 1024]).unwrap();
+    let large = Artifact { sha256: hanse_hostrun::file_sha256(&path).unwrap(), path: path.clone() };
+    let host = Arc::new(adapter(&sshd));
+    host.inspect().await.unwrap();
+    let folder = sshd.root.join("artifacts").join(&large.sha256);
+    let upload = {
+        let (host, large) = (Arc::clone(&host), large.clone());
+        tokio::spawn(async move { host.put_artifact(&large).await })
+    };
+    let arrived = || {
+        std::fs::read_dir(&folder).into_iter().flatten().flatten().any(|it| it.metadata().is_ok_and(|m| m.len() > 0))
+    };
+    until("some of it has arrived", arrived).await;
+    sshd.kill();
+    let error = tokio::time::timeout(LIMIT, upload).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, AdapterError::Transient { .. }), "{error:?}");
+    until("the part is deleted", || std::fs::read_dir(&folder).unwrap().next().is_none()).await;
+    sshd.start().unwrap();
+    host.put_artifact(&large).await.unwrap();
+    assert_eq!(hanse_hostrun::file_sha256(&folder.join("hanse")).unwrap(), large.sha256);
+
+    let claimed = Artifact { sha256: "ab".repeat(32), path };
+    let error = host.put_artifact(&claimed).await.unwrap_err();
+    assert!(matches!(&error, AdapterError::Invalid { reason, .. } if reason.contains("has the hash")), "{error:?}");
+    assert!(std::fs::read_dir(sshd.root.join("artifacts").join(&claimed.sha256)).unwrap().next().is_none());
+    host.inspect().await.unwrap();
 }
 
 /// sshd grants ten sessions per connection: more callers than that wait for each other instead of failing.
@@ -261,6 +302,7 @@ async fn a_large_artifact_arrives_whole_and_once() {
     host.put_artifact(&large).await.unwrap();
     adapter(&sshd).put_artifact(&large).await.unwrap();
     println!("known, over this and another connection: {:?}", again.elapsed());
+    host.put_artifact(&artifact()).await.unwrap();
     let (ensure, look) = (Instant::now(), running(&host, 1).await);
     println!("ensure of process {look}: {:?}", ensure.elapsed());
     let adopt = Instant::now();
@@ -342,8 +384,8 @@ async fn callers_that_ask_at_once_share_one_upload() {
     for outcome in calls.join_all().await {
         outcome.unwrap();
     }
-    let uploads = sshd.log().matches("Starting session: subsystem 'sftp'").count();
-    assert_eq!(uploads, 2, "our program, and what was asked for sixteen times");
+    let commands = sshd.log().matches("Starting session: command").count();
+    assert_eq!(commands, 3, "our program was looked for, uploaded, and has then answered everybody");
     assert_eq!(sshd.log().matches("Connection from 127.0.0.1").count(), 2, "one of the harness, one of ours");
 }
 
@@ -363,19 +405,19 @@ async fn a_host_behind_another_is_reached_and_both_keys_are_pinned() {
     };
     let identity = Identity::File(first.identity_path.clone());
     let through = || SshTarget { jumps: vec![jump.clone()], identity: identity.clone(), ..target(&last) };
-    let host = SshAdapter::new(through(), artifact()).unwrap();
+    let host = SshAdapter::new(through()).unwrap();
     host.inspect().await.unwrap();
     assert!(first.log().contains("direct-tcpip"), "{}", first.log());
     assert!(last.log().contains("Accepted publickey"), "{}", last.log());
     drop(host);
 
     let wrong = SshTarget { host_key_fingerprint: first.fingerprint.clone(), ..through() };
-    let error = SshAdapter::new(wrong, artifact()).unwrap().inspect().await.unwrap_err();
+    let error = SshAdapter::new(wrong).unwrap().inspect().await.unwrap_err();
     assert!(matches!(&error, AdapterError::Denied { reason, .. } if reason.contains(&last.fingerprint)), "{error:?}");
     // A changed key on the way is refused before anything is said to that machine.
     let changed = first.change_host_key().unwrap();
     std::fs::write(&first.log_path, "").unwrap();
-    let error = SshAdapter::new(through(), artifact()).unwrap().inspect().await.unwrap_err();
+    let error = SshAdapter::new(through()).unwrap().inspect().await.unwrap_err();
     assert!(matches!(&error, AdapterError::Denied { reason, .. } if reason.contains(&changed)), "{error:?}");
     assert!(!first.log().contains("userauth"), "{}", first.log());
 }

@@ -8,7 +8,7 @@ use hanse_adapters_core::Adapter as _;
 use hanse_adapters_core::preflight::{Finding, PreflightWish, Severity};
 use hanse_fixtures::sshd::{Options, Sshd};
 
-use super::{adapter, artifact, sshd};
+use super::{adapter, sshd};
 
 fn wish(port_first: u16) -> PreflightWish {
     PreflightWish { port_first, port_count: 2, slots: 1, ..PreflightWish::default() }
@@ -69,15 +69,23 @@ async fn a_busy_port_and_a_low_limit_are_found_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_without_sftp_or_out_of_reach_says_what_is_missing() {
+async fn a_host_needs_no_sftp_but_an_account_with_a_shell_and_to_be_in_reach() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { without_sftp: true, ..Options::default() };
     let mut sshd = Sshd::spawn_with(&dir.path().join("host"), options).unwrap();
     let findings = adapter(&sshd).preflight(&wish(free_port())).await.unwrap();
-    assert_eq!(of(&findings, "connection").severity, Severity::Fine);
-    let program = of(&findings, "program");
-    assert!(program.severity == Severity::Error && program.advice.contains("SFTP"), "{program:?}");
+    assert_eq!(of(&findings, "program").severity, Severity::Fine, "{findings:?}");
     sshd.kill();
+    // A file where the root should be, and an account that may not do anything.
+    for (n, config) in ["", "ForceCommand /bin/false\n"].into_iter().enumerate() {
+        let options = Options { config: config.into(), ..Options::default() };
+        let other = Sshd::spawn_with(&dir.path().join(format!("other{n}")), options).unwrap();
+        std::fs::write(&other.root, "no folder").unwrap();
+        let findings = adapter(&other).preflight(&wish(free_port())).await.unwrap();
+        assert_eq!(of(&findings, "connection").severity, Severity::Fine);
+        let program = of(&findings, "program");
+        assert!(program.severity == Severity::Error && program.advice.contains("shell"), "{program:?}");
+    }
     let findings = adapter(&sshd).preflight(&wish(free_port())).await.unwrap();
     assert!(findings.len() == 1 && of(&findings, "connection").severity == Severity::Error, "{findings:?}");
 }
@@ -91,7 +99,7 @@ async fn a_root_folder_on_which_nothing_may_be_executed_is_found() {
     let mounted = |program: &str, arguments: &[&str]| {
         assert!(Command::new(program).args(arguments).arg(&sshd.root).status().unwrap().success(), "{program}");
     };
-    let megabytes = std::fs::metadata(artifact().path).unwrap().len() / 500_000 + 16;
+    let megabytes = hanse_carried::PROGRAM.len() / 500_000 + 16;
     mounted("mount", &["-t", "tmpfs", "-o", &format!("noexec,size={megabytes}m"), "hanse-test"]);
     let findings = adapter(&sshd).preflight(&wish(free_port())).await;
     mounted("umount", &["-l"]);
