@@ -127,7 +127,12 @@ fn enrol(host: &str) -> Wish {
 }
 
 fn restart(node: &NodeKey, generation: u64, reason: &str) -> Wish {
-    let command = Command::RestartNode(RestartNode { node: node.clone(), generation, reason: reason.into() });
+    let command = Command::RestartNode(RestartNode {
+        node: node.clone(),
+        generation,
+        reason: reason.into(),
+        accept_outage: true,
+    });
     Wish { actor: Actor::Account(account("root")), command }
 }
 

@@ -141,7 +141,14 @@ fn it_rests(story: &Story, height: u64) -> u64 {
     assert!(code == 4 && words.contains("PERMISSION_DENIED"), "a tenant asks its consortium: {code} {words}");
     let checked = story.cluster.tell("admin", &[&pause[..], &["--reason", "new disks", "--dry-run"]].concat());
     assert!(checked["chain"]["state"] == "STOPPING" && story.chain().unwrap()["state"] == "RUNNING", "{checked}");
+    let plan = story.cluster.tell("acme", &["chain", "plan", "trade", "supply-1", "pause"])["plan"].clone();
+    assert!(
+        plan["nodes"].as_array().unwrap().iter().all(|node| node["work"] == "STOP") && plan["after"].is_null(),
+        "{plan}"
+    );
     story.cluster.tell("admin", &[&pause[..], &["--reason", "new disks", "--yes", "--wait"]].concat());
+    let (_, words) = story.cluster.ask("acme", &["chain", "plan", "trade", "supply-1", "roll"]).unwrap_err();
+    assert!(words.contains("would be refused") && words.contains("resume it first"), "{words}");
     let chain = story.comes_to("PAUSED");
     assert_eq!(chain["state_reason"], "new disks", "{chain}");
     assert_eq!(pids_of(&story.dir, PROCESS), Vec::<i32>::new());
@@ -156,7 +163,22 @@ fn it_rests(story: &Story, height: u64) -> u64 {
 /// A fifth node by vote: made, followed by a rolling change of the others during which the leader dies; then it leaves again.
 /// Blocks are made all the while.
 fn it_grows_and_shrinks(story: &mut Story, height: u64) -> u64 {
-    let decided = story.change(&["add-nodes", "--node", "bocom"], 3);
+    let grow = ["add-nodes", "--node", "bocom"];
+    let open = [&["proposal", "open-change-chain", "trade", "supply-1"][..], &grow, &["--plan"]].concat();
+    let plan = story.cluster.tell("acme", &open)["plan"].clone();
+    assert_eq!(plan["order"], serde_json::json!(["n0", "n1", "n2", "n3"]), "{plan}");
+    let words = plan["words"].to_string();
+    assert!(
+        words.contains("with this you tolerate 0 failures for about ") && words.contains("as its starts took"),
+        "{words}"
+    );
+    let decided = story.change(&grow, 3);
+    let made = story.cluster.tell("admin", &["node", "get", "trade", "supply-1", "n4"])["node"].clone();
+    assert_eq!(
+        (&plan["nodes"][4]["work"], &plan["nodes"][4]["to_host"]),
+        (&Value::from("MAKE"), &made["host"]),
+        "{plan}"
+    );
     let operation = decided["operation"].as_str().unwrap().to_owned();
     let (_, words) =
         story.cluster.ask("admin", &["chain", "roll", "trade", "supply-1", "--reason", "x", "--yes"]).unwrap_err();

@@ -12,6 +12,7 @@ use crate::app::model::data::{
 const NODE_UNAVAILABLE: &str = "NODE_UNAVAILABLE";
 
 /// Returns the state word of an enum's full name without its prefix; `UNSPECIFIED` becomes `UNKNOWN`.
+pub(crate) mod plan;
 pub(crate) mod watch;
 
 fn word(full: &str, prefix: &str) -> String {

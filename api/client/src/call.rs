@@ -124,6 +124,7 @@ calls! {
         write RollChain(RollChainRequest) -> RollChainResponse;
         write HaltRollout(HaltRolloutRequest) -> HaltRolloutResponse;
         write ContinueRollout(ContinueRolloutRequest) -> ContinueRolloutResponse;
+        read PlanChain(PlanChainRequest) -> PlanChainResponse;
         read GetNodeLog(GetNodeLogRequest) -> GetNodeLogResponse;
         write SendTransaction(SendTransactionRequest) -> SendTransactionResponse;
         read CallContract(CallContractRequest) -> CallContractResponse;

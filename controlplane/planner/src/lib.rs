@@ -8,6 +8,7 @@
 
 mod billing;
 mod chain;
+pub mod change;
 mod contract;
 pub mod diagnose;
 mod node;

@@ -8,10 +8,11 @@ use crate::audit::{AuditHead, AuditRecord};
 use crate::cluster::version::{self, Version};
 use crate::codec::{encode_outcome, encode_record, encode_state};
 use crate::command::{Actor, Command, Outcome, Request};
+use crate::consortium::proposal::CloseProposal;
 use crate::dedup::{DEDUP_MAX, Dedup, Lookup, Seen};
 use crate::digests::Digests;
 use crate::event::{Change, Event, Record};
-use crate::ids::{AccountId, RequestId};
+use crate::ids::{AccountId, ProposalKey, RequestId};
 use crate::{
     Applied, Digest, Divergence, Millis, Rejection, State, access, account, artifact, billing, chain, cloud, cluster,
     consortium, contract, host, replica, tenant,
@@ -133,6 +134,42 @@ fn execute(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         }
     }
     outcome
+}
+
+/// What may be asked for in advance.
+#[derive(Clone, Debug)]
+pub enum Planned {
+    /// An order; an [`OpenProposal`](crate::consortium::proposal::OpenProposal) counts as passed.
+    Order(Box<Command>),
+    /// A proposal that is open, as if it had passed.
+    Passed(ProposalKey),
+}
+
+/// Returns the state as it would be right after `actor` ordered what is `planned`, allowed to or not; `state` itself stays as
+/// it is.
+///
+/// It runs the very rules that the order will run, so that a plan cannot say anything else than what happens then.
+///
+/// # Errors
+/// The rejection that the order would get.
+pub fn preview(state: &State, actor: &Actor, id: RequestId, at: Millis, planned: &Planned) -> Result<State, Rejection> {
+    let command = match planned {
+        Planned::Order(command) => (**command).clone(),
+        Planned::Passed(proposal) => Command::CloseProposal(CloseProposal { proposal: proposal.clone() }),
+    };
+    version::check(state, &command)?;
+    let request = Request::new(id, actor.clone(), String::new(), at, command);
+    let mut draft = state.clone();
+    draft.revision += 1;
+    draft.now = at.min(TIME_MAX).max(state.now.plus(1));
+    let (revision, now) = (draft.revision, draft.now);
+    let mut cx = Cx { revision, now, request: &request, diverged: None, events: BTreeMap::new(), records: Vec::new() };
+    match (planned, &request.command) {
+        (Planned::Order(_), Command::OpenProposal(c)) => consortium::vote::foresee(&mut draft, &mut cx, c)?,
+        (Planned::Order(_), _) => dispatch(&mut draft, &mut cx).map(drop)?,
+        (Planned::Passed(proposal), _) => consortium::vote::foresee_passed(&mut draft, &mut cx, proposal)?,
+    }
+    Ok(draft)
 }
 
 fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailure, RestoreAccount, SuspendAccount};
 use crate::artifact::{DeleteArtifact, ImportArtifact, PinPublisher, UnpinPublisher};
 use crate::billing::{Meter, SetPlan};
-use crate::chain::life::{PauseChain, PurgeChain, ResumeChain, UndeleteChain};
+use crate::chain::life::{Change, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use crate::chain::node::{NodeAct, NodeFact, RecordIntent, RecordNodeFact, RestartNode};
 use crate::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
 use crate::chain::{RecordGenesis, RecordTransaction};
@@ -395,7 +395,6 @@ impl Command {
             | Self::RecordHostKeyChanged(_)
             | Self::AcceptHostKey(_)
             | Self::RecordGenesis(_)
-            | Self::RestartNode(_)
             | Self::DeployContract(_)
             | Self::RecordContractFact(_)
             | Self::SetPlan(_)
@@ -455,7 +454,22 @@ impl Command {
                 | NodeFact::Failed { .. }
                 | NodeFact::Waiting { .. } => Version::FIRST,
             },
-            Self::OpenProposal(OpenProposal { action: Action::ChangeChain(_), .. }) => Version(4),
+            Self::RestartNode(c) => {
+                if c.accept_outage {
+                    Version(5)
+                } else {
+                    Version::FIRST
+                }
+            }
+            Self::OpenProposal(OpenProposal { action: Action::ChangeChain(c), .. }) => match c.change {
+                Change::RemoveNodes { accept_outage: true, .. } => Version(5),
+                Change::Pause {}
+                | Change::Resume {}
+                | Change::Delete { .. }
+                | Change::Undelete {}
+                | Change::AddNodes { .. }
+                | Change::RemoveNodes { accept_outage: false, .. } => Version(4),
+            },
             Self::OpenProposal(OpenProposal { action: Action::CreateChain(spec), .. }) => {
                 if spec.governance.is_some() || spec.anchor.is_some() { Version(3) } else { Version::FIRST }
             }

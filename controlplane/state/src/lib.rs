@@ -36,7 +36,7 @@ mod state;
 pub mod tenant;
 pub mod time;
 
-pub use apply::apply;
+pub use apply::{Planned, apply, preview};
 pub use codec::CodecError;
 pub use command::{Actor, Command, Outcome, Request};
 pub use digest::{Blob, Digest, PublicKey, Secret, Signature};

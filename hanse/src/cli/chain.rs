@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::govern::{self, GovernCommand};
 use super::life::{self, LifeArgs};
 use super::monitor::{self, MonitorArgs};
+use super::plan::{self, PlanCommand};
 use super::units::parse_hex;
 use super::view::{Shown, View};
 use crate::output::Format;
@@ -74,6 +75,19 @@ pub(crate) enum ChainCommand {
         life: LifeArgs,
         /// Do it also to a chain that makes no block while one of its nodes starts (fewer than four founders).
         #[arg(long)]
+        accept_outage: bool,
+    },
+    /// Show what an order would do, without giving it: diff, placement, order of restarts, how many failures the chain survives
+    /// meanwhile, cost. What is voted on: `hanse proposal open-change-chain ... --plan`.
+    Plan {
+        /// The consortium.
+        consortium: String,
+        /// The chain.
+        chain: String,
+        #[command(subcommand)]
+        order: PlanCommand,
+        /// An outage is agreed to, where the order asks for that.
+        #[arg(long, global = true)]
         accept_outage: bool,
     },
     /// Stop a rolling change where it is.
@@ -147,6 +161,9 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
         ChainCommand::Resume(args) => life::resume(args, context).await,
         ChainCommand::Undelete(args) => life::undelete(args, context).await,
         ChainCommand::Roll { life, accept_outage } => life::roll(life, accept_outage, context).await,
+        ChainCommand::Plan { consortium, chain, order, accept_outage } => {
+            plan::of_order(consortium, chain, order, accept_outage, context).await
+        }
         ChainCommand::RollHalt(args) => life::halt(args, context).await,
         ChainCommand::RollContinue(args) => life::go_on(args, context).await,
         ChainCommand::Govern(command) => govern::run(command, context),

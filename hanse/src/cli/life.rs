@@ -38,6 +38,9 @@ pub(crate) struct ChangeArgs {
     /// How long the proposal is open; by default as the charter says.
     #[arg(long, global = true, value_parser = parse_duration)]
     voting_period: Option<Duration>,
+    /// Open nothing: show what it would do.
+    #[arg(long, global = true)]
+    pub(crate) plan: bool,
 }
 
 /// Changes that a consortium votes on.
@@ -70,6 +73,9 @@ enum ChangeCommand {
         /// Which, e.g. n4.
         #[arg(required = true)]
         nodes: Vec<String>,
+        /// Do it also to a chain that could lose a validator before and cannot afterwards.
+        #[arg(long)]
+        accept_outage: bool,
     },
 }
 
@@ -166,7 +172,9 @@ pub(crate) fn open_request(args: ChangeArgs) -> pb::OpenProposalRequest {
             let nodes = nodes.into_iter().map(|owner| pb::NodeSpec { owner }).collect();
             ("Grow", Change::AddNodes(pb::AddNodesChange { nodes, accept_outage }))
         }
-        ChangeCommand::RemoveNodes { nodes } => ("Shrink", Change::RemoveNodes(pb::RemoveNodesChange { nodes })),
+        ChangeCommand::RemoveNodes { nodes, accept_outage } => {
+            ("Shrink", Change::RemoveNodes(pb::RemoveNodesChange { nodes, accept_outage }))
+        }
         ChangeCommand::Undelete => ("Keep", Change::Undelete(pb::UndeleteChange {})),
     };
     let title = args.title.unwrap_or_else(|| format!("{word} chain {}", args.chain));

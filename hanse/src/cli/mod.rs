@@ -25,6 +25,7 @@ mod monitor;
 mod node;
 mod operation;
 mod password;
+mod plan;
 mod proposal;
 mod replica;
 mod tenant;

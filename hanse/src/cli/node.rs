@@ -54,6 +54,9 @@ pub(crate) enum NodeCommand {
         /// Why, for the audit trail.
         #[arg(long, default_value = "by hand")]
         reason: String,
+        /// Do it also if the chain makes no block meanwhile.
+        #[arg(long)]
+        accept_outage: bool,
     },
     /// Print the last lines of a node's log.
     Log {
@@ -112,11 +115,12 @@ pub(crate) async fn run(command: NodeCommand, context: &Context) -> Result<(), C
             };
             context.show_pages(NODES, request, list.limit).await
         }
-        NodeCommand::Restart { consortium, chain, node, reason } => {
+        NodeCommand::Restart { consortium, chain, node, reason, accept_outage } => {
             context.confirm(&format!("Restart {node} of {consortium}/{chain}?"))?;
             let validate_only = context.global.dry_run;
             let request_id = String::new();
-            let request = pb::RestartNodeRequest { request_id, validate_only, consortium, chain, node, reason };
+            let request =
+                pb::RestartNodeRequest { request_id, validate_only, consortium, chain, node, reason, accept_outage };
             context.show(request, NODE).await
         }
         NodeCommand::Log { consortium, chain, node, lines } => {

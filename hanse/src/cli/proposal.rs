@@ -11,9 +11,9 @@ use super::ListArgs;
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
 use super::life::{self, ChangeArgs};
-use super::operation;
 use super::units::{millis, parse_duration};
 use super::view::{Shown, View};
+use super::{operation, plan};
 use crate::output;
 
 /// A chain's specification is a few kilobytes; the server's own limit is its business.
@@ -55,6 +55,13 @@ pub(crate) enum ProposalCommand {
         /// The voting tenant; by default the session's.
         #[arg(long)]
         tenant: Option<String>,
+    },
+    /// Show what an open proposal would do if it passed.
+    Plan {
+        /// The consortium.
+        consortium: String,
+        /// The proposal, e.g. p-3.
+        proposal: String,
     },
     /// Print exactly the bytes that are voted on; `sha256sum` gives the artifact hash.
     Artifact {
@@ -111,6 +118,9 @@ pub(crate) struct OpenArgs {
     /// How long the proposal is open; by default as the charter says.
     #[arg(long, value_parser = parse_duration)]
     voting_period: Option<Duration>,
+    /// Open nothing: show what it would do.
+    #[arg(long)]
+    plan: bool,
 }
 
 /// The JSON file of `open-create-chain`.
@@ -210,17 +220,28 @@ const PROPOSALS: View = View {
 pub(crate) async fn run(command: ProposalCommand, context: &Context) -> Result<(), CliError> {
     match command {
         ProposalCommand::OpenCreateChain(args) => {
+            let plan = args.plan;
             let mut request = open_request(*args)?;
+            if plan {
+                return plan::of_action(request, context).await;
+            }
             request.validate_only = context.global.dry_run;
             context.show(request, PROPOSAL).await
         }
         ProposalCommand::OpenChangeChain(args) => {
+            let plan = args.plan;
             let mut request = life::open_request(args);
+            if plan {
+                return plan::of_action(request, context).await;
+            }
             request.validate_only = context.global.dry_run;
             context.show(request, PROPOSAL).await
         }
         ProposalCommand::Get { consortium, proposal } => {
             context.show(pb::GetProposalRequest { consortium, proposal }, PROPOSAL).await
+        }
+        ProposalCommand::Plan { consortium, proposal } => {
+            plan::show(consortium, pb::plan_chain_request::Planned::Proposal(proposal), context).await
         }
         ProposalCommand::List { consortium, list } => {
             let request = |page_token| pb::ListProposalsRequest {

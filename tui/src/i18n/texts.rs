@@ -367,6 +367,9 @@ texts! {
     VoteNoChoice: "choose yes, no or abstain first", "请先选择赞成, 反对或弃权";
     VoteNoKey: "name the file of the member key first", "请先填写成员私钥文件";
     Hash: "Artifact", "内容哈希";
+    PlanWait: "asking what this would do ...", "正在询问其影响 ...";
+    PlanNone: "what this would do is not known: {}", "其影响未知: {}";
+    PlanRefused: "it would be refused: {}", "将被拒绝: {}";
     RestartTitle: "Restart node", "重启节点";
     RestartPlan: "The node stops and is started anew with the next generation. The chain goes on while enough other nodes run.", "节点将停止并以新的代次启动。只要其他节点足够, 链会继续出块。";
     PauseTitle: "Pause chain", "暂停链";

@@ -188,6 +188,12 @@ async fn fetch_recent(client: &Client, query: &Query) -> Result<Box<Loaded>, Fai
             let revision = revision(answer.header.clone());
             loaded(Payload::Governance(convert::governance(answer)), revision)
         }
+        Query::Plan(planned) => {
+            let unnamed = || Failure { message: format!("{planned:?} names no chain"), ..Failure::default() };
+            let answer = read(client, convert::plan::request(planned).ok_or_else(unnamed)?).await?;
+            let revision = revision(answer.header.clone());
+            loaded(Payload::Plan(convert::plan::plan(answer)), revision)
+        }
         Query::Blocks(name) => {
             let (consortium, chain) = within(name, "chains")?;
             let chain = chain.to_owned();

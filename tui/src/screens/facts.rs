@@ -63,6 +63,7 @@ fn find(payload: &Payload, id: &str) -> Option<Facts> {
         Payload::Series(_)
         | Payload::Session(_)
         | Payload::Preflight(_)
+        | Payload::Plan(_)
         | Payload::AuditTree(_)
         | Payload::Invoice(_)
         | Payload::Governance(_)

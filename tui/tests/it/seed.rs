@@ -466,6 +466,7 @@ pub(crate) fn answer(query: &Query, session: &Session) -> Result<Payload, Failur
         Query::Invoice(tenant, month) => Payload::Invoice(invoice(tenant, month)),
         Query::Preflight(_) => Payload::Preflight(checks()),
         Query::Governance(_) => Payload::Governance(governance()),
+        Query::Plan(of) => Payload::Plan(crate::seed_watch::plan(of)),
         Query::Blocks(_) => Payload::Blocks((1_204_302..=1_204_331).rev().map(block).collect()),
         Query::Find(_, sought) => Payload::Found(found(sought)?),
     })

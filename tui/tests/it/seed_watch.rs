@@ -1,5 +1,6 @@
 //! What is watched in the small consortium of `seed`.
 
+use hanse_tui::app::model::plan::{Plan, Planned};
 use hanse_tui::app::model::watch::{Artifact, Finding, Series};
 
 use super::seed::{CHAIN, NOW};
@@ -71,4 +72,27 @@ pub(crate) fn artifacts() -> Vec<Artifact> {
         one(0x1a, "injectived", "1.20.1", "BUNDLE", "injective-labs"),
         one(0x2b, "ledgerd", "1.2.0", "PROGRAM", "built here, ticket 118"),
     ]
+}
+
+/// What the server foresees; another restart than that of the first node would be refused.
+pub(crate) fn plan(of: &Planned) -> Plan {
+    let refused = match of {
+        Planned::Restart(node) if !node.ends_with("/n0") => {
+            "accept_outage is false: it must be agreed to, for the chain makes no block while this one starts (say so)"
+                .to_owned()
+        }
+        _ => String::new(),
+    };
+    if !refused.is_empty() {
+        return Plan { refused, ..Plan::default() };
+    }
+    let words = [
+        "now 4 of 4 validators are well: it tolerates 1 failure",
+        "with this you tolerate 0 failures for about 2 minutes: 4 nodes one after another, about 30 seconds each",
+    ];
+    Plan {
+        refused,
+        words: words.map(str::to_owned).to_vec(),
+        risks: vec!["hosts/h1 has 2 of 4 validators: the chain makes no block while it is down".to_owned()],
+    }
 }

@@ -131,7 +131,7 @@ fn repairs_left_are_counted_down_and_a_person_gives_them_back() {
     let mut w = World::running(4);
     for spent in 1..RESTART_BUDGET {
         let generation = w.state.nodes[&node_key(0)].generation;
-        let restart = RestartNode { node: node_key(0), generation, reason: "it died".into() };
+        let restart = RestartNode { node: node_key(0), generation, reason: "it died".into(), accept_outage: false };
         w.ok(Actor::System, Command::RestartNode(restart));
         w.intent(0, hanse_state::chain::node::NodeAct::Start);
         w.fact(0, NodeFact::Started);
@@ -149,7 +149,7 @@ fn repairs_left_are_counted_down_and_a_person_gives_them_back() {
         0
     );
     let generation = w.state.nodes[&node_key(0)].generation;
-    let by_hand = RestartNode { node: node_key(0), generation, reason: "looked at".into() };
+    let by_hand = RestartNode { node: node_key(0), generation, reason: "looked at".into(), accept_outage: false };
     w.ok(super::world::actor("oda"), Command::RestartNode(by_hand));
     assert_eq!(repairs_left(&w.state.nodes[&node_key(0)], w.state.now), RESTART_BUDGET);
 }

@@ -51,7 +51,12 @@ impl Hosts {
             Act::CheckHealth { node, .. } => return self.look(w, observed, node),
             Act::RecordHealth { node, generation, fact } => return record(w, node, *generation, fact.clone()),
             Act::Restart { node, generation, reason } => {
-                let restart = RestartNode { node: node.clone(), generation: *generation, reason: reason.clone() };
+                let restart = RestartNode {
+                    node: node.clone(),
+                    generation: *generation,
+                    reason: reason.clone(),
+                    accept_outage: false,
+                };
                 w.ok(Actor::System, Command::RestartNode(restart));
                 return;
             }
@@ -278,7 +283,7 @@ fn a_new_leader_after_every_half_done_end_leaves_nothing_behind() {
 fn a_deposed_leader_is_fenced_off() {
     let mut w = World::running(4);
     let stale = RecordIntent { node: node_key(0), generation: 1, act: NodeAct::Start };
-    let restart = RestartNode { node: node_key(0), generation: 1, reason: "gone".into() };
+    let restart = RestartNode { node: node_key(0), generation: 1, reason: "gone".into(), accept_outage: false };
     w.ok(Actor::System, Command::RestartNode(restart.clone()));
     assert_eq!(w.send(Actor::System, Command::RecordIntent(stale)).outcome.unwrap_err().reason(), "STALE_GENERATION");
     assert_eq!(w.send(Actor::System, Command::RestartNode(restart)).outcome.unwrap_err().reason(), "STALE_GENERATION");

@@ -4,6 +4,7 @@
 #[path = "../../../state/tests/it/world.rs"]
 mod world;
 
+mod change;
 mod diagnose;
 mod life;
 mod repair;

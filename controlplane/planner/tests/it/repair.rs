@@ -47,7 +47,10 @@ fn a_dead_process_is_restarted_with_pauses_until_the_budget_is_spent() {
         pauses.push(waited);
         w.at = w.at.plus(waited);
         let generation = w.state.nodes[&node_key(0)].generation;
-        w.ok(Actor::System, Command::RestartNode(RestartNode { node: node_key(0), generation, reason }));
+        w.ok(
+            Actor::System,
+            Command::RestartNode(RestartNode { node: node_key(0), generation, reason, accept_outage: false }),
+        );
         w.intent(0, hanse_state::chain::node::NodeAct::Start);
         w.fact(0, NodeFact::Started);
         w.at = w.state.nodes[&node_key(0)].restarts.last().copied().unwrap();
@@ -122,7 +125,10 @@ fn a_log_ahead_of_the_leaders_clock_stops_neither_health_nor_repair() {
     assert!(!matches!(step, Step::Do(Act::RecordHealth { .. })), "{step:?}");
 
     let reason = "the process ended".to_owned();
-    w.ok(Actor::System, Command::RestartNode(RestartNode { node: node_key(0), generation, reason }));
+    w.ok(
+        Actor::System,
+        Command::RestartNode(RestartNode { node: node_key(0), generation, reason, accept_outage: false }),
+    );
     w.intent(0, hanse_state::chain::node::NodeAct::Start);
     w.fact(0, NodeFact::Started);
     let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), behind);

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::convert::ledger::is_hex;
 use super::node_call::{reach_chain, reach_node, within};
 use super::page::{Order, PAGE_DEFAULT, Page};
-use super::{Call, Wish, convert, found, governance, matches, request_id};
+use super::{Call, Wish, convert, found, governance, matches, plan, request_id};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -183,7 +183,8 @@ impl ChainService for Chains {
         let generation = if known { node.generation.saturating_sub(1) } else { node.generation };
         let reason = convert::text("reason", it.reason)?;
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
-        let command = Command::RestartNode(RestartNode { node: key.clone(), generation, reason });
+        let accept_outage = it.accept_outage;
+        let command = Command::RestartNode(RestartNode { node: key.clone(), generation, reason, accept_outage });
         let done = call.write(wish, command).await?;
         let made = found("node", done.state.nodes.get(&key))?;
         let node = Some(convert::chain::node(&done.state, self.0.observed(), made));
@@ -278,6 +279,14 @@ impl ChainService for Chains {
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
         let (header, chain, _) = self.change(&call, wish, &key, command).await?;
         Ok(Response::new(pb::ContinueRolloutResponse { header, chain }))
+    }
+
+    async fn plan_chain(
+        &self,
+        request: Request<pb::PlanChainRequest>,
+    ) -> Result<Response<pb::PlanChainResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        Ok(Response::new(plan::answer(&call, request.into_inner())?))
     }
 
     async fn get_node_log(

@@ -21,6 +21,7 @@ mod monitoring;
 mod node_call;
 mod operation;
 pub(crate) mod page;
+mod plan;
 mod preflight;
 mod replica;
 mod sight;

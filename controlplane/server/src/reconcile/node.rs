@@ -114,7 +114,9 @@ pub(super) async fn act(
 
 /// Wishes a new generation of node `key`.
 pub(super) async fn restart(world: &World, key: &NodeKey, generation: u64, reason: String) -> Result<(), Trouble> {
-    world.order(Command::RestartNode(RestartNode { node: key.clone(), generation, reason })).await?;
+    world
+        .order(Command::RestartNode(RestartNode { node: key.clone(), generation, reason, accept_outage: false }))
+        .await?;
     world.observed.forget(key);
     Ok(())
 }

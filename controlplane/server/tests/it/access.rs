@@ -87,6 +87,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("RollChain", Session),
             ("HaltRollout", Session),
             ("ContinueRollout", Session),
+            ("PlanChain", Session),
             ("GetNodeLog", Session),
             ("SendTransaction", Session),
             ("CallContract", Session),

@@ -109,7 +109,7 @@ fn settle(state: &mut State, cx: &mut Cx<'_>, node: &mut Node, until: Millis) {
 }
 
 /// The price in force at `at`, and when the next one begins.
-fn rate_at(state: &State, plan: &PlanId, at: Millis) -> (Option<u64>, Option<Millis>) {
+pub(super) fn rate_at(state: &State, plan: &PlanId, at: Millis) -> (Option<u64>, Option<Millis>) {
     let rates = state.plans.get(plan).map(|plan| plan.rates.as_slice()).unwrap_or_default();
     let begun = rates.partition_point(|rate| rate.effective_from <= at);
     let rate = begun.checked_sub(1).and_then(|last| rates.get(last)).map(|rate| rate.rate_micro_per_node_hour);

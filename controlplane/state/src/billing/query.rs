@@ -29,3 +29,10 @@ pub fn usage<'a>(state: &'a State, tenant: &'a TenantId, month: Month) -> impl I
     let of = move |key: &UsageKey| key.tenant == *tenant && key.month == month;
     state.usage.iter().filter(move |(key, _)| of(key)).map(|(key, ms)| (key, *ms))
 }
+
+/// What a node of `tenant` costs from now on: the currency and its millionths for an hour; `None` if no price is in force.
+pub fn price_now(state: &State, tenant: &TenantId) -> Option<(String, u64)> {
+    let plan = state.plans.get(&state.tenants.get(tenant)?.plan)?;
+    let (rate, _) = super::apply::rate_at(state, &plan.id, state.now);
+    rate.map(|rate| (plan.currency.clone(), rate))
+}

@@ -10,10 +10,10 @@ use super::{
 use crate::apply::Cx;
 use crate::command::Outcome;
 use crate::consortium::Consortium;
-use crate::consortium::proposal::{Action, Proposal, ProposalState};
+use crate::consortium::proposal::{Action, ProposalState};
 use crate::contract::RAW_TRANSACTION_BYTES_MAX;
 use crate::digest::Digest;
-use crate::ids::{ChainKey, NodeId, NodeKey, OperationId, TenantId};
+use crate::ids::{ChainKey, NodeId, NodeKey, OperationId, ProposalKey, TenantId};
 use crate::operation::{self, OperationKind};
 use crate::{Rejection, State, check, host, name};
 
@@ -81,14 +81,20 @@ fn check_alloc(spec: &ChainSpec) -> Result<(), Rejection> {
 }
 
 /// Orders the chain of a passed proposal: chain, nodes, places, operation, all in the deciding entry.
-pub(crate) fn order(state: &mut State, cx: &mut Cx<'_>, proposal: &Proposal, spec: &ChainSpec) -> OperationId {
-    let key = ChainKey::new(proposal.key.consortium.clone(), spec.chain.clone());
+pub(crate) fn order(
+    state: &mut State,
+    cx: &mut Cx<'_>,
+    proposal: &ProposalKey,
+    artifact_hash: Digest,
+    spec: &ChainSpec,
+) -> OperationId {
+    let key = ChainKey::new(proposal.consortium.clone(), spec.chain.clone());
     let operation = operation::apply::start(state, cx, OperationKind::CreateChain(key.clone()));
     let chain = Chain {
         key: key.clone(),
         spec: spec.clone(),
-        artifact_hash: proposal.artifact_hash,
-        proposal: proposal.key.clone(),
+        artifact_hash,
+        proposal: proposal.clone(),
         operation,
         state: ChainState::Requested,
         state_reason: "ordered".into(),

@@ -114,6 +114,10 @@ pub enum Change {
     RemoveNodes {
         /// Which.
         nodes: Vec<NodeId>,
+        /// Whether it may be done to a chain that could lose a validator before and cannot afterwards. Came with cluster
+        /// version 5.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_outage: bool,
     },
 }
 

@@ -62,7 +62,9 @@ fn check_change(state: &State, chain: &Chain, change: &Change) -> Result<Need, R
             let consortium = crate::consortium::query::get(state, &chain.key.consortium)?;
             rollout_apply::check_add(state, consortium, chain, nodes, *accept_outage).map(|()| Need::Work)
         }
-        (Change::RemoveNodes { nodes }, _) => rollout_apply::check_remove(state, chain, nodes).map(|()| Need::Work),
+        (Change::RemoveNodes { nodes, accept_outage }, _) => {
+            rollout_apply::check_remove(state, chain, nodes, *accept_outage).map(|()| Need::Work)
+        }
         (Change::Delete { grace_ms }, wish) => {
             check::range("action.change_chain.delete.grace_ms", *grace_ms, GRACE_MS_MIN, GRACE_MS_MAX)?;
             Ok(if matches!(wish, Wish::Delete { .. }) { Need::Nothing } else { Need::Work })
@@ -135,7 +137,7 @@ fn carry_out(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, change: &Change
     let was = state.chains.get(key).map(|chain| chain.wish.clone()).unwrap_or_default();
     let (wish, work) = match (change, was) {
         (Change::AddNodes { nodes, .. }, _) => return rollout_apply::add(state, cx, key, nodes, reason),
-        (Change::RemoveNodes { nodes }, _) => return rollout_apply::remove(state, cx, key, nodes),
+        (Change::RemoveNodes { nodes, .. }, _) => return rollout_apply::remove(state, cx, key, nodes),
         (Change::Delete { grace_ms }, was) => {
             let was_paused = matches!(was, Wish::Pause { .. });
             let wish = Wish::Delete { since: cx.now, purge_at: cx.now.plus(*grace_ms), was_paused, purging: false };

@@ -246,4 +246,7 @@ pub struct RestartNode {
     pub generation: u64,
     /// Why.
     pub reason: String,
+    /// Whether it may be done by hand although the chain makes no block meanwhile. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_outage: bool,
 }

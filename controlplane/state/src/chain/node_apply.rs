@@ -7,6 +7,7 @@ use super::node::{
 };
 use super::{REASON_MAX, apply::sync, query};
 use crate::apply::Cx;
+use crate::cluster::version::Version;
 use crate::command::{Actor, Outcome};
 use crate::host::HostState;
 use crate::ids::NodeKey;
@@ -144,6 +145,9 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
             return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
         }
     }
+    if is_by_hand && !c.accept_outage && state.version() >= Version::GUARDED {
+        check_spared(state, &node)?;
+    }
     node.restarts = recent_restarts(&node, cx.now);
     if !is_by_hand && node.restarts.len() >= RESTART_BUDGET {
         let (node, budget) = (name::node(&c.node), RESTART_BUDGET as u64);
@@ -163,6 +167,22 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
     let next = next_on_way(&node);
     go(&mut node, cx.now, next, &c.reason);
     Ok(put(state, cx, node))
+}
+
+/// Checks that the chain goes on making blocks while this node is down; one that makes none already has nothing to lose.
+fn check_spared(state: &State, node: &Node) -> Result<(), Rejection> {
+    let of_chain = || query::nodes_of(state, &node.key.chain).filter(|node| node.joined == 0);
+    let is_well = |node: &&Node| node.state == NodeState::Running && node.health == Health::Healthy;
+    let (validators, well) = (of_chain().count(), of_chain().filter(is_well).count());
+    let needed = validators * 2 / 3 + 1;
+    if node.joined > 0 || !is_well(&node) || well != needed {
+        return Ok(());
+    }
+    let rule = format!(
+        "agreed to: {well} of {validators} validators are well and the chain needs {needed}, so it makes no block while this one \
+         starts"
+    );
+    Err(check::invalid("accept_outage", false, rule))
 }
 
 /// Where a node goes on that was interrupted: from the last thing that is known to be done towards what is wished for it.

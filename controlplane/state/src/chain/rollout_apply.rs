@@ -9,6 +9,7 @@ use super::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollN
 use super::template::Template;
 use super::{Chain, NodeSpec, REASON_MAX, query};
 use crate::apply::Cx;
+use crate::cluster::version::Version;
 use crate::command::Outcome;
 use crate::consortium::Consortium;
 use crate::ids::{ChainKey, NodeId, NodeKey, OperationId};
@@ -213,7 +214,12 @@ pub(super) fn add(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, nodes: &[N
 }
 
 /// Checks that nodes can be taken out by vote.
-pub(crate) fn check_remove(state: &State, chain: &Chain, nodes: &[NodeId]) -> Result<(), Rejection> {
+pub(crate) fn check_remove(
+    state: &State,
+    chain: &Chain,
+    nodes: &[NodeId],
+    accept_outage: bool,
+) -> Result<(), Rejection> {
     const FIELD: &str = "action.change_chain.remove_nodes.nodes";
     check_runs(chain)?;
     let template = Template::find(&chain.spec.template, chain.spec.template_version)?;
@@ -238,7 +244,24 @@ pub(crate) fn check_remove(state: &State, chain: &Chain, nodes: &[NodeId]) -> Re
             return Err(check::wrong_state(FIELD, name::node(&key), node.state, needs));
         }
     }
-    Ok(())
+    check_endures(state, chain, nodes, accept_outage)
+}
+
+/// Checks that a chain that can lose a validator still can when these have left, unless that was agreed to.
+fn check_endures(state: &State, chain: &Chain, leave: &[NodeId], accept_outage: bool) -> Result<(), Rejection> {
+    let validates = |node: &&Node| node.joined == 0 && node.wish.is_run();
+    let now = query::nodes_of(state, &chain.key).filter(validates).count();
+    let left =
+        query::nodes_of(state, &chain.key).filter(validates).filter(|node| !leave.contains(&node.key.node)).count();
+    let loses_it = now >= ENDURING_MIN && left < ENDURING_MIN;
+    if accept_outage || !loses_it || state.version() < Version::GUARDED {
+        return Ok(());
+    }
+    let rule = format!(
+        "agreed to: of {now} validators one can be missed, of the {left} that stay none can, so the chain makes no block while \
+         one of them is down"
+    );
+    Err(check::invalid("action.change_chain.remove_nodes.accept_outage", accept_outage, rule))
 }
 
 /// Has the nodes leave: each runs on until the ledger says that it does not validate.

@@ -35,7 +35,8 @@ use crate::{Rejection, State};
 /// | | software that the platform keeps: artifacts and publishers |
 /// | | hosts that are Docker Engines: [`Reach::Docker`](crate::host::Reach::Docker);
 /// | | [`RemoveOrphan`](crate::host::orphan::RemoveOrphan) |
-/// | 5 | provisioning at depth: ways to reach hosts, nodes that move, software that is voted on, clouds |
+/// | 5 | provisioning at depth: ways to reach hosts, nodes that move, software that is voted on, clouds;
+/// | | a chain's nodes are spread over failure zones; an outage by a restart by hand or by validators that leave is agreed to |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);
@@ -45,6 +46,10 @@ impl Version {
     pub const FIRST: Self = Self(1);
     /// The newest that this build speaks.
     pub const NEWEST: Self = Self(5);
+    /// The first in which a chain's nodes are spread over failure zones.
+    pub(crate) const ZONES: Self = Self(5);
+    /// The first in which a person must agree to what costs a chain its blocks: a restart by hand, validators that leave.
+    pub(crate) const GUARDED: Self = Self(5);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.
     pub(crate) const LEAN_DIGEST: Self = Self(2);
 

@@ -128,7 +128,8 @@ pub struct CloseProposal {
 /// `"senders":[..]`, `"deployers":[..]` (in order; an absent list lets all) and `"restrict_nodes":true`; with
 /// `"anchor":"NAME+ID+KEY"`; or with both. Version 3 is `{"version":3,"change_chain":{"chain","ordered_by":"p-1","change":{..}}}`
 /// with one of `"pause":{}`, `"resume":{}`, `"delete":{"grace_ms"}`, `"undelete":{}`,
-/// `"add_nodes":{"nodes":[{"owner"}..]}` (then perhaps `"accept_outage":true`) and `"remove_nodes":{"nodes":["n4"..]}`. A client computes the hash of what it shows before it signs.
+/// `"add_nodes":{"nodes":[{"owner"}..]}` (then perhaps `"accept_outage":true`) and `"remove_nodes":{"nodes":["n4"..]}` (then
+/// perhaps `"accept_outage":true`). A client computes the hash of what it shows before it signs.
 pub fn artifact(action: &Action) -> String {
     #[derive(Serialize)]
     struct Artifact<'a> {
@@ -211,8 +212,10 @@ mod tests {
         let add = |accept_outage| of(Change::AddNodes { nodes: nodes.clone(), accept_outage });
         assert_eq!(add(false), text("\"add_nodes\":{\"nodes\":[{\"owner\":\"acme\"}]}"));
         assert_eq!(add(true), text("\"add_nodes\":{\"nodes\":[{\"owner\":\"acme\"}],\"accept_outage\":true}"));
-        let remove = Change::RemoveNodes { nodes: vec![crate::ids::NodeId::new(4), crate::ids::NodeId::new(7)] };
-        assert_eq!(of(remove), text("\"remove_nodes\":{\"nodes\":[\"n4\",\"n7\"]}"));
+        let leave = vec![crate::ids::NodeId::new(4), crate::ids::NodeId::new(7)];
+        let remove = |accept_outage| of(Change::RemoveNodes { nodes: leave.clone(), accept_outage });
+        assert_eq!(remove(false), text("\"remove_nodes\":{\"nodes\":[\"n4\",\"n7\"]}"));
+        assert_eq!(remove(true), text("\"remove_nodes\":{\"nodes\":[\"n4\",\"n7\"],\"accept_outage\":true}"));
     }
 
     #[test]

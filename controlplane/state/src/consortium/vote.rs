@@ -10,15 +10,11 @@ use super::{Consortium, ConsortiumState, VOTING_PERIOD_MS_MAX, VOTING_PERIOD_MS_
 use crate::apply::Cx;
 use crate::command::Outcome;
 use crate::digest::Digest;
-use crate::ids::{ProposalId, ProposalKey};
+use crate::ids::{ConsortiumId, OperationId, ProposalId, ProposalKey};
 use crate::{Rejection, State, chain, check, name};
 
 pub(crate) fn open(state: &mut State, cx: &mut Cx<'_>, c: &OpenProposal) -> Result<Outcome, Rejection> {
-    let mut consortium = query::get(state, &c.consortium)?.clone();
-    if consortium.state != ConsortiumState::Active {
-        let what = name::consortium(&c.consortium);
-        return Err(check::wrong_state("consortium", what, consortium.state, "it must be active to vote"));
-    }
+    let mut consortium = voting(state, &c.consortium)?;
     let account = cx.account().cloned();
     let Some((opened_by, proposer)) = account.and_then(|id| id.tenant().cloned().map(|tenant| (id, tenant))) else {
         let (tenant, what) = (cx.request.actor.to_string(), name::consortium(&c.consortium));
@@ -28,10 +24,7 @@ pub(crate) fn open(state: &mut State, cx: &mut Cx<'_>, c: &OpenProposal) -> Resu
     let period = c.voting_period_ms.unwrap_or(consortium.charter.voting_period_ms);
     check::range("voting_period_ms", period, VOTING_PERIOD_MS_MIN, VOTING_PERIOD_MS_MAX)?;
     check_room(state, &consortium)?;
-    match &c.action {
-        Action::CreateChain(spec) => chain::apply::check_spec(state, &consortium, spec)?,
-        Action::ChangeChain(change) => chain::life_apply::check_vote(state, &consortium, change)?,
-    }
+    check_action(state, &consortium, &c.action)?;
     let Some(policy) = consortium.charter.policy(c.action.kind()) else {
         return Err(check::invalid("action", format!("{:?}", c.action.kind()), "a kind that the charter knows"));
     };
@@ -65,6 +58,65 @@ pub(crate) fn open(state: &mut State, cx: &mut Cx<'_>, c: &OpenProposal) -> Resu
     Ok(Outcome::ProposalOpened { proposal: key, artifact_hash, deadline })
 }
 
+/// The consortium, if it votes.
+fn voting(state: &State, id: &ConsortiumId) -> Result<Consortium, Rejection> {
+    let consortium = query::get(state, id)?;
+    if consortium.state == ConsortiumState::Active {
+        return Ok(consortium.clone());
+    }
+    Err(check::wrong_state("consortium", name::consortium(id), consortium.state, "it must be active to vote"))
+}
+
+fn check_action(state: &State, consortium: &Consortium, action: &Action) -> Result<(), Rejection> {
+    match action {
+        Action::CreateChain(spec) => chain::apply::check_spec(state, consortium, spec),
+        Action::ChangeChain(change) => chain::life_apply::check_vote(state, consortium, change),
+    }
+}
+
+/// What a vote orders once it has passed.
+fn carry_out(state: &mut State, cx: &mut Cx<'_>, proposal: &Proposal) -> Option<OperationId> {
+    match &proposal.action {
+        Action::CreateChain(spec) => Some(chain::apply::order(state, cx, &proposal.key, proposal.artifact_hash, spec)),
+        Action::ChangeChain(change) => {
+            chain::life_apply::order(state, cx, &proposal.key.consortium, change, &proposal.title)
+        }
+    }
+}
+
+/// Does what a proposal would order, were it open and passed.
+pub(crate) fn foresee(state: &mut State, cx: &mut Cx<'_>, c: &OpenProposal) -> Result<(), Rejection> {
+    let consortium = voting(state, &c.consortium)?;
+    check_action(state, &consortium, &c.action)?;
+
+    let key = ProposalKey::new(c.consortium.clone(), ProposalId::new(consortium.last_proposal + 1));
+    match &c.action {
+        Action::CreateChain(spec) => {
+            let hash = Digest::of(artifact(&c.action).as_bytes());
+            chain::apply::order(state, cx, &key, hash, spec);
+        }
+        Action::ChangeChain(change) => {
+            chain::life_apply::order(state, cx, &c.consortium, change, &c.title);
+        }
+    }
+    Ok(())
+}
+
+/// Does what an open proposal orders if it passes.
+pub(crate) fn foresee_passed(state: &mut State, cx: &mut Cx<'_>, key: &ProposalKey) -> Result<(), Rejection> {
+    let proposal = query::get_proposal(state, key)?.clone();
+    if proposal.state != ProposalState::Open {
+        let needs = "only a vote that is open can still change something";
+        return Err(check::wrong_state("proposal", name::proposal(key), proposal.state, needs));
+    }
+    if let Action::ChangeChain(change) = &proposal.action {
+        chain::life_apply::check_ballot(state, &key.consortium, change)?;
+    }
+
+    carry_out(state, cx, &proposal);
+    Ok(())
+}
+
 pub(crate) fn cast(state: &mut State, cx: &mut Cx<'_>, c: &CastBallot) -> Result<Outcome, Rejection> {
     let mut proposal = query::get_proposal(state, &c.proposal)?.clone();
     check_ballot(state, cx, &proposal, c)?;
@@ -76,12 +128,7 @@ pub(crate) fn cast(state: &mut State, cx: &mut Cx<'_>, c: &CastBallot) -> Result
         Verdict::Rejected => decide(cx, &mut proposal, ProposalState::Rejected),
         Verdict::Passed => {
             decide(cx, &mut proposal, ProposalState::Passed);
-            proposal.operation = match &proposal.action {
-                Action::CreateChain(spec) => Some(chain::apply::order(state, cx, &proposal, spec)),
-                Action::ChangeChain(change) => {
-                    chain::life_apply::order(state, cx, &proposal.key.consortium, change, &proposal.title)
-                }
-            };
+            proposal.operation = carry_out(state, cx, &proposal);
         }
     }
     let (decided, operation) = (proposal.state, proposal.operation);

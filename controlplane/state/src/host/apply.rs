@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use super::placement::Place;
 use super::properties::{check_labels, check_tenancy, check_zone};
+use super::spread::{self, Waiting};
 use super::{
     AcceptHostKey, CPU_MILLI_MIN, CordonHost, EnrolHost, HOSTS_MAX, Host, HostState, MEMORY_MIB_MIN, PIDS_MIN,
     PORT_MIN, PORTS_PER_NODE, Reach, RecordHostFacts, RecordHostKeyChanged, SLOTS_MAX, TEXT_MAX, UncordonHost,
     placement, query,
 };
 use crate::apply::Cx;
+use crate::cluster::version::Version;
 use crate::command::Outcome;
-use crate::ids::{NodeKey, TenantId};
+use crate::ids::{ChainKey, NodeKey};
 use crate::{Rejection, State, chain, check, name};
 
 pub(crate) fn enrol(state: &mut State, cx: &mut Cx<'_>, c: &EnrolHost) -> Result<Outcome, Rejection> {
@@ -145,32 +148,60 @@ pub(crate) fn accept_key(state: &mut State, cx: &mut Cx<'_>, c: &AcceptHostKey) 
     Ok(outcome)
 }
 
-/// Gives every node that waits for a slot a place, in key order, as far as slots go.
+/// Gives every node that waits for a slot a place, chain by chain in key order, as far as slots go.
 pub(crate) fn place_waiting(state: &mut State, cx: &mut Cx<'_>) {
     let waiting = |node: &&chain::node::Node| node.host.is_none() && node.wish.is_run();
-    let keys: Vec<(NodeKey, TenantId)> =
-        state.nodes.values().filter(waiting).map(|node| (node.key.clone(), node.owner.clone())).collect();
-    let mut chains = BTreeSet::new();
-    for (key, owner) in keys {
-        let names = chain::query::ports_of(state, &key.chain);
-        // One that needs fewer ports may find a place where this one does not.
-        let Some(place) = placement::choose(&state.hosts, &key, &owner, names) else { continue };
-        let (Some(host), Some(node)) = (state.hosts.get_mut(&place.host), state.nodes.get_mut(&key)) else { break };
-        for port in [place.p2p_port, place.rpc_port].into_iter().chain(place.ports.values().copied()) {
-            host.ports.insert(port, key.clone());
-        }
-        node.host = Some(place.host.clone());
-        node.p2p_port = place.p2p_port;
-        node.rpc_port = place.rpc_port;
-        node.ports = place.ports;
-        node.state_reason = String::new();
-        cx.updated(name::host(&place.host));
-        cx.updated(name::node(&key));
-        chains.insert(key.chain);
+    let mut chains: BTreeMap<ChainKey, Vec<Waiting>> = BTreeMap::new();
+    for node in state.nodes.values().filter(waiting) {
+        chains.entry(node.key.chain.clone()).or_default().push((node.key.clone(), node.owner.clone()));
     }
-    for key in chains {
+    let mut placed = BTreeSet::new();
+    for (chain, nodes) in chains {
+        let names = chain::query::ports_of(state, &chain);
+        for (key, place) in places(state, &chain, &nodes, names) {
+            take(state, cx, &key, place);
+            placed.insert(chain.clone());
+        }
+    }
+    for key in placed {
         chain::apply::sync(state, cx, &key);
     }
+}
+
+/// Where the nodes of a chain that wait go; those for which there is no room are left out.
+fn places(state: &State, chain: &ChainKey, nodes: &[Waiting], names: &[&str]) -> Vec<(NodeKey, Place)> {
+    let mut hosts = state.hosts.clone();
+    let ports = PORTS_PER_NODE.saturating_add(u32::try_from(names.len()).unwrap_or(u32::MAX));
+    let together = (state.version() >= Version::ZONES).then(|| spread::spread(&state.hosts, chain, nodes, ports));
+    let mut found = Vec::new();
+    for (key, owner) in nodes {
+        let place = match &together {
+            Some(together) => {
+                together.get(key).and_then(|id| hosts.get(id)).and_then(|host| placement::at(host, names))
+            }
+            // One that needs fewer ports may find a place where this one does not.
+            None => placement::choose(&hosts, key, owner, names),
+        };
+        let Some(place) = place else { continue };
+        if let Some(host) = hosts.get_mut(&place.host) {
+            place.each().for_each(|port| drop(host.ports.insert(port, key.clone())));
+        }
+        found.push((key.clone(), place));
+    }
+    found
+}
+
+/// Writes down that the node has this place.
+fn take(state: &mut State, cx: &mut Cx<'_>, key: &NodeKey, place: Place) {
+    let (Some(host), Some(node)) = (state.hosts.get_mut(&place.host), state.nodes.get_mut(key)) else { return };
+    place.each().for_each(|port| drop(host.ports.insert(port, key.clone())));
+    node.host = Some(place.host.clone());
+    node.p2p_port = place.p2p_port;
+    node.rpc_port = place.rpc_port;
+    node.state_reason = String::new();
+    cx.updated(name::host(&place.host));
+    cx.updated(name::node(key));
+    node.ports = place.ports;
 }
 
 /// The rejection of anything that would touch a distrusted host.

@@ -6,6 +6,7 @@ pub mod orphan;
 pub mod placement;
 pub mod properties;
 pub mod query;
+pub mod spread;
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Where nodes go: a pure choice over hosts, and the ports they get there.
 //!
-//! A node goes to a ready host that takes its owner's nodes: to one of the owner's own before a shared one, then to the one
-//! that has the fewest nodes of its own chain (spread before doubling up, so that one host's loss costs a chain as little
-//! as it can), then the fewest ports taken at all, then the first by id.
+//! A chain's nodes are placed together, over failure zones ([`spread`](super::spread)). On clusters before version 5 they
+//! went one by one to the host that has the fewest nodes of the chain: to one of the owner's own before a shared one, then the
+//! fewest ports taken at all, then the first by id ([`choose`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,13 @@ pub struct Place {
     pub rpc_port: u16,
     /// The further ports by name.
     pub ports: BTreeMap<String, u16>,
+}
+
+impl Place {
+    /// Every port of it.
+    pub(crate) fn each(&self) -> impl Iterator<Item = u16> {
+        [self.p2p_port, self.rpc_port].into_iter().chain(self.ports.values().copied())
+    }
 }
 
 /// Returns how many more nodes of the usual two ports a host takes; see `slots_for`.
@@ -47,14 +54,19 @@ pub(crate) fn slots_for(host: &Host, ports: u32) -> u64 {
     u64::from(by_slots.min(by_ports))
 }
 
-/// Returns where `node` of `owner`, which needs the further ports `names`, would go; `None` if no ready host has a slot
-/// for it.
+/// Returns where `node` of `owner`, which needs the further ports `names`, went on clusters before version 5, which knew
+/// nothing of zones; `None` if no ready host has a slot for it.
 pub fn choose(hosts: &OrdMap<HostId, Host>, node: &NodeKey, owner: &TenantId, names: &[&str]) -> Option<Place> {
     let needed = PORTS_PER_NODE + u32::try_from(names.len()).ok()?;
     let host =
         hosts.values().filter(|host| host.tenancy.takes(owner) && slots_for(host, needed) > 0).min_by_key(|host| {
             (host.tenancy.is_shared(), of_chain(host, &node.chain), host.ports.len(), host.id.clone())
         })?;
+    at(host, names)
+}
+
+/// Returns the place that a node with the further ports `names` gets on a host: its first free ports; `None` if it has too few.
+pub fn at(host: &Host, names: &[&str]) -> Option<Place> {
     let mut free = (0..host.port_count)
         .filter_map(|offset| host.port_first.checked_add(offset))
         .filter(|port| !host.ports.contains_key(port));

@@ -10,6 +10,7 @@ mod parse;
 mod parse_life;
 mod script;
 mod session;
+mod spread;
 mod version;
 mod wire;
 mod world;

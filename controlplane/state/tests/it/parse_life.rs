@@ -30,7 +30,8 @@ pub(crate) fn change(w: &World, a: &Args, word: &str) -> Action {
             }
             "remove-nodes" => {
                 let nodes = a.get("nodes").unwrap_or("n4").split(',').filter(|node| !node.is_empty());
-                Change::RemoveNodes { nodes: nodes.map(|node| node.parse().unwrap()).collect() }
+                let nodes = nodes.map(|node| node.parse().unwrap()).collect();
+                Change::RemoveNodes { nodes, accept_outage: a.get("accept").is_some() }
             }
             other => panic!("no change {other}"),
         },
@@ -62,7 +63,12 @@ pub(crate) fn commands(w: &World, a: &Args) -> Option<Command> {
         "RollNode" => Command::RollNode(RollNode { node, generation, number: a.number("number", 1) }),
         "ReleaseNode" => Command::ReleaseNode(ReleaseNode { node, generation }),
         "PurgeChain" => Command::PurgeChain(PurgeChain { chain }),
-        "RestartNode" => Command::RestartNode(RestartNode { node, generation, reason: a.text("reason", "it exited") }),
+        "RestartNode" => Command::RestartNode(RestartNode {
+            node,
+            generation,
+            reason: a.text("reason", "it exited"),
+            accept_outage: a.get("accept").is_some(),
+        }),
         "RecordTransaction" => Command::RecordTransaction(RecordTransaction {
             chain,
             sha256: world::hash(a.get("bytes").unwrap_or("transaction")),

@@ -116,6 +116,11 @@ fn life_of_version_4() -> Vec<Request> {
     logged(&[&by_hand[..], &facts, &votes, &rolls].concat())
 }
 
+/// What came with version 5 for the life of chains: outages that are agreed to.
+fn life_of_version_5() -> Vec<Request> {
+    logged(&["RestartNode accept=yes", "OpenProposal change=remove-nodes nodes=n2 accept=yes"])
+}
+
 pub(crate) fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -137,6 +142,8 @@ fn requests_of_each_version_are_read_and_written_alike() {
     read_and_written_alike("v4/orphan_requests.hex", &orphans_of_version_4());
     assert!(docker_of_version_4().iter().all(|request| request.command.since() == Version(4)));
     read_and_written_alike("v4/life_requests.hex", &life_of_version_4());
+    read_and_written_alike("v5/life_requests.hex", &life_of_version_5());
+    assert!(life_of_version_5().iter().all(|request| request.command.since() == Version(5)));
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(5), "commands of a new version need a frozen example of their own");
 }

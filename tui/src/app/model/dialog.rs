@@ -4,7 +4,8 @@ use crate::app::effect::Write;
 use crate::app::input::Input;
 use crate::i18n::T;
 
-use super::data::Failure;
+use super::data::{Failure, Query};
+use super::plan::Planned;
 
 /// A dialog ignores every key for this long after it opened: a buffered key of a slow line must not confirm it.
 pub const DEAF_MS: i64 = 400;
@@ -68,6 +69,20 @@ pub enum Dialog {
 }
 
 impl Dialog {
+    /// Returns the question what would happen, if it is one that the server foresees.
+    pub fn plan(&self) -> Option<Query> {
+        let planned = match self {
+            Self::Confirm { write: Write::PauseChain { chain }, .. } => Planned::Pause(chain.clone()),
+            Self::Confirm { write: Write::ResumeChain { chain }, .. } => Planned::Resume(chain.clone()),
+            Self::Confirm { write: Write::UndeleteChain { chain }, .. } => Planned::Undelete(chain.clone()),
+            Self::Confirm { write: Write::RollChain { chain }, .. } => Planned::Roll(chain.clone()),
+            Self::Confirm { write: Write::RestartNode { node }, .. } => Planned::Restart(node.clone()),
+            Self::Vote(vote) => Planned::Proposal(vote.proposal.clone()),
+            Self::Confirm { .. } | Self::Typed(_) | Self::AcceptKey(_) | Self::Failure { .. } => return None,
+        };
+        Some(Query::Plan(planned))
+    }
+
     /// Returns when it opened.
     pub fn opened_at(&self) -> i64 {
         match self {

@@ -12,6 +12,7 @@ use dialog::{Dialog, Form, Prompt};
 pub mod data;
 pub mod dialog;
 mod governance;
+pub mod plan;
 mod query;
 pub mod watch;
 
@@ -208,6 +209,14 @@ impl Model {
         match self.payload(&Query::Session)? {
             Payload::Session(session) => Some(session),
             _ => None,
+        }
+    }
+
+    /// Returns what was answered to the question what a change would do, and why there is no answer.
+    pub fn plan(&self, query: &Query) -> Option<Result<&plan::Plan, &Failure>> {
+        match self.payload(query) {
+            Some(Payload::Plan(plan)) => Some(Ok(plan)),
+            _ => self.slots.get(query)?.failure.as_ref().map(Err),
         }
     }
 

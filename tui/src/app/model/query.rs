@@ -5,6 +5,7 @@ use super::data::{
     Proposal, Session, Status, Tenant, Transaction,
 };
 
+use super::plan::{Plan, Planned};
 use super::watch::{Artifact, Finding, Series};
 
 /// What the explorer's search box found.
@@ -57,6 +58,8 @@ pub enum Payload {
     Series(Vec<Series>),
     /// By hash.
     Artifacts(Vec<Artifact>),
+    /// Of one change.
+    Plan(Plan),
     /// What a search found.
     Found(Found),
 }
@@ -113,6 +116,8 @@ pub enum Query {
     Series(String),
     /// Software that the platform keeps.
     Artifacts,
+    /// What a change would do.
+    Plan(Planned),
     /// Last blocks of a chain.
     Blocks(String),
     /// Search in a chain: (chain, height | hash | address).

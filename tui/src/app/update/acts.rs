@@ -11,7 +11,7 @@ use crate::keymap::Action;
 use crate::screens::{Screen, leaf, page, short};
 
 use super::keys::cursor;
-use super::{go, say};
+use super::{ask, go, say};
 
 /// Opens the dialog of a changing action, or says why not.
 pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
@@ -45,8 +45,9 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
     };
     match dialog {
         Ok(dialog) => {
+            let plan = dialog.plan();
             model.dialog = Some(dialog);
-            Vec::new()
+            ask(model, plan.as_slice(), true)
         }
         Err(why) => refuse(model, why),
     }

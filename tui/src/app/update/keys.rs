@@ -254,6 +254,7 @@ fn listed(id: &str, queries: &[Query]) -> Option<Query> {
         | Query::Invoice(..)
         | Query::Preflight(_)
         | Query::Governance(_)
+        | Query::Plan(_)
         | Query::Series(_)
         | Query::Blocks(_)
         | Query::Find(..) => false,

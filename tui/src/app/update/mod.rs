@@ -140,7 +140,8 @@ fn ask_shown(model: &mut Model, force: bool) -> Vec<Effect> {
     ask(model, &queries, force)
 }
 
-fn ask(model: &mut Model, queries: &[Query], force: bool) -> Vec<Effect> {
+/// Asks these questions, each unless its answer is on the way; `force` asks all the same.
+pub(super) fn ask(model: &mut Model, queries: &[Query], force: bool) -> Vec<Effect> {
     let mut effects = Vec::new();
     for query in queries {
         let now = model.now;

@@ -4,8 +4,9 @@ use ratatui::layout::{Position, Rect};
 
 use crate::app::input::Input;
 use crate::app::model::Model;
-use crate::app::model::data::Failure;
+use crate::app::model::data::{Failure, Query};
 use crate::app::model::dialog::{AcceptKey, Choice, DEAF_MS, Dialog, Form, TypedConfirm, Vote};
+use crate::app::model::plan::Planned;
 use crate::format::{fit, short_hash, width, wrap};
 use crate::i18n::{T, fill};
 use crate::keymap::PREFIX;
@@ -60,12 +61,17 @@ impl Pen {
 pub(super) fn dialog(model: &Model, canvas: &mut Canvas<'_>, body: Rect, dialog: &Dialog) -> Option<Position> {
     match dialog {
         Dialog::Confirm { title, target, plan, command, opened_at, .. } => {
-            let area = centered(body, WIDTH, 12);
+            let foreseen = dialog.plan();
+            let area = centered(body, WIDTH, if foreseen.is_some() { 18 } else { 12 });
             let inside = canvas.panel(area, model.t(*title), Role::Danger);
             let mut pen = Pen { area: inside, y: inside.y };
             pen.line(canvas, target, Role::Strong);
             pen.y += 1;
             pen.wrapped(canvas, model.t(*plan), Role::Text);
+            if let Some(query) = &foreseen {
+                let end = inside.bottom().saturating_sub(4);
+                draw_plan(model, canvas, &mut pen, query, end);
+            }
             pen.y += 1;
             pen.line(canvas, model.t(T::Command), Role::Dim);
             pen.line(canvas, &format!("  {command}"), Role::Dim);
@@ -82,6 +88,30 @@ pub(super) fn dialog(model: &Model, canvas: &mut Canvas<'_>, body: Rect, dialog:
     }
 }
 
+/// Draws what the server foresees, as far as there is room: why it would be refused, what a person should know, what happens.
+fn draw_plan(model: &Model, canvas: &mut Canvas<'_>, pen: &mut Pen, query: &Query, end: u16) {
+    let mut lines: Vec<(String, Role)> = Vec::new();
+    match model.plan(query) {
+        None => lines.push((model.t(T::PlanWait).to_owned(), Role::Working)),
+        Some(Err(failure)) => lines.push((fill(model.t(T::PlanNone), &failure.message), Role::Dim)),
+        Some(Ok(plan)) if !plan.refused.is_empty() => {
+            lines.push((fill(model.t(T::PlanRefused), &plan.refused), Role::Danger));
+        }
+        Some(Ok(plan)) => {
+            lines.extend(plan.risks.iter().map(|line| (format!("! {line}"), Role::Danger)));
+            lines.extend(plan.words.iter().map(|line| (line.clone(), Role::Text)));
+        }
+    }
+    let width = usize::from(pen.area.width) - 2;
+    for (line, role) in lines {
+        for piece in wrap(&line, width) {
+            if pen.y < end {
+                pen.line(canvas, &piece, role);
+            }
+        }
+    }
+}
+
 /// Draws the buttons: cancel has the focus, confirming takes `y` and is dim while the dialog is still deaf.
 fn buttons(model: &Model, canvas: &mut Canvas<'_>, inside: Rect, opened_at: i64, focus: bool) {
     let y = inside.bottom().saturating_sub(1);
@@ -93,7 +123,7 @@ fn buttons(model: &Model, canvas: &mut Canvas<'_>, inside: Rect, opened_at: i64,
 }
 
 fn draw_vote(model: &Model, canvas: &mut Canvas<'_>, body: Rect, vote: &Vote) -> Option<Position> {
-    let area = centered(body, WIDTH, 14);
+    let area = centered(body, WIDTH, 20);
     let title = fill(model.t(T::VoteTitle), &short(&vote.proposal));
     let inside = canvas.panel(area, &title, Role::Danger);
     let mut pen = Pen { area: inside, y: inside.y };
@@ -123,6 +153,9 @@ fn draw_vote(model: &Model, canvas: &mut Canvas<'_>, body: Rect, vote: &Vote) ->
     if let Some(error) = vote.error {
         pen.wrapped(canvas, model.t(error), Role::Danger);
     }
+    pen.y += 1;
+    let planned = Query::Plan(Planned::Proposal(vote.proposal.clone()));
+    draw_plan(model, canvas, &mut pen, &planned, inside.bottom().saturating_sub(1));
     buttons(model, canvas, inside, vote.opened_at, vote.focus == 2);
     caret
 }

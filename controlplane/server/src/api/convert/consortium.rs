@@ -151,7 +151,8 @@ fn change_in(state: &State, of: &ConsortiumId, it: pb::ChangeChain) -> Result<Ch
         }
         pb::change_chain::Change::RemoveNodes(remove) => {
             let one = |node: &String| id("action.change_chain.remove_nodes.nodes", node);
-            Change::RemoveNodes { nodes: remove.nodes.iter().map(one).collect::<Result<_, _>>()? }
+            let nodes = remove.nodes.iter().map(one).collect::<Result<_, _>>()?;
+            Change::RemoveNodes { nodes, accept_outage: remove.accept_outage }
         }
         pb::change_chain::Change::Delete(delete) => {
             Change::Delete { grace_ms: period("action.change_chain.delete.grace_ms", delete.grace_ms)? }

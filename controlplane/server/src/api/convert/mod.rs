@@ -8,6 +8,7 @@ pub(crate) mod artifact;
 pub(crate) mod audit;
 pub(crate) mod billing;
 pub(crate) mod chain;
+pub(crate) mod change;
 pub(crate) mod consortium;
 pub(crate) mod governance;
 pub(crate) mod host;
