@@ -69,18 +69,11 @@ fn ledger(args: &[&str]) -> Result<()> {
 
 /// Speed of the replicated core through the public API, beside etcd's. Both programs are built as they are handed out.
 fn core(args: &[&str]) -> Result<()> {
-    let status = Command::new("cargo")
-        .args(["build", "--profile", "dist", "--locked", "--package", "hanse", "--package", "hanse-bench"])
-        .status()
-        .context("start cargo")?;
-    if !status.success() {
-        bail!("build of the product for figures failed: {status}");
-    }
+    let built = crate::dist::build()?;
     if !args.contains(&"--no-etcd") {
         crate::parts::etcd()?;
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
-    let built = target.join("dist");
     // On the disk of the target folder: a folder for temporary files may be memory.
     let status = Command::new(built.join("hanse-bench"))
         .arg("--hanse")

@@ -3,6 +3,7 @@
 //! Each chore prints what it runs, changes no file of the repository, and fails with the first thing that is wrong.
 
 mod bench;
+mod dist;
 mod mutants;
 mod parts;
 mod previous;
@@ -23,6 +24,7 @@ const HELP: &str = "cargo xtask <chore>
   faults KIND   faults on purpose: power-cut, damage, processes, membership, rejoin, upgrade ... (needs root;
                 see docs/faults.md)
   mutants NAME  mistakes on purpose, each of which a test must notice (all, or the named; see docs/mutants.md)
+  dist          the program as it is handed out, laid out by what a replica runs (installs valgrind); prints its path
   bench build   time of a first release build on this machine
   bench history what a long history costs a replica: disk, memory, start, paging
   bench provision  32 SSH hosts get a program, a configuration, a process and a check, beside Ansible and OpenSSH
@@ -60,6 +62,8 @@ fn run(args: &[String]) -> Result<()> {
         }
         ["tidy"] => tidy::run(),
         ["deny"] => deny(),
+        ["dist"] => dist::build().map(|built| println!("{}", built.join("hanse").display())),
+        ["link", ..] => dist::link(args.get(1..).unwrap_or_default()),
         ["faults", rest @ ..] => faults(rest),
         ["mutants", names @ ..] => mutants::run(names),
         ["sim", rest @ ..] => sim(rest),

@@ -93,6 +93,11 @@ pub(crate) fn etcd() -> Result<()> {
     if is_there("etcd") { Ok(()) } else { apt(&["etcd-server"]) }
 }
 
+/// Installs valgrind, which only `dist` needs.
+pub(crate) fn valgrind() -> Result<()> {
+    if is_there("valgrind") { Ok(()) } else { apt(&["valgrind"]) }
+}
+
 /// Installs Ansible, which only `bench provision` needs; returns the program that plays.
 pub(crate) fn ansible() -> Result<PathBuf> {
     let home = std::env::current_dir()?.join("target/parts/ansible");
