@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, AdapterError, Artifact, Result};
 use hanse_adapters_docker::{DockerAdapter, DockerTarget, Limits};
 use hanse_adapters_local::LocalAdapter;
-use hanse_adapters_ssh::{Identity, SshAdapter, SshTarget};
-use hanse_server::reconcile::connect::HostConnector;
+use hanse_adapters_ssh::{HostPin, Identity, Jump, Login, SshAdapter, SshTarget};
+use hanse_server::reconcile::connect::{HostConnector, HostKeys};
+use hanse_state::host::way::{self as state, Pin, Way};
 use hanse_state::host::{Host, Reach};
 use hanse_state::ids::HostId;
 
@@ -19,18 +20,59 @@ use crate::software::Software;
 /// Keeps one adapter, and so one connection, for each host.
 pub(crate) struct Connector {
     software: Software,
-    ssh_identity: Option<PathBuf>,
+    keys: SshKeys,
     known: Mutex<BTreeMap<HostId, Known>>,
+}
+
+/// What this replica logs in with.
+#[derive(Clone, Debug)]
+pub(crate) struct SshKeys {
+    /// `ssh_identity`.
+    pub(crate) identity: Option<PathBuf>,
+    /// `ssh_certificate`.
+    pub(crate) certificate: Option<PathBuf>,
+    /// `ssh_agent`.
+    pub(crate) agent: Option<PathBuf>,
+}
+
+impl SshKeys {
+    /// What a login of this kind shows.
+    fn login(&self, kind: state::Login) -> Result<Login> {
+        let named = |setting: &str, path: &Option<PathBuf>| {
+            path.clone().ok_or_else(|| AdapterError::Invalid {
+                subject: "login over SSH".into(),
+                reason: format!("this replica has no `{setting}` in its configuration; set it on every replica"),
+            })
+        };
+        let identity = || Ok(Identity::File(named("ssh_identity", &self.identity)?));
+        match kind {
+            state::Login::Key => Ok(Login::Key(identity()?)),
+            state::Login::Certificate => Ok(Login::Certificate {
+                identity: identity()?,
+                certificate: named("ssh_certificate", &self.certificate)?,
+            }),
+            state::Login::Agent => Ok(Login::Agent(named("ssh_agent", &self.agent)?)),
+        }
+    }
+}
+
+fn jump(it: &state::Jump) -> Jump {
+    Jump {
+        address: it.address.clone(),
+        port: it.port,
+        user: it.user.clone(),
+        host_key_fingerprint: it.fingerprint.clone(),
+    }
 }
 
 /// An adapter and what it was made for; a host that is reached in another way gets another.
 type Known = (Reach, Arc<dyn Adapter>);
 
 impl Connector {
-    /// A connector that puts `software` on hosts and shows `ssh_identity` to those reached by SSH. No adapter is given out
-    /// before the software's hash is known.
-    pub(crate) fn new(software: Software, ssh_identity: Option<PathBuf>) -> Self {
-        Self { software, ssh_identity, known: Mutex::new(BTreeMap::new()) }
+    /// A connector that puts `software` on hosts and shows `keys` to those reached by SSH. No adapter is given out before the
+    /// software's hash is known.
+    pub(crate) fn new(software: Software, keys: SshKeys) -> Self {
+        Self { software, keys, known: Mutex::new(BTreeMap::new()) }
     }
 }
 
@@ -49,8 +91,12 @@ impl HostConnector for Connector {
         Ok(adapter)
     }
 
-    async fn scan(&self, address: &str, port: u16) -> Result<String> {
-        hanse_adapters_ssh::scan_host_key(address, port).await
+    async fn scan(&self, address: &str, port: u16, way: &Way) -> Result<HostKeys> {
+        // A server that is reached straight is asked without any credential at hand.
+        let login = if way.jumps.is_empty() { None } else { Some(self.keys.login(way.login)?) };
+        let jumps = way.jumps.iter().map(jump).collect();
+        let shown = hanse_adapters_ssh::scan(address, port, jumps, login.as_ref()).await?;
+        Ok(HostKeys { fingerprint: shown.fingerprint, authority: shown.authority })
     }
 
     async fn scan_docker(&self, endpoint: &str) -> Result<String> {
@@ -65,19 +111,19 @@ impl Connector {
     fn make(&self, host: &Host, artifact: &Artifact) -> Result<Arc<dyn Adapter>> {
         match &host.reach {
             Reach::Local { root } => Ok(Arc::new(LocalAdapter::new(PathBuf::from(root), artifact.path.clone()))),
-            Reach::Ssh { address, port, user, fingerprint, root } => {
-                let identity = self.ssh_identity.clone().ok_or_else(|| AdapterError::Invalid {
-                    subject: format!("host {}", host.id),
-                    reason: "this replica has no `ssh_identity` in its configuration; set it on every replica".into(),
-                })?;
+            Reach::Ssh { address, port, user, fingerprint, root, way } => {
                 let target = SshTarget {
                     address: address.clone(),
                     port: *port,
                     user: user.clone(),
-                    jumps: Vec::new(),
-                    host_key_fingerprint: fingerprint.clone(),
+                    jumps: way.jumps.iter().map(jump).collect(),
+                    pin: match way.pin {
+                        Pin::Key => HostPin::Key(fingerprint.clone()),
+                        Pin::Authority => HostPin::Authority(fingerprint.clone()),
+                    },
                     root: (!root.is_empty()).then(|| root.clone()),
-                    identity: Identity::File(identity),
+                    login: self.keys.login(way.login)?,
+                    sudo: way.sudo,
                 };
                 Ok(Arc::new(SshAdapter::new(target)?))
             }

@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::connect::Connector;
+use crate::connect::{Connector, SshKeys};
 use crate::output::say;
 use crate::software::Software;
 
@@ -170,7 +170,12 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     tracing::info!(replica = config.replica, api = %own.api, peer = %own.peer, "replica is up");
     let observed = Arc::new(Observed::with_series(keep::load(&config.data)));
     let embedded: Arc<dyn Engine> = Arc::new(EmbeddedEngine::with_later(software.known()));
-    let hosts: Arc<dyn HostConnector> = Arc::new(Connector::new(software, config.ssh_identity.clone()));
+    let keys = SshKeys {
+        identity: config.ssh_identity.clone(),
+        certificate: config.ssh_certificate.clone(),
+        agent: config.ssh_agent.clone(),
+    };
+    let hosts: Arc<dyn HostConnector> = Arc::new(Connector::new(software, keys));
     let mut engines = BTreeMap::from([(embedded.name().to_string(), embedded)]);
     let artifacts = ArtifactStore::open(&config.data.join("artifacts"), RESERVE_BYTES)?;
     let (mut configured_artifacts, mut later) = (BTreeMap::new(), None);

@@ -9,7 +9,8 @@ use hanse_adapters_core::{
     RunSpec, Stream,
 };
 use hanse_engines_core::NodeHealth;
-use hanse_server::reconcile::connect::HostConnector;
+use hanse_server::reconcile::connect::{HostConnector, HostKeys};
+use hanse_state::host::way::Way;
 use hanse_state::host::{Host, Reach};
 use tokio::sync::oneshot;
 
@@ -163,8 +164,8 @@ impl HostConnector for SimConnector {
         Ok(Arc::new(SimHost::at(&address, self.shared.clone())))
     }
 
-    async fn scan(&self, _address: &str, _port: u16) -> Result<String> {
-        Ok(FINGERPRINT.into())
+    async fn scan(&self, _address: &str, _port: u16, _way: &Way) -> Result<HostKeys> {
+        Ok(HostKeys { fingerprint: FINGERPRINT.into(), authority: None })
     }
 
     async fn scan_docker(&self, endpoint: &str) -> Result<String> {

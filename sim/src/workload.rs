@@ -114,6 +114,7 @@ fn enrol(host: &str) -> Wish {
             user: "hanse".into(),
             fingerprint: FINGERPRINT.into(),
             root: "/var/lib/hanse".into(),
+            way: hanse_state::host::way::Way::default(),
         },
         peer_address: address,
         port_first: 20_000,

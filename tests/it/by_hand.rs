@@ -162,6 +162,7 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
     let mut story = Story::begin(dir.path());
     story.enrol_hosts();
     a_host_with_another_key_is_distrusted(&story);
+    crate::ways::hosts_are_reached_by_other_ways(&mut story);
     form_consortium(&story.cluster, dir.path());
     hanse(&["key", "account-generate", &story.path("treasury.key")]);
     let shown: Value =

@@ -24,3 +24,4 @@ mod replica;
 mod upgrade;
 mod wait;
 mod watched;
+mod ways;

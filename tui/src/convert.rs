@@ -4,17 +4,20 @@ use hanse_client::{ClientError, Code, Effect, pb};
 
 use crate::app::model::data::{
     AllowList, AnchorSeen, Audit, AuditTree, Ballot, Block, Chain, ChainAccount, Consortium, DoubleSigning, Failure,
-    FailureKind, Governance, Host, HostCheck, Invoice, InvoiceLine, ListChange, Member, Node, Operation, Proposal,
-    Replica, Session, Status, Step, Tally, Tenant, Transaction, Validator, ValidatorSet,
+    FailureKind, Governance, Invoice, InvoiceLine, ListChange, Member, Node, Operation, Proposal, Replica, Session,
+    Status, Step, Tally, Tenant, Transaction, Validator, ValidatorSet,
 };
 
 /// The server's reason when it could not reach a ledger node.
 const NODE_UNAVAILABLE: &str = "NODE_UNAVAILABLE";
 
-/// Returns the state word of an enum's full name without its prefix; `UNSPECIFIED` becomes `UNKNOWN`.
+mod host;
 pub(crate) mod plan;
 pub(crate) mod watch;
 
+pub(crate) use host::{host, host_check};
+
+/// Returns the state word of an enum's full name without its prefix; `UNSPECIFIED` becomes `UNKNOWN`.
 fn word(full: &str, prefix: &str) -> String {
     match full.strip_prefix(prefix).unwrap_or(full) {
         "UNSPECIFIED" => "UNKNOWN".to_owned(),
@@ -242,70 +245,6 @@ fn allow_list(list: Option<pb::AllowList>) -> AllowList {
         restricted: (list.restricted, list.restricted_soon),
         entries: list.entries,
         pending: list.pending.into_iter().map(change).collect(),
-    }
-}
-
-/// An engine and what a node there may use; what is not limited is not said.
-fn docker(it: &pb::DockerReach) -> String {
-    let mut text = format!("docker {}", it.endpoint);
-    let limits = [(it.memory_mib, " MiB"), (it.cpu_milli, " mCPU"), (it.pids, " pids")];
-    for (limit, unit) in limits.into_iter().filter(|(limit, _)| *limit > 0) {
-        text.push_str(&format!(" {limit}{unit}"));
-    }
-    text
-}
-
-/// What is on a host and nothing asks for, in one line.
-fn orphan(it: &pb::Orphan) -> String {
-    let runs = if it.runs { ", runs" } else { "" };
-    let fate = if it.kept_reason.is_empty() { "removed after the grace time" } else { it.kept_reason.as_str() };
-    format!("{} (generation {}{runs}, seen {} times): {fate}", it.object, it.generation, it.sightings)
-}
-
-pub(crate) fn host(h: pb::Host) -> Host {
-    let state = word(h.state().as_str_name(), "HOST_STATE_");
-    let (reach, pinned) = match h.reach {
-        Some(pb::host::Reach::Local(local)) => (format!("local {}", local.root), String::new()),
-        Some(pb::host::Reach::Ssh(s)) => (format!("ssh {}@{}:{} {}", s.user, s.address, s.port, s.root), s.fingerprint),
-        Some(pb::host::Reach::Docker(it)) => (docker(&it), it.engine_id),
-        None => (String::new(), String::new()),
-    };
-    let facts = h.facts.unwrap_or_default();
-    let gib = |bytes: u64| format!("{}.{} GiB", bytes >> 30, ((bytes & ((1 << 30) - 1)) * 10) >> 30);
-    let capacity = match facts.seen_at_ms {
-        0 => String::new(),
-        _ => format!("{} cpu, {}, {} free", facts.cpus, gib(facts.memory_bytes), gib(facts.disk_free_bytes)),
-    };
-    Host {
-        name: h.name,
-        state,
-        reason: h.state_reason,
-        reach,
-        pinned,
-        seen: h.seen_fingerprint,
-        address: h.peer_address,
-        slots: (h.slots_used.into(), h.slots.into()),
-        capacity,
-        zone: h.zone,
-        labels: h
-            .labels
-            .into_iter()
-            .collect::<std::collections::BTreeMap<_, _>>()
-            .iter()
-            .map(|(k, v)| format!("{k}={v}"))
-            .collect(),
-        dedicated_to: h.dedicated_to,
-        seen_at: facts.seen_at_ms,
-        orphans: h.orphans.iter().map(orphan).collect(),
-    }
-}
-
-pub(crate) fn host_check(f: pb::PreflightFinding) -> HostCheck {
-    HostCheck {
-        severity: word(f.severity().as_str_name(), "PREFLIGHT_SEVERITY_"),
-        check: f.check,
-        found: f.found,
-        advice: f.advice,
     }
 }
 

@@ -12,6 +12,8 @@ const DEBIAN: &[(&str, &str)] = &[
     ("openssh-server", "/usr/sbin/sshd"),
     ("openssh-client", "/usr/bin/ssh"),
     ("openssh-client", "/usr/bin/ssh-keygen"),
+    // Hosts on which everything is done as root through it.
+    ("sudo", "/usr/bin/sudo"),
     // The Docker adapter is tried with a real engine; it writes rules with the latter.
     ("docker.io", "/usr/sbin/dockerd"),
     ("iptables", "/usr/sbin/iptables"),

@@ -9,16 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hanse_adapters_core::{AdapterError, Result, Stream};
-use russh::client::{self, AuthResult, Handle, Msg};
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::client::{self, Handle, Msg};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, Preferred};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::invalid;
+use crate::login::Credential;
+use crate::pin::{self, Pin, Shown, fits};
 use crate::served::{IDLE_LIMIT, Idle};
-use crate::target::{Checked, Hop};
+use crate::target::{self, Checked, Hop, HostPin, Jump, Login};
 use crate::upload::Body;
 
 /// TCP connection and key exchange; authentication may take as long again.
@@ -38,12 +41,14 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most of standard error that is kept, for messages.
 pub(crate) const STDERR_BYTES_MAX: usize = 4 * 1024;
 
-/// Host keys that are asked for, best first; RSA is left out with its crate.
+/// Host keys that are asked for, best first, and kinds of certificates; SHA-1 is not among them.
 const HOST_KEYS: &[Algorithm] = &[
     Algorithm::Ed25519,
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
     Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+    Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+    Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
 ];
 
 /// An authenticated connection.
@@ -75,25 +80,13 @@ pub(crate) enum Ran {
     NoAnswer(String),
 }
 
-/// Accepts the pinned key only and remembers what it was shown.
-struct Pin {
-    wanted: Option<String>,
-    shown: Arc<Mutex<Option<String>>>,
-}
-
-impl client::Handler for Pin {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> std::result::Result<bool, Self::Error> {
-        let fingerprint = match key {
-            PublicKeyOrCertificate::PublicKey { key, .. } => key.fingerprint(HashAlg::Sha256).to_string(),
-            // Never asked for.
-            PublicKeyOrCertificate::Certificate(_) => return Ok(false),
-        };
-        let fits = self.wanted.as_deref() == Some(fingerprint.as_str());
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprint);
-        Ok(fits)
-    }
+/// What a server shows of itself, for a person to compare and pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostKeys {
+    /// Its key, `SHA256:...`.
+    pub fingerprint: String,
+    /// The authority that has signed its certificate, `SHA256:...`, if it shows one.
+    pub authority: Option<String>,
 }
 
 /// Returns the fingerprint (`SHA256:...`) of the key that the server at `address` shows, for a person to compare and
@@ -102,15 +95,48 @@ impl client::Handler for Pin {
 /// # Errors
 /// `Transient` if nobody answers or it is not an SSH server.
 pub async fn scan_host_key(address: &str, port: u16) -> Result<String> {
-    let name = format!("{address}:{port}");
-    let shown = Arc::new(Mutex::new(None));
-    let pin = Pin { wanted: None, shown: Arc::clone(&shown) };
-    let failure = match handshake(address, port, None, pin).await {
+    match look(address, port, None, false).await? {
+        Shown::Key(fingerprint) => Ok(fingerprint),
+        Shown::Certificate { .. } => Err(unasked(address, port)),
+    }
+}
+
+/// As [`scan_host_key`], with the authority of the server's certificate, and through other machines if need be: to each of these
+/// the platform logs in, once its pinned key was checked. To the server itself no credential is sent.
+///
+/// # Errors
+/// `Invalid` names what is wrong with the way; `Denied` if a machine on the way shows another key than the pinned one or
+/// refuses the login; `Transient` if nobody answers.
+pub async fn scan(address: &str, port: u16, jumps: Vec<Jump>, login: Option<&Login>) -> Result<HostKeys> {
+    let hops = target::check_jumps(jumps)?;
+    let way = match login {
+        Some(login) if !hops.is_empty() => go(&Credential::read(login)?, &hops).await?,
+        None if !hops.is_empty() => return Err(invalid("login", "is needed on the machines on the way")),
+        Some(_) | None => Vec::new(),
+    };
+    let Shown::Key(fingerprint) = look(address, port, way.last(), false).await? else {
+        return Err(unasked(address, port));
+    };
+    let authority = match look(address, port, way.last(), true).await? {
+        Shown::Certificate { authority, .. } => Some(authority),
+        Shown::Key(_) => None,
+    };
+    Ok(HostKeys { fingerprint, authority })
+}
+
+fn unasked(address: &str, port: u16) -> AdapterError {
+    let reason = "it shows a certificate that was not asked for".into();
+    AdapterError::Transient { subject: format!("{address}:{port}"), reason }
+}
+
+/// What a server shows first; it is never accepted.
+async fn look(address: &str, port: u16, through: Option<&Handle<Pin>>, certificates: bool) -> Result<Shown> {
+    let (pin, seen) = Pin::new(None, address);
+    let failure = match handshake(address, port, through, pin, certificates).await {
         Ok(_) => "a key was accepted though none was asked for".to_owned(),
         Err(reason) => reason,
     };
-    let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
-    shown.ok_or(AdapterError::Transient { subject: name, reason: failure })
+    pin::taken(&seen).ok_or(AdapterError::Transient { subject: format!("{address}:{port}"), reason: failure })
 }
 
 /// The way to the next machine: straight, or through the one before.
@@ -135,6 +161,7 @@ async fn handshake(
     port: u16,
     through: Option<&Handle<Pin>>,
     pin: Pin,
+    certificates: bool,
 ) -> std::result::Result<Handle<Pin>, String> {
     let config = client::Config {
         keepalive_interval: Some(KEEPALIVE),
@@ -143,6 +170,7 @@ async fn handshake(
         nodelay: true,
         preferred: Preferred {
             key: Cow::Borrowed(HOST_KEYS),
+            host_key_certificates: Cow::Borrowed(if certificates { HOST_KEYS } else { &[] }),
             compression: Cow::Borrowed(&[russh::compression::NONE]),
             ..Preferred::DEFAULT
         },
@@ -159,37 +187,33 @@ async fn handshake(
 }
 
 /// Connects to one machine, checks its key, then logs in.
-async fn log_in(target: &Checked, hop: &Hop, through: Option<&Handle<Pin>>) -> Result<Handle<Pin>> {
-    let subject = || hop.name.clone();
-    let shown = Arc::new(Mutex::new(None));
-    let pin = Pin { wanted: Some(hop.fingerprint.clone()), shown: Arc::clone(&shown) };
-    let mut handle = match handshake(&hop.address, hop.port, through, pin).await {
+async fn log_in(credential: &Credential, hop: &Hop, through: Option<&Handle<Pin>>) -> Result<Handle<Pin>> {
+    let (pin, seen) = Pin::new(Some(hop.pin.clone()), &hop.address);
+    let certificates = matches!(hop.pin, HostPin::Authority(_));
+    let mut handle = match handshake(&hop.address, hop.port, through, pin, certificates).await {
         Ok(handle) => handle,
         Err(reason) => {
-            let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return Err(match shown.filter(|shown| *shown != hop.fingerprint) {
-                Some(shown) => changed_key(hop, &shown),
-                None => AdapterError::Transient { subject: subject(), reason },
+            return Err(match pin::taken(&seen).filter(|shown| !fits(&hop.pin, shown)) {
+                Some(shown) => pin::refused(hop, &shown),
+                None => AdapterError::Transient { subject: hop.name.clone(), reason },
             });
         }
     };
-    let key = PrivateKeyWithHashAlg::new(Arc::clone(&target.key), None);
-    match timeout(CONNECT_LIMIT, handle.authenticate_publickey(&hop.user, key)).await {
-        Ok(Ok(AuthResult::Success)) => Ok(handle),
-        // russh tells a connection that ended as a refusal that leaves no method.
-        Ok(Ok(AuthResult::Failure { remaining_methods, .. })) if remaining_methods.is_empty() && handle.is_closed() => {
-            Err(AdapterError::Transient { subject: subject(), reason: "the connection ended during login".into() })
-        }
-        Ok(Ok(AuthResult::Failure { .. })) => Err(AdapterError::Denied {
-            subject: subject(),
-            reason: format!(
-                "the host refuses our key {}: add its public half to authorized_keys of {}",
-                target.key_fingerprint, hop.user
-            ),
-        }),
-        Ok(Err(e)) => Err(AdapterError::Transient { subject: subject(), reason: format!("login: {e}") }),
-        Err(_) => Err(AdapterError::Transient { subject: subject(), reason: "the login took too long".into() }),
+    match timeout(CONNECT_LIMIT, credential.show(&mut handle, &hop.name, &hop.user)).await {
+        Ok(Ok(())) => Ok(handle),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(AdapterError::Transient { subject: hop.name.clone(), reason: "the login took too long".into() }),
     }
+}
+
+/// Logs in to each machine on the way, the next one through the one before.
+async fn go(credential: &Credential, hops: &[Hop]) -> Result<Vec<Handle<Pin>>> {
+    let mut way: Vec<Handle<Pin>> = Vec::new();
+    for hop in hops {
+        let handle = log_in(credential, hop, way.last()).await?;
+        way.push(handle);
+    }
+    Ok(way)
 }
 
 impl Connection {
@@ -199,12 +223,8 @@ impl Connection {
     /// `Denied` if a key differs from the pinned one (no credential was sent to that machine) or a login is refused;
     /// `Transient` if the host is out of reach.
     pub(crate) async fn open(target: &Checked) -> Result<Self> {
-        let mut way: Vec<Handle<Pin>> = Vec::new();
-        for hop in &target.jumps {
-            let handle = log_in(target, hop, way.last()).await?;
-            way.push(handle);
-        }
-        let handle = log_in(target, &target.host, way.last()).await?;
+        let way = go(&target.credential, &target.jumps).await?;
+        let handle = log_in(&target.credential, &target.host, way.last()).await?;
         Ok(Self {
             handle,
             _way: way,
@@ -306,17 +326,6 @@ impl std::fmt::Debug for Connection {
             .field("name", &self.name)
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-fn changed_key(target: &Hop, shown: &str) -> AdapterError {
-    AdapterError::Denied {
-        subject: target.name.clone(),
-        reason: format!(
-            "the host key changed: pinned {}, shown {shown}; no credential was sent. Compare with `ssh-keygen -lf \
-             /etc/ssh/ssh_host_ed25519_key.pub` on the host's own console, and pin the new key only if it is the host's",
-            target.fingerprint
-        ),
     }
 }
 

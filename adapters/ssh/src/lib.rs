@@ -10,6 +10,8 @@
 //! twice in one connection, and never does a changing call again after it was sent: that is [`AdapterError::Unknown`].
 
 mod connection;
+mod login;
+mod pin;
 mod preflight;
 mod served;
 mod target;
@@ -27,8 +29,8 @@ use hanse_adapters_core::{
 use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile};
 use tokio::sync::Mutex;
 
-pub use connection::scan_host_key;
-pub use target::{Identity, Jump, SshTarget};
+pub use connection::{HostKeys, scan, scan_host_key};
+pub use target::{HostPin, Identity, Jump, Login, SshTarget};
 
 use connection::{Connection, Ran};
 use target::Checked;

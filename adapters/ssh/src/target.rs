@@ -1,12 +1,11 @@
 //! What must be known of a host to reach it, and the check that it can be used as it is.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use hanse_adapters_core::Result;
-use russh::keys::{HashAlg, PrivateKey, decode_secret_key};
 
 use crate::invalid;
+use crate::login::Credential;
 
 /// Root folder below the account's home, unless configured.
 const DEFAULT_ROOT: &str = ".hanse";
@@ -31,6 +30,32 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// How the platform shows who it is, to the host and to each machine on the way.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// By a key: Ed25519, ECDSA, or RSA with SHA-2.
+    Key(Identity),
+    /// By a key and the certificate that an authority made for it; the file is read at each login.
+    Certificate {
+        /// The key.
+        identity: Identity,
+        /// A file as `ssh-keygen -s` writes it.
+        certificate: PathBuf,
+    },
+    /// By the keys and certificates of the agent that listens at this socket, which are tried in its order.
+    Agent(PathBuf),
+}
+
+/// What a host must show before anything is sent to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPin {
+    /// The key of this fingerprint, as `ssh-keygen -l` prints it: `SHA256:` and base64. [`crate::scan_host_key`] returns the
+    /// one that will be asked for.
+    Key(String),
+    /// A certificate for its address, signed by the authority whose key has this fingerprint.
+    Authority(String),
+}
+
 /// A machine on the way, as OpenSSH's `ProxyJump` names it; its key is pinned like the host's, and it is logged in to with
 /// the same identity.
 #[derive(Clone, Debug)]
@@ -41,7 +66,7 @@ pub struct Jump {
     pub port: u16,
     /// Account on it.
     pub user: String,
-    /// Its pinned key, as [`SshTarget::host_key_fingerprint`].
+    /// Its pinned key, as [`HostPin::Key`].
     pub host_key_fingerprint: String,
 }
 
@@ -59,14 +84,15 @@ pub struct SshTarget {
     pub user: String,
     /// Machines on the way, the first one first.
     pub jumps: Vec<Jump>,
-    /// The pinned host key as `ssh-keygen -l` prints it: `SHA256:` and base64. [`crate::scan_host_key`] returns the one
-    /// that will be asked for.
-    pub host_key_fingerprint: String,
+    /// What it must show.
+    pub pin: HostPin,
     /// Folder for everything of ours, absolute or below the account's home; `.hanse` if `None`. Letters, digits, `.`,
     /// `_`, `-` and `/` only.
     pub root: Option<String>,
-    /// The key to log in with.
-    pub identity: Identity,
+    /// How to log in.
+    pub login: Login,
+    /// Whether everything on the host is done as root, through `sudo -n`.
+    pub sudo: bool,
 }
 
 /// One machine that is logged in to.
@@ -75,13 +101,13 @@ pub(crate) struct Hop {
     pub(crate) address: String,
     pub(crate) port: u16,
     pub(crate) user: String,
-    pub(crate) fingerprint: String,
+    pub(crate) pin: HostPin,
     /// `user@address:port`, for messages.
     pub(crate) name: String,
 }
 
 impl Hop {
-    fn check(address: String, port: u16, user: String, fingerprint: String) -> Result<Self> {
+    fn check(address: String, port: u16, user: String, pin: HostPin) -> Result<Self> {
         let plain = |s: &str| !s.is_empty() && s.len() <= TEXT_MAX && !s.bytes().any(|b| b <= b' ' || b == 0x7f);
         if !plain(&address) || port == 0 {
             return Err(invalid("host address", "must be a host name or IP address and a port above 0"));
@@ -89,6 +115,7 @@ impl Hop {
         if !plain(&user) {
             return Err(invalid("host user", "must be the name of an account on the host"));
         }
+        let (HostPin::Key(fingerprint) | HostPin::Authority(fingerprint)) = &pin;
         let digest = fingerprint.strip_prefix("SHA256:").unwrap_or_default();
         if digest.len() != 43 || !digest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/') {
             return Err(invalid(
@@ -97,7 +124,7 @@ impl Hop {
             ));
         }
         let name = format!("{user}@{address}:{port}");
-        Ok(Self { address, port, user, fingerprint, name })
+        Ok(Self { address, port, user, pin, name })
     }
 }
 
@@ -109,28 +136,31 @@ pub(crate) struct Checked {
     /// The host itself.
     pub(crate) host: Hop,
     pub(crate) root: String,
-    pub(crate) key: Arc<PrivateKey>,
-    /// Fingerprint of the public half, for messages.
-    pub(crate) key_fingerprint: String,
+    pub(crate) credential: Credential,
+    pub(crate) sudo: bool,
     /// `user@address:port`, for messages.
     pub(crate) name: String,
 }
 
 impl SshTarget {
     pub(crate) fn check(self) -> Result<Checked> {
-        let host = Hop::check(self.address, self.port, self.user, self.host_key_fingerprint)?;
-        if self.jumps.len() > JUMPS_MAX {
-            return Err(invalid("jumps", format!("at most {JUMPS_MAX} machines on the way")));
-        }
-        let jump = |jump: Jump| Hop::check(jump.address, jump.port, jump.user, jump.host_key_fingerprint);
-        let jumps = self.jumps.into_iter().map(jump).collect::<Result<_>>()?;
+        let host = Hop::check(self.address, self.port, self.user, self.pin)?;
+        let jumps = check_jumps(self.jumps)?;
         let root = self.root.unwrap_or_else(|| DEFAULT_ROOT.into());
         check_root(&root)?;
-        let key = read_key(&self.identity)?;
-        let key_fingerprint = key.public_key().fingerprint(HashAlg::Sha256).to_string();
+        let credential = Credential::read(&self.login)?;
         let name = host.name.clone();
-        Ok(Checked { jumps, host, root: root.trim_end_matches('/').into(), key: Arc::new(key), key_fingerprint, name })
+        Ok(Checked { jumps, host, root: root.trim_end_matches('/').into(), credential, sudo: self.sudo, name })
     }
+}
+
+/// The machines on a way, checked.
+pub(crate) fn check_jumps(jumps: Vec<Jump>) -> Result<Vec<Hop>> {
+    if jumps.len() > JUMPS_MAX {
+        return Err(invalid("jumps", format!("at most {JUMPS_MAX} machines on the way")));
+    }
+    let jump = |jump: Jump| Hop::check(jump.address, jump.port, jump.user, HostPin::Key(jump.host_key_fingerprint));
+    jumps.into_iter().map(jump).collect()
 }
 
 impl Checked {
@@ -141,12 +171,17 @@ impl Checked {
 
     /// The command line that asks: all of its parts are constants, the checked root and hex.
     pub(crate) fn host_run(&self, sha256: &str) -> String {
-        format!("{}/hanse host-run", self.artifact_dir(sha256))
+        format!("{}{}/hanse host-run", self.as_root(), self.artifact_dir(sha256))
     }
 
     /// The command line that uploads: `script` is made of the same parts, and holds no quote.
     pub(crate) fn shell(&self, script: &str) -> String {
-        format!("sh -c '{script}'")
+        format!("{}sh -c '{script}'", self.as_root())
+    }
+
+    /// Never asks for a password: nobody is there to give one.
+    fn as_root(&self) -> &'static str {
+        if self.sudo { "sudo -n " } else { "" }
     }
 }
 
@@ -162,21 +197,6 @@ fn check_root(root: &str) -> Result<()> {
         "host root folder",
         "may hold only letters, digits, `.`, `_`, `-` and `/`, and no `..` or leading dash",
     ))
-}
-
-fn read_key(identity: &Identity) -> Result<PrivateKey> {
-    let text = match identity {
-        Identity::Key(text) => text.clone(),
-        Identity::File(path) => {
-            std::fs::read_to_string(path).map_err(|e| invalid("identity", format!("{}: {e}", path.display())))?
-        }
-    };
-    let key = decode_secret_key(&text, None)
-        .map_err(|e| invalid("identity", format!("{e}: give an OpenSSH private key without passphrase")))?;
-    if key.algorithm().is_rsa() {
-        return Err(invalid("identity", "RSA keys are not supported: make one with `ssh-keygen -t ed25519`"));
-    }
-    Ok(key)
 }
 
 #[cfg(test)]

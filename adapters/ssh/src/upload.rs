@@ -161,6 +161,10 @@ impl SshAdapter {
             Ran::Failed { code: EXIT_WRITE, said } => Err(self.transient(&format!(
                 "the upload was not written: {said}: is the host's disk full, or {root} another account's?"
             ))),
+            // What sudo(8) exits with if it may not, or would have to ask.
+            Ran::Failed { code: 1, said } if self.target.sudo => Err(denied(format!(
+                "it cannot become root: {said}: give the account `NOPASSWD: ALL` in sudoers, or enrol the host without sudo"
+            ))),
             Ran::Failed { said, .. } | Ran::NotSent(said) | Ran::NoAnswer(said) => Err(self.transient(&said)),
         }
     }

@@ -110,6 +110,7 @@ calls! {
         write UncordonHost(UncordonHostRequest) -> UncordonHostResponse;
         write AcceptHostKey(AcceptHostKeyRequest) -> AcceptHostKeyResponse;
         write SetHostProperties(SetHostPropertiesRequest) -> SetHostPropertiesResponse;
+        write SetHostReach(SetHostReachRequest) -> SetHostReachResponse;
     }
     "ChainService" {
         read GetChain(GetChainRequest) -> GetChainResponse;

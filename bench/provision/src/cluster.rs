@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, AdapterError};
-use hanse_adapters_ssh::{Identity, SshAdapter, SshTarget};
+use hanse_adapters_ssh::{HostPin, Identity, Login, SshAdapter, SshTarget};
 use hanse_engines_core::Engine;
 use hanse_raft::{PeerTls, Replica, ReplicaConfig, ReplicaId, Timings};
 use hanse_server::config::Timing;
 use hanse_server::observed::Observed;
-use hanse_server::reconcile::connect::HostConnector;
+use hanse_server::reconcile::connect::{HostConnector, HostKeys};
 use hanse_server::reconcile::{self, World};
 use hanse_server::{ca, context};
+use hanse_state::host::way::Way;
 use hanse_state::host::{Host, Reach};
 use hanse_state::ids::HostId;
 use hanse_state::{Actor, Command, Outcome, Request};
@@ -52,17 +53,19 @@ impl HostConnector for Connector {
             port: *port,
             user: user.clone(),
             jumps: Vec::new(),
-            host_key_fingerprint: fingerprint.clone(),
+            pin: HostPin::Key(fingerprint.clone()),
             root: Some(root.clone()),
-            identity: Identity::File(self.identity.clone()),
+            login: Login::Key(Identity::File(self.identity.clone())),
+            sudo: false,
         };
         let adapter: Arc<dyn Adapter> = Arc::new(SshAdapter::new(target)?);
         known.insert(host.id.clone(), Arc::clone(&adapter));
         Ok(adapter)
     }
 
-    async fn scan(&self, address: &str, port: u16) -> Result<String, AdapterError> {
-        hanse_adapters_ssh::scan_host_key(address, port).await
+    async fn scan(&self, address: &str, port: u16, _: &Way) -> Result<HostKeys, AdapterError> {
+        let fingerprint = hanse_adapters_ssh::scan_host_key(address, port).await?;
+        Ok(HostKeys { fingerprint, authority: None })
     }
 
     async fn scan_docker(&self, endpoint: &str) -> Result<String, AdapterError> {

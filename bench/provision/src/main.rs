@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use hanse_adapters_ssh::{Identity, SshAdapter, SshTarget};
+use hanse_adapters_ssh::{HostPin, Identity, Login, SshAdapter, SshTarget};
 
 use crate::fleet::{Fleet, Map};
 use crate::report::{Large, Report};
@@ -207,9 +207,10 @@ async fn handshakes(map: &Map) -> Result<f64> {
             port: host.ssh_port,
             user: map.user.clone(),
             jumps: Vec::new(),
-            host_key_fingerprint: host.fingerprint.clone(),
+            pin: HostPin::Key(host.fingerprint.clone()),
             root: Some(host.root.display().to_string()),
-            identity: Identity::File(map.identity.clone()),
+            login: Login::Key(Identity::File(map.identity.clone())),
+            sudo: false,
         };
         adapters.push(SshAdapter::new(target)?);
     }

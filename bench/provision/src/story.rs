@@ -103,6 +103,7 @@ pub(crate) fn enrolments(map: &Map) -> Result<Vec<(Actor, Command)>> {
                 user: map.user.clone(),
                 fingerprint: host.fingerprint.clone(),
                 root: host.root.display().to_string(),
+                way: hanse_state::host::way::Way::default(),
             },
             peer_address: "127.0.0.1".into(),
             port_first: host.service_port,

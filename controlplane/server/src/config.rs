@@ -35,9 +35,15 @@ pub struct Config {
     pub api_listen: SocketAddr,
     /// Folder with `peer-ca.pem`, `peer.pem`, `peer.key`, `api-ca.pem`, `api.pem`, `api.key`.
     pub tls: PathBuf,
-    /// OpenSSH private key used for hosts reached by SSH; without it such hosts cannot be used.
+    /// OpenSSH private key used for hosts reached by SSH; without it such hosts cannot be used, unless by an agent.
     #[serde(default)]
     pub ssh_identity: Option<PathBuf>,
+    /// Certificate of that key, for hosts that are logged in to by one; read at each login.
+    #[serde(default)]
+    pub ssh_certificate: Option<PathBuf>,
+    /// Socket of the ssh-agent, for hosts that are logged in to by what it holds.
+    #[serde(default)]
+    pub ssh_agent: Option<PathBuf>,
     /// Node software to put on hosts; by default this very program.
     #[serde(default)]
     pub node_artifact: Option<PathBuf>,
@@ -175,6 +181,8 @@ impl Config {
         config.data = place(&config.data);
         config.tls = place(&config.tls);
         config.ssh_identity = config.ssh_identity.as_ref().map(place);
+        config.ssh_certificate = config.ssh_certificate.as_ref().map(place);
+        config.ssh_agent = config.ssh_agent.as_ref().map(place);
         if let Some(software) = &mut config.cometbft {
             software.manifest = software.manifest.as_ref().map(place);
             software.files = software.files.as_ref().map(place);

@@ -140,6 +140,7 @@ fn rule(command: &Command) -> Rule<'_> {
         Command::CreateTenant(_)
         | Command::SetPlan(_)
         | Command::AcceptHostKey(_)
+        | Command::SetHostReach(_)
         | Command::RetireHost(_)
         | Command::CreateBackup(_)
         | Command::ResumeCluster(_)

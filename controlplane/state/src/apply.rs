@@ -206,6 +206,7 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::RecordHostKeyChanged(c) => host::apply::key_changed(state, cx, c),
         Command::AcceptHostKey(c) => host::apply::accept_key(state, cx, c),
         Command::SetHostProperties(c) => host::properties::set(state, cx, c),
+        Command::SetHostReach(c) => host::way::set(state, cx, c),
         Command::BeginHostMaintenance(c) => host::care::maintain(state, cx, c),
         Command::DrainHost(c) => host::care::drain(state, cx, c),
         Command::RetireHost(c) => host::care::retire(state, cx, c),

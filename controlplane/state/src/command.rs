@@ -24,6 +24,7 @@ use crate::digest::Digest;
 use crate::host::care::{BeginHostMaintenance, DrainHost, RetireHost};
 use crate::host::orphan::RemoveOrphan;
 use crate::host::properties::SetHostProperties;
+use crate::host::way::SetHostReach;
 use crate::host::{AcceptHostKey, CordonHost, EnrolHost, RecordHostFacts, RecordHostKeyChanged, UncordonHost};
 use crate::ids::{AccountId, OperationId, ProposalKey, RequestId};
 use crate::name;
@@ -178,6 +179,7 @@ pub enum Command {
     RecordHostKeyChanged(RecordHostKeyChanged),
     AcceptHostKey(AcceptHostKey),
     SetHostProperties(SetHostProperties),
+    SetHostReach(SetHostReach),
     BeginHostMaintenance(BeginHostMaintenance),
     DrainHost(DrainHost),
     RetireHost(RetireHost),
@@ -251,6 +253,7 @@ impl Command {
             Self::RecordHostKeyChanged(_) => "RecordHostKeyChanged",
             Self::AcceptHostKey(_) => "AcceptHostKey",
             Self::SetHostProperties(_) => "SetHostProperties",
+            Self::SetHostReach(_) => "SetHostReach",
             Self::BeginHostMaintenance(_) => "BeginHostMaintenance",
             Self::DrainHost(_) => "DrainHost",
             Self::RetireHost(_) => "RetireHost",
@@ -325,6 +328,7 @@ impl Command {
             Self::RecordHostKeyChanged(c) => name::host(&c.host),
             Self::AcceptHostKey(c) => name::host(&c.host),
             Self::SetHostProperties(c) => name::host(&c.host),
+            Self::SetHostReach(c) => name::host(&c.host),
             Self::BeginHostMaintenance(c) => name::host(&c.host),
             Self::DrainHost(c) => name::host(&c.host),
             Self::RetireHost(c) => name::host(&c.host),
@@ -392,7 +396,6 @@ impl Command {
             | Self::CordonHost(_)
             | Self::UncordonHost(_)
             | Self::RecordHostFacts(_)
-            | Self::RecordHostKeyChanged(_)
             | Self::AcceptHostKey(_)
             | Self::RecordGenesis(_)
             | Self::DeployContract(_)
@@ -411,11 +414,20 @@ impl Command {
             Self::SetHostProperties(_) | Self::BeginHostMaintenance(_) | Self::DrainHost(_) | Self::RetireHost(_) => {
                 Version(4)
             }
+            Self::EnrolHost(c) if !c.is_straight() => Version(5),
             Self::EnrolHost(c) => {
                 if c.is_plain() {
                     Version::FIRST
                 } else {
                     Version(4)
+                }
+            }
+            Self::SetHostReach(_) => Version(5),
+            Self::RecordHostKeyChanged(c) => {
+                if c.jump.is_none() {
+                    Version::FIRST
+                } else {
+                    Version(5)
                 }
             }
             Self::ImportArtifact(_) | Self::DeleteArtifact(_) | Self::PinPublisher(_) | Self::UnpinPublisher(_) => {

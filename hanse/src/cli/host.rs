@@ -2,6 +2,10 @@
 
 use hanse_client::pb;
 
+mod reach;
+
+use reach::{ReachArgs, WayArgs};
+
 use super::ListArgs;
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
@@ -22,6 +26,8 @@ pub(crate) enum HostCommand {
         /// Docker Engine: unix:///path of its socket on the replicas' machine, or tcp://127.0.0.1:PORT.
         #[arg(long, value_name = "ENDPOINT", conflicts_with_all = ["address", "port"])]
         docker: Option<String>,
+        #[command(flatten)]
+        way: WayArgs,
     },
     /// Take a host into service: this machine (--local), one behind SSH (--ssh) or a Docker Engine (--docker).
     Enrol(Box<EnrolArgs>),
@@ -94,6 +100,8 @@ pub(crate) enum HostCommand {
     },
     /// Change what steers placement: zone, labels, whose nodes it takes and how many; what is not named stays.
     Set(SetArgs),
+    /// Change how a host behind SSH is reached; what is not named stays. It is looked at by the new way first.
+    Reach(Box<ReachArgs>),
     /// Pin the new key of a distrusted host, after comparing it at the host's own console.
     AcceptKey {
         /// Id.
@@ -114,7 +122,7 @@ pub(crate) struct EnrolArgs {
     #[arg(long)]
     local: bool,
     /// Name or address of a machine behind SSH.
-    #[arg(long, value_name = "ADDRESS", requires_all = ["user", "fingerprint"])]
+    #[arg(long, value_name = "ADDRESS", requires_all = ["user", "pinned"])]
     ssh: Option<String>,
     /// SSH port.
     #[arg(long, default_value_t = 22)]
@@ -123,8 +131,16 @@ pub(crate) struct EnrolArgs {
     #[arg(long)]
     user: Option<String>,
     /// Pinned host key, as `hanse host scan` shows it.
-    #[arg(long, value_name = "SHA256:...")]
+    #[arg(long, value_name = "SHA256:...", group = "pinned")]
     fingerprint: Option<String>,
+    /// Pinned authority that signs the host's certificate, instead of a pinned key.
+    #[arg(long, value_name = "SHA256:...", group = "pinned", conflicts_with = "fingerprint", requires = "ssh")]
+    authority: Option<String>,
+    #[command(flatten)]
+    way: WayArgs,
+    /// Do everything on the host as root, by `sudo -n`.
+    #[arg(long, requires = "ssh")]
+    sudo: bool,
     /// Docker Engine: unix:///path of its socket on the replicas' machine, or tcp://127.0.0.1:PORT.
     #[arg(long, value_name = "ENDPOINT", requires = "engine_id")]
     docker: Option<String>,
@@ -278,10 +294,21 @@ pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), C
             let view = View { key: "", name: "engine_id", columns: &[] };
             context.show(pb::ScanDockerEngineRequest { endpoint }, view).await
         }
-        HostCommand::Scan { address, port, docker: None } => {
+        HostCommand::Scan { address, port, docker: None, way } => {
             let view = View { key: "", name: "fingerprint", columns: &[] };
-            let address = address.unwrap_or_default();
-            context.show(pb::ScanHostKeyRequest { address, port: port.into() }, view).await
+            let (address, login) = (address.unwrap_or_default(), way.login());
+            let request = pb::ScanHostKeyRequest { address, port: port.into(), jumps: way.jumps, login };
+            context.show(request, view).await
+        }
+        HostCommand::Reach(args) => {
+            if args.fingerprint.is_some() || args.authority.is_some() || !args.way.jumps.is_empty() {
+                let question =
+                    format!("Pin what is named for {}? Whoever holds those keys is given its nodes.", args.host);
+                context.confirm(&question)?;
+            }
+            let mut request = args.request();
+            request.validate_only = validate_only;
+            context.show(request, ENROLLED).await
         }
         HostCommand::Enrol(args) => {
             let mut request = enrol_request(*args);
@@ -366,8 +393,12 @@ fn enrol_request(args: EnrolArgs) -> pb::EnrolHostRequest {
             address,
             port: args.port.into(),
             user: args.user.unwrap_or_default(),
-            fingerprint: args.fingerprint.unwrap_or_default(),
+            pins_authority: args.authority.is_some(),
+            fingerprint: args.authority.or(args.fingerprint).unwrap_or_default(),
             root: args.root,
+            jumps: args.way.jumps,
+            login: args.way.login(),
+            sudo: args.sudo,
         }),
         (None, None) => pb::enrol_host_request::Reach::Local(pb::LocalReach { root: args.root }),
     };

@@ -152,6 +152,8 @@ impl Ground {
                 api_listen: (Ipv4Addr::LOCALHOST, *api).into(),
                 tls: "tls".into(),
                 ssh_identity: None,
+                ssh_certificate: None,
+                ssh_agent: None,
                 node_artifact: None,
                 cometbft: None,
                 metrics_listen: None,

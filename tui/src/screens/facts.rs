@@ -207,6 +207,7 @@ fn host(h: &Host) -> Facts {
         ("state", s(&h.state)),
         ("reason", s(&h.reason)),
         ("reach", s(&h.reach)),
+        ("way", Value::List(h.way.iter().map(|line| s(line)).collect())),
         ("fingerprint", s(&h.pinned)),
         ("seen_fingerprint", s(&h.seen)),
         ("peer_address", s(&h.address)),

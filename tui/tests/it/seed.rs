@@ -247,6 +247,12 @@ fn hosts() -> Vec<Host> {
         reason: s(reason),
         reach: format!("ssh hanse@10.1.0.{}:22 /srv/hanse", &id[1..]),
         pinned: format!("SHA256:{}", "A".repeat(43)),
+        expected: format!("SHA256:{}", "A".repeat(43)),
+        way: (id == "h2")
+            .then(|| [s("via ops@10.0.0.1:22 SHA256:J"), s("login by agent"), s("as root (sudo)")])
+            .into_iter()
+            .flatten()
+            .collect(),
         seen: if state == "DISTRUSTED" { format!("SHA256:{}BCDEFGHI", "z".repeat(35)) } else { String::new() },
         address: format!("10.1.0.{}", &id[1..]),
         slots: (3, 8),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod preflight;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use hanse_adapters_core::{
     Adapter, AdapterError, Artifact, FileSpec, InstanceKey, InstanceSpec, RunSpec, RunState, conformance,
 };
-use hanse_adapters_ssh::{Identity, Jump, SshAdapter, SshTarget, scan_host_key};
+use hanse_adapters_ssh::{HostPin, Identity, Jump, Login, SshAdapter, SshTarget, scan_host_key};
 use hanse_fixtures::sshd::Sshd;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,9 +28,10 @@ fn target(sshd: &Sshd) -> SshTarget {
         port: sshd.port,
         user: sshd.user.clone(),
         jumps: Vec::new(),
-        host_key_fingerprint: sshd.fingerprint.clone(),
+        pin: HostPin::Key(sshd.fingerprint.clone()),
         root: Some(sshd.root.to_str().unwrap().into()),
-        identity: Identity::File(sshd.identity_path.clone()),
+        login: Login::Key(Identity::File(sshd.identity_path.clone())),
+        sudo: false,
     }
 }
 
@@ -120,8 +122,8 @@ async fn a_changed_host_key_is_refused_before_any_credential() {
 async fn a_wrong_client_key_is_denied() {
     let dir = tempfile::tempdir().unwrap();
     let (sshd, other) = (sshd(&dir), Sshd::spawn(&dir.path().join("other")).unwrap());
-    let identity = Identity::Key(std::fs::read_to_string(&other.identity_path).unwrap());
-    let host = SshAdapter::new(SshTarget { identity, ..target(&sshd) }).unwrap();
+    let login = Login::Key(Identity::Key(std::fs::read_to_string(&other.identity_path).unwrap()));
+    let host = SshAdapter::new(SshTarget { login, ..target(&sshd) }).unwrap();
     let error = host.inspect().await.unwrap_err();
     assert!(matches!(&error, AdapterError::Denied { reason, .. } if reason.contains("SHA256:")), "{error:?}");
     assert!(!sshd.root.exists());
@@ -134,11 +136,11 @@ async fn a_target_that_cannot_work_is_invalid() {
     let bad = [
         SshTarget { root: Some("a b".into()), ..target(&sshd) },
         SshTarget { root: Some("../x".into()), ..target(&sshd) },
-        SshTarget { host_key_fingerprint: "MD5:aa".into(), ..target(&sshd) },
+        SshTarget { pin: HostPin::Key("MD5:aa".into()), ..target(&sshd) },
         SshTarget { address: String::new(), ..target(&sshd) },
         SshTarget { user: "a b".into(), ..target(&sshd) },
-        SshTarget { identity: Identity::Key("no key".into()), ..target(&sshd) },
-        SshTarget { identity: Identity::File("/nowhere".into()), ..target(&sshd) },
+        SshTarget { login: Login::Key(Identity::Key("no key".into())), ..target(&sshd) },
+        SshTarget { login: Login::Key(Identity::File("/nowhere".into())), ..target(&sshd) },
     ];
     for target in bad {
         let shown = format!("{target:?}");
@@ -403,15 +405,15 @@ async fn a_host_behind_another_is_reached_and_both_keys_are_pinned() {
         user: first.user.clone(),
         host_key_fingerprint: first.fingerprint.clone(),
     };
-    let identity = Identity::File(first.identity_path.clone());
-    let through = || SshTarget { jumps: vec![jump.clone()], identity: identity.clone(), ..target(&last) };
+    let login = Login::Key(Identity::File(first.identity_path.clone()));
+    let through = || SshTarget { jumps: vec![jump.clone()], login: login.clone(), ..target(&last) };
     let host = SshAdapter::new(through()).unwrap();
     host.inspect().await.unwrap();
     assert!(first.log().contains("direct-tcpip"), "{}", first.log());
     assert!(last.log().contains("Accepted publickey"), "{}", last.log());
     drop(host);
 
-    let wrong = SshTarget { host_key_fingerprint: first.fingerprint.clone(), ..through() };
+    let wrong = SshTarget { pin: HostPin::Key(first.fingerprint.clone()), ..through() };
     let error = SshAdapter::new(wrong).unwrap().inspect().await.unwrap_err();
     assert!(matches!(&error, AdapterError::Denied { reason, .. } if reason.contains(&last.fingerprint)), "{error:?}");
     // A changed key on the way is refused before anything is said to that machine.

@@ -101,7 +101,7 @@ fn nothing_is_done_on_a_distrusted_host_or_with_a_blocked_node() {
     let blocked = plan_node(&w.state, &node_key(1), &seen(&w, 1, exited()), w.at);
     assert_eq!(blocked, Step::Wait { reason: "blocked: disk full".into() });
     let host = w.state.nodes[&node_key(0)].host.clone().unwrap();
-    let changed = RecordHostKeyChanged { host, seen: format!("SHA256:{}", "B".repeat(43)) };
+    let changed = RecordHostKeyChanged { host, seen: format!("SHA256:{}", "B".repeat(43)), jump: None };
     w.ok(Actor::System, Command::RecordHostKeyChanged(changed));
     let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at);
     assert!(matches!(&step, Step::Wait { reason } if reason.contains("distrusted")), "{step:?}");

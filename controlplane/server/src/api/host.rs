@@ -4,7 +4,8 @@ use hanse_proto::v1 as pb;
 use hanse_proto::v1::host_service_server::HostService;
 use hanse_state::Command;
 use hanse_state::host::care::{BeginHostMaintenance, DrainHost, RetireHost};
-use hanse_state::host::{AcceptHostKey, CordonHost, UncordonHost};
+use hanse_state::host::way::Way;
+use hanse_state::host::{AcceptHostKey, CordonHost, Host, UncordonHost};
 use hanse_state::ids::HostId;
 use tonic::{Request, Response, Status};
 
@@ -49,9 +50,12 @@ impl HostService for Hosts {
             return Err(ApiError::invalid("address", "is missing", "give a name or an address").into());
         }
         let port = convert::host::port("port", it.port)?;
-        let scan = self.0.hosts().scan(&address, port);
-        let fingerprint = node_call::within(&self.0, &address, scan).await?;
-        Ok(Response::new(pb::ScanHostKeyResponse { header: call.read_header(), fingerprint }))
+        let (jumps, login) = (convert::host::jumps(it.jumps)?, convert::host::login(it.login)?);
+        let way = Way { jumps, login, ..Way::default() };
+        let scan = self.0.hosts().scan(&address, port, &way);
+        let shown = node_call::within(&self.0, &address, scan).await?;
+        let (fingerprint, authority) = (shown.fingerprint, shown.authority.unwrap_or_default());
+        Ok(Response::new(pb::ScanHostKeyResponse { header: call.read_header(), fingerprint, authority }))
     }
 
     async fn scan_docker_engine(
@@ -264,5 +268,35 @@ impl HostService for Hosts {
         let wish = Wish { request_id: &request_id, validate_only };
         let (header, host) = change(&call, wish, &id, Command::SetHostProperties(properties)).await?;
         Ok(Response::new(pb::SetHostPropertiesResponse { header, host }))
+    }
+
+    async fn set_host_reach(
+        &self,
+        request: Request<pb::SetHostReachRequest>,
+    ) -> Result<Response<pb::SetHostReachResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        call.sight().manages_hosts()?;
+        let it = request.into_inner();
+        let (request_id, validate_only) = (it.request_id.clone(), it.validate_only);
+        let (looks, accepts) = (it.preflight, it.accept_findings);
+        let set = convert::host::reach_change(it)?;
+        let id = set.host.clone();
+        let before = call.sight().host(&id)?;
+        let next = Host { reach: set.change.applied(&before.reach), ..before.clone() };
+        let mut findings = Vec::new();
+        // A retry of what was done already changes nothing and looks at nothing.
+        if looks && next.reach != before.reach {
+            // What the platform refuses by itself is refused before a connection is opened.
+            let check = Wish { request_id: &request_id, validate_only: true };
+            change(&call, check, &id, Command::SetHostReach(set.clone())).await?;
+            findings = preflight::of_host(&self.0, &call.state, &next).await?;
+        }
+        if !accepts {
+            preflight::refuse_errors(&id, &findings)?;
+        }
+        let wish = Wish { request_id: &request_id, validate_only };
+        let (header, host) = change(&call, wish, &id, Command::SetHostReach(set)).await?;
+        let findings = findings.iter().map(convert::host::finding).collect();
+        Ok(Response::new(pb::SetHostReachResponse { header, host, findings }))
     }
 }

@@ -41,6 +41,7 @@ pub(super) async fn before_enrolment(
         facts: None,
         facts_at: None,
         seen_fingerprint: None,
+        seen_jump: None,
         ports: BTreeMap::new(),
         created_at: Millis(0),
         zone: enrol.zone.clone(),

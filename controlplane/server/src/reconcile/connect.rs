@@ -5,6 +5,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Result};
 use hanse_state::host::Host;
+use hanse_state::host::way::Way;
+
+/// What an SSH server shows of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostKeys {
+    /// Its key, `SHA256:...`.
+    pub fingerprint: String,
+    /// The authority that has signed its certificate, `SHA256:...`, if it shows one.
+    pub authority: Option<String>,
+}
 
 /// Gives the adapter for a host. Implemented where the binary is wired, the one place that names adapters; tests have
 /// their own.
@@ -16,12 +26,12 @@ pub trait HostConnector: Send + Sync {
     /// `Invalid` if this replica has no means to reach such a host (no SSH identity configured).
     async fn connect(&self, host: &Host) -> Result<Arc<dyn Adapter>>;
 
-    /// Returns the SHA-256 fingerprint of the SSH host key at `address:port`, for a person to compare before enrolling.
-    /// No credential is sent.
+    /// Returns what the SSH server at `address:port` shows of itself, for a person to compare before enrolling. To the machines
+    /// of `way` the platform logs in; to the server itself no credential is sent.
     ///
     /// # Errors
-    /// `Transient` if nothing answers there.
-    async fn scan(&self, address: &str, port: u16) -> Result<String>;
+    /// `Denied` if a machine on the way shows another key than the pinned one; `Transient` if nothing answers there.
+    async fn scan(&self, address: &str, port: u16, way: &Way) -> Result<HostKeys>;
 
     /// Returns the id of the Docker Engine at `endpoint`, for a person to compare before enrolling.
     ///

@@ -13,6 +13,7 @@ use hanse_state::chain::node::{
 };
 use hanse_state::chain::template::Template;
 use hanse_state::chain::{Chain, RecordGenesis};
+use hanse_state::host::way::{Pin, Way};
 use hanse_state::host::{Host, Reach, RecordHostKeyChanged};
 use hanse_state::ids::{ChainKey, NodeKey};
 use hanse_state::{Blob, Command, State};
@@ -293,16 +294,35 @@ async fn explain(world: &World, state: &State, node: &Node, trouble: Trouble) ->
     }
 }
 
-/// After a refusal: if the host shows another key than the pinned one, says so in the state, and nothing more is done
-/// on it until a person has compared the keys.
+/// After a refusal: if the host or a machine on the way shows another key than the pinned one, says so in the state, and
+/// nothing more is done on it until a person has compared the keys.
 pub(super) async fn suspect(world: &World, host: &Host) -> Result<(), Trouble> {
-    let Reach::Ssh { address, port, fingerprint, .. } = &host.reach else { return Ok(()) };
-    let seen = world.hosts.scan(address, *port).await?;
-    if seen != *fingerprint {
-        world.order(Command::RecordHostKeyChanged(RecordHostKeyChanged { host: host.id.clone(), seen })).await?;
-        return Err(Trouble::Stale(format!("host {} shows another key than the pinned one", host.id)));
+    let Reach::Ssh { address, port, fingerprint, way, .. } = &host.reach else { return Ok(()) };
+    for (number, jump) in (0..).zip(&way.jumps) {
+        let before = Way { jumps: way.jumps[..usize::from(number)].to_vec(), ..way.clone() };
+        let seen = world.hosts.scan(&jump.address, jump.port, &before).await?.fingerprint;
+        if seen != jump.fingerprint {
+            return Err(distrust(world, host, seen, Some(number)).await);
+        }
     }
-    Ok(())
+    let shown = world.hosts.scan(address, *port, way).await?;
+    let seen = match way.pin {
+        Pin::Key => Some(shown.fingerprint),
+        // Without a certificate there is no other authority that could be accepted; that it lacks one was the refusal.
+        Pin::Authority => shown.authority,
+    };
+    match seen.filter(|seen| seen != fingerprint) {
+        Some(seen) => Err(distrust(world, host, seen, None).await),
+        None => Ok(()),
+    }
+}
+
+async fn distrust(world: &World, host: &Host, seen: String, jump: Option<u8>) -> Trouble {
+    let changed = RecordHostKeyChanged { host: host.id.clone(), seen, jump };
+    match world.order(Command::RecordHostKeyChanged(changed)).await {
+        Ok(_) => Trouble::Stale(format!("host {} shows another key than the pinned one", host.id)),
+        Err(error) => error.into(),
+    }
 }
 
 /// Governance as the engine needs to know it: whose account is whose is the platform's knowledge.

@@ -148,6 +148,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("UncordonHost", Session),
             ("AcceptHostKey", Platform),
             ("SetHostProperties", Platform),
+            ("SetHostReach", Platform),
         ],
     ),
     (

@@ -17,12 +17,13 @@ use hanse_proto::v1::tenant_service_client::TenantServiceClient;
 use hanse_raft::{PeerTls, Replica, ReplicaConfig, ReplicaId, Timings};
 use hanse_server::artifacts::{ArtifactStore, sync};
 use hanse_server::observed::Observed;
-use hanse_server::reconcile::connect::HostConnector;
+use hanse_server::reconcile::connect::{HostConnector, HostKeys};
 use hanse_server::reconcile::setup::code_hash;
 use hanse_server::{ApiTls, Context, Limits, Member, Parts, Trail, ca, serve};
 use hanse_state::cluster::InitCluster;
 use hanse_state::cluster::version::Version;
 use hanse_state::host::Host;
+use hanse_state::host::way::Way;
 use hanse_state::ids::{ClusterId, RequestId};
 use hanse_state::{Applied, Command, Millis, Request as Order};
 use tokio::net::TcpListener;
@@ -69,8 +70,8 @@ impl HostConnector for NoHosts {
     async fn connect(&self, host: &Host) -> Result<Arc<dyn Adapter>, AdapterError> {
         Err(AdapterError::Transient { subject: host.id.to_string(), reason: "no hosts in this test".into() })
     }
-    async fn scan(&self, address: &str, port: u16) -> Result<String, AdapterError> {
-        Ok(format!("SHA256:of-{address}-{port}"))
+    async fn scan(&self, address: &str, port: u16, _: &Way) -> Result<HostKeys, AdapterError> {
+        Ok(HostKeys { fingerprint: format!("SHA256:of-{address}-{port}"), authority: None })
     }
     async fn scan_docker(&self, endpoint: &str) -> Result<String, AdapterError> {
         Ok(format!("engine-of-{endpoint}"))

@@ -34,6 +34,7 @@ async fn a_new_host_key_is_shown_and_only_the_platform_trusts_it() {
         user: "hanse".into(),
         fingerprint: fingerprint("A"),
         root: "/var/lib/hanse".into(),
+        ..Default::default()
     };
     let enrol = pb::EnrolHostRequest {
         request_id: request_id(),
@@ -50,7 +51,7 @@ async fn a_new_host_key_is_shown_and_only_the_platform_trusts_it() {
     let early = root.hosts().accept_host_key(accept("B")).await.unwrap_err();
     assert_eq!(early.code(), Code::FailedPrecondition, "{early:?}");
 
-    let changed = RecordHostKeyChanged { host: "h1".parse().unwrap(), seen: fingerprint("B") };
+    let changed = RecordHostKeyChanged { host: "h1".parse().unwrap(), seen: fingerprint("B"), jump: None };
     cluster.leader().await.system(Command::RecordHostKeyChanged(changed)).await;
     let seen = root.hosts().get_host(pb::GetHostRequest { host: "h1".into() }).await.unwrap();
     let seen = seen.into_inner().host.unwrap();
@@ -73,6 +74,84 @@ async fn a_new_host_key_is_shown_and_only_the_platform_trusts_it() {
         (trusted.state(), pinned(&trusted), trusted.seen_fingerprint.as_str()),
         (pb::HostState::Ready, fingerprint("B"), "")
     );
+    cluster.stop().await;
+}
+
+/// A host behind two machines, by a certificate: the second machine's key changes, and later the whole way.
+#[tokio::test]
+async fn the_way_to_a_host_is_shown_and_changed_by_the_platform_alone() {
+    let cluster = Cluster::start(1).await;
+    let root = cluster.bootstrapped().await;
+    let owner = root.tenant("acme").await;
+    let jump = |address: &str, letter: &str| pb::SshJump {
+        address: address.into(),
+        port: 0,
+        user: "ops".into(),
+        fingerprint: fingerprint(letter),
+    };
+    let reach = pb::SshReach {
+        address: "10.0.0.5".into(),
+        port: 22,
+        user: "hanse".into(),
+        fingerprint: fingerprint("A"),
+        root: "/var/lib/hanse".into(),
+        jumps: vec![jump("bastion", "C"), jump("inner", "D")],
+        pins_authority: true,
+        login: pb::SshLogin::Certificate.into(),
+        sudo: true,
+    };
+    let enrol = pb::EnrolHostRequest {
+        request_id: request_id(),
+        host: "h1".into(),
+        reach: Some(pb::enrol_host_request::Reach::Ssh(reach.clone())),
+        peer_address: "10.0.0.5".into(),
+        port_first: 30_000,
+        port_count: 100,
+        slots: 4,
+        ..Default::default()
+    };
+    let ssh = |host: pb::Host| match host.reach {
+        Some(pb::host::Reach::Ssh(ssh)) => ssh,
+        other => panic!("{other:?}"),
+    };
+    let enrolled = root.hosts().enrol_host(enrol).await.unwrap().into_inner().host.unwrap();
+    let filled = |it: pb::SshJump| pb::SshJump { port: 22, ..it };
+    let shown = pb::SshReach { jumps: reach.jumps.clone().into_iter().map(filled).collect(), ..reach };
+    assert_eq!(ssh(enrolled), shown);
+
+    let changed = RecordHostKeyChanged { host: "h1".parse().unwrap(), seen: fingerprint("E"), jump: Some(1) };
+    cluster.leader().await.system(Command::RecordHostKeyChanged(changed)).await;
+    let seen =
+        root.hosts().get_host(pb::GetHostRequest { host: "h1".into() }).await.unwrap().into_inner().host.unwrap();
+    assert_eq!((seen.state(), seen.seen_machine.as_str()), (pb::HostState::Distrusted, "ops@inner:22"));
+    let trusted = root.hosts().accept_host_key(accept("E")).await.unwrap().into_inner().host.unwrap();
+    assert_eq!(ssh(trusted.clone()).jumps[1].fingerprint, fingerprint("E"));
+    assert_eq!((trusted.seen_machine.as_str(), pinned(&trusted)), ("", fingerprint("A")));
+
+    let change = || pb::SetHostReachRequest { request_id: request_id(), host: "h1".into(), ..Default::default() };
+    let straight = pb::SetHostReachRequest {
+        set_jumps: true,
+        login: Some(pb::SshLogin::Agent.into()),
+        fingerprint: Some(fingerprint("B")),
+        ..change()
+    };
+    let denied = owner.hosts().set_host_reach(straight.clone()).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied, "{denied:?}");
+    let looked = pb::SetHostReachRequest { preflight: true, ..straight.clone() };
+    let unreached = root.hosts().set_host_reach(looked).await.unwrap_err();
+    assert!(unreached.message().contains("no hosts in this test"), "{unreached:?}");
+    let now = ssh(root.hosts().set_host_reach(straight).await.unwrap().into_inner().host.unwrap());
+    assert_eq!((now.jumps.len(), now.pins_authority, now.login()), (0, false, pb::SshLogin::Agent));
+    assert!(now.sudo && now.fingerprint == fingerprint("B"), "what is not named stays: {now:?}");
+    for (bad, field) in [
+        (pb::SetHostReachRequest { jumps: vec![jump("bastion", "C")], ..change() }, "jumps"),
+        (pb::SetHostReachRequest { pins_authority: true, ..change() }, "pins_authority"),
+        (pb::SetHostReachRequest { login: Some(9), ..change() }, "login"),
+        (pb::SetHostReachRequest { port: Some(70_000), ..change() }, "port"),
+    ] {
+        let refused = root.hosts().set_host_reach(bad).await.unwrap_err();
+        assert!(refused.code() == Code::InvalidArgument && refused.message().contains(field), "{field}: {refused:?}");
+    }
     cluster.stop().await;
 }
 

@@ -14,11 +14,12 @@ use hanse_adapters_core::{
 use hanse_engines_core as engine;
 use hanse_engines_core::{BlockRef, ChainPlan, Engine, EngineError, NodePlan, Peer};
 use hanse_proto::v1 as pb;
-use hanse_server::reconcile::connect::HostConnector;
+use hanse_server::reconcile::connect::{HostConnector, HostKeys};
 use hanse_state::billing::Meter;
 use hanse_state::chain::RecordGenesis;
 use hanse_state::chain::node::{NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact};
 use hanse_state::consortium::ballot::{Choice as Vote, ballot_text, join_text};
+use hanse_state::host::way::Way;
 use hanse_state::ids::{ChainKey, ClusterId, NodeId, NodeKey, ProposalKey};
 use hanse_state::{Blob, Command, Digest, PublicKey};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -77,8 +78,8 @@ impl HostConnector for StubHosts {
     async fn connect(&self, _: &hanse_state::host::Host) -> Result<Arc<dyn Adapter>, AdapterError> {
         Ok(Arc::new(Stub))
     }
-    async fn scan(&self, address: &str, port: u16) -> Result<String, AdapterError> {
-        Ok(format!("SHA256:of-{address}-{port}"))
+    async fn scan(&self, address: &str, port: u16, _: &Way) -> Result<HostKeys, AdapterError> {
+        Ok(HostKeys { fingerprint: format!("SHA256:of-{address}-{port}"), authority: None })
     }
     async fn scan_docker(&self, endpoint: &str) -> Result<String, AdapterError> {
         Ok(format!("engine-of-{endpoint}"))

@@ -202,6 +202,7 @@ fn host_of(state: &State, machine: &Machine, address: &str, zone: &str) -> Resul
             user: cloud.spec.user.clone(),
             fingerprint: machine.fingerprint.clone().unwrap_or_default(),
             root: cloud.spec.root.clone(),
+            way: crate::host::way::Way::default(),
         },
         peer_address: address.into(),
         port_first: cloud.spec.port_first,

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::placement::Place;
 use super::properties::{check_labels, check_tenancy, check_zone};
 use super::spread::{self, Waiting};
+use super::way::{self, Pin};
 use super::{
     AcceptHostKey, CPU_MILLI_MIN, CordonHost, EnrolHost, HOSTS_MAX, Host, HostState, MEMORY_MIB_MIN, PIDS_MIN,
     PORT_MIN, PORTS_PER_NODE, Reach, RecordHostFacts, RecordHostKeyChanged, SLOTS_MAX, TEXT_MAX, UncordonHost,
@@ -52,6 +53,7 @@ pub(crate) fn admit(state: &mut State, cx: &mut Cx<'_>, c: &EnrolHost) -> Result
         facts: None,
         facts_at: None,
         seen_fingerprint: None,
+        seen_jump: None,
         ports: BTreeMap::new(),
         created_at: cx.now,
         zone: c.zone.clone(),
@@ -113,9 +115,11 @@ pub(crate) fn facts(state: &mut State, cx: &mut Cx<'_>, c: &RecordHostFacts) -> 
 
 pub(crate) fn key_changed(state: &mut State, cx: &mut Cx<'_>, c: &RecordHostKeyChanged) -> Result<Outcome, Rejection> {
     let mut host = query::get(state, &c.host)?.clone();
-    let pinned = pinned_fingerprint(&host)?.to_owned();
+    let pinned = pinned_fingerprint(&host, c.jump)?.to_owned();
     check_fingerprint("seen", &c.seen)?;
-    let is_known = host.state == HostState::Distrusted && host.seen_fingerprint.as_ref() == Some(&c.seen);
+    let is_known = host.state == HostState::Distrusted
+        && host.seen_fingerprint.as_ref() == Some(&c.seen)
+        && host.seen_jump == c.jump;
     if is_known {
         return Ok(Outcome::Unchanged { resource: name::host(&c.host) });
     }
@@ -124,8 +128,21 @@ pub(crate) fn key_changed(state: &mut State, cx: &mut Cx<'_>, c: &RecordHostKeyC
     }
 
     host.seen_fingerprint = Some(c.seen.clone());
-    let reason = format!("it showed host key {}, but {pinned} is pinned", c.seen);
+    host.seen_jump = c.jump;
+    let reason = changed(&host, &c.seen, &pinned);
     Ok(go(state, cx, host, HostState::Distrusted, &reason))
+}
+
+/// What of a host changed, in words.
+fn changed(host: &Host, seen: &str, pinned: &str) -> String {
+    let Reach::Ssh { way, .. } = &host.reach else { return String::new() };
+    match host.seen_jump.and_then(|jump| way.jumps.get(usize::from(jump))) {
+        Some(jump) => format!("{} on the way to it showed host key {seen}, but {pinned} is pinned", jump.machine()),
+        None if way.pin == Pin::Authority => {
+            format!("it showed a certificate by {seen}, but the authority {pinned} is pinned")
+        }
+        None => format!("it showed host key {seen}, but {pinned} is pinned"),
+    }
 }
 
 pub(crate) fn accept_key(state: &mut State, cx: &mut Cx<'_>, c: &AcceptHostKey) -> Result<Outcome, Rejection> {
@@ -139,10 +156,15 @@ pub(crate) fn accept_key(state: &mut State, cx: &mut Cx<'_>, c: &AcceptHostKey) 
         return Err(check::invalid("fingerprint", &c.fingerprint, format!("the one that was seen, {seen}")));
     }
 
-    if let Reach::Ssh { fingerprint, .. } = &mut host.reach {
-        fingerprint.clone_from(&c.fingerprint);
+    if let Reach::Ssh { fingerprint, way, .. } = &mut host.reach {
+        let pinned = match host.seen_jump.and_then(|jump| way.jumps.get_mut(usize::from(jump))) {
+            Some(jump) => &mut jump.fingerprint,
+            None => fingerprint,
+        };
+        pinned.clone_from(&c.fingerprint);
     }
     host.seen_fingerprint = None;
+    host.seen_jump = None;
     let outcome = go(state, cx, host, HostState::Ready, "");
     place_waiting(state, cx);
     Ok(outcome)
@@ -208,7 +230,7 @@ fn take(state: &mut State, cx: &mut Cx<'_>, key: &NodeKey, place: Place) {
 pub(crate) fn distrusted(host: &Host) -> Rejection {
     Rejection::HostKeyChanged {
         host: host.id.to_string(),
-        expected: pinned_fingerprint(host).unwrap_or_default().to_owned(),
+        expected: pinned_fingerprint(host, host.seen_jump).unwrap_or_default().to_owned(),
         seen: host.seen_fingerprint.clone().unwrap_or_default(),
     }
 }
@@ -223,20 +245,26 @@ pub(crate) fn go(state: &mut State, cx: &mut Cx<'_>, mut host: Host, next: HostS
     Outcome::Done { resource }
 }
 
-fn pinned_fingerprint(host: &Host) -> Result<&str, Rejection> {
-    match &host.reach {
-        Reach::Ssh { fingerprint, .. } => Ok(fingerprint),
-        Reach::Local { .. } | Reach::Docker { .. } => {
+/// What is pinned of the host itself, or of a machine on the way.
+fn pinned_fingerprint(host: &Host, jump: Option<u8>) -> Result<&str, Rejection> {
+    match (&host.reach, jump) {
+        (Reach::Ssh { fingerprint, .. }, None) => Ok(fingerprint),
+        (Reach::Ssh { way, .. }, Some(jump)) => match way.jumps.get(usize::from(jump)) {
+            Some(machine) => Ok(&machine.fingerprint),
+            None => Err(check::invalid("jump", jump, format!("one of the {} machines on the way", way.jumps.len()))),
+        },
+        (Reach::Local { .. } | Reach::Docker { .. }, _) => {
             let needs = "only a host behind SSH has a host key";
             Err(check::wrong_state("host", name::host(&host.id), host.state, needs))
         }
     }
 }
 
-fn check_reach(reach: &Reach) -> Result<(), Rejection> {
+pub(crate) fn check_reach(reach: &Reach) -> Result<(), Rejection> {
     let root = match reach {
         Reach::Local { root } => root,
-        Reach::Ssh { address, port, user, fingerprint, root } => {
+        Reach::Ssh { address, port, user, fingerprint, root, way } => {
+            way::check(way)?;
             check_word("reach.address", address)?;
             check_word("reach.user", user)?;
             check::range("reach.port", u64::from(*port), 1, u64::from(u16::MAX))?;

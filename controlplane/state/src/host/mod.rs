@@ -7,12 +7,14 @@ pub mod placement;
 pub mod properties;
 pub mod query;
 pub mod spread;
+pub mod way;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use self::properties::Tenancy;
+use self::way::Way;
 use crate::ids::{HostId, NodeKey};
 use crate::time::Millis;
 
@@ -44,10 +46,13 @@ pub enum Reach {
         port: u16,
         /// User.
         user: String,
-        /// Pinned key, `SHA256:...` as `ssh-keygen -lf` prints it.
+        /// What is pinned, `SHA256:...` as `ssh-keygen -lf` prints it: its key, unless the way says otherwise.
         fingerprint: String,
         /// Folder of the instances.
         root: String,
+        /// What else is to be known of the way there. Since version 5.
+        #[serde(default, skip_serializing_if = "Way::is_plain")]
+        way: Way,
     },
     /// A Docker Engine: each node is a container. Since version 4.
     Docker {
@@ -146,6 +151,9 @@ pub struct Host {
     /// Whose nodes it takes. Came with cluster version 4.
     #[serde(default, skip_serializing_if = "Tenancy::is_shared")]
     pub tenancy: Tenancy,
+    /// Which machine on the way showed `seen_fingerprint`, counted from 0; `None` is the host itself. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_jump: Option<u8>,
 }
 
 /// Adds a host; nodes that wait for a slot are placed in the same entry. By an administrator or operator.
@@ -176,10 +184,18 @@ pub struct EnrolHost {
 }
 
 impl EnrolHost {
-    /// Whether it uses nothing that came with cluster version 4.
+    /// Whether its way uses nothing that came with cluster version 5.
+    pub(crate) fn is_straight(&self) -> bool {
+        match &self.reach {
+            Reach::Ssh { way, .. } => way.is_plain(),
+            Reach::Local { .. } | Reach::Docker { .. } => true,
+        }
+    }
+
+    /// Whether it uses nothing that came with cluster version 4 or later.
     pub(crate) fn is_plain(&self) -> bool {
         let is_docker = matches!(self.reach, Reach::Docker { .. });
-        !is_docker && self.zone.is_empty() && self.labels.is_empty() && self.tenancy.is_shared()
+        self.is_straight() && !is_docker && self.zone.is_empty() && self.labels.is_empty() && self.tenancy.is_shared()
     }
 }
 
@@ -219,6 +235,9 @@ pub struct RecordHostKeyChanged {
     pub host: HostId,
     /// Fingerprint it showed.
     pub seen: String,
+    /// Which machine on the way showed it, counted from 0; `None` is the host itself. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jump: Option<u8>,
 }
 
 /// Pins the new key of a distrusted host. By an administrator who compared it at the host's own console.

@@ -79,6 +79,7 @@ pub(crate) const SAMPLES: [&str; 68] = [
     "RecordMachineIntent Create",
     "RecordMachineFact Launched",
     "RemoveCloudOrphan",
+    "SetHostReach login=agent",
 ];
 
 #[test]

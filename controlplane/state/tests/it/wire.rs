@@ -121,6 +121,17 @@ fn life_of_version_5() -> Vec<Request> {
     logged(&["RestartNode accept=yes", "OpenProposal change=remove-nodes nodes=n2 accept=yes"])
 }
 
+/// What came with version 5 for the ways to hosts.
+fn ways_of_version_5() -> Vec<Request> {
+    logged(&[
+        "EnrolHost host=h3 jumps=bastion:C,inner:D login=certificate sudo=yes pin=authority:A",
+        "EnrolHost host=h4 login=agent",
+        "SetHostReach host=h1 address=10.0.0.9 port=2222 user=ops pin=authority:B jumps= login=key sudo=no",
+        "SetHostReach host=h1 jumps=bastion:C",
+        "RecordHostKeyChanged host=h1 seen=B jump=1",
+    ])
+}
+
 pub(crate) fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -144,6 +155,8 @@ fn requests_of_each_version_are_read_and_written_alike() {
     read_and_written_alike("v4/life_requests.hex", &life_of_version_4());
     read_and_written_alike("v5/life_requests.hex", &life_of_version_5());
     assert!(life_of_version_5().iter().all(|request| request.command.since() == Version(5)));
+    read_and_written_alike("v5/way_requests.hex", &ways_of_version_5());
+    assert!(ways_of_version_5().iter().all(|request| request.command.since() == Version(5)));
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(5), "commands of a new version need a frozen example of their own");
 }

@@ -370,6 +370,7 @@ pub(crate) fn host(id: &str, slots: u32) -> EnrolHost {
             user: "hanse".into(),
             fingerprint: format!("SHA256:{}", "A".repeat(43)),
             root: "/var/lib/hanse".into(),
+            way: hanse_state::host::way::Way::default(),
         },
         peer_address: format!("{id}.example"),
         port_first: 20_000,

@@ -276,6 +276,10 @@ pub struct Host {
     pub reach: String,
     /// Pinned fingerprint, empty if it is not behind SSH.
     pub pinned: String,
+    /// What is pinned of the machine that showed `seen`: the host itself, or one on the way.
+    pub expected: String,
+    /// What is special about the way there, one line each: machines between with their keys, the login, root.
+    pub way: Vec<String>,
     /// Fingerprint it showed instead, empty unless it is distrusted.
     pub seen: String,
     /// Address for peers.

@@ -221,7 +221,7 @@ fn accept_key(model: &Model, line: &str) -> Result<AcceptKey, T> {
     }
     Ok(AcceptKey {
         host: host.name.clone(),
-        pinned: host.pinned.clone(),
+        pinned: host.expected.clone(),
         seen: host.seen.clone(),
         typed: Input::default(),
         error: None,

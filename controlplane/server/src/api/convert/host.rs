@@ -4,6 +4,7 @@ use hanse_adapters_core::preflight::{Finding, Severity};
 use hanse_proto::v1 as pb;
 use hanse_state::State;
 use hanse_state::host::properties::{SetHostProperties, Tenancy};
+use hanse_state::host::way::{Jump, Login, Pin, ReachChange, SetHostReach, Way};
 use hanse_state::host::{EnrolHost, Host, HostFacts, HostState, Reach};
 use hanse_state::ids::HostId;
 use hanse_state::name;
@@ -52,12 +53,21 @@ pub(crate) fn host(observed: &Observed, state: &State, it: &Host) -> pb::Host {
         host: it.id.to_string(),
         reach: Some(match &it.reach {
             Reach::Local { root } => pb::host::Reach::Local(pb::LocalReach { root: root.clone() }),
-            Reach::Ssh { address, port, user, fingerprint, root } => pb::host::Reach::Ssh(pb::SshReach {
+            Reach::Ssh { address, port, user, fingerprint, root, way } => pb::host::Reach::Ssh(pb::SshReach {
                 address: address.clone(),
                 port: (*port).into(),
                 user: user.clone(),
                 fingerprint: fingerprint.clone(),
                 root: root.clone(),
+                jumps: way.jumps.iter().map(jump).collect(),
+                pins_authority: way.pin == Pin::Authority,
+                login: match way.login {
+                    Login::Key => pb::SshLogin::Key,
+                    Login::Certificate => pb::SshLogin::Certificate,
+                    Login::Agent => pb::SshLogin::Agent,
+                }
+                .into(),
+                sudo: way.sudo,
             }),
             Reach::Docker { endpoint, engine_id, memory_mib, cpu_milli, pids } => {
                 pb::host::Reach::Docker(pb::DockerReach {
@@ -80,6 +90,7 @@ pub(crate) fn host(observed: &Observed, state: &State, it: &Host) -> pb::Host {
         state_since_ms: ms(it.state_since),
         created_at_ms: ms(it.created_at),
         seen_fingerprint: it.seen_fingerprint.clone().unwrap_or_default(),
+        seen_machine: seen_machine(it),
         orphans: orphans.map(|orphan_there| orphan(&it.id, orphan_there)).collect(),
         zone: it.zone.clone(),
         labels: it.labels.clone().into_iter().collect(),
@@ -88,6 +99,76 @@ pub(crate) fn host(observed: &Observed, state: &State, it: &Host) -> pb::Host {
             Tenancy::Dedicated(tenant) => tenant.to_string(),
         },
     }
+}
+
+fn jump(jump: &Jump) -> pb::SshJump {
+    pb::SshJump {
+        address: jump.address.clone(),
+        port: jump.port.into(),
+        user: jump.user.clone(),
+        fingerprint: jump.fingerprint.clone(),
+    }
+}
+
+/// The machine on the way that showed another key, empty for the host itself.
+fn seen_machine(host: &Host) -> String {
+    let Reach::Ssh { way, .. } = &host.reach else { return String::new() };
+    let jump = host.seen_jump.and_then(|jump| way.jumps.get(usize::from(jump)));
+    jump.map(Jump::machine).unwrap_or_default()
+}
+
+/// Machines on the way as asked for.
+pub(crate) fn jumps(asked: Vec<pb::SshJump>) -> Result<Vec<Jump>, ApiError> {
+    let jump = |it: pb::SshJump| {
+        Ok(Jump {
+            address: text("jumps.address", it.address)?,
+            port: port("jumps.port", it.port)?,
+            user: text("jumps.user", it.user)?,
+            fingerprint: text("jumps.fingerprint", it.fingerprint)?,
+        })
+    };
+    asked.into_iter().map(jump).collect()
+}
+
+/// A kind of login as asked for.
+pub(crate) fn login(asked: i32) -> Result<Login, ApiError> {
+    match pb::SshLogin::try_from(asked) {
+        Ok(pb::SshLogin::Unspecified | pb::SshLogin::Key) => Ok(Login::Key),
+        Ok(pb::SshLogin::Certificate) => Ok(Login::Certificate),
+        Ok(pb::SshLogin::Agent) => Ok(Login::Agent),
+        Err(_) => Err(ApiError::invalid("login", &format!("is {asked}"), "ask for KEY, CERTIFICATE or AGENT")),
+    }
+}
+
+fn pin(is_authority: bool) -> Pin {
+    if is_authority { Pin::Authority } else { Pin::Key }
+}
+
+/// A change of the way to a host as asked for.
+pub(crate) fn reach_change(request: pb::SetHostReachRequest) -> Result<SetHostReach, ApiError> {
+    if request.pins_authority && request.fingerprint.is_none() {
+        let what = "name the authority's fingerprint with it";
+        return Err(ApiError::invalid("pins_authority", "pins nothing without `fingerprint`", what));
+    }
+    if !request.set_jumps && !request.jumps.is_empty() {
+        return Err(ApiError::invalid(
+            "jumps",
+            "is given and `set_jumps` is not",
+            "say that they are to replace the others",
+        ));
+    }
+    let optional = |field, named: Option<String>| named.map(|it| text(field, it)).transpose();
+    let pinned = optional("fingerprint", request.fingerprint)?;
+    let change = ReachChange {
+        address: optional("address", request.address)?,
+        port: request.port.map(|it| port("port", it)).transpose()?,
+        user: optional("user", request.user)?,
+        pin: pinned.map(|fingerprint| (pin(request.pins_authority), fingerprint)),
+        jumps: request.set_jumps.then(|| jumps(request.jumps)).transpose()?,
+        login: request.login.map(login).transpose()?,
+        sudo: request.sudo,
+    };
+    Ok(SetHostReach { host: id("host", &request.host)?, change })
 }
 
 fn facts(facts: &HostFacts, at: Option<Millis>) -> pb::HostFacts {
@@ -112,6 +193,12 @@ pub(crate) fn enrol(request: pb::EnrolHostRequest) -> Result<EnrolHost, ApiError
             user: text("ssh.user", ssh.user)?,
             fingerprint: text("ssh.fingerprint", ssh.fingerprint)?,
             root: text("ssh.root", ssh.root)?,
+            way: Way {
+                jumps: jumps(ssh.jumps)?,
+                pin: pin(ssh.pins_authority),
+                login: login(ssh.login)?,
+                sudo: ssh.sudo,
+            },
         },
         pb::enrol_host_request::Reach::Docker(docker) => Reach::Docker {
             endpoint: text("docker.endpoint", docker.endpoint)?,

@@ -3,6 +3,7 @@
 use hanse_state::host::care::{BeginHostMaintenance, DrainHost, RetireHost};
 use hanse_state::host::orphan::RemoveOrphan;
 use hanse_state::host::properties::{SetHostProperties, Tenancy};
+use hanse_state::host::way::{Jump, Login, Pin, ReachChange, SetHostReach, Way};
 use hanse_state::host::*;
 use hanse_state::{Command, Millis};
 
@@ -22,6 +23,46 @@ fn docker(a: &Args, endpoint: &str) -> Reach {
         memory_mib: number("memory", 2_048),
         cpu_milli: number("cpu", 500),
         pids: number("pids", 4_096),
+    }
+}
+
+/// Machines on the way: `jumps=bastion:C,inner:D`, each with the letter of its key; an empty list is none.
+fn jumps(a: &Args) -> Option<Vec<Jump>> {
+    a.get("jumps")?;
+    let jump = |(address, letter): (&str, &str)| Jump {
+        address: address.into(),
+        port: 22,
+        user: "ops".into(),
+        fingerprint: format!("SHA256:{}", letter.repeat(43)),
+    };
+    Some(pairs_of(a, "jumps").map(jump).collect())
+}
+
+fn login(a: &Args) -> Option<Login> {
+    a.get("login").map(|login| match login {
+        "key" => Login::Key,
+        "certificate" => Login::Certificate,
+        "agent" => Login::Agent,
+        other => panic!("no login {other}"),
+    })
+}
+
+/// `pin=key:B` or `pin=authority:B`.
+fn pin(a: &Args) -> Option<(Pin, String)> {
+    let (kind, letter) = a.get("pin")?.split_once(':').unwrap();
+    let kind = if kind == "authority" { Pin::Authority } else { Pin::Key };
+    Some((kind, format!("SHA256:{}", letter.repeat(43))))
+}
+
+fn change(a: &Args) -> ReachChange {
+    ReachChange {
+        address: a.get("address").map(str::to_owned),
+        port: a.get("port").map(|port| port.parse().unwrap()),
+        user: a.get("user").map(str::to_owned),
+        pin: pin(a),
+        jumps: jumps(a),
+        login: login(a),
+        sudo: a.get("sudo").map(|sudo| sudo == "yes"),
     }
 }
 
@@ -47,6 +88,11 @@ pub(super) fn hosts(a: &Args) -> Option<Command> {
             if let (Some(text), Reach::Ssh { fingerprint, .. }) = (a.get("fingerprint"), &mut enrol.reach) {
                 *fingerprint = text.into();
             }
+            if let Reach::Ssh { way, .. } = &mut enrol.reach {
+                let pin = pin(a).map_or(Pin::Key, |(kind, _)| kind);
+                let (jumps, login) = (jumps(a).unwrap_or_default(), login(a).unwrap_or_default());
+                *way = Way { jumps, pin, login, sudo: a.get("sudo") == Some("yes") };
+            }
             enrol.zone = a.text("zone", "");
             enrol.tenancy = a.get("tenant").map_or(Tenancy::Shared, |_| Tenancy::Dedicated(a.id("tenant", "acme")));
             // Keys and values: `labels=rack:r1,disk:ssd`.
@@ -54,6 +100,7 @@ pub(super) fn hosts(a: &Args) -> Option<Command> {
             enrol.labels = pairs_of(a, "labels").map(label).collect();
             Command::EnrolHost(enrol)
         }
+        "SetHostReach" => Command::SetHostReach(SetHostReach { host: host(), change: change(a) }),
         // What is to be removed has no value: `labels=rack:r2,disk:`.
         "SetHostProperties" => Command::SetHostProperties(SetHostProperties {
             host: host(),
@@ -95,7 +142,8 @@ pub(super) fn hosts(a: &Args) -> Option<Command> {
             },
         }),
         "RecordHostKeyChanged" => {
-            Command::RecordHostKeyChanged(RecordHostKeyChanged { host: host(), seen: fingerprint("seen") })
+            let jump = a.get("jump").map(|jump| jump.parse().unwrap());
+            Command::RecordHostKeyChanged(RecordHostKeyChanged { host: host(), seen: fingerprint("seen"), jump })
         }
         "AcceptHostKey" => {
             Command::AcceptHostKey(AcceptHostKey { host: host(), fingerprint: fingerprint("fingerprint") })
