@@ -218,6 +218,7 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
         if operation["state"] == "SUCCEEDED" { Ok(()) } else { Err(operation.to_string()) }
     });
     nothing_doubled(&story);
+    steps_say_what_was_done(&story);
     story.cluster.start_replica(leader);
 
     let transfer = the_chain_works(&story, &treasury);
@@ -285,6 +286,16 @@ fn bad_ballots(story: &Story) {
     assert!(words.contains("ALREADY_VOTED"), "{words}");
     let seen = story.cluster.tell("acme", &["proposal", "get", "trade", "p-1"]);
     assert_eq!(seen["proposal"]["ballots"].as_array().unwrap().len(), 1, "{seen}");
+}
+
+/// What was done on a host is kept with the step it was done for, and nothing that is secret.
+fn steps_say_what_was_done(story: &Story) {
+    let shown = story.cluster.tell("admin", &["operation", "output", "op-1", "--step", "prepare", "--node", "n0"]);
+    let steps = shown["operation"]["steps"].as_array().unwrap();
+    let output = steps[0]["output"].as_str().unwrap_or_default();
+    assert!(steps.len() == 1 && output.contains("node init") && output.contains("ended with code 0"), "{shown}");
+    let started = story.cluster.tell("admin", &["operation", "output", "op-1", "--step", "start"]);
+    assert!(started.to_string().contains("runs"), "{started}");
 }
 
 /// One process for each node, on the host and port that the state says, and no other.

@@ -256,6 +256,7 @@ pub(crate) fn operation(o: pb::Operation) -> Operation {
         name: s.step,
         target: s.target,
         detail: s.detail,
+        output: s.output,
         started_at: s.started_at_ms,
         ended_at: s.ended_at_ms,
     });

@@ -104,9 +104,16 @@ fn provision(args: &[&str]) -> Result<()> {
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
     let built = target.join("release");
+    // Of the size that it is said to have: names of functions are a third of it.
+    let program = built.join("hanse-bench-host.stripped");
+    let mut strip = Command::new("strip");
+    strip.arg("-s").arg("-o").arg(&program).arg(built.join("hanse-bench-host"));
+    if !strip.status().context("start strip, of the binutils that the linker is of")?.success() {
+        bail!("strip could not write {}", program.display());
+    }
     let mut bench = Command::new(built.join("hanse-bench-provision"));
     // On the disk of the target folder: a folder for temporary files may be memory.
-    bench.arg("--program").arg(built.join("hanse-bench-host")).arg("--dir").arg(&target);
+    bench.arg("--program").arg(&program).arg("--dir").arg(&target);
     bench.args(args.iter().filter(|argument| !["--no-ansible", "--no-chain"].contains(*argument)));
     if has_chain {
         bench.arg("--hanse").arg(built.join("hanse"));

@@ -168,26 +168,19 @@ impl Drop for Fleet {
     }
 }
 
-/// Ports that were free a moment ago, all different.
+/// First ports that are tried. Below what Linux gives to outgoing connections (`ip_local_port_range` begins at 32768): one of
+/// those would take a port between the look and its use, and the node that it was meant for could not start.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// Ports that are free now, each with the next one, all different; not the same in runs one after another.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let held: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>().context("free ports")?;
-    let mut ports = held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<Result<Vec<u16>>>()?;
-    ports.sort_unstable();
-    // What is provisioned gets two ports in a row.
-    let mut spaced: Vec<u16> = Vec::new();
-    for port in ports {
-        if spaced.last().is_none_or(|last| port > last + 1) {
-            spaced.push(port);
-        }
-    }
-    while spaced.len() < count {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        if spaced.iter().all(|other| other.abs_diff(port) > 1) {
-            spaced.push(port);
-        }
-    }
-    Ok(spaced)
+    let span = PORTS.end - PORTS.start;
+    let begin = u16::try_from(std::process::id() % u32::from(span / 2)).context("an offset")? * 2;
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let candidates = (0..span).step_by(2).map(|step| PORTS.start + (begin + step) % span);
+    let ports: Vec<u16> = candidates.filter(|port| is_free(*port) && is_free(port + 1)).take(count).collect();
+    ensure!(ports.len() == count, "only {} of {count} pairs of ports are free", ports.len());
+    Ok(ports)
 }
 
 fn keygen(path: &Path) -> Result<()> {

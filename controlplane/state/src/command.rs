@@ -454,6 +454,7 @@ impl Command {
                 NodeAct::Remove => Version(4),
                 NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop => Version::FIRST,
             },
+            Self::RecordNodeFact(c) if !c.output.is_empty() => Version(5),
             Self::RecordNodeFact(RecordNodeFact { fact, .. }) => match fact {
                 NodeFact::Signed { .. } => Version(3),
                 NodeFact::Stopped | NodeFact::Removed => Version(4),

@@ -10,6 +10,7 @@ use super::ListArgs;
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
 use super::view::{Shown, View};
+use crate::output::{self, Format};
 
 /// How long to wait unless --timeout says otherwise.
 const WAIT: Duration = Duration::from_secs(600);
@@ -28,6 +29,17 @@ pub(crate) enum OperationCommand {
     List {
         #[command(flatten)]
         list: ListArgs,
+    },
+    /// Show what was done on hosts for an operation's steps, and what programs printed there; secrets are masked.
+    Output {
+        /// Id, e.g. op-1.
+        operation: String,
+        /// Only this step: prepare, configure, start, stop, remove, roll ...
+        #[arg(long)]
+        step: Option<String>,
+        /// Only of this node, e.g. n0.
+        #[arg(long)]
+        node: Option<String>,
     },
     /// Wait until an operation has ended; Ctrl-C stops the waiting only.
     Wait {
@@ -58,7 +70,33 @@ const OPERATIONS: View = View {
 /// The call failed, or the operation that was waited for failed or has not ended in time.
 pub(crate) async fn run(command: OperationCommand, context: &Context) -> Result<(), CliError> {
     match command {
-        OperationCommand::Get { operation } => context.show(pb::GetOperationRequest { operation }, OPERATION).await,
+        OperationCommand::Get { operation } => {
+            let mut answer = context.call(pb::GetOperationRequest { operation }).await?;
+            // In a table it would be in the way; `operation output` shows it.
+            if context.global.format() != Format::Json {
+                answer.operation.iter_mut().flat_map(|it| &mut it.steps).for_each(|step| step.output.clear());
+            }
+            let value = hanse_client::json::response::<pb::GetOperationRequest>(&answer);
+            context.print(Shown { value, view: OPERATION })
+        }
+        OperationCommand::Output { operation, step, node } => {
+            let mut answer = context.call(pb::GetOperationRequest { operation }).await?;
+            let ends =
+                |it: &pb::OperationStep| node.as_ref().is_none_or(|node| it.target.rsplit('/').next() == Some(node));
+            let is_meant = |it: &pb::OperationStep| {
+                !it.output.is_empty() && ends(it) && step.as_ref().is_none_or(|step| *step == it.step)
+            };
+            answer.operation.iter_mut().for_each(|it| it.steps.retain(is_meant));
+            if context.global.format() == Format::Json {
+                let value = hanse_client::json::response::<pb::GetOperationRequest>(&answer);
+                return context.print(Shown { value, view: OPERATION });
+            }
+            for it in answer.operation.iter().flat_map(|it| &it.steps) {
+                let lines = it.output.lines().map(|line| format!("  {}\n", output::harmless(line)));
+                output::print(&format!("{} {}\n{}", it.step, it.target, lines.collect::<String>()))?;
+            }
+            Ok(())
+        }
         OperationCommand::List { list } => {
             let request = |page_token| pb::ListOperationsRequest {
                 page_size: PAGE_SIZE,

@@ -317,11 +317,20 @@ pub(super) fn operation(model: &Model, name: &str, columns: usize) -> Page {
         }
     }
     lines.extend(section(model, T::Steps));
-    lines.extend(o.steps.iter().enumerate().map(|(i, s)| step(model, o, i, s)));
+    for (i, s) in o.steps.iter().enumerate() {
+        lines.push(step(model, o, i, s));
+        // Of what went wrong the end is shown here; all of it with the facts (`d`).
+        let said: Vec<&str> = if s.state == "FAILED" { s.output.lines().collect() } else { Vec::new() };
+        let from = said.len().saturating_sub(OUTPUT_LINES);
+        lines.extend(said[from..].iter().map(|line| Line::of(format!("      | {line}"), Role::Dim)));
+    }
     lines.push(Line::default());
     lines.push(Line::of(model.t(T::ClosingStopsNothing), Role::Dim));
     Page::of(lines)
 }
+
+/// Lines of a failed step's output below it.
+const OUTPUT_LINES: usize = 8;
 
 fn step(model: &Model, o: &Operation, i: usize, s: &Step) -> Line {
     let span = work(model, &s.state);

@@ -248,11 +248,7 @@ fn hosts() -> Vec<Host> {
         reach: format!("ssh hanse@10.1.0.{}:22 /srv/hanse", &id[1..]),
         pinned: format!("SHA256:{}", "A".repeat(43)),
         expected: format!("SHA256:{}", "A".repeat(43)),
-        way: (id == "h2")
-            .then(|| [s("via ops@10.0.0.1:22 SHA256:J"), s("login by agent"), s("as root (sudo)")])
-            .into_iter()
-            .flatten()
-            .collect(),
+        way: [s("via ops@10.0.0.1:22 SHA256:J"), s("as root (sudo)")].into_iter().filter(|_| id == "h2").collect(),
         seen: if state == "DISTRUSTED" { format!("SHA256:{}BCDEFGHI", "z".repeat(35)) } else { String::new() },
         address: format!("10.1.0.{}", &id[1..]),
         slots: (3, 8),
@@ -279,6 +275,9 @@ fn operations() -> Vec<Operation> {
         target: s(target),
         state: s(state),
         detail: s(detail),
+        output: ["node init: 95 ms", "ended with code 1", "no space left"]
+            .join("\n")
+            .repeat((state == "FAILED").into()),
         started_at: if state == "PENDING" { 0 } else { NOW - 100_000 },
         ended_at: if state == "DONE" { NOW - 97_900 } else { 0 },
     };

@@ -130,7 +130,10 @@ impl Hosts {
 }
 
 pub(crate) fn record(w: &mut World, node: &NodeKey, generation: u64, fact: NodeFact) {
-    w.ok(Actor::System, Command::RecordNodeFact(RecordNodeFact { node: node.clone(), generation, fact }));
+    w.ok(
+        Actor::System,
+        Command::RecordNodeFact(RecordNodeFact { node: node.clone(), generation, fact, output: String::new() }),
+    );
 }
 
 /// One round of a leader over everything; the acts it did. A leader that dies forgets what it saw.

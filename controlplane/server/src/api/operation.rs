@@ -27,7 +27,7 @@ impl OperationService for Operations {
     ) -> Result<Response<pb::GetOperationResponse>, Status> {
         let call = Call::enter(&self.0, &request).await?;
         let id = convert::id("operation", &request.get_ref().operation)?;
-        let operation = Some(convert::operation::operation(call.sight().operation(id)?));
+        let operation = Some(convert::operation::operation(call.sight().operation(id)?, call.sight().sees_hosts()));
         Ok(Response::new(pb::GetOperationResponse { header: call.read_header(), operation }))
     }
 
@@ -39,9 +39,11 @@ impl OperationService for Operations {
         let it = request.into_inner();
         let page = Page::<OperationId>::parse(it.page_size, &it.page_token, PAGE_DEFAULT)?;
         let newest_first = call.state.operations.iter().rev().filter(|(_, one)| call.sight().sees_operation(one));
-        let shown = newest_first.map(|(id, one)| (*id, convert::operation::operation(one))).filter(|(_, one)| {
-            (it.state == 0 || it.state == one.state) && matches(&it.filter, &[&one.operation, &one.target])
-        });
+        let shown = newest_first
+            .map(|(id, one)| (*id, convert::operation::operation(one, call.sight().sees_hosts())))
+            .filter(|(_, one)| {
+                (it.state == 0 || it.state == one.state) && matches(&it.filter, &[&one.operation, &one.target])
+            });
         let (operations, next_page_token) = page.take(Order::Descending, shown);
         Ok(Response::new(pb::ListOperationsResponse { header: call.read_header(), operations, next_page_token }))
     }

@@ -16,11 +16,13 @@ mod driver;
 mod figures;
 mod host;
 mod look;
+mod mask;
 pub(crate) mod node;
 mod order;
 mod orphan;
 pub mod replica;
 pub mod setup;
+mod transcript;
 mod upkeep;
 
 use std::collections::BTreeMap;

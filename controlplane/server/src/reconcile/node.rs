@@ -13,6 +13,7 @@ use hanse_state::chain::node::{
 };
 use hanse_state::chain::template::Template;
 use hanse_state::chain::{Chain, RecordGenesis};
+use hanse_state::cluster::version::Version;
 use hanse_state::host::way::{Pin, Way};
 use hanse_state::host::{Host, Reach, RecordHostKeyChanged};
 use hanse_state::ids::{ChainKey, NodeKey};
@@ -20,6 +21,10 @@ use hanse_state::{Blob, Command, State};
 
 use super::World;
 use super::act::Trouble;
+use super::transcript::{Notes, Transcript};
+
+/// The cluster version from which on steps have outputs.
+const OUTPUTS_SINCE: Version = Version(5);
 
 /// A node with everything that acting on it needs.
 pub(super) struct Site {
@@ -107,9 +112,10 @@ pub(super) async fn act(
 ) -> Result<(), Trouble> {
     let node = state.nodes.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
     world.order(Command::RecordIntent(RecordIntent { node: key.clone(), generation, act })).await?;
-    match attempt(world, state, key, act).await {
+    let notes = notes_for(state);
+    match attempt(world, state, key, act, &notes).await {
         Ok(()) => Ok(()),
-        Err(trouble) => Err(explain(world, state, node, trouble).await),
+        Err(trouble) => Err(explain(world, state, node, trouble, &notes).await),
     }
 }
 
@@ -122,8 +128,27 @@ pub(super) async fn restart(world: &World, key: &NodeKey, generation: u64, reaso
     Ok(())
 }
 
-async fn attempt(world: &World, state: &State, key: &NodeKey, act: NodeAct) -> Result<(), Trouble> {
-    let site = Site::reach(world, state, key).await?;
+/// What is done is noted where it can be kept.
+fn notes_for(state: &State) -> Option<Notes> {
+    (state.version() >= OUTPUTS_SINCE).then(Notes::default)
+}
+
+fn noted(adapter: &Arc<dyn Adapter>, notes: &Option<Notes>) -> Arc<dyn Adapter> {
+    match notes {
+        Some(notes) => Transcript::over(Arc::clone(adapter), notes.clone()),
+        None => Arc::clone(adapter),
+    }
+}
+
+async fn attempt(
+    world: &World,
+    state: &State,
+    key: &NodeKey,
+    act: NodeAct,
+    notes: &Option<Notes>,
+) -> Result<(), Trouble> {
+    let mut site = Site::reach(world, state, key).await?;
+    site.adapter = noted(&site.adapter, notes);
     let generation = site.node.generation;
     let (adapter, plan) = (site.adapter.as_ref(), &site.plan);
     match act {
@@ -132,12 +157,12 @@ async fn attempt(world: &World, state: &State, key: &NodeKey, act: NodeAct) -> R
             let contributed = site.engine.contribute(adapter, plan, &chain_plan(&site.chain)?, &made).await?;
             let contribution = contributed.map(|text| Blob(text.into_bytes()));
             let identity = NodeIdentity { node_id: made.node_id, public_key: made.public_key, contribution };
-            report(world, key, generation, NodeFact::Prepared { identity }).await
+            tell(world, key, generation, NodeFact::Prepared { identity }, notes).await
         }
         NodeAct::Configure => {
             let (genesis, identity, peers) = network(state, &site)?;
             site.engine.configure(adapter, plan, &identity, &genesis, &peers).await?;
-            report(world, key, generation, NodeFact::Configured).await
+            tell(world, key, generation, NodeFact::Configured, notes).await
         }
         NodeAct::Start => {
             let plan = &NodePlan { signed: plan.signed.max(world.observed.signed(key)), ..plan.clone() };
@@ -145,7 +170,7 @@ async fn attempt(world: &World, state: &State, key: &NodeKey, act: NodeAct) -> R
             let view = super::look::view(&status);
             let runs = view.run == Run::Running;
             world.observed.saw(key, view);
-            if runs { report(world, key, generation, NodeFact::Started).await } else { Ok(()) }
+            if runs { tell(world, key, generation, NodeFact::Started, notes).await } else { Ok(()) }
         }
         NodeAct::Stop | NodeAct::Remove => Err(Trouble::Stale(format!("{key}: {act:?} is no way to make it run"))),
     }
@@ -162,20 +187,27 @@ pub(super) async fn end(
 ) -> Result<(), Trouble> {
     let node = state.nodes.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
     world.order(Command::RecordIntent(RecordIntent { node: key.clone(), generation, act })).await?;
-    let ended = attempt_end(world, state, node, act).await;
+    let notes = notes_for(state);
+    let ended = attempt_end(world, state, node, act, &notes).await;
     // Whatever it was, it is not what was seen last.
     world.observed.forget(key);
     match ended {
-        Ok(fact) => report(world, key, generation, fact).await,
-        Err(trouble) => Err(explain(world, state, node, trouble).await),
+        Ok(fact) => tell(world, key, generation, fact, &notes).await,
+        Err(trouble) => Err(explain(world, state, node, trouble, &notes).await),
     }
 }
 
-async fn attempt_end(world: &World, state: &State, node: &Node, act: NodeAct) -> Result<NodeFact, Trouble> {
+async fn attempt_end(
+    world: &World,
+    state: &State,
+    node: &Node,
+    act: NodeAct,
+    notes: &Option<Notes>,
+) -> Result<NodeFact, Trouble> {
     let stale = |what: &str| Trouble::Stale(format!("{}: {what}", node.key));
     let host = node.host.as_ref().and_then(|id| state.hosts.get(id)).ok_or_else(|| stale("has no host"))?;
     let instance = instance_key(state, node).ok_or_else(|| stale("cannot be named on a host"))?;
-    let adapter = world.hosts.connect(host).await?;
+    let adapter = noted(&world.hosts.connect(host).await?, notes);
     if act == NodeAct::Remove {
         adapter.remove(&instance).await?;
         return match adapter.look(&instance).await? {
@@ -258,12 +290,24 @@ pub(super) async fn watch_validators(world: &World, state: &State, site: &Site, 
 
 /// Writes down what was seen.
 pub(super) async fn report(world: &World, key: &NodeKey, generation: u64, fact: NodeFact) -> Result<(), Trouble> {
-    world.order(Command::RecordNodeFact(RecordNodeFact { node: key.clone(), generation, fact })).await?;
+    tell(world, key, generation, fact, &None).await
+}
+
+/// As [`report`], with what was done on the host for it.
+async fn tell(
+    world: &World,
+    key: &NodeKey,
+    generation: u64,
+    fact: NodeFact,
+    notes: &Option<Notes>,
+) -> Result<(), Trouble> {
+    let output = notes.as_ref().map(Notes::kept).unwrap_or_default();
+    world.order(Command::RecordNodeFact(RecordNodeFact { node: key.clone(), generation, fact, output })).await?;
     Ok(())
 }
 
 /// Turns a failure into words in the state: what waits, what needs a person, which host is no longer who it was.
-async fn explain(world: &World, state: &State, node: &Node, trouble: Trouble) -> Trouble {
+async fn explain(world: &World, state: &State, node: &Node, trouble: Trouble, notes: &Option<Notes>) -> Trouble {
     let Trouble::Engine(error) = &trouble else { return trouble };
     let fact = match error {
         EngineError::Host(AdapterError::Denied { .. }) => {
@@ -286,7 +330,7 @@ async fn explain(world: &World, state: &State, node: &Node, trouble: Trouble) ->
     };
     let known = |fact: &NodeFact| matches!(fact, NodeFact::Waiting { reason } if node.state_reason == *reason);
     match fact {
-        Some(fact) if !known(&fact) => match report(world, &node.key, node.generation, fact).await {
+        Some(fact) if !known(&fact) => match tell(world, &node.key, node.generation, fact, notes).await {
             Ok(()) => trouble,
             Err(second) => second,
         },

@@ -307,7 +307,14 @@ async fn provision(leader: &One) {
         leader.system(Command::RecordIntent(RecordIntent { node: node.clone(), generation: 1, act })).await;
     };
     let fact = async |node: &NodeKey, fact| {
-        leader.system(Command::RecordNodeFact(RecordNodeFact { node: node.clone(), generation: 1, fact })).await;
+        leader
+            .system(Command::RecordNodeFact(RecordNodeFact {
+                node: node.clone(),
+                generation: 1,
+                fact,
+                output: "made its key".into(),
+            }))
+            .await;
     };
     for (n, node) in nodes.iter().enumerate() {
         intent(node, NodeAct::Prepare).await;
@@ -360,7 +367,14 @@ async fn a_vote_makes_a_chain_that_can_be_read_used_and_billed() {
 
     provision(cluster.leader().await).await;
     let get = pb::GetOperationRequest { operation: decided.operation };
+    let seen = root.operations().get_operation(get.clone()).await.unwrap().into_inner().operation.unwrap();
+    let said = |it: &pb::Operation| it.steps.iter().filter(|step| step.output == "made its key").count();
+    assert_eq!(said(&seen), 6, "prepare, configure and start of two nodes: {seen:?}");
     let operation = trade.bank.operations().get_operation(get).await.unwrap().into_inner().operation.unwrap();
+    assert!(
+        operation.steps.iter().all(|step| step.output.is_empty()),
+        "hosts are not a tenant's to see: {operation:?}"
+    );
     assert_eq!(operation.state(), pb::OperationState::Succeeded, "{operation:?}");
     assert_eq!(operation.steps_done as usize, operation.steps.len());
     let get = pb::GetChainRequest { consortium: "trade".into(), chain: "supply-1".into() };

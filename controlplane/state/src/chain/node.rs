@@ -234,6 +234,9 @@ pub struct RecordNodeFact {
     pub generation: u64,
     /// What.
     pub fact: NodeFact,
+    /// What was done on the host for it, for the step of the operation; empty if nothing is to be kept. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
 }
 
 /// Starts a node again as a new generation. By the system within its budget, or by an operator by hand.

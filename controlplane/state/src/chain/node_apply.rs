@@ -11,6 +11,7 @@ use crate::cluster::version::Version;
 use crate::command::{Actor, Outcome};
 use crate::host::HostState;
 use crate::ids::NodeKey;
+use crate::operation::{self, OUTPUT_BYTES_MAX};
 use crate::time::{HOUR_MS, Millis};
 use crate::{Rejection, State, billing, check, name};
 
@@ -57,6 +58,11 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
     let mut node = fenced(state, &c.node, c.generation)?;
     let before = node.clone();
     let wrong = |node: &Node, needs: &str| check::wrong_state("fact", name::node(&node.key), node.state, needs);
+    if c.output.len() > OUTPUT_BYTES_MAX {
+        let rule = format!("at most {OUTPUT_BYTES_MAX} bytes");
+        return Err(check::invalid("output", format!("{} bytes", c.output.len()), rule));
+    }
+    let step = node.intent.as_ref().map(|intent| step_of(intent.act)).filter(|_| !c.output.is_empty());
     let intends = |node: &Node, act: NodeAct| node.intent.as_ref().is_some_and(|intent| intent.act == act);
     match (&c.fact, node.state) {
         (NodeFact::Prepared { identity }, NodeState::Preparing) => {
@@ -106,6 +112,9 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         }
         (NodeFact::Stopped, NodeState::Stopped) => {}
         (NodeFact::Removed, NodeState::Removing) if intends(&node, NodeAct::Remove) => {
+            if let Some(step) = step {
+                operation::apply::output(state, cx, &c.node, step, &c.output);
+            }
             return Ok(super::life_apply::gone(state, cx, &c.node));
         }
         (NodeFact::Signed { signed }, _) => node.signed = node.signed.max(Some(*signed)),
@@ -122,7 +131,21 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
     if node == before {
         return Ok(Outcome::Unchanged { resource: name::node(&c.node) });
     }
+    if let Some(step) = step {
+        operation::apply::output(state, cx, &c.node, step, &c.output);
+    }
     Ok(put(state, cx, node))
+}
+
+/// The step of an operation that an act is.
+fn step_of(act: NodeAct) -> &'static str {
+    match act {
+        NodeAct::Prepare => "prepare",
+        NodeAct::Configure => "configure",
+        NodeAct::Start => "start",
+        NodeAct::Stop => "stop",
+        NodeAct::Remove => "remove",
+    }
 }
 
 pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Result<Outcome, Rejection> {

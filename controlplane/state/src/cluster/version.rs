@@ -36,7 +36,7 @@ use crate::{Rejection, State};
 /// | | hosts that are Docker Engines: [`Reach::Docker`](crate::host::Reach::Docker);
 /// | | [`RemoveOrphan`](crate::host::orphan::RemoveOrphan) |
 /// | 5 | provisioning at depth: [ways](crate::host::way) to hosts behind SSH, which [`SetHostReach`](crate::host::way::SetHostReach)
-/// | | changes; nodes that move, software that is voted on, clouds;
+/// | | changes; what was done on a host for each [step](crate::operation::Step); nodes that move, software that is voted on, clouds;
 /// | | a chain's nodes are spread over failure zones; an outage by a restart by hand or by validators that leave is agreed to |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

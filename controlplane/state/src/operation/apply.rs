@@ -1,12 +1,12 @@
 //! Operations follow facts: steps are computed from the thing that is made, and what differs is written.
 
-use super::{OPERATIONS_MAX, Operation, OperationKind, OperationLog, OperationState, Step, StepState};
+use super::{OPERATIONS_MAX, OUTPUTS_KEPT, Operation, OperationKind, OperationLog, OperationState, Step, StepState};
 use crate::apply::Cx;
 use crate::chain::node::{Node, NodeAct, NodeState};
 use crate::chain::{ChainState, query::nodes_of};
 use crate::contract::ContractState;
 use crate::event::Record;
-use crate::ids::{ChainKey, ContractKey, OperationId};
+use crate::ids::{ChainKey, ContractKey, NodeKey, OperationId};
 use crate::{State, name};
 
 /// What a step should be by the facts.
@@ -35,6 +35,7 @@ pub(crate) fn start(state: &mut State, cx: &mut Cx<'_>, kind: OperationKind) -> 
     };
     state.operations.insert(id, operation);
     cx.created(name::operation(id));
+    forget_outputs(state);
     if state.operations.len() > OPERATIONS_MAX {
         let finished = |operation: &&Operation| operation.state != OperationState::Running;
         if let Some(oldest) = state.operations.values().find(finished).map(|operation| operation.id) {
@@ -81,6 +82,32 @@ pub(crate) fn sync(state: &mut State, cx: &mut Cx<'_>, id: OperationId) {
     }
     if operation != before {
         state.operations.insert(id, operation);
+        cx.updated(name::operation(id));
+    }
+}
+
+/// Keeps memory bounded: what an operation printed long ago is of no use.
+fn forget_outputs(state: &mut State) {
+    let Some(old) = state.last_operation.checked_sub(OUTPUTS_KEPT).map(OperationId::new) else { return };
+    if let Some(operation) = state.operations.get_mut(&old)
+        && operation.steps.iter().any(|step| !step.output.is_empty())
+    {
+        operation.steps.iter_mut().for_each(|step| step.output = String::new());
+    }
+}
+
+/// Writes down what was done on a host for `step` of node `key`, in the operations that have such a step under way.
+pub(crate) fn output(state: &mut State, cx: &mut Cx<'_>, key: &NodeKey, step: &str, output: &str) {
+    let target = name::node(key);
+    let is_meant = |it: &Step| it.target == target && (it.name == step || it.name == "roll" || it.name == "leave");
+    let goes_on = |it: &Operation| it.superseded_by.is_none() && it.state != OperationState::Succeeded;
+    let meant = |it: &Operation| goes_on(it) && it.steps.iter().any(|it| is_meant(it) && it.output != output);
+    let ids: Vec<OperationId> = state.operations.values().filter(|it| meant(it)).map(|it| it.id).collect();
+    for id in ids {
+        let Some(operation) = state.operations.get_mut(&id) else { continue };
+        for step in operation.steps.iter_mut().filter(|it| is_meant(it)) {
+            step.output = output.to_owned();
+        }
         cx.updated(name::operation(id));
     }
 }
@@ -156,6 +183,7 @@ fn pending(wanted: &Wanted) -> Step {
         detail: String::new(),
         started_at: None,
         ended_at: None,
+        output: String::new(),
     }
 }
 

@@ -15,6 +15,11 @@ use crate::time::Millis;
 /// Operations kept in memory; beyond it the oldest finished ones leave (their log is history on disk).
 pub const OPERATIONS_MAX: usize = 10_000;
 
+/// Longest output that is kept of a step.
+pub const OUTPUT_BYTES_MAX: usize = 4_096;
+/// Operations, the newest ones, whose steps' outputs are kept.
+pub const OUTPUTS_KEPT: u64 = 100;
+
 /// What an operation makes, and of what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperationKind {
@@ -91,6 +96,10 @@ pub struct Step {
     pub started_at: Option<Millis>,
     /// When it ended.
     pub ended_at: Option<Millis>,
+    /// What was done for it on a host last, and what programs printed there: masked, at most [`OUTPUT_BYTES_MAX`] bytes. Gone once
+    /// [`OUTPUTS_KEPT`] operations have begun after this one. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
 }
 
 /// An operation.

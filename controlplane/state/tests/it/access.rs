@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 68] = [
+pub(crate) const SAMPLES: [&str; 69] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",

@@ -18,7 +18,7 @@ use super::parse::{self, Args};
 use super::world::{MEMBERS, World, actor, ballot, owner, spec};
 
 /// Lines of the scripts that random logs are made of; good ones and bad ones.
-const LINES: [&str; 96] = [
+const LINES: [&str; 101] = [
     "system RecordIntent Prepare",
     "system RecordIntent Configure",
     "system RecordIntent Start",
@@ -30,6 +30,8 @@ const LINES: [&str; 96] = [
     "system RecordNodeFact Healthy",
     "system RecordNodeFact Unhealthy",
     "system RecordNodeFact Failed",
+    "system RecordNodeFact Waiting reason=later output=said_this",
+    "system RecordNodeFact Prepared output=said_that",
     "system RecordNodeFact Waiting",
     "system RestartNode",
     "system RestartNode",

@@ -425,7 +425,7 @@ fn nodes(w: &World, a: &Args) -> Option<Command> {
                 "Failed" => NodeFact::Failed { reason },
                 _ => NodeFact::Waiting { reason },
             };
-            Command::RecordNodeFact(RecordNodeFact { node, generation, fact })
+            Command::RecordNodeFact(RecordNodeFact { node, generation, fact, output: a.text("output", "") })
         }
         _ => return None,
     })

@@ -183,7 +183,9 @@ fn show(world: &World, what: &str, output: &mut String) {
                 let cause = operation.cause.as_deref().unwrap_or("-");
                 writeln!(output, "  {} {:?} cause: {cause}", operation.id, operation.state).unwrap();
                 for step in &operation.steps {
-                    writeln!(output, "    {} {} {:?} {}", step.name, step.target, step.state, step.detail).unwrap();
+                    let said = if step.output.is_empty() { String::new() } else { format!(" said {:?}", step.output) };
+                    let detail = &step.detail;
+                    writeln!(output, "    {} {} {:?} {detail}{said}", step.name, step.target, step.state).unwrap();
                 }
             }
         }

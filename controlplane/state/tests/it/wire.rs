@@ -129,6 +129,7 @@ fn ways_of_version_5() -> Vec<Request> {
         "SetHostReach host=h1 address=10.0.0.9 port=2222 user=ops pin=authority:B jumps= login=key sudo=no",
         "SetHostReach host=h1 jumps=bastion:C",
         "RecordHostKeyChanged host=h1 seen=B jump=1",
+        "RecordNodeFact Waiting output=what_was_said",
     ])
 }
 

@@ -299,7 +299,10 @@ impl World {
 
     pub(crate) fn fact(&mut self, n: u64, fact: NodeFact) {
         let generation = self.state.nodes[&node_key(n)].generation;
-        self.ok(Actor::System, Command::RecordNodeFact(RecordNodeFact { node: node_key(n), generation, fact }));
+        self.ok(
+            Actor::System,
+            Command::RecordNodeFact(RecordNodeFact { node: node_key(n), generation, fact, output: String::new() }),
+        );
     }
 
     pub(crate) fn account(&mut self, id: &str, role: Role) {

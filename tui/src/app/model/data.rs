@@ -356,6 +356,8 @@ pub struct Step {
     pub state: String,
     /// Progress or cause.
     pub detail: String,
+    /// What was done on a host for it, in lines; empty if nothing is kept or shown.
+    pub output: String,
     /// When it began.
     pub started_at: i64,
     /// When it ended.

@@ -6,8 +6,8 @@ use hanse_state::operation::{Operation, OperationKind, OperationState, Step, Ste
 
 use super::ms;
 
-/// An operation.
-pub(crate) fn operation(it: &Operation) -> pb::Operation {
+/// An operation; what its steps did on hosts only for who `sees_hosts`.
+pub(crate) fn operation(it: &Operation, sees_hosts: bool) -> pb::Operation {
     let (kind, target) = match &it.kind {
         OperationKind::CreateChain(chain) => (pb::OperationKind::CreateChain, name::chain(chain)),
         OperationKind::ChangeChain { chain, work, .. } => {
@@ -33,7 +33,7 @@ pub(crate) fn operation(it: &Operation) -> pb::Operation {
         started_by: it.by.clone(),
         request_id: it.request_id.clone(),
         state: state(it.state).into(),
-        steps: it.steps.iter().map(step).collect(),
+        steps: it.steps.iter().map(|it| step(it, sees_hosts)).collect(),
         steps_done: u32::try_from(done).unwrap_or(u32::MAX),
         started_at_ms: ms(it.started_at),
         ended_at_ms: ms(it.ended_at),
@@ -50,7 +50,7 @@ pub(crate) fn state(state: OperationState) -> pb::OperationState {
     }
 }
 
-fn step(it: &Step) -> pb::OperationStep {
+fn step(it: &Step, sees_hosts: bool) -> pb::OperationStep {
     let state = match it.state {
         StepState::Pending => pb::StepState::Pending,
         StepState::Running => pb::StepState::Running,
@@ -62,6 +62,7 @@ fn step(it: &Step) -> pb::OperationStep {
         target: it.target.clone(),
         state: state.into(),
         detail: it.detail.clone(),
+        output: if sees_hosts { it.output.clone() } else { String::new() },
         started_at_ms: ms(it.started_at),
         ended_at_ms: ms(it.ended_at),
     }
