@@ -414,14 +414,7 @@ impl Command {
             Self::SetHostProperties(_) | Self::BeginHostMaintenance(_) | Self::DrainHost(_) | Self::RetireHost(_) => {
                 Version(4)
             }
-            Self::EnrolHost(c) if !c.is_straight() => Version(5),
-            Self::EnrolHost(c) => {
-                if c.is_plain() {
-                    Version::FIRST
-                } else {
-                    Version(4)
-                }
-            }
+            Self::EnrolHost(c) => c.since(),
             Self::SetHostReach(_) => Version(5),
             Self::RecordHostKeyChanged(c) => {
                 if c.jump.is_none() {

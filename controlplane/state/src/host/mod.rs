@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use self::properties::Tenancy;
 use self::way::Way;
+use crate::cluster::version::Version;
 use crate::ids::{HostId, NodeKey};
 use crate::time::Millis;
 
@@ -184,18 +185,15 @@ pub struct EnrolHost {
 }
 
 impl EnrolHost {
-    /// Whether its way uses nothing that came with cluster version 5.
-    pub(crate) fn is_straight(&self) -> bool {
-        match &self.reach {
-            Reach::Ssh { way, .. } => way.is_plain(),
-            Reach::Local { .. } | Reach::Docker { .. } => true,
-        }
-    }
-
-    /// Whether it uses nothing that came with cluster version 4 or later.
-    pub(crate) fn is_plain(&self) -> bool {
-        let is_docker = matches!(self.reach, Reach::Docker { .. });
-        self.is_straight() && !is_docker && self.zone.is_empty() && self.labels.is_empty() && self.tenancy.is_shared()
+    /// The cluster version that it needs.
+    pub(crate) fn since(&self) -> Version {
+        let is_docker = match &self.reach {
+            Reach::Ssh { way, .. } if !way.is_plain() => return Version(5),
+            Reach::Ssh { .. } | Reach::Local { .. } => false,
+            Reach::Docker { .. } => true,
+        };
+        let is_plain = !is_docker && self.zone.is_empty() && self.labels.is_empty() && self.tenancy.is_shared();
+        if is_plain { Version::FIRST } else { Version(4) }
     }
 }
 

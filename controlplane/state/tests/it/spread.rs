@@ -38,6 +38,7 @@ fn host(number: usize, (zone, owner, slots, present, ready): Drawn) -> Host {
         facts: None,
         facts_at: None,
         seen_fingerprint: None,
+        seen_jump: None,
         ports: BTreeMap::new(),
         created_at: world::START,
         zone: if zone == 0 { String::new() } else { format!("z{zone}") },
