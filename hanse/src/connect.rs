@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hanse_adapters_core::cloud::Cloud;
 use hanse_adapters_core::{Adapter, AdapterError, Artifact, Result};
 use hanse_adapters_docker::{DockerAdapter, DockerTarget, Limits};
+use hanse_adapters_ec2::{Credentials, Ec2Cloud, Ec2Target};
 use hanse_adapters_local::LocalAdapter;
 use hanse_adapters_ssh::{HostPin, Identity, Jump, Login, SshAdapter, SshTarget};
 use hanse_server::reconcile::connect::{HostConnector, HostKeys};
+use hanse_state::cloud::CloudKind;
 use hanse_state::host::way::{self as state, Pin, Way};
 use hanse_state::host::{Host, Reach};
 use hanse_state::ids::HostId;
@@ -21,6 +24,7 @@ use crate::software::Software;
 pub(crate) struct Connector {
     software: Software,
     keys: SshKeys,
+    cloud_credentials: Option<PathBuf>,
     known: Mutex<BTreeMap<HostId, Known>>,
 }
 
@@ -38,12 +42,6 @@ pub(crate) struct SshKeys {
 impl SshKeys {
     /// What a login of this kind shows.
     fn login(&self, kind: state::Login) -> Result<Login> {
-        let named = |setting: &str, path: &Option<PathBuf>| {
-            path.clone().ok_or_else(|| AdapterError::Invalid {
-                subject: "login over SSH".into(),
-                reason: format!("this replica has no `{setting}` in its configuration; set it on every replica"),
-            })
-        };
         let identity = || Ok(Identity::File(named("ssh_identity", &self.identity)?));
         match kind {
             state::Login::Key => Ok(Login::Key(identity()?)),
@@ -54,6 +52,14 @@ impl SshKeys {
             state::Login::Agent => Ok(Login::Agent(named("ssh_agent", &self.agent)?)),
         }
     }
+}
+
+/// A path of the configuration that must be there.
+fn named(setting: &str, path: &Option<PathBuf>) -> Result<PathBuf> {
+    path.clone().ok_or_else(|| AdapterError::Invalid {
+        subject: "login over SSH".into(),
+        reason: format!("this replica has no `{setting}` in its configuration; set it on every replica"),
+    })
 }
 
 fn jump(it: &state::Jump) -> Jump {
@@ -70,9 +76,9 @@ type Known = (Reach, Arc<dyn Adapter>);
 
 impl Connector {
     /// A connector that puts `software` on hosts and shows `keys` to those reached by SSH. No adapter is given out before the
-    /// software's hash is known.
-    pub(crate) fn new(software: Software, keys: SshKeys) -> Self {
-        Self { software, keys, known: Mutex::new(BTreeMap::new()) }
+    /// software's hash is known. Clouds are asked with the files in `cloud_credentials`.
+    pub(crate) fn new(software: Software, keys: SshKeys, cloud_credentials: Option<PathBuf>) -> Self {
+        Self { software, keys, cloud_credentials, known: Mutex::new(BTreeMap::new()) }
     }
 }
 
@@ -101,6 +107,30 @@ impl HostConnector for Connector {
 
     async fn scan_docker(&self, endpoint: &str) -> Result<String> {
         hanse_adapters_docker::scan_engine_id(endpoint).await
+    }
+
+    async fn cloud(&self, cloud: &hanse_state::cloud::Cloud) -> Result<Arc<dyn Cloud>> {
+        let folder = self.cloud_credentials.as_ref().ok_or_else(|| AdapterError::Invalid {
+            subject: format!("cloud {}", cloud.id),
+            reason: "this replica has no `cloud_credentials` in its configuration; set it on every replica".into(),
+        })?;
+        // A plain name by the state's own rule: nobody chooses by it which file of a replica is read.
+        let file = folder.join(&cloud.spec.credentials);
+        match cloud.spec.kind {
+            CloudKind::Ec2 => {
+                let target = Ec2Target {
+                    endpoint: cloud.spec.endpoint.clone(),
+                    region: cloud.spec.region.clone(),
+                    is_public: cloud.spec.public,
+                };
+                Ok(Arc::new(Ec2Cloud::new(&target, Credentials::read(&file)?)?))
+            }
+        }
+    }
+
+    async fn login_key(&self) -> Result<String> {
+        let identity = named("ssh_identity", &self.keys.identity)?;
+        hanse_adapters_ssh::public_key(&Identity::File(identity))
     }
 }
 

@@ -175,7 +175,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         certificate: config.ssh_certificate.clone(),
         agent: config.ssh_agent.clone(),
     };
-    let hosts: Arc<dyn HostConnector> = Arc::new(Connector::new(software, keys));
+    let hosts: Arc<dyn HostConnector> = Arc::new(Connector::new(software, keys, config.cloud_credentials.clone()));
     let mut engines = BTreeMap::from([(embedded.name().to_string(), embedded)]);
     let artifacts = ArtifactStore::open(&config.data.join("artifacts"), RESERVE_BYTES)?;
     let (mut configured_artifacts, mut later) = (BTreeMap::new(), None);

@@ -8,6 +8,7 @@ mod anchored;
 mod audit;
 mod backup;
 mod by_hand;
+mod clouds;
 mod cluster;
 mod console;
 mod dev;

@@ -11,6 +11,7 @@ use crate::app::model::data::{
 /// The server's reason when it could not reach a ledger node.
 const NODE_UNAVAILABLE: &str = "NODE_UNAVAILABLE";
 
+pub(crate) mod cloud;
 mod host;
 pub(crate) mod plan;
 pub(crate) mod watch;

@@ -187,7 +187,7 @@ pub enum Action {
     Maintain,
     /// Want a host empty.
     Drain,
-    /// Forget an empty host.
+    /// Forget an empty host, or delete an empty machine.
     Retire,
     /// Trust the new key of a host.
     AcceptKey,
@@ -285,7 +285,7 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::AcceptKey, &["K"], T::ActAcceptKey, &[Kind::Hosts], 2),
     only(Action::Maintain, &["M"], T::ActMaintain, &[Kind::Hosts], 2),
     only(Action::Drain, &["D"], T::ActDrain, &[Kind::Hosts], 2),
-    only(Action::Retire, &["X"], T::ActRetire, &[Kind::Hosts], 2),
+    only(Action::Retire, &["X"], T::ActRetire, &[Kind::Hosts, Kind::Machines], 2),
     only(Action::Preflight, &["f"], T::ActPreflight, &[Kind::Hosts], 3),
     only(Action::TransferLeader, &["T"], T::ActTransferLeader, &[Kind::Replicas], 1),
     only(Action::PromoteReplica, &["P"], T::ActPromoteReplica, &[Kind::Replicas], 2),
@@ -328,6 +328,8 @@ pub const PREFIX: &[(char, &str, T)] = &[
     ('j', "operations", T::Operations),
     ('b', "blocks", T::Explorer),
     ('h', "hosts", T::Hosts),
+    ('l', "clouds", T::Clouds),
+    ('i', "machines", T::Machines),
     ('f', "findings", T::Findings),
     ('w', "monitor", T::Monitor),
     ('k', "artifacts", T::Artifacts),

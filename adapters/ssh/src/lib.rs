@@ -30,6 +30,7 @@ use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile};
 use tokio::sync::Mutex;
 
 pub use connection::{HostKeys, scan, scan_host_key};
+pub use login::public_key;
 pub use target::{HostPin, Identity, Jump, Login, SshTarget};
 
 use connection::{Connection, Ran};

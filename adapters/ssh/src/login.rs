@@ -155,6 +155,15 @@ fn print_of(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
+/// Returns the public half of `identity`, one line as in `authorized_keys`.
+///
+/// # Errors
+/// `Invalid` if it is no OpenSSH private key that can be used as it is.
+pub fn public_key(identity: &Identity) -> Result<String> {
+    let key = read_key(identity)?;
+    key.public_key().to_openssh().map_err(|e| invalid("identity", e.to_string()))
+}
+
 fn read_key(identity: &Identity) -> Result<PrivateKey> {
     let text = match identity {
         Identity::Key(text) => text.clone(),

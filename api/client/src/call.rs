@@ -112,6 +112,17 @@ calls! {
         write SetHostProperties(SetHostPropertiesRequest) -> SetHostPropertiesResponse;
         write SetHostReach(SetHostReachRequest) -> SetHostReachResponse;
     }
+    "CloudService" {
+        write AddCloud(AddCloudRequest) -> AddCloudResponse;
+        read GetCloud(GetCloudRequest) -> GetCloudResponse;
+        read ListClouds(ListCloudsRequest) -> ListCloudsResponse;
+        write RemoveCloud(RemoveCloudRequest) -> RemoveCloudResponse;
+        read CheckCloud(CheckCloudRequest) -> CheckCloudResponse;
+        write CreateMachine(CreateMachineRequest) -> CreateMachineResponse;
+        read GetMachine(GetMachineRequest) -> GetMachineResponse;
+        read ListMachines(ListMachinesRequest) -> ListMachinesResponse;
+        write DeleteMachine(DeleteMachineRequest) -> DeleteMachineResponse;
+    }
     "ChainService" {
         read GetChain(GetChainRequest) -> GetChainResponse;
         read GetChainGovernance(GetChainGovernanceRequest) -> GetChainGovernanceResponse;

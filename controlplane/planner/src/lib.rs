@@ -11,6 +11,7 @@ mod chain;
 pub mod change;
 mod contract;
 pub mod diagnose;
+mod machine;
 mod node;
 mod proposal;
 mod repair;
@@ -21,11 +22,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_state::Millis;
 use hanse_state::chain::node::NodeFact;
-use hanse_state::ids::{ChainKey, ContractKey, NodeKey, ProposalKey};
+use hanse_state::ids::{ChainKey, ContractKey, HostId, NodeKey, ProposalKey};
 
 pub use billing::plan_metering;
 pub use chain::plan_chain;
 pub use contract::plan_contract;
+pub use machine::plan_machine;
 pub use node::{HEALTH_PERIOD_MS, HEALTH_SILENCE_MS, START_GRACE_MS, plan_node};
 pub use proposal::plan_proposals;
 pub use repair::{BACKOFF_MS_BASE, BACKOFF_MS_MAX, may_disturb, plan_repair, quorum};
@@ -236,6 +238,21 @@ pub enum Act {
     LookContract {
         /// Which.
         contract: ContractKey,
+    },
+    /// Order a cloud's machine, or adopt what is there of its token: intent `Create`, fact `Launched`.
+    CreateMachine {
+        /// Which.
+        machine: HostId,
+    },
+    /// Look whether a machine answers with its key; if so, fact `Answers`.
+    LookMachine {
+        /// Which.
+        machine: HostId,
+    },
+    /// Delete a machine in its cloud: intent `Delete`, fact `Gone`.
+    DeleteMachine {
+        /// Which.
+        machine: HostId,
     },
     /// Commit `CloseProposal`.
     CloseProposal {

@@ -44,6 +44,9 @@ pub struct Config {
     /// Socket of the ssh-agent, for hosts that are logged in to by what it holds.
     #[serde(default)]
     pub ssh_agent: Option<PathBuf>,
+    /// Folder with a file of credentials for each cloud, on every replica; without it this replica asks none.
+    #[serde(default)]
+    pub cloud_credentials: Option<PathBuf>,
     /// Node software to put on hosts; by default this very program.
     #[serde(default)]
     pub node_artifact: Option<PathBuf>,
@@ -183,6 +186,7 @@ impl Config {
         config.ssh_identity = config.ssh_identity.as_ref().map(place);
         config.ssh_certificate = config.ssh_certificate.as_ref().map(place);
         config.ssh_agent = config.ssh_agent.as_ref().map(place);
+        config.cloud_credentials = config.cloud_credentials.as_ref().map(place);
         if let Some(software) = &mut config.cometbft {
             software.manifest = software.manifest.as_ref().map(place);
             software.files = software.files.as_ref().map(place);

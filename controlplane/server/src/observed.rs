@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use hanse_engines_core::Signed;
 use hanse_planner::{HealthView, InstanceView};
 use hanse_state::Millis;
-use hanse_state::ids::{ChainKey, NodeKey};
+use hanse_state::ids::{ChainKey, CloudId, HostId, NodeKey};
 
 use crate::orphans::Orphans;
 use crate::series::Series;
@@ -68,6 +68,10 @@ struct Look {
 pub struct Observed {
     /// What is on hosts that nothing asks for.
     pub orphans: Orphans,
+    /// What is in clouds that no machine is.
+    pub cloud_orphans: Orphans<CloudId>,
+    /// Machines that wait for a person, and until when they are left alone, milliseconds since 1970.
+    rests: RwLock<BTreeMap<HostId, u64>>,
     nodes: RwLock<BTreeMap<NodeKey, Look>>,
     /// Of chains that record heads of the audit trail.
     anchors: RwLock<BTreeMap<ChainKey, AnchorView>>,
@@ -150,10 +154,23 @@ impl Observed {
         self.writer().remove(node);
     }
 
+    /// Leaves a machine, which waits for a person, alone until then.
+    pub fn machines_rest(&self, machine: &HostId, until_ms: u64) {
+        self.rests.write().unwrap_or_else(PoisonError::into_inner).insert(machine.clone(), until_ms);
+    }
+
+    /// Whether a machine is left alone at that moment.
+    pub fn machine_rests(&self, machine: &HostId, now_ms: u64) -> bool {
+        let rests = self.rests.read().unwrap_or_else(PoisonError::into_inner);
+        rests.get(machine).is_some_and(|until| now_ms < *until)
+    }
+
     /// Forgets everything; a replica that stops being the leader does so.
     pub fn clear(&self) {
         self.writer().clear();
         self.orphans.clear();
+        self.cloud_orphans.clear();
+        self.rests.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.anchors.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.validators.write().unwrap_or_else(PoisonError::into_inner).clear();
     }

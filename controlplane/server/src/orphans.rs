@@ -1,4 +1,4 @@
-//! What the leader saw on hosts that nothing in the state asks for. In memory only.
+//! What the leader saw on hosts and in clouds that nothing in the state asks for. In memory only.
 //!
 //! One look proves little: a node may have been ordered, made and seen between two of them. So each thing is kept with when
 //! it was seen first and how often, and only what was there at two looks and for the grace time may be removed. A new leader
@@ -12,7 +12,7 @@ use hanse_state::ids::HostId;
 /// Looks at which a thing must have been there before it may be removed.
 const SIGHTINGS_MIN: u32 = 2;
 
-/// One thing on one host.
+/// One thing on one host, or in one cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orphan {
     /// Its name there.
@@ -35,17 +35,23 @@ pub struct Orphan {
     pub ordered: bool,
 }
 
-/// What was found on one host at its last look.
+/// What was found in one place at its last look.
 #[derive(Clone, Debug, Default)]
 struct Look {
     at_ms: u64,
     found: BTreeMap<String, Orphan>,
 }
 
-/// The last looks, by host.
-#[derive(Debug, Default)]
-pub struct Orphans {
-    hosts: RwLock<BTreeMap<HostId, Look>>,
+/// The last looks, by place: a host, or a cloud.
+#[derive(Debug)]
+pub struct Orphans<K = HostId> {
+    hosts: RwLock<BTreeMap<K, Look>>,
+}
+
+impl<K> Default for Orphans<K> {
+    fn default() -> Self {
+        Self { hosts: RwLock::default() }
+    }
 }
 
 /// One thing as a look finds it.
@@ -61,9 +67,9 @@ pub struct Found {
     pub kept: String,
 }
 
-impl Orphans {
+impl<K: Ord + Clone> Orphans<K> {
     /// Keeps one look at `host`, at `now_ms`: what it found is known for longer, what it did not find is forgotten.
-    pub fn saw(&self, host: &HostId, now_ms: u64, grace_ms: u64, found: Vec<Found>) {
+    pub fn saw(&self, host: &K, now_ms: u64, grace_ms: u64, found: Vec<Found>) {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
         let look = hosts.entry(host.clone()).or_default();
         let known = std::mem::take(&mut look.found);
@@ -87,13 +93,13 @@ impl Orphans {
     }
 
     /// What on `host` may be removed at `now_ms`.
-    pub fn due(&self, host: &HostId, now_ms: u64) -> Vec<Orphan> {
+    pub fn due(&self, host: &K, now_ms: u64) -> Vec<Orphan> {
         let is_due = |it: &Orphan| it.sightings >= SIGHTINGS_MIN && it.remove_at_ms.is_some_and(|at| at <= now_ms);
         self.of(host).into_iter().filter(is_due).collect()
     }
 
     /// Remembers that the removal of a thing is written down.
-    pub fn ordered(&self, host: &HostId, object: &str) {
+    pub fn ordered(&self, host: &K, object: &str) {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(orphan) = hosts.get_mut(host).and_then(|look| look.found.get_mut(object)) {
             orphan.ordered = true;
@@ -101,7 +107,7 @@ impl Orphans {
     }
 
     /// Forgets a thing, which is gone.
-    pub fn gone(&self, host: &HostId, object: &str) {
+    pub fn gone(&self, host: &K, object: &str) {
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(look) = hosts.get_mut(host) {
             look.found.remove(object);
@@ -109,13 +115,13 @@ impl Orphans {
     }
 
     /// Everything at the last look at `host`, by name.
-    pub fn of(&self, host: &HostId) -> Vec<Orphan> {
+    pub fn of(&self, host: &K) -> Vec<Orphan> {
         let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
         hosts.get(host).map(|look| look.found.values().cloned().collect()).unwrap_or_default()
     }
 
     /// When `host` was looked at last, milliseconds since 1970; `None` if never by this leader.
-    pub fn looked_at(&self, host: &HostId) -> Option<u64> {
+    pub fn looked_at(&self, host: &K) -> Option<u64> {
         self.hosts.read().unwrap_or_else(PoisonError::into_inner).get(host).map(|look| look.at_ms)
     }
 
@@ -142,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_thing_is_due_after_two_looks_and_the_grace() {
-        let (orphans, host) = (Orphans::default(), HostId::parse("h1").unwrap());
+        let (orphans, host) = (Orphans::<HostId>::default(), HostId::parse("h1").unwrap());
         orphans.saw(&host, 1_000, GRACE, vec![found("a", ""), found("kept", "why")]);
         assert_eq!(names(&orphans.due(&host, 99_000)), Vec::<&str>::new(), "one look is none");
         orphans.saw(&host, 1_005, GRACE, vec![found("a", ""), found("b", ""), found("kept", "why")]);
@@ -153,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_was_away_begins_anew_and_what_is_gone_is_forgotten() {
-        let (orphans, host) = (Orphans::default(), HostId::parse("h1").unwrap());
+        let (orphans, host) = (Orphans::<HostId>::default(), HostId::parse("h1").unwrap());
         orphans.saw(&host, 0, GRACE, vec![found("a", ""), found("b", "")]);
         orphans.saw(&host, 10, GRACE, vec![found("b", "")]);
         orphans.saw(&host, 20, GRACE, vec![found("a", ""), found("b", "")]);

@@ -9,6 +9,7 @@ use hanse_proto::v1::audit_service_server::AuditServiceServer;
 use hanse_proto::v1::backup_service_server::BackupServiceServer;
 use hanse_proto::v1::billing_service_server::BillingServiceServer;
 use hanse_proto::v1::chain_service_server::ChainServiceServer;
+use hanse_proto::v1::cloud_service_server::CloudServiceServer;
 use hanse_proto::v1::cluster_service_server::ClusterServiceServer;
 use hanse_proto::v1::consortium_service_server::ConsortiumServiceServer;
 use hanse_proto::v1::explorer_service_server::ExplorerServiceServer;
@@ -27,7 +28,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::api::{
-    Accounts, Artifacts, Audit, Backups, Billing, Chains, Cluster, Consortiums, Explorer, Hosts, Monitoring,
+    Accounts, Artifacts, Audit, Backups, Billing, Chains, Clouds, Cluster, Consortiums, Explorer, Hosts, Monitoring,
     Operations, ReplicaSet, Templates, Tenants,
 };
 use crate::context::{Context, Leadership};
@@ -117,6 +118,7 @@ fn routes(context: &Context, reporter: HealthReporter) -> Result<Routes, ListenE
         .add_service(service!(BackupServiceServer, Backups, context))
         .add_service(service!(BillingServiceServer, Billing, context))
         .add_service(service!(ChainServiceServer, Chains, context))
+        .add_service(service!(CloudServiceServer, Clouds, context))
         .add_service(service!(ClusterServiceServer, Cluster, context))
         .add_service(service!(ConsortiumServiceServer, Consortiums, context))
         .add_service(service!(ExplorerServiceServer, Explorer, context))

@@ -11,6 +11,7 @@ mod audit;
 mod backup;
 mod billing;
 mod chain;
+mod cloud;
 mod cluster;
 mod consortium;
 mod context;
@@ -83,6 +84,9 @@ pub(crate) enum Command {
     /// Machines that nodes run on.
     #[command(subcommand)]
     Host(host::HostCommand),
+    /// Clouds, and the machines that are made there to become hosts.
+    #[command(subcommand)]
+    Cloud(cloud::CloudCommand),
     /// Ledgers.
     #[command(subcommand)]
     Chain(chain::ChainCommand),
@@ -167,6 +171,7 @@ async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
         Command::Proposal(command) => proposal::run(command, &context).await,
         Command::Template(command) => host::templates(command, &context).await,
         Command::Host(command) => host::run(command, &context).await,
+        Command::Cloud(command) => cloud::run(command, &context).await,
         Command::Chain(command) => chain::run(command, &context).await,
         Command::Node(command) => node::run(command, &context).await,
         Command::Contract(command) => contract::run(command, &context).await,

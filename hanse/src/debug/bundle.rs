@@ -200,8 +200,10 @@ fn telling(text: &str) -> String {
 
 /// Every line of every file that holds a secret, and what the environment holds.
 fn secrets(config: Option<&Config>, global: &Global) -> BTreeSet<String> {
-    let mut files = Vec::new();
+    let (mut files, mut clouds) = (Vec::new(), Vec::new());
     if let Some(config) = config {
+        let folder = config.cloud_credentials.iter().filter_map(|folder| fs::read_dir(folder).ok());
+        clouds.extend(folder.flatten().flatten().map(|entry| entry.path()));
         files.extend(["peer.key", "api.key", hanse_server::ca::AUDIT_KEY].map(|name| config.tls.join(name)));
         files.extend(config.ssh_identity.clone());
         files.push(config.data.join("setup-code"));
@@ -220,6 +222,16 @@ fn secrets(config: Option<&Config>, global: &Global) -> BTreeSet<String> {
             && let Ok(text) = fs::read_to_string(&path)
         {
             keep(&text);
+        }
+    }
+    // `key = "value"`: the value is the secret, however it is quoted elsewhere.
+    for path in clouds {
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() <= SECRET_BYTES_MAX)
+            && let Ok(text) = fs::read_to_string(&path)
+        {
+            text.lines()
+                .filter_map(|line| line.split_once('='))
+                .for_each(|(_, value)| keep(value.trim().trim_matches(['"', '\''])));
         }
     }
     for name in ["HANSE_PASSWORD", "HANSE_SETUP_CODE", "HANSE_TOKEN"] {

@@ -151,6 +151,7 @@ impl Ground {
                 peer_listen: (Ipv4Addr::LOCALHOST, *peer).into(),
                 api_listen: (Ipv4Addr::LOCALHOST, *api).into(),
                 tls: "tls".into(),
+                cloud_credentials: None,
                 ssh_identity: None,
                 ssh_certificate: None,
                 ssh_agent: None,

@@ -49,6 +49,7 @@ pub(super) fn look(path: &Path) -> Vec<Finding> {
         let what = format!("{} is missing: this replica signs no checkpoints of the audit trail", audit_key.display());
         Finding::warning("key", what, "issue its certificates again with `hanse ca issue`, which adds it")
     });
+    findings.extend(config.cloud_credentials.iter().flat_map(|folder| clouds(folder)));
     findings.push(open_files());
     findings
 }
@@ -71,6 +72,24 @@ fn private(check: &'static str, path: &Path) -> Finding {
         }
         Err(error) => Finding::error(check, format!("{}: {error}", path.display()), "is the path right, and the user?"),
     }
+}
+
+/// Files of clouds' credentials, which a replica refuses if others may read them.
+fn clouds(folder: &Path) -> Vec<Finding> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            let what = format!("{}: {error}", folder.display());
+            return vec![Finding::error("clouds", what, "is `cloud_credentials` right, and the user?")];
+        }
+    };
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|it| it == "toml"))
+        .map(|file| private("clouds", file))
+        .collect()
 }
 
 fn free_space(dir: &Path) -> Finding {
@@ -200,7 +219,11 @@ mod tests {
         fs::create_dir(&data).unwrap();
         fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
         let path = dir.path().join("hanse.toml");
-        let text = "version = 1\ncluster = \"test\"\nreplica = 1\ndata = \"data\"\ntls = \"tls\"\npeer_listen = \"127.0.0.1:0\"\n\
+        let clouds = dir.path().join("clouds");
+        fs::create_dir(&clouds).unwrap();
+        fs::write(clouds.join("east.toml"), "").unwrap();
+        fs::set_permissions(clouds.join("east.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+        let text = "version = 1\ncluster = \"test\"\nreplica = 1\ncloud_credentials = \"clouds\"\ndata = \"data\"\ntls = \"tls\"\npeer_listen = \"127.0.0.1:0\"\n\
                     api_listen = \"127.0.0.1:0\"\n[[replicas]]\nid = 1\npeer = \"127.0.0.1:1\"\napi = \"127.0.0.1:2\"\n";
         fs::write(&path, text).unwrap();
         // The machine of the test may be short of space; nothing else may be wrong.
@@ -212,10 +235,11 @@ mod tests {
         fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(tls.join("api.key"), fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(tls.join("api.pem"), "nothing").unwrap();
+        fs::set_permissions(clouds.join("east.toml"), fs::Permissions::from_mode(0o640)).unwrap();
         let found = look(&path);
         let mut checks = bad(&found);
         checks.retain(|check| *check != "disk");
-        assert_eq!(checks, ["data", "certificate", "key"], "{found:?}");
+        assert_eq!(checks, ["data", "certificate", "key", "clouds"], "{found:?}");
 
         fs::write(&path, text.replace("replica = 1", "replica = 9")).unwrap();
         assert_eq!(bad(&look(&path)), ["config"]);

@@ -105,6 +105,11 @@ pub enum Write {
         /// Resource name.
         host: String,
     },
+    /// Delete an empty machine in its cloud.
+    DeleteMachine {
+        /// Resource name.
+        machine: String,
+    },
     /// Forget an empty host.
     RetireHost {
         /// Resource name.
@@ -171,6 +176,7 @@ impl std::fmt::Debug for Write {
             Self::CordonHost { host } => write!(f, "CordonHost({host})"),
             Self::MaintainHost { host } => write!(f, "MaintainHost({host})"),
             Self::DrainHost { host } => write!(f, "DrainHost({host})"),
+            Self::DeleteMachine { machine } => write!(f, "DeleteMachine({machine})"),
             Self::RetireHost { host } => write!(f, "RetireHost({host})"),
             Self::UncordonHost { host } => write!(f, "UncordonHost({host})"),
             Self::AcceptHostKey { host, fingerprint } => write!(f, "AcceptHostKey({host}, {fingerprint})"),

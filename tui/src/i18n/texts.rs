@@ -35,6 +35,8 @@ texts! {
     Chains: "Chains", "链";
     Nodes: "Nodes", "节点";
     Hosts: "Hosts", "主机";
+    Clouds: "Clouds", "云";
+    Machines: "Machines", "机器";
     Findings: "Findings", "诊断";
     Monitor: "Monitor", "监控";
     Artifacts: "Artifacts", "软件";
@@ -106,6 +108,8 @@ texts! {
     EmptyFindings: "Nothing is wrong.", "没有异常。";
     EmptySeries: "Nothing was seen of it in the last hour.", "最近一小时没有数据。";
     EmptyArtifacts: "No software yet. Bring some: hanse artifact import", "还没有软件。导入: hanse artifact import";
+    EmptyClouds: "No clouds yet. Add one: hanse cloud add", "还没有云。添加: hanse cloud add";
+    EmptyMachines: "No machines of clouds yet. Make one: hanse cloud machine create", "还没有云机器。创建: hanse cloud machine create";
     EmptyHosts: "No hosts yet. Enrol one: hanse host enrol", "还没有主机。登记: hanse host enrol";
     EmptyOperations: "No operations yet.", "还没有作业。";
     AuditTree: "Tree of {} entries, root {}", "默克尔树: {} 条记录, 根 {}";
@@ -161,6 +165,16 @@ texts! {
     ColHealth: "HEALTH", "健康";
     ColPeers: "PEERS", "对等";
     ColHost: "HOST", "主机";
+    ColCloud: "CLOUD", "云";
+    ColRegion: "REGION", "区域";
+    ColMachines: "MACHINES", "机器";
+    ColEndpoint: "ENDPOINT", "接入点";
+    ColCredentials: "CREDENTIALS FILE", "凭据文件";
+    ColOrphans: "ORPHANS", "孤儿";
+    ColMachine: "MACHINE", "机器";
+    ColType: "TYPE", "规格";
+    ColPlace: "ZONE SUBNET", "可用区 子网";
+    ColInstance: "INSTANCE", "实例";
     ColOwner: "OWNER", "所有者";
     ColGeneration: "GEN", "代次";
     ColRestarts: "RESTARTS", "重启";
@@ -388,6 +402,8 @@ texts! {
     MaintainPlan: "Nothing is placed, done or repaired on it until it is uncordoned. Refused if a chain would lose its quorum.", "在恢复调度之前, 不在其上放置、操作或修复任何内容。若某条链将失去法定数则拒绝。";
     DrainTitle: "Drain a host", "腾空主机";
     DrainPlan: "It takes no new nodes, and those on it are to be moved away.", "不再接收新节点, 其上节点应迁走。";
+    DeleteMachineTitle: "Delete a machine in its cloud", "删除云中的机器";
+    DeleteMachinePlan: "The machine and its disks are deleted in the cloud, for ever, and its host is forgotten. It must be empty. Type its name.", "机器及其磁盘将在云中永久删除,其主机也不再登记。它必须为空。请输入其名称。";
     RetireTitle: "Retire a host", "退役主机";
     RetirePlan: "The platform forgets it. Refused while anything is on it.", "平台将其遗忘。其上仍有内容时拒绝。";
     UncordonTitle: "Uncordon host", "恢复主机调度";

@@ -126,6 +126,14 @@ pub(super) async fn fetch(client: &Client, query: &Query) -> Result<Box<Loaded>,
             let (list, revision) = list!(client, ListHostsRequest {}, hosts, convert::host);
             loaded(Payload::Hosts(list), revision)
         }
+        Query::Clouds => {
+            let (list, revision) = list!(client, ListCloudsRequest {}, clouds, convert::cloud::cloud);
+            loaded(Payload::Clouds(list), revision)
+        }
+        Query::Machines => {
+            let (list, revision) = list!(client, ListMachinesRequest {}, machines, convert::cloud::machine);
+            loaded(Payload::Machines(list), revision)
+        }
         Query::Findings => {
             let (list, revision) = list!(client, ListFindingsRequest {}, findings, convert::watch::finding);
             loaded(Payload::Findings(list), revision)
@@ -211,6 +219,8 @@ async fn fetch_recent(client: &Client, query: &Query) -> Result<Box<Loaded>, Fai
         | Query::Proposal(_)
         | Query::Chains
         | Query::Nodes
+        | Query::Clouds
+        | Query::Machines
         | Query::Findings
         | Query::Artifacts
         | Query::Series(_)
@@ -398,6 +408,11 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
         Write::RetireHost { host } => {
             let request = pb::RetireHostRequest { host: id(&host), reason: "console".to_owned(), ..Default::default() };
             Ok(done(host, client.call(request).await.map_err(call)?.header))
+        }
+        Write::DeleteMachine { machine } => {
+            let reason = "console".to_owned();
+            let request = pb::DeleteMachineRequest { machine: id(&machine), reason, ..Default::default() };
+            Ok(done(machine, client.call(request).await.map_err(call)?.header))
         }
         Write::UncordonHost { host } => {
             let request = pb::UncordonHostRequest { host: id(&host), ..Default::default() };

@@ -16,6 +16,8 @@ pub const ALIASES: &[(&[&str], T)] = &[
     (&["chains", "ch", "链"], T::Chains),
     (&["nodes", "no", "节点"], T::Nodes),
     (&["hosts", "ho", "主机"], T::Hosts),
+    (&["clouds", "cl", "云"], T::Clouds),
+    (&["machines", "ma", "机器"], T::Machines),
     (&["findings", "fi", "诊断"], T::Findings),
     (&["monitor", "mo", "监控"], T::Monitor),
     (&["artifacts", "af", "软件"], T::Artifacts),
@@ -84,6 +86,8 @@ fn screen(model: &Model, command: T, arguments: &[&str]) -> Result<Option<Screen
         (T::Nodes, _) => Screen::Nodes,
         (T::Hosts, _) | (T::Preflight, None) => Screen::Hosts,
         (T::Preflight, Some(host)) => Screen::Preflight(full("hosts", host)),
+        (T::Clouds, _) => Screen::Clouds,
+        (T::Machines, _) => Screen::Machines,
         (T::Findings, _) => Screen::Findings,
         (T::Artifacts, _) => Screen::Artifacts,
         (T::Monitor, named) => {

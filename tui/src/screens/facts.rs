@@ -15,7 +15,7 @@ use crate::theme::Role;
 use super::page::{Line, Page, State};
 
 /// A value of a fact.
-enum Value {
+pub(super) enum Value {
     Text(String),
     Number(u64),
     /// Milliseconds since the epoch.
@@ -24,9 +24,10 @@ enum Value {
     List(Vec<Value>),
 }
 
-type Facts = Vec<(&'static str, Value)>;
+/// Facts of one resource, in the order that they are shown.
+pub(super) type Facts = Vec<(&'static str, Value)>;
 
-fn s(text: &str) -> Value {
+pub(super) fn s(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
@@ -56,6 +57,8 @@ fn find(payload: &Payload, id: &str) -> Option<Facts> {
         Payload::Chains(list) => list.iter().find(|c| c.name == id).map(chain),
         Payload::Nodes(list) => list.iter().find(|n| n.name == id).map(node),
         Payload::Hosts(list) => list.iter().find(|h| h.name == id).map(host),
+        Payload::Clouds(list) => list.iter().find(|c| c.name == id).map(super::clouds::cloud_facts),
+        Payload::Machines(list) => list.iter().find(|m| m.name == id).map(super::clouds::machine_facts),
         Payload::Operations(list) => list.iter().find(|o| o.name == id).map(operation),
         Payload::Audit(list) => list.iter().find(|a| format!("audit/{}", a.seq) == id).map(audit),
         Payload::Findings(list) => list.iter().find(|f| f.id() == id).map(finding),

@@ -6,6 +6,7 @@ use crate::i18n::T;
 
 use page::{Page, State};
 
+mod clouds;
 pub mod command;
 mod details;
 mod explorer;
@@ -45,6 +46,10 @@ pub enum Screen {
     Nodes,
     /// Hosts.
     Hosts,
+    /// Clouds.
+    Clouds,
+    /// Machines of clouds.
+    Machines,
     /// What is wrong.
     Findings,
     /// The last hour of a chain, node or host.
@@ -97,6 +102,8 @@ pub enum Kind {
     Chain,
     Nodes,
     Hosts,
+    Clouds,
+    Machines,
     Findings,
     Series,
     Artifacts,
@@ -128,6 +135,8 @@ impl Screen {
             Self::Chain(_) => Kind::Chain,
             Self::Nodes => Kind::Nodes,
             Self::Hosts => Kind::Hosts,
+            Self::Clouds => Kind::Clouds,
+            Self::Machines => Kind::Machines,
             Self::Findings => Kind::Findings,
             Self::Series(_) => Kind::Series,
             Self::Artifacts => Kind::Artifacts,
@@ -168,6 +177,8 @@ impl Screen {
             Self::Chain(_) => vec![Query::Chains, Query::Nodes],
             Self::Nodes => vec![Query::Nodes],
             Self::Hosts => vec![Query::Hosts],
+            Self::Clouds => vec![Query::Clouds],
+            Self::Machines => vec![Query::Machines],
             Self::Findings => vec![Query::Findings],
             Self::Series(of) => vec![Query::Series(of.clone())],
             Self::Artifacts => vec![Query::Artifacts],
@@ -200,6 +211,8 @@ impl Screen {
             Self::Chain(name) => vec![t(T::Chains), short(name)],
             Self::Nodes => vec![t(T::Nodes)],
             Self::Hosts => vec![t(T::Hosts)],
+            Self::Clouds => vec![t(T::Clouds)],
+            Self::Machines => vec![t(T::Clouds), t(T::Machines)],
             Self::Findings => vec![t(T::Findings)],
             Self::Series(of) => vec![short(of), t(T::Monitor)],
             Self::Artifacts => vec![t(T::Artifacts)],
@@ -258,6 +271,8 @@ fn content(model: &Model, columns: usize) -> Page {
         Screen::Chain(name) => details::chain(model, name, columns),
         Screen::Nodes => lists::nodes(model, columns),
         Screen::Hosts => lists::hosts(model, columns),
+        Screen::Clouds => clouds::clouds(model, columns),
+        Screen::Machines => clouds::machines(model, columns),
         Screen::Findings => watch::findings(model, columns),
         Screen::Series(of) => watch::series(model, of, columns),
         Screen::Artifacts => watch::artifacts(model, columns),

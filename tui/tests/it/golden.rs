@@ -62,6 +62,8 @@ fn screens() {
         ("governance", ":gov trade/supply-1"),
         ("nodes", ":nodes"),
         ("hosts", ":hosts"),
+        ("clouds", ":clouds"),
+        ("machines", ":machines"),
         ("findings", ":findings"),
         ("monitor", ":monitor trade/supply-1"),
         ("artifacts", ":artifacts"),

@@ -6,6 +6,7 @@ mod golden;
 mod pty;
 mod scripts;
 mod seed;
+mod seed_cloud;
 mod seed_watch;
 mod styles;
 mod updates;

@@ -3,6 +3,7 @@
 
 use hanse_tui::app::model::data::*;
 
+use super::seed_cloud::{clouds, hosts, machines};
 use super::seed_watch::{artifacts, findings, series};
 
 /// 2026-11-23 12:04:31 UTC.
@@ -240,35 +241,6 @@ fn checks() -> Vec<HostCheck> {
     ]
 }
 
-fn hosts() -> Vec<Host> {
-    let host = |id: &str, state: &str, reason: &str| Host {
-        name: format!("hosts/{id}"),
-        state: s(state),
-        reason: s(reason),
-        reach: format!("ssh hanse@10.1.0.{}:22 /srv/hanse", &id[1..]),
-        pinned: format!("SHA256:{}", "A".repeat(43)),
-        expected: format!("SHA256:{}", "A".repeat(43)),
-        way: [s("via ops@10.0.0.1:22 SHA256:J"), s("as root (sudo)")].into_iter().filter(|_| id == "h2").collect(),
-        seen: if state == "DISTRUSTED" { format!("SHA256:{}BCDEFGHI", "z".repeat(35)) } else { String::new() },
-        address: format!("10.1.0.{}", &id[1..]),
-        slots: (3, 8),
-        capacity: s("8 cpu, 31.2 GiB, 210.4 GiB free"),
-        zone: "rack-1".into(),
-        labels: vec!["disk=ssd".into()],
-        dedicated_to: String::new(),
-        seen_at: NOW - 12_000,
-        orphans: (id == "h2")
-            .then(|| s("trade.old-1.n2 (generation 3, runs, seen 2 times): removed after the grace time"))
-            .into_iter()
-            .collect(),
-    };
-    vec![
-        host("h1", "READY", ""),
-        host("h2", "CORDONED", "disk is replaced"),
-        host("h3", "DISTRUSTED", "host key changed to SHA256:Zm9v"),
-    ]
-}
-
 fn operations() -> Vec<Operation> {
     let step = |name: &str, target: &str, state: &str, detail: &str| Step {
         name: s(name),
@@ -460,6 +432,8 @@ pub(crate) fn answer(query: &Query, session: &Session) -> Result<Payload, Failur
         Query::Chains => Payload::Chains(chains()),
         Query::Nodes => Payload::Nodes(nodes()),
         Query::Hosts => Payload::Hosts(hosts()),
+        Query::Clouds => Payload::Clouds(clouds()),
+        Query::Machines => Payload::Machines(machines()),
         Query::Findings => Payload::Findings(findings()),
         Query::Series(of) => Payload::Series(series(of)),
         Query::Artifacts => Payload::Artifacts(artifacts()),
@@ -486,6 +460,8 @@ pub(crate) fn empty(query: &Query, session: &Session) -> Result<Payload, Failure
         Payload::Chains(_) => Payload::Chains(Vec::new()),
         Payload::Nodes(_) => Payload::Nodes(Vec::new()),
         Payload::Hosts(_) => Payload::Hosts(Vec::new()),
+        Payload::Clouds(_) => Payload::Clouds(Vec::new()),
+        Payload::Machines(_) => Payload::Machines(Vec::new()),
         Payload::Findings(_) => Payload::Findings(Vec::new()),
         Payload::Series(_) => Payload::Series(Vec::new()),
         Payload::Artifacts(_) => Payload::Artifacts(Vec::new()),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use hanse_adapters_core::AdapterError;
 use hanse_adapters_core::cloud::{Cloud, MachinePhase};
 use hanse_fixtures::ec2::Server;
+use hanse_fixtures::ec2::proxy::{Fault, Proxy, field};
 
-use crate::proxy::{Fault, Proxy, field};
 use crate::{block_on, cloud, owner, wish};
 
 #[test]

@@ -5,7 +5,6 @@
 mod faults;
 mod ministack;
 mod moto;
-mod proxy;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -19,7 +19,7 @@ fn a_machine_runs_answers_and_is_gone() {
     assert!(
         Command::new("ssh-keygen").args(["-qt", "ed25519", "-N", "", "-f"]).arg(&identity).status().unwrap().success()
     );
-    sshd_image(&dir.path().join("image"), &engine, "debian-sshd", &identity, &[]).unwrap();
+    sshd_image(&dir.path().join("image"), &engine, "debian-sshd", &identity).unwrap();
     engine.enter(|| {
         let ministack = Server::ministack(&dir.path().join("ministack"), &engine).unwrap();
         let image = ministack

@@ -6,19 +6,47 @@ use hanse_adapters_core::preflight::Severity;
 use hanse_adapters_ec2::{Ec2Cloud, Ec2Target};
 use hanse_fixtures::ec2::Server;
 
-use crate::{block_on, cloud, credentials, owner, wish};
+use crate::{block_on, credentials, owner, wish};
 
-/// All that there is of one kind, as text that two looks can be compared by.
-fn shown(moto: &Server, what: &str) -> String {
-    moto.boto(&format!("print(json.dumps({what}, default=str, sort_keys=True))")).unwrap()
+/// One region of a server, as AWS's own client shows it.
+struct Eye<'a> {
+    moto: &'a Server,
+    region: &'static str,
 }
 
+impl Eye<'_> {
+    /// All that there is of one kind, as text that two looks can be compared by.
+    fn shown(&self, what: &str) -> String {
+        self.boto(&format!("print(json.dumps({what}, default=str, sort_keys=True))"))
+    }
+
+    fn boto(&self, script: &str) -> String {
+        self.moto.boto_in(self.region, script).unwrap()
+    }
+}
+
+/// Regions share nothing, so one server is enough for all of these.
 #[test]
-fn a_machine_has_all_it_needs_from_the_order_on_and_nothing_is_left_of_it() {
+fn machines_and_what_they_stand_on() {
     let dir = tempfile::tempdir().unwrap();
     let moto = Server::moto(dir.path(), &[], &[]).unwrap();
-    let cloud = cloud(dir.path(), &moto.endpoint());
-    let before = shown(&moto, "len(ec2.describe_security_groups()['SecurityGroups'])");
+    type Check = fn(&Ec2Cloud, &Eye<'_>);
+    let checks: [(&'static str, Check); 5] = [
+        ("us-east-1", a_machine_has_all_it_needs_from_the_order_on_and_nothing_is_left_of_it),
+        ("us-east-2", the_group_lets_in_what_is_wished_and_nothing_else),
+        ("us-west-1", strangers_are_neither_seen_nor_touched),
+        ("us-west-2", a_disk_that_lost_its_machine_is_cleared),
+        ("eu-west-1", a_first_look_finds_what_is_wrong_and_makes_nothing),
+    ];
+    for (region, check) in checks {
+        let target = Ec2Target { endpoint: moto.endpoint(), region: region.into(), is_public: false };
+        let cloud = Ec2Cloud::new(&target, credentials(dir.path(), "test", "test-secret", None)).unwrap();
+        check(&cloud, &Eye { moto: &moto, region });
+    }
+}
+
+fn a_machine_has_all_it_needs_from_the_order_on_and_nothing_is_left_of_it(cloud: &Ec2Cloud, eye: &Eye<'_>) {
+    let before = eye.shown("len(ec2.describe_security_groups()['SecurityGroups'])");
     let mut wished = wish("m1");
     wished.zone = "us-east-1b".into();
     wished.disk_gib = 21;
@@ -29,8 +57,7 @@ fn a_machine_has_all_it_needs_from_the_order_on_and_nothing_is_left_of_it() {
         (machine.id.clone(), "us-east-1b")
     );
 
-    let instance = shown(
-        &moto,
+    let instance = eye.shown(
         "(lambda i: [i['ClientToken'], i['Placement']['AvailabilityZone'], i['PrivateIpAddress'], i['InstanceType'], \
          sorted((t['Key'], t['Value']) for t in i['Tags']), len(i['SecurityGroups'])])\
          (ec2.describe_instances()['Reservations'][0]['Instances'][0])",
@@ -44,15 +71,15 @@ fn a_machine_has_all_it_needs_from_the_order_on_and_nothing_is_left_of_it() {
             r#"["{token}", "us-east-1b", "{address}", "t3.micro", [["Name", "hanse-m1"], ["hanse:cloud", "east"], ["hanse:cluster", "{cluster}"], ["hanse:machine", "m1"], ["hanse:token", "{token}"]], 1]"#
         )
     );
-    let volume = shown(&moto, "[(v['Size'], len(v['Tags'])) for v in ec2.describe_volumes()['Volumes']]");
+    let volume = eye.shown("[(v['Size'], len(v['Tags'])) for v in ec2.describe_volumes()['Volumes']]");
     assert_eq!(volume, "[[21, 5]]");
     let data = format!(
         "__import__('base64').b64decode(ec2.describe_instance_attribute(InstanceId='{}', Attribute='userData')\
          ['UserData']['Value']).decode()",
         machine.id
     );
-    assert_eq!(shown(&moto, &data), r##""#cloud-config\nssh_deletekeys: true\n""##);
-    let keys = shown(&moto, "[k['KeyType'] for k in ec2.describe_key_pairs()['KeyPairs']]");
+    assert_eq!(eye.shown(&data), r##""#cloud-config\nssh_deletekeys: true\n""##);
+    let keys = eye.shown("[k['KeyType'] for k in ec2.describe_key_pairs()['KeyPairs']]");
     assert_eq!(keys, r#"["ed25519"]"#);
 
     block_on(cloud.delete(&owner(), &machine.id)).unwrap();
@@ -61,8 +88,8 @@ fn a_machine_has_all_it_needs_from_the_order_on_and_nothing_is_left_of_it() {
     block_on(cloud.delete(&owner(), &machine.id)).unwrap();
     let gone = block_on(cloud.clear(&owner())).unwrap();
     assert_eq!(gone.len(), 2, "{gone:?}");
-    assert_eq!(shown(&moto, "len(ec2.describe_security_groups()['SecurityGroups'])"), before);
-    assert_eq!(shown(&moto, "[ec2.describe_key_pairs()['KeyPairs'], ec2.describe_volumes()['Volumes']]"), "[[], []]");
+    assert_eq!(eye.shown("len(ec2.describe_security_groups()['SecurityGroups'])"), before);
+    assert_eq!(eye.shown("[ec2.describe_key_pairs()['KeyPairs'], ec2.describe_volumes()['Volumes']]"), "[[], []]");
     assert_eq!(block_on(cloud.clear(&owner())).unwrap(), Vec::<String>::new());
 }
 
@@ -70,34 +97,25 @@ const RULES: &str = "sorted((p['FromPort'], p['ToPort'], p['IpProtocol'], [r['Ci
                      len(p['UserIdGroupPairs'])) for g in ec2.describe_security_groups()['SecurityGroups'] \
                      if g['GroupName'].startswith('hanse-') for p in g['IpPermissions'])";
 
-#[test]
-fn the_group_lets_in_what_is_wished_and_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let moto = Server::moto(dir.path(), &[], &[]).unwrap();
-    let cloud = cloud(dir.path(), &moto.endpoint());
+fn the_group_lets_in_what_is_wished_and_nothing_else(cloud: &Ec2Cloud, eye: &Eye<'_>) {
     block_on(cloud.ensure(&wish("m1"))).unwrap();
-    assert_eq!(shown(&moto, RULES), r#"[[22, 22, "tcp", ["10.9.0.0/16"], 0], [30000, 30099, "tcp", [], 1]]"#);
+    assert_eq!(eye.shown(RULES), r#"[[22, 22, "tcp", ["10.9.0.0/16"], 0], [30000, 30099, "tcp", [], 1]]"#);
     // A hand opened it to the world, and the setting changes.
-    moto.boto(
+    eye.boto(
         "g = [g for g in ec2.describe_security_groups()['SecurityGroups'] if g['GroupName'].startswith('hanse-')][0]\n\
          ec2.authorize_security_group_ingress(GroupId=g['GroupId'], IpProtocol='tcp', FromPort=1, ToPort=65535, \
          CidrIp='0.0.0.0/0')",
-    )
-    .unwrap();
+    );
     let mut wished = wish("m2");
     wished.ingress[0] = Ingress { port_first: 22, port_last: 22, from: Source::Cidr("10.8.0.0/16".into()) };
     block_on(cloud.ensure(&wished)).unwrap();
-    assert_eq!(shown(&moto, RULES), r#"[[22, 22, "tcp", ["10.8.0.0/16"], 0], [30000, 30099, "tcp", [], 1]]"#);
-    assert_eq!(shown(&moto, "len(ec2.describe_key_pairs()['KeyPairs'])"), "1", "one key for all");
+    assert_eq!(eye.shown(RULES), r#"[[22, 22, "tcp", ["10.8.0.0/16"], 0], [30000, 30099, "tcp", [], 1]]"#);
+    assert_eq!(eye.shown("len(ec2.describe_key_pairs()['KeyPairs'])"), "1", "one key for all");
 }
 
-#[test]
-fn strangers_are_neither_seen_nor_touched() {
-    let dir = tempfile::tempdir().unwrap();
-    let moto = Server::moto(dir.path(), &[], &[]).unwrap();
-    let cloud = cloud(dir.path(), &moto.endpoint());
+fn strangers_are_neither_seen_nor_touched(cloud: &Ec2Cloud, eye: &Eye<'_>) {
     let stranger =
-        shown(&moto, "ec2.run_instances(ImageId='ami-12c6146b', MinCount=1, MaxCount=1)['Instances'][0]['InstanceId']");
+        eye.shown("ec2.run_instances(ImageId='ami-12c6146b', MinCount=1, MaxCount=1)['Instances'][0]['InstanceId']");
     let other_owner = Owner { cloud: "west".into(), ..owner() };
     let mut other = wish("other");
     other.key.owner = other_owner.clone();
@@ -110,38 +128,27 @@ fn strangers_are_neither_seen_nor_touched() {
     }
     block_on(cloud.delete(&owner(), &ours.id)).unwrap();
     block_on(cloud.clear(&owner())).unwrap();
-    let live = shown(
-        &moto,
-        "sorted(i['State']['Name'] for r in ec2.describe_instances()['Reservations'] for i in r['Instances'])",
-    );
+    let live = eye
+        .shown("sorted(i['State']['Name'] for r in ec2.describe_instances()['Reservations'] for i in r['Instances'])");
     assert_eq!(live, r#"["running", "running", "terminated"]"#);
     assert_eq!(block_on(cloud.list(&other_owner)).unwrap()[0].id, other.id);
-    assert_eq!(shown(&moto, "len(ec2.describe_key_pairs()['KeyPairs'])"), "1", "the other's key is left");
+    assert_eq!(eye.shown("len(ec2.describe_key_pairs()['KeyPairs'])"), "1", "the other's key is left");
 }
 
-#[test]
-fn a_disk_that_lost_its_machine_is_cleared() {
-    let dir = tempfile::tempdir().unwrap();
-    let moto = Server::moto(dir.path(), &[], &[]).unwrap();
-    let cloud = cloud(dir.path(), &moto.endpoint());
+fn a_disk_that_lost_its_machine_is_cleared(cloud: &Ec2Cloud, eye: &Eye<'_>) {
     let tags = format!(
         "[{{'Key': 'hanse:cluster', 'Value': '{}'}}, {{'Key': 'hanse:cloud', 'Value': 'east'}}]",
         owner().cluster
     );
-    moto.boto(&format!(
-        "make = lambda tags: ec2.create_volume(AvailabilityZone='us-east-1a', Size=1, TagSpecifications=[{{'ResourceType': \
+    eye.boto(&format!(
+        "make = lambda tags: ec2.create_volume(AvailabilityZone='us-west-2a', Size=1, TagSpecifications=[{{'ResourceType': \
          'volume', 'Tags': tags}}])\nmake({tags})\nmake([{{'Key': 'whose', 'Value': 'not ours'}}])"
-    ))
-    .unwrap();
+    ));
     assert_eq!(block_on(cloud.clear(&owner())).unwrap().len(), 1);
-    assert_eq!(shown(&moto, "[v['Tags'][0]['Key'] for v in ec2.describe_volumes()['Volumes']]"), r#"["whose"]"#);
+    assert_eq!(eye.shown("[v['Tags'][0]['Key'] for v in ec2.describe_volumes()['Volumes']]"), r#"["whose"]"#);
 }
 
-#[test]
-fn a_first_look_finds_what_is_wrong_and_makes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let moto = Server::moto(dir.path(), &[], &[]).unwrap();
-    let cloud = cloud(dir.path(), &moto.endpoint());
+fn a_first_look_finds_what_is_wrong_and_makes_nothing(cloud: &Ec2Cloud, eye: &Eye<'_>) {
     let severities = |findings: &[hanse_adapters_core::preflight::Finding]| {
         findings.iter().map(|it| format!("{} {:?}", it.check, it.severity)).collect::<Vec<_>>()
     };
@@ -158,8 +165,8 @@ fn a_first_look_finds_what_is_wrong_and_makes_nothing() {
         found.iter().filter(|it| it.severity == Severity::Error).map(|it| it.check.as_str()).collect();
     assert_eq!(errors, ["zone", "image", "type", "subnet"], "{found:#?}");
     assert!(found.iter().all(|it| it.severity == Severity::Fine || !it.advice.is_empty()), "{found:#?}");
-    assert_eq!(shown(&moto, "ec2.describe_instances()['Reservations']"), "[]");
-    assert_eq!(shown(&moto, "ec2.describe_key_pairs()['KeyPairs']"), "[]");
+    assert_eq!(eye.shown("ec2.describe_instances()['Reservations']"), "[]");
+    assert_eq!(eye.shown("ec2.describe_key_pairs()['KeyPairs']"), "[]");
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn requests_and_responses_keep_the_rules() {
                 messages[message].field.iter().find(|found| found.name() == field).map(|found| found.number())
             };
             assert_eq!(number(method.output_type(), "header"), Some(1), "{name}Response.header");
-            let reads = ["Get", "List", "Watch", "WhoAmI", "Scan", "Call", "Export", "Preflight"];
+            let reads = ["Get", "List", "Watch", "WhoAmI", "Scan", "Call", "Export", "Preflight", "Check", "Plan"];
             let is_read = reads.iter().any(|verb| name.starts_with(verb));
             let expected = if is_read { None } else { Some(1) };
             assert_eq!(number(method.input_type(), "request_id"), expected, "{name}Request.request_id");

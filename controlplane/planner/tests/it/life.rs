@@ -39,6 +39,7 @@ impl Hosts {
             Act::Stop { node, generation } => (node, *generation, NodeAct::Stop),
             Act::Remove { node, generation } => (node, *generation, NodeAct::Remove),
             Act::Roll { .. } | Act::HaltRollout { .. } | Act::Release { .. } => panic!("{act:?}"),
+            Act::CreateMachine { .. } | Act::LookMachine { .. } | Act::DeleteMachine { .. } => panic!("{act:?}"),
             Act::Purge { chain } => {
                 w.ok(Actor::System, Command::PurgeChain(PurgeChain { chain: chain.clone() }));
                 return;
@@ -172,6 +173,7 @@ fn name(act: &Act) -> String {
             kind
         }
         Act::SendContract { .. } | Act::LookContract { .. } | Act::CloseProposal { .. } | Act::Meter { .. } => words,
+        Act::CreateMachine { .. } | Act::LookMachine { .. } | Act::DeleteMachine { .. } => words,
     }
 }
 

@@ -7,6 +7,7 @@ mod world;
 mod change;
 mod diagnose;
 mod life;
+mod machine;
 mod repair;
 mod replica;
 mod rollout;

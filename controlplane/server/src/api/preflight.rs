@@ -92,6 +92,14 @@ async fn look(
 /// # Errors
 /// A precondition that names them all.
 pub(super) fn refuse_errors(host: &HostId, findings: &[Finding]) -> Result<(), ApiError> {
+    refuse_errors_of(&hanse_state::name::host(host), findings)
+}
+
+/// As [`refuse_errors`], of anything.
+///
+/// # Errors
+/// A precondition that names them all.
+pub(super) fn refuse_errors_of(resource: &str, findings: &[Finding]) -> Result<(), ApiError> {
     let errors: Vec<String> = findings
         .iter()
         .filter(|finding| finding.severity == Severity::Error)
@@ -100,5 +108,5 @@ pub(super) fn refuse_errors(host: &HostId, findings: &[Finding]) -> Result<(), A
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::unfit_host(&hanse_state::name::host(host), &errors.join("; ")))
+    Err(ApiError::unfit_host(resource, &errors.join("; ")))
 }

@@ -10,7 +10,7 @@ use hanse_state::consortium::Consortium;
 use hanse_state::consortium::proposal::Proposal;
 use hanse_state::contract::Contract;
 use hanse_state::ids::{
-    AccountId, ChainKey, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, ProposalKey, TenantId,
+    AccountId, ChainKey, CloudId, ConsortiumId, ContractKey, HostId, NodeKey, OperationId, ProposalKey, TenantId,
 };
 use hanse_state::operation::Operation;
 use hanse_state::operation::query::chain_of;
@@ -159,6 +159,16 @@ impl<'a> Sight<'a> {
     pub(crate) fn host(&self, id: &HostId) -> Result<&'a hanse_state::host::Host, ApiError> {
         let it = self.state.hosts.get(id).filter(|_| self.sees_hosts());
         it.ok_or_else(|| ApiError::not_found("host", &name::host(id)))
+    }
+
+    pub(crate) fn cloud(&self, id: &CloudId) -> Result<&'a hanse_state::cloud::Cloud, ApiError> {
+        let it = self.state.clouds.get(id).filter(|_| self.sees_hosts());
+        it.ok_or_else(|| ApiError::not_found("cloud", &name::cloud(id)))
+    }
+
+    pub(crate) fn machine(&self, id: &HostId) -> Result<&'a hanse_state::cloud::Machine, ApiError> {
+        let it = self.state.machines.get(id).filter(|_| self.sees_hosts());
+        it.ok_or_else(|| ApiError::not_found("machine", &name::machine(id)))
     }
 
     /// Refuses a caller who does not manage hosts at all, before anything is said about one.

@@ -11,7 +11,7 @@ use hanse_state::consortium::proposal::CloseProposal;
 use hanse_state::{Command, State};
 
 use super::order::OrderError;
-use super::{World, contract, look, node};
+use super::{World, contract, look, machine, node};
 
 /// Why an act had no effect this time; it is planned again after a pause.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,9 @@ pub(super) async fn carry_out(world: &World, state: &State, act: Act) -> Result<
             world.order(Command::PurgeChain(PurgeChain { chain })).await?;
             Ok(())
         }
+        Act::CreateMachine { machine: id } => machine::create(world, state, &id).await,
+        Act::LookMachine { machine: id } => machine::look(world, state, &id).await,
+        Act::DeleteMachine { machine: id } => machine::delete(world, state, &id).await,
         Act::SendContract { contract: key } => contract::send_contract(world, state, &key).await,
         Act::LookContract { contract: key } => contract::look_contract(world, state, &key).await,
         Act::CloseProposal { proposal } => {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use hanse_adapters_core::{Adapter, Result};
+use hanse_adapters_core::cloud::Cloud;
+use hanse_adapters_core::{Adapter, AdapterError, Result};
 use hanse_state::host::Host;
 use hanse_state::host::way::Way;
 
@@ -38,4 +39,24 @@ pub trait HostConnector: Send + Sync {
     /// # Errors
     /// `Invalid` if there can be no such endpoint, or the engine there cannot be used; `Transient` if nothing answers.
     async fn scan_docker(&self, endpoint: &str) -> Result<String>;
+
+    /// Returns the driver of `cloud`, with the credentials that lie on this replica now.
+    ///
+    /// # Errors
+    /// `Invalid` if this replica has no means to ask such a cloud: no credentials, or this program knows no clouds.
+    async fn cloud(&self, cloud: &hanse_state::cloud::Cloud) -> Result<Arc<dyn Cloud>> {
+        let reason = "this program reaches no clouds".into();
+        Err(AdapterError::Invalid { subject: format!("cloud {}", cloud.id), reason })
+    }
+
+    /// Returns the key, one line as in `authorized_keys`, by which this replica logs in to hosts over SSH.
+    ///
+    /// # Errors
+    /// `Invalid` if this replica has none.
+    async fn login_key(&self) -> Result<String> {
+        Err(AdapterError::Invalid {
+            subject: "login key".into(),
+            reason: "this program reaches no hosts over SSH".into(),
+        })
+    }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hanse_planner::{Step, plan_chain, plan_contract, plan_node};
+use hanse_planner::{Step, plan_chain, plan_contract, plan_machine, plan_node};
 use hanse_state::{State, name};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -189,9 +189,11 @@ fn plan_round(world: &World, state: &State, desk: &Desk, acts: &mut JoinSet<()>)
     let nodes = state.nodes.keys().map(|key| (name::node(key), plan_node(state, key, &observed, now)));
     let chains = state.chains.keys().map(|key| (name::chain(key), plan_chain(state, key, &observed, now)));
     let contracts = state.contracts.keys().map(|key| (name::contract(key), plan_contract(state, key, &observed, now)));
+    let awake = state.machines.keys().filter(|id| !world.observed.machine_rests(id, now.0));
+    let machines = awake.map(|id| (name::machine(id), plan_machine(state, id)));
     let clock = Instant::now();
     let mut due: Vec<(Option<Instant>, String, ActOn)> = Vec::new();
-    for (name, step) in nodes.chain(chains).chain(contracts) {
+    for (name, step) in nodes.chain(chains).chain(contracts).chain(machines) {
         if let Step::Do(act) = step
             && let Some(turn) = desk.turn(&name, clock)
         {
@@ -210,6 +212,11 @@ fn plan_round(world: &World, state: &State, desk: &Desk, acts: &mut JoinSet<()>)
         }
     });
     super::orphan::plan(world, state, |name, act| {
+        if let Some(turn) = desk.turn(&name, clock) {
+            due.push((turn, name, act));
+        }
+    });
+    super::cloud::plan(world, state, |name, act| {
         if let Some(turn) = desk.turn(&name, clock) {
             due.push((turn, name, act));
         }

@@ -9,13 +9,16 @@
 
 mod act;
 pub mod anchor;
+mod cloud;
 pub mod connect;
 pub mod consensus;
 mod contract;
 mod driver;
 mod figures;
 mod host;
+mod host_key;
 mod look;
+mod machine;
 mod mask;
 pub(crate) mod node;
 mod order;

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use super::World;
 use super::act::Trouble;
 use super::driver::ActOn;
+use crate::config::Timing;
 use crate::orphans::{Found, Orphan};
 
 /// The version that [`RemoveOrphan`] came with.
@@ -36,7 +37,7 @@ const LOOK_MS_MAX: u64 = 5 * 60 * 1_000;
 /// Plans a look at each host that is due for one.
 pub(super) fn plan(world: &World, state: &State, mut due: impl FnMut(String, ActOn)) {
     let now = (world.clock)().0;
-    let pause = (world.timing.orphan_grace_ms / LOOKS_IN_GRACE).clamp(LOOK_MS_MIN, LOOK_MS_MAX);
+    let pause = look_pause_ms(&world.timing);
     for (id, host) in &state.hosts {
         let looked = world.observed.orphans.looked_at(id);
         if host.state == HostState::Distrusted || looked.is_some_and(|at| now < at.saturating_add(pause)) {
@@ -46,6 +47,11 @@ pub(super) fn plan(world: &World, state: &State, mut due: impl FnMut(String, Act
         let act = async move { sweep(&world, &id).await };
         due(format!("{}/orphans", name::host(&host.id)), Box::pin(act));
     }
+}
+
+/// Pause between two looks at one place, milliseconds.
+pub(super) fn look_pause_ms(timing: &Timing) -> u64 {
+    (timing.orphan_grace_ms / LOOKS_IN_GRACE).clamp(LOOK_MS_MIN, LOOK_MS_MAX)
 }
 
 async fn sweep(world: &World, id: &HostId) -> Result<(), Trouble> {

@@ -97,6 +97,20 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
         ],
     ),
     (
+        "CloudService",
+        &[
+            ("AddCloud", Platform),
+            ("GetCloud", Session),
+            ("ListClouds", Session),
+            ("RemoveCloud", Platform),
+            ("CheckCloud", Platform),
+            ("CreateMachine", Platform),
+            ("GetMachine", Session),
+            ("ListMachines", Session),
+            ("DeleteMachine", Platform),
+        ],
+    ),
+    (
         "ClusterService",
         &[
             ("GetStatus", Nothing),

@@ -303,6 +303,7 @@ impl Client {
     service!(chains, ChainServiceClient, chain_service_client);
     service!(explorer, ExplorerServiceClient, explorer_service_client);
     service!(hosts, HostServiceClient, host_service_client);
+    service!(clouds, CloudServiceClient, cloud_service_client);
     service!(operations, OperationServiceClient, operation_service_client);
     service!(billing, BillingServiceClient, billing_service_client);
     service!(audit, AuditServiceClient, audit_service_client);

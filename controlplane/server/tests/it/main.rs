@@ -4,6 +4,7 @@
 mod access;
 mod accounts;
 mod artifacts;
+mod clouds;
 mod forwarding;
 mod governance;
 mod harness;

@@ -11,6 +11,7 @@ use crate::apply::Cx;
 use crate::command::Outcome;
 use crate::host::apply::{admit, check_fingerprint, check_word};
 use crate::host::properties::{Tenancy, check_zone};
+use crate::host::way::Way;
 use crate::host::{EnrolHost, PORT_MIN, PORTS_PER_NODE, Reach, SLOTS_MAX, TEXT_MAX, care};
 use crate::ids::HostId;
 use crate::{Digest, Rejection, State, check, name};
@@ -202,6 +203,7 @@ fn host_of(state: &State, machine: &Machine, address: &str, zone: &str) -> Resul
             user: cloud.spec.user.clone(),
             fingerprint: machine.fingerprint.clone().unwrap_or_default(),
             root: cloud.spec.root.clone(),
+            way: Way::default(),
             way: crate::host::way::Way::default(),
         },
         peer_address: address.into(),

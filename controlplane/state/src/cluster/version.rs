@@ -38,6 +38,7 @@ use crate::{Rejection, State};
 /// | 5 | provisioning at depth: [ways](crate::host::way) to hosts behind SSH, which [`SetHostReach`](crate::host::way::SetHostReach)
 /// | | changes; what was done on a host for each [step](crate::operation::Step); nodes that move, software that is voted on, clouds;
 /// | | a chain's nodes are spread over failure zones; an outage by a restart by hand or by validators that leave is agreed to |
+/// | | clouds and their machines: commands, records of the state ([`cloud`](crate::cloud)) |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);

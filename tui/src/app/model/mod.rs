@@ -9,6 +9,7 @@ use crate::theme::Theme;
 use data::{Failure, Loaded, Payload, Query, Session, Status};
 use dialog::{Dialog, Form, Prompt};
 
+pub mod cloud;
 pub mod data;
 pub mod dialog;
 mod governance;
@@ -281,6 +282,8 @@ lists! {
     chains, Chains, data::Chain, "Returns the chains of an answer, none if there is no answer.";
     nodes, Nodes, data::Node, "Returns the nodes of an answer, none if there is no answer.";
     hosts, Hosts, data::Host, "Returns the hosts of an answer, none if there is no answer.";
+    clouds, Clouds, cloud::Cloud, "Returns the clouds of an answer, none if there is no answer.";
+    machines, Machines, cloud::Machine, "Returns the machines of an answer, none if there is no answer.";
     operations, Operations, data::Operation, "Returns the operations of an answer, none if there is no answer.";
     audit, Audit, data::Audit, "Returns the audit entries of an answer, none if there is no answer.";
     findings, Findings, watch::Finding, "Returns the findings of an answer, none if there is no answer.";

@@ -5,6 +5,7 @@ use super::data::{
     Proposal, Session, Status, Tenant, Transaction,
 };
 
+use super::cloud::{Cloud, Machine};
 use super::plan::{Plan, Planned};
 use super::watch::{Artifact, Finding, Series};
 
@@ -38,6 +39,10 @@ pub enum Payload {
     Nodes(Vec<Node>),
     /// By name.
     Hosts(Vec<Host>),
+    /// By name.
+    Clouds(Vec<Cloud>),
+    /// By name.
+    Machines(Vec<Machine>),
     /// What was found on one host, in the order it was looked at.
     Preflight(Vec<HostCheck>),
     /// Newest first.
@@ -94,6 +99,10 @@ pub enum Query {
     Nodes,
     /// All hosts.
     Hosts,
+    /// All clouds.
+    Clouds,
+    /// Machines of all clouds.
+    Machines,
     /// A look at a host (resource name) before nodes are placed there.
     Preflight(String),
     /// The last operations.

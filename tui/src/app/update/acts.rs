@@ -152,6 +152,9 @@ fn care(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
 
 /// For ever: the host's name is typed.
 fn retire(model: &Model, line: &str) -> Result<TypedConfirm, T> {
+    if let Some(machine) = model.machines(&Query::Machines).iter().find(|m| m.name == line) {
+        return Ok(delete_machine(model, &machine.name));
+    }
     let host = model.hosts(&Query::Hosts).iter().find(|h| h.name == line).ok_or(T::BlockNothing)?;
     Ok(TypedConfirm {
         title: T::RetireTitle,
@@ -163,6 +166,20 @@ fn retire(model: &Model, line: &str) -> Result<TypedConfirm, T> {
         wrong: false,
         opened_at: model.now,
     })
+}
+
+/// For ever: the machine's name is typed.
+fn delete_machine(model: &Model, machine: &str) -> TypedConfirm {
+    TypedConfirm {
+        title: T::DeleteMachineTitle,
+        target: leaf(machine).to_owned(),
+        plan: T::DeleteMachinePlan,
+        command: format!("hanse cloud machine delete {} --reason ...", leaf(machine)),
+        write: Write::DeleteMachine { machine: machine.to_owned() },
+        typed: Input::default(),
+        wrong: false,
+        opened_at: model.now,
+    }
 }
 
 fn known_replica(model: &Model, line: &str) -> Result<String, T> {

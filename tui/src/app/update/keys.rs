@@ -241,6 +241,8 @@ fn listed(id: &str, queries: &[Query]) -> Option<Query> {
         Query::Chains => id.contains("/chains/") && !id.contains("/nodes/"),
         Query::Consortiums => id.starts_with("consortiums/") && id.matches('/').count() == 1,
         Query::Hosts => id.starts_with("hosts/") && !id.contains(' '),
+        Query::Clouds => id.starts_with("clouds/"),
+        Query::Machines => id.starts_with("machines/"),
         Query::Findings => id.contains(' '),
         Query::Artifacts => id.starts_with("artifacts/"),
         Query::Operations => id.starts_with("operations/"),

@@ -9,6 +9,7 @@ pub(crate) mod audit;
 pub(crate) mod billing;
 pub(crate) mod chain;
 pub(crate) mod change;
+pub(crate) mod cloud;
 pub(crate) mod consortium;
 pub(crate) mod governance;
 pub(crate) mod host;

@@ -1,0 +1,122 @@
+//! Looking at clouds for what carries this cluster's mark and no machine is, and for machines that were ended there.
+//!
+//! What nobody could foresee leaves machines behind: an order whose leader was deposed while it was under way, a cloud that
+//! forgot a token and made a second one, a restore. As on hosts the state is read *after* the cloud, a thing must be there at
+//! two looks and for the grace time, and the removal is an entry of its own before it is done; its check is the word that counts.
+//!
+//! What it never does: touch what lacks the mark, or remove anything after a restore, whose backup may be older.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hanse_adapters_core::cloud::{Cloud, Machine as Seen, MachinePhase, Owner};
+use hanse_state::cloud::{MachineFact, MachineState, RemoveCloudOrphan, query};
+use hanse_state::ids::CloudId;
+use hanse_state::{Command, Millis, State, name};
+use tracing::{info, warn};
+
+use super::World;
+use super::act::Trouble;
+use super::driver::ActOn;
+use super::machine;
+use super::orphan::look_pause_ms;
+use crate::orphans::{Found, Orphan};
+
+/// Plans a look at each cloud that is due for one.
+pub(super) fn plan(world: &World, state: &State, mut due: impl FnMut(String, ActOn)) {
+    let now = (world.clock)().0;
+    let pause = look_pause_ms(&world.timing);
+    for id in state.clouds.keys() {
+        let looked = world.observed.cloud_orphans.looked_at(id);
+        if looked.is_none_or(|at| now >= at.saturating_add(pause)) {
+            let (world, id) = (world.clone(), id.clone());
+            due(format!("{}/orphans", name::cloud(&id)), Box::pin(async move { sweep(&world, &id).await }));
+        }
+    }
+}
+
+async fn sweep(world: &World, id: &CloudId) -> Result<(), Trouble> {
+    let (cloud, owner) = machine::reach(world, &world.replica.local(), id).await?;
+    let there = cloud.list(&owner).await?;
+    // Only now: whatever is there and asked for was asked for before it was made.
+    let state = world.replica.read().await;
+    let state = state.map_err(|error| Trouble::Stale(format!("cloud {id}: no majority answers: {error}")))?;
+    let now = (world.clock)().0;
+    world.observed.cloud_orphans.saw(id, now, world.timing.orphan_grace_ms, unasked(&state, id, &there));
+    let tokens: BTreeMap<&str, &str> = there.iter().map(|it| (it.id.as_str(), it.token.as_str())).collect();
+    for orphan in world.observed.cloud_orphans.due(id, now) {
+        let token = tokens.get(orphan.object.as_str()).copied().unwrap_or_default();
+        order(world, id, &orphan, token).await?;
+        cloud.delete(&owner, &orphan.object).await?;
+        info!(cloud = %id, instance = %orphan.object, "an orphan was deleted");
+        world.observed.cloud_orphans.gone(id, &orphan.object);
+    }
+    miss(world, &state, id, &*cloud, &owner, &there).await
+}
+
+/// Writes the removal down, once by each leader.
+async fn order(world: &World, id: &CloudId, orphan: &Orphan, token: &str) -> Result<(), Trouble> {
+    if orphan.ordered {
+        return Ok(());
+    }
+    warn!(cloud = %id, instance = %orphan.object, "deleting what no machine is");
+    let remove = RemoveCloudOrphan {
+        cloud: id.clone(),
+        instance: orphan.object.clone(),
+        token: token.to_owned(),
+        seen_since: Millis(orphan.first_seen_ms),
+    };
+    world.order(Command::RemoveCloudOrphan(remove)).await?;
+    world.observed.cloud_orphans.ordered(id, &orphan.object);
+    Ok(())
+}
+
+/// What of `there` no machine of the state is.
+fn unasked(state: &State, id: &CloudId, there: &[Seen]) -> Vec<Found> {
+    let known: BTreeSet<&str> = query::machines_of(state, id).filter_map(|it| it.instance.as_deref()).collect();
+    // Those whose order may be under way: the cloud's name of them is not known yet.
+    let ordered: BTreeSet<String> =
+        query::machines_of(state, id).filter(|it| it.instance.is_none()).map(|it| it.token.to_string()).collect();
+    let restored = state.cluster.as_ref().is_some_and(|cluster| cluster.restored.is_some());
+    let kept = if restored {
+        "this cluster was restored from a backup that may be older than this: delete it in the cloud if it is not needed"
+    } else {
+        ""
+    };
+    there
+        .iter()
+        .filter(|it| !known.contains(it.id.as_str()) && !ordered.contains(&it.token))
+        .map(|it| Found {
+            object: it.id.clone(),
+            generation: 0,
+            runs: it.phase == MachinePhase::Running,
+            kept: kept.into(),
+        })
+        .collect()
+}
+
+/// Hosts that are not in the list are looked at by name: the cloud may have ended them.
+async fn miss(
+    world: &World,
+    state: &State,
+    id: &CloudId,
+    cloud: &dyn Cloud,
+    owner: &Owner,
+    there: &[Seen],
+) -> Result<(), Trouble> {
+    let missed = |it: &&hanse_state::cloud::Machine| {
+        it.state == MachineState::Ready && there.iter().all(|seen| Some(&seen.id) != it.instance.as_ref())
+    };
+    for lost in query::machines_of(state, id).filter(missed) {
+        let seen = cloud.find(&machine::key(lost, owner.clone()), lost.instance.as_deref()).await?;
+        let seen = seen.into_iter().find(|seen| Some(&seen.id) == lost.instance.as_ref());
+        let reason = match seen {
+            Some(seen) if seen.phase.is_over() => machine::ended(&seen),
+            // It was only late in the list.
+            Some(_) => continue,
+            None => "the cloud does not know it any more".into(),
+        };
+        warn!(machine = %lost.id, reason, "a cloud ended a host");
+        machine::record(world, lost, MachineFact::Ended { reason }).await?;
+    }
+    Ok(())
+}

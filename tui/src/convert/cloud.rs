@@ -1,0 +1,50 @@
+//! Clouds and machines, from the wire.
+
+use hanse_client::pb;
+
+use super::word;
+use crate::app::model::cloud::{Cloud, Machine};
+
+pub(crate) fn cloud(c: pb::Cloud) -> Cloud {
+    let spec = c.spec.unwrap_or_default();
+    let ssh = spec.ssh_from.iter().map(|from| format!("22 <- {from}"));
+    let port_last = (spec.port_first + spec.port_count).saturating_sub(1);
+    let peers = spec.peers_from.iter().map(|from| format!("{}-{port_last} <- {from}", spec.port_first));
+    Cloud {
+        name: c.name,
+        kind: word(spec.kind().as_str_name(), "CLOUD_KIND_"),
+        machines: (c.machines.into(), spec.machines_max.into()),
+        lets_in: ssh.chain(peers).collect(),
+        login: format!("{} {}", spec.user, spec.root),
+        region: spec.region,
+        endpoint: spec.endpoint,
+        credentials: spec.credentials,
+        at: c.created_at_ms,
+        orphans: c.orphans.iter().map(orphan).collect(),
+    }
+}
+
+fn orphan(it: &pb::CloudOrphan) -> String {
+    let fate = if it.kept_reason.is_empty() { "deleted after the grace time" } else { it.kept_reason.as_str() };
+    format!("{} (seen {} times): {fate}", it.instance, it.sightings)
+}
+
+pub(crate) fn machine(m: pb::Machine) -> Machine {
+    let state = word(m.state().as_str_name(), "MACHINE_STATE_");
+    let spec = m.spec.unwrap_or_default();
+    Machine {
+        name: m.name,
+        cloud: spec.cloud,
+        state,
+        reason: m.state_reason,
+        since: m.state_since_ms,
+        machine_type: spec.machine_type,
+        image: spec.image,
+        place: format!("{} {}", spec.zone, spec.subnet).trim().to_owned(),
+        instance: m.instance,
+        address: m.address,
+        fingerprint: m.fingerprint,
+        token: m.token,
+        slots: spec.slots.into(),
+    }
+}
