@@ -84,13 +84,16 @@ impl Fleet {
         let line = text(Command::new("ssh-keygen").arg("-lf").arg(home.join("host_key.pub")))?;
         let fingerprint = line.split_whitespace().nth(1).context("ssh-keygen printed no fingerprint")?.to_owned();
         let config = home.join("sshd_config");
+        // A bash that sshd starts reads the account's .bashrc at level 1: whatever a developer's machine does there (some 0.2 s of
+        // version managers that lock each other out, on one of ours) is no part of any contender's work.
         let (shown, keys) = (home.display(), self.dir.join("client_key.pub"));
         fs::write(
             &config,
             format!(
                 "Port {}\nListenAddress 127.0.0.1\nHostKey {shown}/host_key\nAuthorizedKeysFile {}\nPidFile none\n\
                  UsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-                 PermitRootLogin prohibit-password\nUseDNS no\nPrintMotd no\nSubsystem sftp internal-sftp\n",
+                 PermitRootLogin prohibit-password\nUseDNS no\nPrintMotd no\nSubsystem sftp internal-sftp\n\
+                 SetEnv SHLVL=2\n",
                 ports[0],
                 keys.display()
             ),
