@@ -7,8 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_raft::ReplicaId;
 use hanse_state::chain::node::NodeAct;
-use hanse_state::ids::RequestId;
+use hanse_state::ids::{HostId, RequestId};
 use hanse_state::{Applied, Command, Request, State};
+
+/// A leader writes the removal of an orphan down once, and in a run of the sweep there are two.
+const REMOVALS_MAX: u64 = 2;
 
 /// One life of a replica, from start to crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +41,10 @@ pub(crate) struct Acts {
     /// Who proposed which intent.
     meant: BTreeMap<RequestId, Life>,
     committed: BTreeSet<RequestId>,
+    /// How often each act on a generation of a node was intended.
+    intended: BTreeMap<(Place, u64, NodeAct), u64>,
+    /// How often the removal of each orphan was written down.
+    removed: BTreeMap<(HostId, String), u64>,
     /// Committed intents whose act has not begun.
     open: BTreeMap<(Life, Deed), u64>,
     /// Acts begun, for the figures.
@@ -53,6 +60,11 @@ impl Acts {
 
     /// A replica has applied a request; the first one counts.
     pub(crate) fn applied(&mut self, request: &Request, applied: &Applied, after: &State) {
+        if let (Command::RemoveOrphan(it), true) = (&request.command, applied.outcome.is_ok())
+            && self.committed.insert(request.id)
+        {
+            *self.removed.entry((it.host.clone(), it.object.clone())).or_default() += 1;
+        }
         let (Command::RecordIntent(intent), Some(life)) = (&request.command, self.meant.get(&request.id)) else {
             return;
         };
@@ -63,6 +75,7 @@ impl Acts {
         let host = node.host.as_ref().and_then(|id| after.hosts.get(id)).expect("such a node has a host");
         let place = Place { host: host.peer_address.clone(), port: node.p2p_port };
         let deed = Deed { place, generation: intent.generation, act: intent.act };
+        *self.intended.entry((deed.place.clone(), deed.generation, deed.act)).or_default() += 1;
         *self.open.entry((*life, deed)).or_default() += 1;
     }
 
@@ -77,6 +90,22 @@ impl Acts {
                 self.found.push(format!("act without intent: {replica} in its life {number} begins {deed:?}"));
             }
         }
+    }
+
+    /// How often one act on one generation of a node was intended at most.
+    pub(crate) fn repeats(&self) -> u64 {
+        self.intended.values().copied().max().unwrap_or(0)
+    }
+
+    /// Gives an orphan whose removal was written down more often than by each of two leaders.
+    pub(crate) fn removed_again(&self) -> Option<String> {
+        let again = self.removed.iter().find(|(_, times)| **times > REMOVALS_MAX);
+        again.map(|((host, object), times)| format!("the removal of {object} on {host} was written down {times} times"))
+    }
+
+    /// How many orphans were removed.
+    pub(crate) fn removals(&self) -> u64 {
+        self.removed.len() as u64
     }
 
     /// Takes what did not hold.

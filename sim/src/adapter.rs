@@ -70,6 +70,14 @@ impl SimHost {
         self.ask(Ask::Find(key.clone(), hash.to_owned())).await
     }
 
+    /// Asks the node who validates; nothing if it does not answer.
+    pub(crate) async fn validators(&self, key: &InstanceKey) -> Result<Option<Vec<(String, String)>>> {
+        match self.ask(Ask::Validators(key.clone())).await? {
+            Told::Validators(all) => Ok(all),
+            other => unreachable!("a host answers what it is asked, not {other:?}"),
+        }
+    }
+
     /// Asks the node itself; nothing if it does not answer.
     pub(crate) async fn health(&self, key: &InstanceKey) -> Result<Option<NodeHealth>> {
         match self.ask(Ask::Health(key.clone())).await? {

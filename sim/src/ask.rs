@@ -14,6 +14,7 @@ pub(crate) enum Ask {
     Ensure(InstanceSpec),
     Look(InstanceKey),
     Health(InstanceKey),
+    Validators(InstanceKey),
     Send(InstanceKey, Vec<u8>),
     Find(InstanceKey, String),
     Stop(InstanceKey),
@@ -26,7 +27,8 @@ impl Ask {
     /// Whether it changes anything: then no answer means that nothing is known.
     pub(crate) const fn changes(&self) -> bool {
         match self {
-            Self::Inspect | Self::Look(_) | Self::Health(_) | Self::Find(..) | Self::List(_) => false,
+            Self::Inspect | Self::Look(_) | Self::Health(_) | Self::Validators(_) | Self::Find(..) => false,
+            Self::List(_) => false,
             Self::Send(..)
             | Self::MakeKeys(_)
             | Self::Write(..)
@@ -46,6 +48,8 @@ pub(crate) enum Told {
     Identity(String),
     Seen(Option<InstanceStatus>),
     Health(Option<NodeHealth>),
+    /// Names and keys; nothing if the node does not answer.
+    Validators(Option<Vec<(String, String)>>),
     Taken(Taken),
     /// It is full, and may take it later.
     Full,
@@ -62,6 +66,7 @@ pub(crate) fn words(ask: &Ask) -> String {
         Ask::Ensure(spec) => format!("ensure {} generation {}", spec.key.object(), spec.generation),
         Ask::Look(key) => format!("look {}", key.object()),
         Ask::Health(key) => format!("health {}", key.object()),
+        Ask::Validators(key) => format!("validators by {}", key.object()),
         Ask::Send(key, raw) => format!("send {} by {}", String::from_utf8_lossy(raw), key.object()),
         Ask::Find(key, hash) => format!("find {hash} by {}", key.object()),
         Ask::Stop(key) => format!("stop {}", key.object()),

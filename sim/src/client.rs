@@ -11,6 +11,7 @@ use hanse_state::{Applied, Millis, Outcome, Request, State};
 use crate::dice::Dice;
 use crate::network::host;
 use crate::post::{Body, Post};
+use crate::sweep::Stage;
 use crate::workload::{Plans, Wish, founding, request_id};
 use crate::world::{Phase, Shared};
 
@@ -32,6 +33,8 @@ pub(crate) enum Habit {
     Hurried,
     /// Changes the membership of the control plane; there are machines for ids up to `last`.
     Operator { last: ReplicaId },
+    /// Plays one stage of the sweep, and nothing else.
+    Player { stage: Stage },
 }
 
 /// One client.
@@ -70,6 +73,9 @@ pub(crate) async fn run(
     tokio::spawn(async move { while listener.next().await.is_ok() {} });
     let dice = Dice::new(shared.seed ^ (id << 40), "client");
     let mut client = Client { id, habit, shared, plans, post, dice, think_ms, guess: ReplicaId(1) };
+    if let Habit::Player { stage } = habit {
+        client.play(stage).await;
+    }
     if id == 1 {
         client.found().await;
     }
@@ -104,7 +110,8 @@ impl Client {
         self.set_busy(false);
     }
 
-    async fn insist(&mut self, wish: Wish) {
+    /// Asks until it is answered.
+    pub(crate) async fn insist(&mut self, wish: Wish) {
         let request = self.request(wish);
         // It may have run at any of these tries, so no floor but the first one counts: none.
         while self.write_after(0, &request, true).await.is_none() {}
@@ -144,7 +151,7 @@ impl Client {
         let reads = match self.habit {
             Habit::Usual => 25,
             Habit::Reader => 100,
-            Habit::Hurried | Habit::Operator { .. } => 0,
+            Habit::Hurried | Habit::Operator { .. } | Habit::Player { .. } => 0,
         };
         if !must_write && self.dice.chance(reads) {
             return self.read(false).await.is_some();
@@ -175,7 +182,7 @@ impl Client {
         }
     }
 
-    fn plans(&self) -> MutexGuard<'_, Plans> {
+    pub(crate) fn plans(&self) -> MutexGuard<'_, Plans> {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

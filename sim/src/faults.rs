@@ -9,9 +9,9 @@ use hanse_raft::ReplicaId;
 use openraft::async_runtime::watch::WatchReceiver;
 use turmoil::Sim;
 
+use crate::cloud::Temper;
 use crate::dice::Dice;
 use crate::disk::Disk;
-use crate::hosts::Temper;
 use crate::network::host;
 use crate::node::ELECTION_MAX_MS;
 use crate::world::{Order, Shared, Weather};

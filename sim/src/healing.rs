@@ -28,30 +28,41 @@ pub(crate) fn healing(world: &World) -> Healing {
     if !world.proved {
         return Healing::Waits(format!("no write and read yet, phase {:?}, clients {:?}", world.phase, world.busy));
     }
+    match united(world) {
+        Ok(state) => as_wished(world, &state),
+        Err(other) => other,
+    }
+}
+
+/// Gives the state that all replicas agree on, under one leader and with the membership that was ordered.
+///
+/// # Errors
+/// What keeps them from it.
+pub(crate) fn united(world: &World) -> Result<State, Healing> {
     let all: Vec<_> =
         world.rafts.values().map(|(raft, machine)| (raft.metrics().borrow_watched().clone(), machine.view())).collect();
     let Some((lead, truth)) = all.iter().find(|(m, _)| m.current_leader == Some(m.id)) else {
-        return Healing::Waits("no leader".into());
+        return Err(Healing::Waits("no leader".into()));
     };
     let members: Vec<ReplicaId> = lead.membership_config.membership().nodes().map(|(id, _)| *id).collect();
     for id in members {
         let Some((metrics, view)) = all.iter().find(|(m, _)| m.id == id) else {
-            return Healing::Waits(format!("member {id} is down"));
+            return Err(Healing::Waits(format!("member {id} is down")));
         };
         if metrics.current_leader != Some(lead.id)
             || metrics.last_log_index != lead.last_log_index
             || view.applied != truth.applied
         {
-            return Healing::Waits(format!("replica {id}: {metrics}, the leader: {lead}"));
+            return Err(Healing::Waits(format!("replica {id}: {metrics}, the leader: {lead}")));
         }
         if view.state != truth.state {
             let text = format!("equal states: replica {id} differs from {} after {:?}", lead.id, view.applied);
-            return Healing::Never(text);
+            return Err(Healing::Never(text));
         }
     }
     match as_ordered(world, lead, &truth.state) {
-        Healing::Done => as_wished(world, &truth.state),
-        other => other,
+        Healing::Done => Ok(truth.state.clone()),
+        other => Err(other),
     }
 }
 

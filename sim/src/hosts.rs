@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 
 use hanse_adapters_core::{AdapterError, InstanceKey, InstanceSpec, InstanceStatus, RunState};
 use hanse_engines_core::NodeHealth;
-use hanse_state::{Digest, State};
+use hanse_state::Digest;
 use tokio::sync::oneshot;
 
 use crate::ask::{Ask, Told, outcome, words};
 use crate::chains::{Chains, Taken, Tx};
+use crate::cloud::{Fate, Flaw, Sky, Temper};
 use crate::dice::Dice;
 
 /// The file without which no node starts.
@@ -23,29 +24,7 @@ const DEATHS_MAX: u64 = 2;
 /// One block in so many milliseconds.
 pub(crate) const BLOCK_MS: u64 = 500;
 
-/// How calls go wrong, in percent.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Temper {
-    /// It never arrives.
-    pub(crate) refused: u64,
-    /// It is done, and the answer is lost.
-    pub(crate) lost: u64,
-    /// It is done, and the answer says that it failed.
-    pub(crate) lied: u64,
-    /// It takes seconds, perhaps longer than anyone waits.
-    pub(crate) slow: u64,
-}
-
 type Answer = oneshot::Sender<Result<Told, AdapterError>>;
-
-/// What becomes of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Answered,
-    Refused,
-    Lost,
-    Lied,
-}
 
 struct Call {
     host: String,
@@ -55,7 +34,7 @@ struct Call {
     answer: Answer,
 }
 
-struct Process {
+pub(crate) struct Process {
     pid: u32,
     since_ms: u64,
     port: u16,
@@ -68,48 +47,38 @@ struct Process {
 
 /// An instance's home on its host.
 #[derive(Default)]
-struct Home {
-    name: String,
-    identity: Option<String>,
-    files: BTreeMap<String, Vec<u8>>,
-    generation: u64,
+pub(crate) struct Home {
+    pub(crate) name: String,
+    pub(crate) identity: Option<String>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) generation: u64,
     /// The first generation that may run.
-    fence: u64,
-    process: Option<Process>,
-    deaths: u64,
+    pub(crate) fence: u64,
+    pub(crate) process: Option<Process>,
+    pub(crate) deaths: u64,
 }
 
 #[derive(Default)]
-struct Host {
-    homes: BTreeMap<InstanceKey, Home>,
+pub(crate) struct Host {
+    pub(crate) homes: BTreeMap<InstanceKey, Home>,
     denied_until_ms: u64,
     down_until_ms: u64,
 }
 
-/// A mistake of the hosts, put in on purpose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    #[default]
-    None,
-    /// Creates without looking whether it is there.
-    Blind,
-    /// Creates under a new name each time.
-    Nameless,
-    /// Takes the same transaction as another one each time.
-    Resigned,
-}
-
 /// All hosts, by address, and the calls on their way.
 pub(crate) struct Hosts {
-    hosts: BTreeMap<String, Host>,
+    pub(crate) hosts: BTreeMap<String, Host>,
     calls: BTreeMap<(u64, u64), Call>,
     answers: BTreeMap<(u64, u64), (Answer, Result<Told, AdapterError>)>,
     number_last: u64,
     pid_last: u32,
     dice: Dice,
     pub(crate) temper: Temper,
+    pub(crate) sky: Sky,
     flaw: Flaw,
     pub(crate) chains: Chains,
+    /// When the first node of each genesis started: height goes on from there, whoever starts anew.
+    born: BTreeMap<Digest, u64>,
     /// Starts of processes, for the figures.
     pub(crate) started: u64,
     said: Vec<String>,
@@ -126,8 +95,10 @@ impl Hosts {
             pid_last: 0,
             dice: Dice::new(seed, "hosts"),
             temper: Temper::default(),
+            sky: Sky::default(),
             flaw,
             chains: Chains::default(),
+            born: BTreeMap::new(),
             started: 0,
             said: Vec::new(),
             found: Vec::new(),
@@ -146,6 +117,8 @@ impl Hosts {
         };
         let mut way = || if self.dice.chance(slow) { self.dice.range(1_000, 12_000) } else { self.dice.range(1, 60) };
         let (there_ms, back_ms) = (way(), way());
+        // A habit is not the dice's, so that its runs do not change those without.
+        let (fate, there_ms) = self.sky.meets(&ask).map_or((fate, there_ms), |(fate, late)| (fate, there_ms + late));
         self.number_last += 1;
         let call = Call { host: host.to_owned(), ask, fate, back_ms, answer };
         self.calls.insert((now_ms + there_ms, self.number_last), call);
@@ -157,6 +130,8 @@ impl Hosts {
             let ((_, number), call) = entry.remove_entry();
             let back = (now_ms + call.back_ms, number);
             let result = self.arrive(now_ms, &call);
+            self.sky.arrived(&call.ask);
+            self.remember(now_ms, &call.host);
             self.said.push(format!("{} {}: {:?} {}", call.host, words(&call.ask), call.fate, outcome(&result)));
             if call.fate != Fate::Lost {
                 self.answers.insert(back, (call.answer, result));
@@ -167,6 +142,7 @@ impl Hosts {
             // Who asked may be gone.
             drop(answer.send(result));
         }
+        self.finish_deletions(now_ms);
         self.make_blocks(now_ms);
     }
 
@@ -195,7 +171,16 @@ impl Hosts {
             let subject = format!("host {}", call.host);
             return Err(AdapterError::Denied { subject, reason: "the credential is refused".into() });
         }
-        let result = self.carry_out(now_ms, &call.host, &call.ask);
+        match call.fate {
+            Fate::Throttled => return Err(transient("429: too many requests")),
+            Fate::Half => {
+                self.half(&call.host, &call.ask);
+                return Err(transient("500: it ended half-way"));
+            }
+            Fate::Answered | Fate::Refused | Fate::Lost | Fate::Lied => {}
+        }
+        let result = self.habit(now_ms, &call.host, &call.ask);
+        let result = result.unwrap_or_else(|| self.carry_out(now_ms, &call.host, &call.ask));
         if call.fate == Fate::Lied { Err(transient("the connection broke")) } else { result }
     }
 
@@ -208,6 +193,9 @@ impl Hosts {
         }
         if matches!(ask, Ask::Send(..) | Ask::Find(..)) {
             return self.ask_node(now_ms, address, ask);
+        }
+        if let (Ask::List(_), Some(list)) = (ask, self.late_list(now_ms, address)) {
+            return Ok(Told::List(list));
         }
         let all_genesis = self.running_genesis();
         let host = self.hosts.entry(address.to_owned()).or_default();
@@ -229,7 +217,11 @@ impl Hosts {
             Ask::Look(key) => Told::Seen(host.homes.get(key).map(|home| status(key, home))),
             Ask::Health(key) => {
                 let home = host.homes.get(key);
-                Told::Health(home.and_then(|home| health(now_ms, home, &all_genesis)))
+                Told::Health(home.and_then(|home| health(now_ms, home, &all_genesis, &self.born)))
+            }
+            Ask::Validators(key) => {
+                let home = host.homes.get(key).filter(|home| home.process.is_some());
+                Told::Validators(home.and_then(|home| home.files.get(GENESIS_FILE)).map(|genesis| validators(genesis)))
             }
             Ask::Stop(key) => {
                 if let Some(home) = host.homes.get_mut(key) {
@@ -314,6 +306,9 @@ impl Hosts {
         let behind_ms = self.dice.pick(&[0, 0, 500, 3_000]);
         let (pid, since_ms) = (self.pid_last, now_ms);
         let process = Process { pid, since_ms, port, hangs_until_ms: 0, behind_ms, waiting: Vec::new() };
+        if let Some(genesis) = home.files.get(GENESIS_FILE).filter(|_| ready) {
+            self.born.entry(Digest::of(genesis)).or_insert(now_ms);
+        }
         home.process = ready.then_some(process);
         let told = status(&spec.key, home);
         self.started += 1;
@@ -422,40 +417,9 @@ impl Hosts {
             host.homes.values_mut().filter_map(|home| home.process.as_mut()).for_each(|it| it.hangs_until_ms = 0);
         }
     }
-
-    /// Gives something on a host that the state does not wish for.
-    pub(crate) fn orphan(&self, state: &State) -> Option<String> {
-        let wished = wished(state);
-        let mut there = self.hosts.iter().flat_map(|(address, host)| host.homes.keys().map(move |key| (address, key)));
-        let orphan = there.find(|(address, key)| !wished.contains_key(&((*address).clone(), (*key).clone())));
-        orphan.map(|(address, key)| format!("orphan: {key} on {address}"))
-    }
-
-    /// Gives a node that the state wishes for and that does not run on its host in its generation.
-    pub(crate) fn silent(&self, state: &State) -> Option<String> {
-        let runs = |address: &str, key: &InstanceKey, generation: u64| {
-            let home = self.hosts.get(address).and_then(|host| host.homes.get(key));
-            home.is_some_and(|home| home.process.is_some() && home.generation == generation)
-        };
-        let wished = wished(state);
-        let silent = wished.iter().find(|((address, key), generation)| !runs(address, key, **generation));
-        silent.map(|((address, key), generation)| format!("generation {generation} of {key} does not run on {address}"))
-    }
 }
 
-/// Host and key of each node that the state wishes for, and its generation.
-fn wished(state: &State) -> BTreeMap<(String, InstanceKey), u64> {
-    let Some(cluster) = &state.cluster else { return BTreeMap::new() };
-    let placed = state.nodes.values().filter_map(|node| {
-        let host = node.host.as_ref().and_then(|id| state.hosts.get(id))?;
-        let object = format!("{}.{}.{}", node.key.chain.consortium, node.key.chain.chain, node.key.node);
-        let key = InstanceKey::new(&cluster.id.to_string(), &object)?;
-        Some(((host.peer_address.clone(), key), node.generation))
-    });
-    placed.collect()
-}
-
-fn status(key: &InstanceKey, home: &Home) -> InstanceStatus {
+pub(crate) fn status(key: &InstanceKey, home: &Home) -> InstanceStatus {
     let run = match &home.process {
         Some(process) => RunState::Running { pid: process.pid, since_ms: process.since_ms },
         None if home.generation == 0 => RunState::Prepared,
@@ -465,19 +429,33 @@ fn status(key: &InstanceKey, home: &Home) -> InstanceStatus {
 }
 
 /// What a node says of itself; nothing if it is dead or hangs.
-fn health(now_ms: u64, home: &Home, all_genesis: &[Vec<u8>]) -> Option<NodeHealth> {
-    let process = home.process.as_ref().filter(|it| it.hangs_until_ms <= now_ms)?;
+fn health(now_ms: u64, home: &Home, all_genesis: &[Vec<u8>], born: &BTreeMap<Digest, u64>) -> Option<NodeHealth> {
+    home.process.as_ref().filter(|it| it.hangs_until_ms <= now_ms)?;
     let own = home.files.get(GENESIS_FILE)?;
+    let born_ms = born.get(&Digest::of(own)).copied().unwrap_or(now_ms);
     let peers = all_genesis.iter().filter(|genesis| *genesis == own).count().saturating_sub(1);
-    let height = (now_ms - process.since_ms) / BLOCK_MS;
+    let height = (now_ms - born_ms) / BLOCK_MS;
     Some(NodeHealth {
         height,
         block_hash: format!("0x{height:064x}"),
-        block_time_ms: process.since_ms + height * BLOCK_MS,
+        block_time_ms: born_ms + height * BLOCK_MS,
         peers: u32::try_from(peers).expect("a few nodes"),
         syncing: false,
         version: "sim".into(),
         reasons: Vec::new(),
         power: None,
     })
+}
+
+/// A validator in the file of a genesis: this word, its name, its key.
+pub(crate) const VALIDATOR: &str = "validator";
+
+/// Names and keys of those who validate: here as at the beginning.
+fn validators(genesis: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(genesis);
+    let one = |line: &str| match line.split(' ').collect::<Vec<_>>().as_slice() {
+        [word, name, key] if *word == VALIDATOR => Some(((*name).to_owned(), (*key).to_owned())),
+        _ => None,
+    };
+    text.lines().filter_map(one).collect()
 }

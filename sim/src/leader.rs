@@ -27,6 +27,7 @@ use crate::ledger::SimEngine;
 use crate::membership::Change;
 use crate::mutant::Mutant;
 use crate::node::{ELECTION_MAX_MS, Node};
+use crate::sweep::{Point, Step, trap};
 use crate::types::Raft;
 use crate::workload::request_id;
 
@@ -60,6 +61,8 @@ pub(crate) fn spawn(life: Life, node: Node) -> mpsc::Receiver<Call> {
     let shared = node.shared.clone();
     let engine = SimEngine::new(life, shared.clone());
     let (clock, ids) = (shared.clone(), shared.clone());
+    let orphan_grace_ms = shared.world().orphan_grace_ms;
+    let timing = Timing { meter_ms: METER_MS, orphan_grace_ms, ..Timing::default() };
     let world = World {
         replica: Arc::new(Seat { life, node, calls }),
         observed: Arc::new(Observed::default()),
@@ -71,7 +74,7 @@ pub(crate) fn spawn(life: Life, node: Node) -> mpsc::Receiver<Call> {
             world.request_last += 1;
             request_id(world.request_last)
         }),
-        timing: Timing { meter_ms: METER_MS, ..Timing::default() },
+        timing,
         notary: None,
         cluster_name: "sim".into(),
         // The first client names the cluster.
@@ -107,6 +110,15 @@ impl Seat {
     async fn change(&self, change: Change) -> Result<(), ChangeError> {
         let lost = Err(ChangeError::Unknown("the replica has stopped".into()));
         self.call(|answer| Call::Change(change, answer), lost).await
+    }
+
+    /// This leader is at a point of a step: if a fault begins there, it waits for it.
+    async fn at(&self, step: &Step, point: Point) {
+        let fault = { self.node.shared.world().trap.reach(step, point) };
+        if let Some(fault) = fault {
+            // A fault that ends this replica ends this too.
+            drop(fault.await);
+        }
     }
 
     /// The mistake: the act begins while its intent is still on the way.
@@ -147,7 +159,17 @@ impl Consensus for Seat {
         if matches!(request.command, Command::RecordIntent(_)) && self.node.shared.has(Mutant::ActBeforeIntent) {
             return Ok(self.pretend(request).await);
         }
-        self.call(|answer| Call::Propose(Box::new(request), answer), Err(ProposeError::Stopped)).await
+        let step = trap::of(&request.command);
+        match &step {
+            Some((step, true)) => self.at(step, Point::AfterResult).await,
+            Some((step, false)) => self.at(step, Point::BeforeIntent).await,
+            None => {}
+        }
+        let proposed = self.call(|answer| Call::Propose(Box::new(request), answer), Err(ProposeError::Stopped)).await;
+        if let (Some((step, false)), Ok(_)) = (&step, &proposed) {
+            self.at(step, Point::AfterIntent).await;
+        }
+        proposed
     }
 
     /// All replicas of the simulated world are of this build.

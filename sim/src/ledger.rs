@@ -8,13 +8,13 @@ use crate::acts::{Deed, Life, Place};
 use crate::adapter::SimHost;
 use crate::ask::Told;
 use crate::chains::Taken;
-use crate::hosts::GENESIS_FILE;
+use crate::hosts::{GENESIS_FILE, VALIDATOR};
 use crate::world::Shared;
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
 use hanse_engines_core::{
-    Account, Block, BlockRef, ChainPlan, Engine, EngineError, NodeHealth, NodeIdentity, NodePlan, Peer, Result,
-    Transaction,
+    Account, Block, BlockRef, ChainPlan, Engine, EngineError, LedgerValidator, NodeHealth, NodeIdentity, NodePlan,
+    Peer, Result, Transaction,
 };
 use hanse_state::Digest;
 use hanse_state::chain::node::NodeAct;
@@ -66,7 +66,8 @@ impl Engine for SimEngine {
     }
 
     fn genesis(&self, chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<Vec<u8>> {
-        Ok(format!("{} {} {validators:?}", chain.chain_id, chain.genesis_time_ms).into_bytes())
+        let each = validators.iter().map(|it| format!("{VALIDATOR} {} {}\n", it.node_id, it.public_key));
+        Ok(format!("{} {}\n{}", chain.chain_id, chain.genesis_time_ms, each.collect::<String>()).into_bytes())
     }
 
     async fn configure(
@@ -100,6 +101,14 @@ impl Engine for SimEngine {
         let host = SimHost::at(&node.host_address, self.shared.clone());
         let health = host.health(&node.key).await.map_err(EngineError::Host)?;
         health.ok_or_else(|| EngineError::Node { node: node.key.to_string(), reason: "no answer".into() })
+    }
+
+    async fn validators(&self, _host: &dyn Adapter, node: &NodePlan) -> Result<Vec<LedgerValidator>> {
+        let host = SimHost::at(&node.host_address, self.shared.clone());
+        let answer = host.validators(&node.key).await.map_err(EngineError::Host)?;
+        let all = answer.ok_or_else(|| EngineError::Node { node: node.key.to_string(), reason: "no answer".into() })?;
+        let one = |(node_id, public_key)| LedgerValidator { node_id, public_key, power: 1 };
+        Ok(all.into_iter().map(one).collect())
     }
 
     async fn block(&self, _host: &dyn Adapter, _node: &NodePlan, _which: &BlockRef) -> Result<Block> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hanse_sim::sweep::{self, Cloud, Stage};
 use hanse_sim::{Mutant, Options, Report, run};
 
 /// Seeds that `--mutant` tries before it gives up.
@@ -13,6 +14,8 @@ const MUTANT_SEEDS: u64 = 40;
 #[derive(Debug, Parser)]
 #[command(name = "hanse-sim")]
 struct Cli {
+    #[command(subcommand)]
+    kind: Option<Kind>,
     /// Run this seed alone and print its trace.
     #[arg(long)]
     seed: Option<u64>,
@@ -36,6 +39,51 @@ struct Cli {
     output: Output,
 }
 
+#[derive(Debug, Subcommand)]
+enum Kind {
+    /// The crash sweep of provisioning: each point of each step of a chain's life with each fault of the leader.
+    Provisioning(Provisioning),
+}
+
+#[derive(Debug, Args)]
+struct Provisioning {
+    /// Only this stage; may be given again.
+    #[arg(long, value_parser = stage)]
+    stage: Vec<Stage>,
+    /// Only clouds of this habit; may be given again.
+    #[arg(long, value_parser = cloud)]
+    cloud: Vec<Cloud>,
+    /// Every point and fault with every habit of the cloud, and not each with one.
+    #[arg(long)]
+    full: bool,
+    /// Every so-manieth case only.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    every: u32,
+    /// Goes into the seed of each run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only the case of this number; its trace on stdout.
+    #[arg(long)]
+    case: Option<usize>,
+    /// Put this mistake in: passes only if nothing is wrong, so it must fail.
+    #[arg(long)]
+    mutant: Option<Mutant>,
+    /// How to print figures.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+fn stage(text: &str) -> Result<Stage, String> {
+    let names = Stage::ALL.map(Stage::name).join(", ");
+    let mut all = Stage::ALL.into_iter().chain([Stage::AtOnce]);
+    all.find(|it| it.name() == text).ok_or_else(|| format!("the stages are {names}, at-once"))
+}
+
+fn cloud(text: &str) -> Result<Cloud, String> {
+    let names = Cloud::ALL.map(Cloud::name).join(", ");
+    Cloud::ALL.into_iter().find(|it| it.name() == text).ok_or_else(|| format!("a cloud's habits are {names}"))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
     Text,
@@ -44,12 +92,35 @@ enum Output {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Kind::Provisioning(asked)) = &cli.kind {
+        return if provisioning(asked) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let passed = match (&cli.mutant, cli.seed) {
         (Some(name), _) => hunt(&cli, name),
         (None, Some(seed)) => replay(&cli, seed),
         (None, None) => many(&cli),
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn provisioning(asked: &Provisioning) -> bool {
+    let started = std::time::Instant::now();
+    let some = |given: &[Stage]| if given.is_empty() { Stage::ALL.to_vec() } else { given.to_vec() };
+    let clouds = if asked.cloud.is_empty() { Cloud::ALL.to_vec() } else { asked.cloud.clone() };
+    let figures = sweep::sweep(&sweep::Options {
+        stages: some(&asked.stage),
+        clouds,
+        full: asked.full,
+        every: usize::try_from(asked.every).expect("a number of cases"),
+        seed: asked.seed,
+        mutant: asked.mutant,
+        tell: asked.output == Output::Text,
+        only: asked.case,
+    });
+    let mut shown = serde_json::to_value(&figures).expect("plain data");
+    shown["seconds"] = started.elapsed().as_secs().into();
+    println!("{shown}");
+    figures.is_good()
 }
 
 fn options(cli: &Cli, mutant: Option<Mutant>, print: bool) -> Options {

@@ -33,8 +33,6 @@ const CROWD: u64 = 6;
 const OPERATOR: u64 = 99;
 /// Machines that a person may start beside the first ones, where the membership changes.
 const SPARES: u64 = 8;
-/// Mail older than so many numbers is long delivered or lost.
-const MAIL_KEPT: u64 = 20_000;
 
 /// What a run is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -218,17 +216,8 @@ impl Run {
         if let Err(error) = sim.step() {
             self.shared.world().violation(&format!("a host ended: {error}"));
         }
-        {
-            let mut world = self.shared.world();
-            world.now_ms = u64::try_from(sim.elapsed().as_millis()).expect("a day in milliseconds");
-            let oldest = world.mail_last.saturating_sub(MAIL_KEPT);
-            world.mail.retain(|number, _| *number >= oldest);
-            let now_ms = world.now_ms;
-            world.hosts.tick(now_ms);
-            for line in world.hosts.take_said() {
-                world.say(&line);
-            }
-        }
+        let now_ms = u64::try_from(sim.elapsed().as_millis()).expect("a day in milliseconds");
+        self.shared.world().advance(now_ms);
         self.bury(sim);
         self.checks.tick(&self.shared, &self.disks);
         self.shared.world().violations.is_empty()

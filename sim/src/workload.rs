@@ -57,7 +57,8 @@ fn sign(name: &str, text: &str) -> Signature {
     Signature(key_of(name).sign(text.as_bytes()).as_ref().try_into().expect("an Ed25519 signature has 64 bytes"))
 }
 
-fn cluster() -> ClusterId {
+/// The cluster's id.
+pub(crate) fn cluster() -> ClusterId {
     ClusterId::parse("0193f2a4-0000-7000-8000-000000000001").expect("a fixed id")
 }
 
@@ -73,7 +74,8 @@ fn owner(name: &str) -> Actor {
     Actor::Account(account(&format!("owner@{name}")))
 }
 
-fn consortium() -> ConsortiumId {
+/// The consortium.
+pub(crate) fn consortium() -> ConsortiumId {
     ConsortiumId::parse("trade").expect("a fixed name")
 }
 
@@ -177,21 +179,28 @@ pub(crate) fn founding() -> Vec<Wish> {
     wishes
 }
 
-fn action(number: u64, nodes: usize) -> Action {
+/// The node that a member owns.
+pub(crate) fn node_of(name: &str) -> NodeSpec {
+    NodeSpec { owner: tenant(name) }
+}
+
+/// The order of a chain.
+pub(crate) fn action(number: u64, nodes: usize) -> Action {
     Action::CreateChain(ChainSpec {
         chain: ChainId::parse(&format!("chain-{number}")).expect("a counted name"),
         template: "evm-standard".into(),
         template_version: 1,
         chain_id: 1_000 + number,
         parameters: BTreeMap::new(),
-        nodes: MEMBERS.iter().take(nodes).map(|name| NodeSpec { owner: tenant(name) }).collect(),
+        nodes: MEMBERS.iter().take(nodes).map(|name| node_of(name)).collect(),
         alloc: BTreeMap::new(),
         governance: None,
         anchor: None,
     })
 }
 
-fn open(name: &str, action: Action) -> Wish {
+/// The opening of a vote.
+pub(crate) fn open(name: &str, action: Action) -> Wish {
     let open = OpenProposal { consortium: consortium(), title: "A chain".into(), action, voting_period_ms: None };
     Wish { actor: owner(name), command: Command::OpenProposal(open) }
 }

@@ -5,18 +5,23 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hanse_raft::ReplicaId;
+use hanse_server::config::Timing;
 
 use crate::acts::Acts;
+use crate::cloud::Flaw;
 use crate::dice::Dice;
-use crate::hosts::{Flaw, Hosts};
+use crate::hosts::Hosts;
 use crate::mutant::Mutant;
 use crate::oracle::Oracle;
 use crate::post::{Body, Mail};
 use crate::roster::{Roster, Start};
+use crate::sweep::Trap;
 use crate::types::{Entry, LogId, Raft};
 
 /// 2026-11-23T00:00:00Z; simulated time begins here.
 pub(crate) const EPOCH_MS: u64 = 1_795_392_000_000;
+/// Mail older than so many numbers is long delivered or lost.
+const MAIL_KEPT: u64 = 20_000;
 /// Violations kept; the first is what matters.
 const VIOLATIONS_MAX: usize = 20;
 
@@ -67,6 +72,12 @@ pub(crate) struct World {
     pub(crate) acts: Acts,
     pub(crate) request_last: u64,
     pub(crate) violations: Vec<String>,
+    /// How long what nobody asks for stays on a host.
+    pub(crate) orphan_grace_ms: u64,
+    /// Where a run of the sweep is struck.
+    pub(crate) trap: Trap,
+    /// Whether the sweep's stage has been ordered.
+    pub(crate) played: bool,
     lives: BTreeMap<ReplicaId, u64>,
     trace: Trace,
 }
@@ -98,6 +109,17 @@ impl World {
         self.say(&format!("VIOLATION {what}"));
         if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(format!("at {} ms: {what}", self.now_ms));
+        }
+    }
+
+    /// Time goes on: what is due on the hosts happens, and old mail is forgotten.
+    pub(crate) fn advance(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        let oldest = self.mail_last.saturating_sub(MAIL_KEPT);
+        self.mail.retain(|number, _| *number >= oldest);
+        self.hosts.tick(now_ms);
+        for line in self.hosts.take_said() {
+            self.say(&line);
         }
     }
 
@@ -187,6 +209,9 @@ impl Shared {
             acts: Acts::default(),
             request_last: 0,
             violations: Vec::new(),
+            orphan_grace_ms: Timing::default().orphan_grace_ms,
+            trap: Trap::default(),
+            played: false,
             lives: BTreeMap::new(),
             trace: Trace { hasher: DefaultHasher::new(), lines: 0, print },
         };

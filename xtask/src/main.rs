@@ -23,6 +23,8 @@ const HELP: &str = "cargo xtask <chore>
   sim            replicas in a simulated world under seeded faults; --seed S replays one (see docs/sim.md)
   faults KIND   faults on purpose: power-cut, damage, processes, membership, rejoin, upgrade ... (needs root;
                 see docs/faults.md)
+  faults provisioning  the crash sweep: each point of each step of a chain's life, each fault of the leader, simulated
+                (needs nothing; see docs/faults.md)
   mutants NAME  mistakes on purpose, each of which a test must notice (all, or the named; see docs/mutants.md)
   dist          the program as it is handed out, laid out by what a replica runs (installs valgrind); prints its path
   bench build   time of a first release build on this machine
@@ -99,6 +101,12 @@ fn sim(args: &[&str]) -> Result<()> {
 
 /// Builds the harness and hands it the rest; what it prints on stdout is its own.
 fn faults(args: &[&str]) -> Result<()> {
+    if args.first() == Some(&"provisioning") {
+        // Simulated, and hundreds of runs: it is the optimiser that makes minutes of them.
+        let mut sweep = cargo(&["run", "--release", "--quiet", "--package", "hanse-sim", "--"]);
+        sweep.args(args);
+        return step("faults", sweep);
+    }
     let mut harness = cargo(&["run", "--quiet", "--package", "hanse-faults", "--"]);
     harness.args(args);
     if args.first() == Some(&"upgrade") && std::env::var_os("HANSE_PREVIOUS").is_none() {

@@ -1,6 +1,8 @@
 //! The simulation's share of CI: a few seeds hold, the same seed is the same run, and mistakes are found.
 #![allow(clippy::unwrap_used)]
 
+mod sweep;
+
 use hanse_sim::{Mutant, Options, run};
 
 fn options(ticks: u64, voters: u64, mutant: Option<Mutant>) -> Options {
