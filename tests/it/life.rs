@@ -130,6 +130,7 @@ fn a_chain_rests_and_goes() {
     let height = story.goes_on(3);
     let height = it_rests(&story, height);
     let height = it_grows_and_shrinks(&mut story, height);
+    let height = it_moves(&mut story, height);
     let height = it_is_deleted_and_kept(&mut story, height);
     it_goes(&mut story, height);
 }
@@ -214,6 +215,62 @@ fn it_grows_and_shrinks(story: &mut Story, height: u64) -> u64 {
     let decided = story.change(&["remove-nodes", "n4"], 3);
     story.succeeds(decided["operation"].as_str().unwrap());
     assert_eq!((story.nodes().len(), pids_of(&story.dir, PROCESS).len()), (4, 4));
+    story.goes_on(height)
+}
+
+/// A node goes to the other host with its key while the leader dies, then a host is drained; at no moment are there two processes
+/// of one node.
+fn it_moves(story: &mut Story, height: u64) -> u64 {
+    let one = |story: &Story, n: usize| story.nodes()[n].clone();
+    let before = one(story, 1);
+    let (from, to) = if before["host"] == "h1" { ("h1", "h2") } else { ("h2", "h1") };
+    let plan = story.cluster.tell("acme", &["chain", "plan", "trade", "supply-1", "move", "n1"])["plan"].clone();
+    assert_eq!(
+        (&plan["nodes"][0]["work"], &plan["nodes"][0]["to_host"]),
+        (&Value::from("MOVE"), &Value::from(to)),
+        "{plan}"
+    );
+    let order = ["chain", "move-node", "trade", "supply-1", "n1", "--to", to, "--reason", "h1 is old", "--yes"];
+    let (code, words) = story.cluster.ask("acme", &order).unwrap_err();
+    assert!(code == 4 && words.contains("PERMISSION_DENIED"), "{words}");
+    let operation = story.cluster.tell("admin", &order)["operation"].as_str().unwrap().to_owned();
+    let leader = story.cluster.leader("admin");
+    story.cluster.kill(leader);
+    until("the node is at its new host", LONG, || {
+        let processes = pids_of(&story.dir, "supply-1.n1/home");
+        let running: Vec<_> = processes.iter().filter(|pid| pids_of(&story.dir, PROCESS).contains(pid)).collect();
+        assert!(running.len() <= 1, "one key runs once: {running:?}");
+        let nodes = story.cluster.ask("admin", &["node", "list"]).map_err(|(_, words)| words)?;
+        let node = nodes["nodes"][1].clone();
+        let is_there = node["host"] == to && node["health"] == "HEALTHY" && node["peers"].as_u64() == Some(3);
+        if is_there { Ok(()) } else { Err(node.to_string()) }
+    });
+    story.succeeds(&operation);
+    story.cluster.start_replica(leader);
+    let after = one(story, 1);
+    assert_eq!(
+        (&after["public_key"], &after["node_id"]),
+        (&before["public_key"], &before["node_id"]),
+        "it kept its key"
+    );
+    let home = |host: &str| {
+        let root = story.dir.join(format!("host{}", &host[1..])).join("instances");
+        let cluster = std::fs::read_dir(root).unwrap().next().unwrap().unwrap().path();
+        cluster.join("trade.supply-1.n1").exists()
+    };
+    assert!(home(to) && !home(from), "nothing of it is left where it was");
+    let height = story.goes_on(height);
+
+    story.cluster.tell("admin", &["host", "drain", from, "--reason", "it is sold", "--yes"]);
+    until("the drained host is empty", LONG, || {
+        let nodes = story.nodes();
+        let left = nodes.iter().filter(|node| node["host"] == from || node["health"] != "HEALTHY").count();
+        if left == 0 { Ok(()) } else { Err(format!("{nodes:?}")) }
+    });
+    assert_eq!(pids_of(&story.dir, PROCESS).len(), 4);
+    story.cluster.tell("admin", &["host", "uncordon", from]);
+    let audit = story.cluster.tell("admin", &["audit", "list"]).to_string();
+    assert!(audit.contains("MoveNode") && audit.contains("h1 is old") && audit.contains("it is sold"), "{audit}");
     story.goes_on(height)
 }
 

@@ -205,6 +205,8 @@ pub enum Action {
     Undelete,
     /// Start a chain's nodes anew one after another, or let a halted rolling change go on.
     Roll,
+    /// Move a node to another host.
+    Move,
 }
 
 impl Action {
@@ -226,6 +228,7 @@ impl Action {
                 | Self::Pause
                 | Self::Undelete
                 | Self::Roll
+                | Self::Move
         )
     }
 }
@@ -281,6 +284,7 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::Search, &["Tab", "s"], T::ActSearch, &[Kind::Explorer, Kind::Found], 1),
     only(Action::Vote, &["A"], T::ActVote, &[Kind::Proposals, Kind::Proposal, Kind::Overview], 1),
     only(Action::Restart, &["R"], T::ActRestart, &[Kind::Nodes, Kind::Chain], 1),
+    only(Action::Move, &["V"], T::ActMove, &[Kind::Nodes, Kind::Chain], 1),
     only(Action::Cordon, &["C"], T::ActCordon, &[Kind::Hosts], 1),
     only(Action::AcceptKey, &["K"], T::ActAcceptKey, &[Kind::Hosts], 2),
     only(Action::Maintain, &["M"], T::ActMaintain, &[Kind::Hosts], 2),

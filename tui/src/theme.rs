@@ -57,8 +57,8 @@ impl Level {
             | "CREATING" | "OPEN" | "SENT" | "CANDIDATE" | "LEARNER" | "INVITED" | "FORMING" => Self::Working,
             "STOPPED" | "PENDING" | "CORDONED" | "MAINTENANCE" | "DRAINING" | "EXPIRED" | "WITHDRAWN" | "CLOSED"
             | "ABSTAIN" | "DRAFT" => Self::Stopped,
-            "WARNING" | "DEGRADED" | "STOPPING" | "DELETED" | "REMOVING" | "UNHEALTHY" | "SUSPENDED" | "LAGGING"
-            | "LOCKED" => Self::Warn,
+            "WARNING" | "DEGRADED" | "STOPPING" | "DELETED" | "REMOVING" | "MOVING" | "UNHEALTHY" | "SUSPENDED"
+            | "LAGGING" | "LOCKED" => Self::Warn,
             "CRITICAL" | "FAILED" | "BLOCKED" | "DISTRUSTED" | "REJECTED" | "NO" | "REVERTED" | "UNREACHABLE" => {
                 Self::Bad
             }

@@ -155,6 +155,40 @@ pub struct RunSpec {
 /// Largest file that [`Adapter::read_file`] returns.
 pub const READ_BYTES_MAX: usize = 1024 * 1024;
 
+/// A file of an instance's home, as [`Adapter::list_home`] finds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeFile {
+    /// Relative to the home.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its content, 64 lower-case hex digits.
+    pub sha256: String,
+}
+
+/// A piece of a file that is carried into a home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Relative to the home.
+    pub path: String,
+    /// Permission bits of the file once it is whole.
+    pub mode: u32,
+    /// Size of the whole file.
+    pub bytes: u64,
+    /// Where the piece begins.
+    pub offset: u64,
+    /// The piece, at most [`PIECE_BYTES_MAX`] bytes.
+    pub content: Vec<u8>,
+}
+
+/// Most files of a home that is carried.
+pub const HOME_FILES_MAX: usize = 50_000;
+
+/// Largest piece that [`Adapter::read_piece`] gives and [`Adapter::write_piece`] takes.
+pub const PIECE_BYTES_MAX: usize = 1024 * 1024;
+
 /// What a short run left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunOutput {
@@ -384,6 +418,34 @@ pub trait Adapter: Send + Sync {
     /// `Unknown` if no answer came.
     async fn remove(&self, key: &InstanceKey) -> Result<()>;
 
+    /// Returns every plain file of the home of `key`, in order of path; none if there is no home. The instance must be fenced, or
+    /// the answer is old when it comes.
+    ///
+    /// # Errors
+    /// `Invalid` if the home holds what cannot be carried, or if this adapter cannot carry; else any. Nothing was changed.
+    async fn list_home(&self, key: &InstanceKey) -> Result<Vec<HomeFile>> {
+        Err(cannot_carry(key))
+    }
+
+    /// Returns the piece of a file of the home of `key` from `offset` on, at most [`PIECE_BYTES_MAX`] bytes; empty at its end. Unlike
+    /// [`Adapter::read_file`] this is meant for every file, keys included: what it gives is kept nowhere.
+    ///
+    /// # Errors
+    /// As [`Adapter::list_home`].
+    async fn read_piece(&self, key: &InstanceKey, _path: &str, _offset: u64) -> Result<Vec<u8>> {
+        Err(cannot_carry(key))
+    }
+
+    /// Writes a piece of a file into the home of `key`, which was never started on this host and is fenced at exactly
+    /// `generation`. The file is whole, with its mode and durable, once its last piece came.
+    ///
+    /// # Errors
+    /// `Invalid` if it was started here or is fenced at another generation (we are deposed), or if this adapter cannot carry;
+    /// `Unknown` if no answer came: the same piece may be written again.
+    async fn write_piece(&self, key: &InstanceKey, _generation: u64, _piece: &Piece) -> Result<()> {
+        Err(cannot_carry(key))
+    }
+
     /// Returns everything on the host that belongs to `cluster`, in key order.
     ///
     /// # Errors
@@ -417,4 +479,11 @@ pub trait Adapter: Send + Sync {
     /// # Errors
     /// `Transient` if nothing listens or the host is out of reach.
     async fn dial(&self, port: u16) -> Result<Box<dyn Stream>>;
+}
+
+fn cannot_carry(key: &InstanceKey) -> AdapterError {
+    AdapterError::Invalid {
+        subject: key.to_string(),
+        reason: "this adapter cannot carry a home to another host".into(),
+    }
 }

@@ -15,11 +15,11 @@ use crate::layout::{Layout, invalid, io_error};
 use crate::wire::WireFile;
 
 /// Deepest folder of a file below its home.
-const DEPTH_MAX: usize = 16;
+pub(crate) const DEPTH_MAX: usize = 16;
 /// Longest part of a path, so that the temporary name still fits into 255 bytes.
 const NAME_BYTES_MAX: usize = 200;
 /// Put before the name of a file while it is written.
-const TEMP_PREFIX: &str = ".hanse-new-";
+pub(crate) const TEMP_PREFIX: &str = ".hanse-new-";
 
 /// Writes `files` into the home of `key`.
 pub(crate) fn put(layout: &Layout, key: &InstanceKey, files: &[WireFile]) -> Result<(), AdapterError> {
@@ -89,7 +89,7 @@ pub fn is_home_path(path: &str) -> bool {
     split(path).is_ok()
 }
 
-fn split(path: &str) -> Result<Vec<&str>, &'static str> {
+pub(crate) fn split(path: &str) -> Result<Vec<&str>, &'static str> {
     if path.is_empty() || path.starts_with('/') {
         return Err("must be relative to the home");
     }

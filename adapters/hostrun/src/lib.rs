@@ -24,6 +24,7 @@
 
 mod artifact;
 mod bundle;
+mod carry;
 mod dial;
 mod facts;
 mod files;
@@ -53,7 +54,7 @@ pub use facts::now_ms;
 pub use files::is_home_path;
 pub use layout::Layout;
 pub use supervise::supervise;
-pub use wire::{Act, Composed, Reply, Request, Response, WIRE_VERSION, WireClass, WireError, WireFile};
+pub use wire::{Act, Composed, Reply, Request, Response, WIRE_VERSION, WireClass, WireError, WireFile, WirePiece};
 
 /// Largest request read from standard input: files of an instance travel in it as hex.
 pub const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -122,6 +123,13 @@ impl Host {
             Act::Stop { key, grace } => instance::stop(layout, &key, grace).map(|()| Reply::Done),
             Act::Fence { key, generation, grace } => {
                 instance::fence(layout, &key, generation, grace).map(|()| Reply::Done)
+            }
+            Act::ListHome { key } => carry::list(layout, &key).map(Reply::Home),
+            Act::ReadPiece { key, path, offset } => {
+                carry::read(layout, &key, &path, offset).map(|piece| Reply::Content(Some(hex::encode(piece))))
+            }
+            Act::WritePiece { key, generation, piece } => {
+                carry::write(layout, &key, generation, &piece).map(|()| Reply::Done)
             }
             Act::Remove { key } => instance::remove(layout, &key).map(|()| Reply::Done),
             Act::List { cluster } => instance::list(layout, &cluster).map(Reply::Statuses),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use hanse_adapters_core::preflight::{HostReport, PreflightWish};
 use hanse_adapters_core::{
-    AdapterError, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus, InstanceUsage, RunOutput,
-    RunSpec,
+    AdapterError, FileSpec, HomeFile, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus, InstanceUsage,
+    Piece, RunOutput, RunSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +121,29 @@ pub enum Act {
         /// How long to wait before killing.
         grace: Duration,
     },
+    /// See [`hanse_adapters_core::Adapter::list_home`].
+    ListHome {
+        /// Whose home.
+        key: InstanceKey,
+    },
+    /// See [`hanse_adapters_core::Adapter::read_piece`].
+    ReadPiece {
+        /// Whose home.
+        key: InstanceKey,
+        /// Relative to the home.
+        path: String,
+        /// Where the piece begins.
+        offset: u64,
+    },
+    /// See [`hanse_adapters_core::Adapter::write_piece`].
+    WritePiece {
+        /// Whose home.
+        key: InstanceKey,
+        /// The generation that carries.
+        generation: u64,
+        /// The piece.
+        piece: WirePiece,
+    },
     /// See [`hanse_adapters_core::Adapter::remove`].
     Remove {
         /// Which.
@@ -158,6 +181,28 @@ pub struct WireFile {
     pub hex: String,
 }
 
+/// A piece on the wire, as [`WireFile`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WirePiece {
+    /// Relative to the home.
+    pub path: String,
+    /// Permission bits of the file once it is whole.
+    pub mode: u32,
+    /// Size of the whole file.
+    pub bytes: u64,
+    /// Where the piece begins.
+    pub offset: u64,
+    /// Content, lower-case hex.
+    pub hex: String,
+}
+
+impl From<&Piece> for WirePiece {
+    fn from(piece: &Piece) -> Self {
+        let Piece { path, mode, bytes, offset, content } = piece;
+        Self { path: path.clone(), mode: *mode, bytes: *bytes, offset: *offset, hex: hex::encode(content) }
+    }
+}
+
 impl From<&FileSpec> for WireFile {
     fn from(file: &FileSpec) -> Self {
         Self { path: file.path.clone(), mode: file.mode, hex: hex::encode(&file.content) }
@@ -189,6 +234,8 @@ pub enum Reply {
     Text(String),
     /// A file's content as lower-case hex, if there is such a file.
     Content(Option<String>),
+    /// What is in a home.
+    Home(Vec<HomeFile>),
     /// What an instance uses, if the host has it.
     Usage(Option<InstanceUsage>),
     /// What the host has left.
@@ -322,6 +369,8 @@ expect_reply! {
     statuses: Statuses(Vec<InstanceStatus>);
     /// Returns the text.
     text: Text(String);
+    /// Returns what is in a home.
+    home: Home(Vec<HomeFile>);
     /// Returns what an instance uses.
     usage: Usage(Option<InstanceUsage>);
     /// Returns what the host has left.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hanse_adapters_core::preflight::{Asker, Finding, PreflightWish, judge};
 use hanse_adapters_core::{
-    Adapter, AdapterError, Artifact, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
-    InstanceUsage, Result, RunOutput, RunSpec, Stream,
+    Adapter, AdapterError, Artifact, FileSpec, HomeFile, HostFacts, HostLoad, InstanceKey, InstanceSpec,
+    InstanceStatus, InstanceUsage, Piece, Result, RunOutput, RunSpec, Stream,
 };
 use hanse_hostrun::{Act, Host, Reply, Request, WireFile, now_ms};
 use tokio::net::TcpStream;
@@ -107,6 +107,19 @@ impl Adapter for LocalAdapter {
 
     async fn remove(&self, key: &InstanceKey) -> Result<()> {
         self.act(Act::Remove { key: key.clone() }).await?.done()
+    }
+
+    async fn list_home(&self, key: &InstanceKey) -> Result<Vec<HomeFile>> {
+        self.act(Act::ListHome { key: key.clone() }).await?.home()
+    }
+
+    async fn read_piece(&self, key: &InstanceKey, path: &str, offset: u64) -> Result<Vec<u8>> {
+        let read = Act::ReadPiece { key: key.clone(), path: path.into(), offset };
+        Ok(self.act(read).await?.content()?.unwrap_or_default())
+    }
+
+    async fn write_piece(&self, key: &InstanceKey, generation: u64, piece: &Piece) -> Result<()> {
+        self.act(Act::WritePiece { key: key.clone(), generation, piece: piece.into() }).await?.done()
     }
 
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use hanse_adapters_core::preflight::{Finding, PreflightWish};
 use hanse_adapters_core::{
-    Adapter, AdapterError, Artifact, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
-    InstanceUsage, Result, RunOutput, RunSpec, Stream,
+    Adapter, AdapterError, Artifact, FileSpec, HomeFile, HostFacts, HostLoad, InstanceKey, InstanceSpec,
+    InstanceStatus, InstanceUsage, Piece, Result, RunOutput, RunSpec, Stream,
 };
 use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile};
 use tokio::sync::Mutex;
@@ -41,6 +41,8 @@ use upload::Body;
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Times that a call connects or uploads anew before anything was done for it.
 const FRESH_TRIES: u32 = 2;
+/// How long a host may take to hash a home.
+const HOME_HASH_LIMIT: Duration = Duration::from_secs(600);
 /// How long a host may take to hash a program.
 const HASH_LIMIT: Duration = Duration::from_secs(60);
 
@@ -183,6 +185,7 @@ fn limit(act: &Act) -> Duration {
     let own = match act {
         Act::Run { spec, .. } => spec.timeout,
         Act::Stop { grace, .. } | Act::Fence { grace, .. } => *grace,
+        Act::ListHome { .. } => HOME_HASH_LIMIT,
         _ => Duration::ZERO,
     };
     own.saturating_add(ANSWER_LIMIT)
@@ -197,6 +200,7 @@ fn changes(act: &Act) -> bool {
         | Act::Compose { .. }
         | Act::Stop { .. }
         | Act::Fence { .. }
+        | Act::WritePiece { .. }
         | Act::Remove { .. } => true,
         Act::HashSelf
         | Act::HasArtifact { .. }
@@ -205,6 +209,7 @@ fn changes(act: &Act) -> bool {
         | Act::KeepSelf { .. }
         | Act::Inspect
         | Act::Preflight { .. } => false,
+        Act::ListHome { .. } | Act::ReadPiece { .. } => false,
         Act::Look { .. } | Act::List { .. } | Act::Tail { .. } | Act::ReadFile { .. } => false,
         Act::Usage { .. } | Act::Load => false,
     }
@@ -257,6 +262,19 @@ impl Adapter for SshAdapter {
 
     async fn remove(&self, key: &InstanceKey) -> Result<()> {
         self.act(Act::Remove { key: key.clone() }).await?.done()
+    }
+
+    async fn list_home(&self, key: &InstanceKey) -> Result<Vec<HomeFile>> {
+        self.act(Act::ListHome { key: key.clone() }).await?.home()
+    }
+
+    async fn read_piece(&self, key: &InstanceKey, path: &str, offset: u64) -> Result<Vec<u8>> {
+        let read = Act::ReadPiece { key: key.clone(), path: path.into(), offset };
+        Ok(self.act(read).await?.content()?.unwrap_or_default())
+    }
+
+    async fn write_piece(&self, key: &InstanceKey, generation: u64, piece: &Piece) -> Result<()> {
+        self.act(Act::WritePiece { key: key.clone(), generation, piece: piece.into() }).await?.done()
     }
 
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {

@@ -136,6 +136,7 @@ calls! {
         write RollChain(RollChainRequest) -> RollChainResponse;
         write HaltRollout(HaltRolloutRequest) -> HaltRolloutResponse;
         write ContinueRollout(ContinueRolloutRequest) -> ContinueRolloutResponse;
+        write MoveNode(MoveNodeRequest) -> MoveNodeResponse;
         read PlanChain(PlanChainRequest) -> PlanChainResponse;
         read GetNodeLog(GetNodeLogRequest) -> GetNodeLogResponse;
         write SendTransaction(SendTransactionRequest) -> SendTransactionResponse;

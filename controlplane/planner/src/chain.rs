@@ -6,6 +6,7 @@ use hanse_state::chain::query::nodes_of;
 use hanse_state::ids::ChainKey;
 use hanse_state::{Millis, State};
 
+use crate::moving::plan_drain;
 use crate::rollout::plan_rollout;
 use crate::{Act, Observed, Step};
 
@@ -27,6 +28,9 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
         };
     }
     if let Some(step) = plan_rollout(state, chain, observed, now) {
+        return step;
+    }
+    if let Some(step) = plan_drain(state, chain) {
         return step;
     }
     match chain.state {

@@ -164,9 +164,8 @@ fn changes(before: &State, after: &State, chain: &ChainKey) -> Vec<NodeChange> {
         };
         let to = match work {
             NodeWork::Leave | NodeWork::Remove => None,
-            NodeWork::Make | NodeWork::StartAnew | NodeWork::Stop | NodeWork::Start | NodeWork::Move => {
-                node.host.clone()
-            }
+            NodeWork::Move => node.moving.as_ref().map(|moving| moving.to.clone()).or_else(|| node.host.clone()),
+            NodeWork::Make | NodeWork::StartAnew | NodeWork::Stop | NodeWork::Start => node.host.clone(),
         };
         let zone = to.as_ref().and_then(|id| after.hosts.get(id)).map(|host| host.zone.clone()).unwrap_or_default();
         Some(NodeChange {
@@ -193,6 +192,7 @@ fn work(after: &State, old: &Node, new: &Node) -> Option<NodeWork> {
         (was, NodeWish::Remove) if was != NodeWish::Remove => Some(NodeWork::Remove),
         (NodeWish::Run | NodeWish::Leave, NodeWish::Stop) => Some(NodeWork::Stop),
         (NodeWish::Stop, NodeWish::Run | NodeWish::Leave) => Some(NodeWork::Start),
+        _ if new.moving.is_some() && old.moving.is_none() => Some(NodeWork::Move),
         _ if old.host.is_some() && old.host != new.host => Some(NodeWork::Move),
         (_, NodeWish::Run) if old.generation != new.generation || new.rolled < number(new) => Some(NodeWork::StartAnew),
         _ => None,
@@ -257,7 +257,8 @@ fn pace_ms(state: &State, chain: &ChainKey) -> (u64, bool) {
 fn zones(after: &State, chain: &ChainKey) -> Vec<ZoneShare> {
     let mut zones: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for node in nodes_of(after, chain).filter(|node| !matches!(node.wish, NodeWish::Leave | NodeWish::Remove)) {
-        let Some(host) = node.host.as_ref().and_then(|id| after.hosts.get(id)) else { continue };
+        let to = node.moving.as_ref().map(|moving| &moving.to).or(node.host.as_ref());
+        let Some(host) = to.and_then(|id| after.hosts.get(id)) else { continue };
         let share = zones.entry(zone_of(host)).or_default();
         share.0 += 1;
         share.1 += usize::from(node.joined == 0);

@@ -254,7 +254,8 @@ fn down(node: &Node, observed: &Observed) -> Option<String> {
             | NodeState::Starting
             | NodeState::Stopping
             | NodeState::Stopped
-            | NodeState::Removing,
+            | NodeState::Removing
+            | NodeState::Moving,
             _,
         ) => None,
     }

@@ -12,6 +12,7 @@ pub mod change;
 mod contract;
 pub mod diagnose;
 mod machine;
+mod moving;
 mod node;
 mod proposal;
 mod repair;
@@ -21,7 +22,7 @@ mod rollout;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_state::Millis;
-use hanse_state::chain::node::NodeFact;
+use hanse_state::chain::node::{NodeAct, NodeFact};
 use hanse_state::ids::{ChainKey, ContractKey, HostId, NodeKey, ProposalKey};
 
 pub use billing::plan_metering;
@@ -223,6 +224,28 @@ pub enum Act {
         node: NodeKey,
         /// Its generation.
         generation: u64,
+    },
+    /// One step of a move: intent and fact of `act`, on the host that the node leaves and the one that it goes to.
+    MoveStep {
+        /// Which.
+        node: NodeKey,
+        /// Its generation.
+        generation: u64,
+        /// `Fence`, `Carry` or `Clear`.
+        act: NodeAct,
+    },
+    /// Commit `MoveNode`: its host is drained.
+    Move {
+        /// Which.
+        node: NodeKey,
+        /// The generation that is replaced.
+        generation: u64,
+        /// Where it goes.
+        to: HostId,
+        /// Why.
+        reason: String,
+        /// Whether an outage was agreed to.
+        accept_outage: bool,
     },
     /// Commit `PurgeChain`: the grace of a deleted chain is over.
     Purge {

@@ -3,9 +3,10 @@
 use hanse_state::chain::life::NodeWish;
 use hanse_state::chain::node::{Health, Node, NodeFact, NodeState};
 use hanse_state::host::HostState;
-use hanse_state::ids::NodeKey;
+use hanse_state::ids::{HostId, NodeKey};
 use hanse_state::{Millis, State};
 
+use crate::moving::plan_move;
 use crate::repair::fault;
 use crate::{Act, HealthView, InstanceView, NodeView, Observed, Run, Step, plan_repair};
 
@@ -28,6 +29,9 @@ pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis)
         }
         NodeWish::Stop | NodeWish::Remove => return plan_end(state, node),
     }
+    if node.state == NodeState::Moving {
+        return plan_move(state, node);
+    }
     if let Some(reason) = host_obstacle(state, node) {
         return Step::wait(reason);
     }
@@ -41,7 +45,7 @@ pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis)
         NodeState::Starting | NodeState::Restarting => plan_start(state, node, observed, now),
         NodeState::Running => plan_running(state, node, observed, now),
         NodeState::Blocked => Step::wait(format!("blocked: {}", node.state_reason)),
-        NodeState::Stopping | NodeState::Stopped | NodeState::Removing => {
+        NodeState::Stopping | NodeState::Stopped | NodeState::Removing | NodeState::Moving => {
             Step::wait("it is wished to run, and its next state says how")
         }
     }
@@ -58,6 +62,7 @@ fn plan_end(state: &State, node: &Node) -> Step {
     let (key, generation) = (node.key.clone(), node.generation);
     match node.state {
         NodeState::Stopped => Step::Done,
+        NodeState::Moving => plan_move(state, node),
         NodeState::Blocked => Step::wait(format!("blocked: {}", node.state_reason)),
         _ => match (host_obstacle(state, node), node.wish) {
             (Some(reason), _) => Step::wait(reason),
@@ -69,9 +74,14 @@ fn plan_end(state: &State, node: &Node) -> Step {
 
 /// Why nothing can be done on the node's host.
 fn host_obstacle(state: &State, node: &Node) -> Option<String> {
-    let Some(id) = &node.host else {
-        return Some("waits for a slot on a host".into());
-    };
+    match &node.host {
+        Some(id) => obstacle(state, id),
+        None => Some("waits for a slot on a host".into()),
+    }
+}
+
+/// Why nothing can be done on a host.
+pub(crate) fn obstacle(state: &State, id: &HostId) -> Option<String> {
     match state.hosts.get(id) {
         Some(host) if host.state == HostState::Distrusted => {
             Some(format!("hosts/{id} is distrusted: {}", host.state_reason))

@@ -42,7 +42,8 @@ pub(crate) fn plan_rollout(state: &State, chain: &Chain, observed: &Observed, no
     if let Some((node, ill)) = others.filter_map(|node| Some((node, illness(node, &nodes, observed)?))).next() {
         return Some(Step::wait(format!("{} is not well: {ill}", node.key.node)));
     }
-    let is_under_way = matches!(next.state, NodeState::Prepared | NodeState::Configured | NodeState::Starting);
+    let is_under_way =
+        matches!(next.state, NodeState::Prepared | NodeState::Configured | NodeState::Starting | NodeState::Moving);
     if is_under_way {
         return Some(Step::wait(format!("{} is being started", next.key.node)));
     }

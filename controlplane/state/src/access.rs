@@ -125,6 +125,7 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::PurgeChain(_)
         | Command::RollNode(_)
         | Command::ReleaseNode(_)
+        | Command::RecordEvicted(_)
         | Command::Meter(_) => Rule { system: true, ..deny() },
         Command::Bootstrap(_) => Rule { setup_code: true, ..deny() },
         Command::CreateAccount(c) => accounts(&c.account),
@@ -180,7 +181,10 @@ fn rule(command: &Command) -> Rule<'_> {
             Word::Signed { .. } => Rule { platform: OPERATORS, ..deny() },
             Word::Unsigned { .. } => Rule { platform: ADMINISTRATOR, ..deny() },
         },
-        Command::RestartNode(_) | Command::HaltRollout(_) => Rule { system: true, platform: OPERATORS, ..deny() },
+        Command::MoveNode(c) if c.lost => Rule { platform: ADMINISTRATOR, ..deny() },
+        Command::MoveNode(_) | Command::RestartNode(_) | Command::HaltRollout(_) => {
+            Rule { system: true, platform: OPERATORS, ..deny() }
+        }
         Command::DeployContract(c) => {
             Rule { tenant: DEVELOPERS, scope: Scope::Member(&c.contract.chain.consortium), ..deny() }
         }

@@ -6,6 +6,7 @@ use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailur
 use crate::artifact::{DeleteArtifact, ImportArtifact, PinPublisher, UnpinPublisher};
 use crate::billing::{Meter, SetPlan};
 use crate::chain::life::{Change, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
+use crate::chain::moving::{MoveNode, RecordEvicted};
 use crate::chain::node::{NodeAct, NodeFact, RecordIntent, RecordNodeFact, RestartNode};
 use crate::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
 use crate::chain::{RecordGenesis, RecordTransaction};
@@ -213,6 +214,8 @@ pub enum Command {
     ContinueRollout(ContinueRollout),
     RollNode(RollNode),
     ReleaseNode(ReleaseNode),
+    MoveNode(MoveNode),
+    RecordEvicted(RecordEvicted),
     AddCloud(AddCloud),
     RemoveCloud(RemoveCloud),
     CreateMachine(CreateMachine),
@@ -287,6 +290,8 @@ impl Command {
             Self::ContinueRollout(_) => "ContinueRollout",
             Self::RollNode(_) => "RollNode",
             Self::ReleaseNode(_) => "ReleaseNode",
+            Self::MoveNode(_) => "MoveNode",
+            Self::RecordEvicted(_) => "RecordEvicted",
             Self::AddCloud(_) => "AddCloud",
             Self::RemoveCloud(_) => "RemoveCloud",
             Self::CreateMachine(_) => "CreateMachine",
@@ -361,6 +366,8 @@ impl Command {
             Self::ContinueRollout(c) => name::chain(&c.chain),
             Self::RollNode(c) => name::node(&c.node),
             Self::ReleaseNode(c) => name::node(&c.node),
+            Self::MoveNode(c) => name::node(&c.node),
+            Self::RecordEvicted(c) => name::host(&c.host),
             Self::AddCloud(c) => name::cloud(&c.cloud),
             Self::RemoveCloud(c) => name::cloud(&c.cloud),
             Self::CreateMachine(c) => name::machine(&c.machine),
@@ -411,11 +418,12 @@ impl Command {
             Self::RaiseClusterVersion(_) => Version(2),
             Self::RecordTransaction(_) => Version(3),
             Self::RemoveOrphan(_) => Version(4),
+            Self::DrainHost(c) if c.accept_outage => Version::MOVES,
             Self::SetHostProperties(_) | Self::BeginHostMaintenance(_) | Self::DrainHost(_) | Self::RetireHost(_) => {
                 Version(4)
             }
             Self::EnrolHost(c) => c.since(),
-            Self::SetHostReach(_) => Version(5),
+            Self::SetHostReach(_) | Self::MoveNode(_) | Self::RecordEvicted(_) => Version(5),
             Self::RecordHostKeyChanged(c) => {
                 if c.jump.is_none() {
                     Version::FIRST
@@ -445,12 +453,14 @@ impl Command {
             }
             Self::RecordIntent(RecordIntent { act, .. }) => match act {
                 NodeAct::Remove => Version(4),
+                NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => Version::MOVES,
                 NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop => Version::FIRST,
             },
             Self::RecordNodeFact(c) if !c.output.is_empty() => Version(5),
             Self::RecordNodeFact(RecordNodeFact { fact, .. }) => match fact {
                 NodeFact::Signed { .. } => Version(3),
                 NodeFact::Stopped | NodeFact::Removed => Version(4),
+                NodeFact::Fenced | NodeFact::Carried | NodeFact::Cleared => Version::MOVES,
                 NodeFact::Prepared { identity } if identity.contribution.is_some() => Version(3),
                 NodeFact::Prepared { .. }
                 | NodeFact::Configured
@@ -460,13 +470,8 @@ impl Command {
                 | NodeFact::Failed { .. }
                 | NodeFact::Waiting { .. } => Version::FIRST,
             },
-            Self::RestartNode(c) => {
-                if c.accept_outage {
-                    Version(5)
-                } else {
-                    Version::FIRST
-                }
-            }
+            Self::RestartNode(c) if c.accept_outage => Version(5),
+            Self::RestartNode(_) => Version::FIRST,
             Self::OpenProposal(OpenProposal { action: Action::ChangeChain(c), .. }) => match c.change {
                 Change::RemoveNodes { accept_outage: true, .. } => Version(5),
                 Change::Pause {}

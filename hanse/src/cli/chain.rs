@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::govern::{self, GovernCommand};
 use super::life::{self, LifeArgs};
 use super::monitor::{self, MonitorArgs};
+use super::moving::{self, MoveArgs};
 use super::plan::{self, PlanCommand};
 use super::units::parse_hex;
 use super::view::{Shown, View};
@@ -77,6 +78,8 @@ pub(crate) enum ChainCommand {
         #[arg(long)]
         accept_outage: bool,
     },
+    /// Move a node to another host with its key: stopped and fenced, carried over, removed where it was, started there.
+    MoveNode(MoveArgs),
     /// Show what an order would do, without giving it: diff, placement, order of restarts, how many failures the chain survives
     /// meanwhile, cost. What is voted on: `hanse proposal open-change-chain ... --plan`.
     Plan {
@@ -161,6 +164,7 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
         ChainCommand::Resume(args) => life::resume(args, context).await,
         ChainCommand::Undelete(args) => life::undelete(args, context).await,
         ChainCommand::Roll { life, accept_outage } => life::roll(life, accept_outage, context).await,
+        ChainCommand::MoveNode(args) => moving::run(args, context).await,
         ChainCommand::Plan { consortium, chain, order, accept_outage } => {
             plan::of_order(consortium, chain, order, accept_outage, context).await
         }

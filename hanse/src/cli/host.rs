@@ -84,6 +84,9 @@ pub(crate) enum HostCommand {
         /// Why, for people and the audit trail.
         #[arg(long)]
         reason: String,
+        /// Move nodes away also from chains that make no block meanwhile.
+        #[arg(long)]
+        accept_outage: bool,
     },
     /// Forget a host on which nothing is.
     Retire {
@@ -337,9 +340,9 @@ pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), C
             let request = pb::BeginHostMaintenanceRequest { request_id, validate_only, host, reason, forced: force };
             context.show(request, HOST).await
         }
-        HostCommand::Drain { host, reason } => {
+        HostCommand::Drain { host, reason, accept_outage } => {
             context.confirm(&format!("Place nothing new on {host}, and want its nodes moved away?"))?;
-            context.show(pb::DrainHostRequest { request_id, validate_only, host, reason }, DRAINED).await
+            context.show(pb::DrainHostRequest { request_id, validate_only, host, reason, accept_outage }, DRAINED).await
         }
         HostCommand::Retire { host, reason } => {
             context.confirm(&format!("Forget {host} for ever?"))?;

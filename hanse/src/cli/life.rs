@@ -151,9 +151,22 @@ pub(crate) async fn go_on(args: LifeArgs, context: &Context) -> Result<(), CliEr
 
 /// Sends the order, shows the chain, and waits for the operation if that is asked for.
 async fn order<C: Call>(request: C, context: &Context, operation: fn(&C::Response) -> &String) -> Result<(), CliError> {
+    order_of(request, CHAIN, context, operation).await
+}
+
+/// Sends the order, shows what it is about, and waits for the operation if that is asked for.
+///
+/// # Errors
+/// The call failed, or the operation did.
+pub(super) async fn order_of<C: Call>(
+    request: C,
+    view: View,
+    context: &Context,
+    operation: fn(&C::Response) -> &String,
+) -> Result<(), CliError> {
     let response = context.call(request).await?;
     let value = hanse_client::json::response::<C>(&response);
-    context.print(Shown { value, view: CHAIN })?;
+    context.print(Shown { value, view })?;
     let operation = operation(&response);
     if !operation.is_empty() && context.waits() && !context.global.dry_run {
         operation::wait(context, operation).await?;

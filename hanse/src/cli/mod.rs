@@ -23,6 +23,7 @@ mod host;
 mod key;
 mod life;
 mod monitor;
+mod moving;
 mod node;
 mod operation;
 mod password;

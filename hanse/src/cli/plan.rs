@@ -19,6 +19,17 @@ pub(crate) enum PlanCommand {
         /// Which, e.g. n0.
         node: String,
     },
+    /// One node goes to another host.
+    Move {
+        /// Which, e.g. n0.
+        node: String,
+        /// Where it goes; by default the best host.
+        #[arg(long, value_name = "HOST")]
+        to: Option<String>,
+        /// Its host is lost, and its key is given up.
+        #[arg(long)]
+        lost: bool,
+    },
     /// Its nodes are stopped and keep everything.
     Pause,
     /// Its nodes run again.
@@ -61,6 +72,9 @@ pub(crate) async fn of_order(
     let order = match order {
         PlanCommand::Roll => Order::Roll(pb::PlannedRoll {}),
         PlanCommand::Restart { node } => Order::Restart(pb::PlannedRestart { node }),
+        PlanCommand::Move { node, to, lost } => {
+            Order::MoveNode(pb::PlannedMove { node, to_host: to.unwrap_or_default(), lost })
+        }
         PlanCommand::Pause => Order::Pause(pb::PauseChange {}),
         PlanCommand::Resume => Order::Resume(pb::ResumeChange {}),
         PlanCommand::Undelete => Order::Undelete(pb::UndeleteChange {}),

@@ -65,6 +65,11 @@ pub enum Write {
         /// Resource name.
         node: String,
     },
+    /// Move a node to the host that suits its chain best.
+    MoveNode {
+        /// Resource name.
+        node: String,
+    },
     /// Stop a chain's nodes.
     PauseChain {
         /// Resource name.
@@ -168,6 +173,7 @@ impl std::fmt::Debug for Write {
                 write!(f, "CastBallot({proposal}, {choice:?}, {tenant}, {key_path})")
             }
             Self::RestartNode { node } => write!(f, "RestartNode({node})"),
+            Self::MoveNode { node } => write!(f, "MoveNode({node})"),
             Self::PauseChain { chain } => write!(f, "PauseChain({chain})"),
             Self::ResumeChain { chain } => write!(f, "ResumeChain({chain})"),
             Self::RollChain { chain } => write!(f, "RollChain({chain})"),

@@ -2,6 +2,7 @@
 
 use hanse_client::pb;
 
+use crate::app::model::data::Failure;
 use crate::app::model::plan::{Plan, Planned};
 
 /// Returns the request; none if the name is not one.
@@ -26,11 +27,27 @@ pub(crate) fn request(planned: &Planned) -> Option<pb::PlanChainRequest> {
             let (chain, node) = name.split_once("/nodes/")?;
             order(chain, Order::Restart(pb::PlannedRestart { node: node.to_owned() }))
         }
+        Planned::Move(name) => {
+            let (chain, node) = name.split_once("/nodes/")?;
+            order(chain, Order::MoveNode(pb::PlannedMove { node: node.to_owned(), ..pb::PlannedMove::default() }))
+        }
         Planned::Proposal(name) => {
             let (consortium, proposal) = parts(name, "proposals")?;
             Some(pb::PlanChainRequest { consortium, planned: Some(Asked::Proposal(proposal)) })
         }
     }
+}
+
+/// Returns consortium, chain and id of a node.
+///
+/// # Errors
+/// The name is not one of a node.
+pub(crate) fn node_parts(name: &str) -> Result<(String, String, String), Failure> {
+    let unnamed = || Failure { message: format!("{name} names no node"), ..Failure::default() };
+    let (consortium, rest) =
+        name.strip_prefix("consortiums/").and_then(|rest| rest.split_once("/chains/")).ok_or_else(unnamed)?;
+    let (chain, node) = rest.split_once("/nodes/").ok_or_else(unnamed)?;
+    Ok((consortium.to_owned(), chain.to_owned(), node.to_owned()))
 }
 
 /// Returns what people read: placement as a sentence, then the server's own.

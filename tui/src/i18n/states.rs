@@ -20,6 +20,7 @@ pub(super) const ALL: &[(&str, &str, &str)] = &[
     ("PAUSED", "PAUSED", "已暂停"),
     ("DELETED", "DELETED", "已删除"),
     ("REMOVING", "REMOVING", "移除中"),
+    ("MOVING", "MOVING", "迁移中"),
     ("HEALTHY", "HEALTHY", "健康"),
     ("UNHEALTHY", "UNHEALTHY", "不健康"),
     ("UNKNOWN", "UNKNOWN", "未知"),

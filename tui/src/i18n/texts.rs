@@ -339,6 +339,7 @@ texts! {
     ActVote: "vote...", "投票...";
     ActRestart: "restart...", "重启...";
     ActPause: "pause/resume...", "暂停/恢复...";
+    ActMove: "move...", "迁移...";
     ActRoll: "roll...", "滚动更新...";
     ActUndelete: "undelete...", "撤销删除...";
     ActCordon: "cordon...", "停止/恢复调度...";
@@ -390,6 +391,8 @@ texts! {
     PausePlan: "Every node of the chain is stopped and keeps everything. It takes no transaction and its time is not billed until it is resumed.", "该链的所有节点将停止并保留全部数据。恢复之前不接受交易, 也不计时收费。";
     ResumeTitle: "Resume chain", "恢复链";
     ResumePlan: "Every node of the chain is started where it was stopped. Its time is billed again.", "该链的所有节点将从停止处继续运行, 并重新计时收费。";
+    MoveTitle: "Move node", "迁移节点";
+    MovePlan: "The node is stopped and fenced where it is, its home with its key is carried to the host that suits the chain best, removed here, and started there. Its key never runs at two hosts. To choose the host: --to HOST on the command line.", "节点将在原主机停止并隔离, 其目录连同密钥转移到最适合该链的主机, 从原处删除, 然后在新主机启动。同一密钥绝不会在两台主机上运行。如需指定主机: 在命令行使用 --to HOST。";
     RollTitle: "Roll chain", "滚动更新链";
     RollPlan: "Every node is configured and started anew, one after another, each only while all others are well. It halts by itself if one does not come back. With four founders or more the chain goes on; fewer are refused here.", "所有节点将逐个重新配置并启动, 仅当其他节点均正常时才继续; 若有节点未恢复则自动停止。创始节点不少于四个时链持续出块; 少于四个时此处不允许。";
     RollOnTitle: "Let the rolling change go on", "继续滚动更新";

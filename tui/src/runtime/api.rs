@@ -351,15 +351,15 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             cast(client, Shown { proposal, artifact, tenant, cluster_id }, choice, key_path.into()).await
         }
         Write::RestartNode { node } => {
-            let (consortium, rest) = within(&node, "chains")?;
-            let (chain, name) = rest.split_once("/nodes/").unwrap_or((rest, ""));
-            let request = pb::RestartNodeRequest {
-                consortium,
-                chain: chain.to_owned(),
-                node: name.to_owned(),
-                reason: "console".to_owned(),
-                ..Default::default()
-            };
+            let (consortium, chain, name) = convert::plan::node_parts(&node)?;
+            let reason = "console".to_owned();
+            let request = pb::RestartNodeRequest { consortium, chain, node: name, reason, ..Default::default() };
+            Ok(done(node, client.call(request).await.map_err(call)?.header))
+        }
+        Write::MoveNode { node } => {
+            let (consortium, chain, name) = convert::plan::node_parts(&node)?;
+            let reason = "console".to_owned();
+            let request = pb::MoveNodeRequest { consortium, chain, node: name, reason, ..Default::default() };
             Ok(done(node, client.call(request).await.map_err(call)?.header))
         }
         Write::PauseChain { chain } => {

@@ -209,6 +209,7 @@ service! { ChainService {
     roll_chain(RollChainRequest) -> RollChainResponse;
     halt_rollout(HaltRolloutRequest) -> HaltRolloutResponse;
     continue_rollout(ContinueRolloutRequest) -> ContinueRolloutResponse;
+    move_node(MoveNodeRequest) -> MoveNodeResponse;
     plan_chain(PlanChainRequest) -> PlanChainResponse;
     get_node_log(GetNodeLogRequest) -> GetNodeLogResponse;
     send_transaction(SendTransactionRequest) -> SendTransactionResponse;

@@ -40,6 +40,7 @@ impl Hosts {
             Act::Remove { node, generation } => (node, *generation, NodeAct::Remove),
             Act::Roll { .. } | Act::HaltRollout { .. } | Act::Release { .. } => panic!("{act:?}"),
             Act::CreateMachine { .. } | Act::LookMachine { .. } | Act::DeleteMachine { .. } => panic!("{act:?}"),
+            Act::MoveStep { .. } | Act::Move { .. } => panic!("{act:?}"),
             Act::Purge { chain } => {
                 w.ok(Actor::System, Command::PurgeChain(PurgeChain { chain: chain.clone() }));
                 return;
@@ -102,6 +103,7 @@ impl Hosts {
                 self.homes.remove(node);
                 return NodeFact::Removed;
             }
+            NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => panic!("nothing moves here"),
         };
         if let Some(name) = name {
             *self.made.entry((name, node.clone(), generation)).or_default() += 1;
@@ -111,6 +113,7 @@ impl Hosts {
             NodeAct::Prepare => NodeFact::Prepared { identity: known.clone() },
             NodeAct::Configure => NodeFact::Configured,
             NodeAct::Start | NodeAct::Stop | NodeAct::Remove => NodeFact::Started,
+            NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => panic!("nothing moves here"),
         }
     }
 
@@ -168,6 +171,8 @@ fn name(act: &Act) -> String {
         | Act::Restart { node, .. }
         | Act::Stop { node, .. }
         | Act::Remove { node, .. }
+        | Act::MoveStep { node, .. }
+        | Act::Move { node, .. }
         | Act::Block { node, .. } => format!("{kind} {}", node.node),
         Act::Genesis { .. } | Act::Purge { .. } | Act::Roll { .. } | Act::HaltRollout { .. } | Act::Release { .. } => {
             kind

@@ -8,6 +8,7 @@ mod change;
 mod diagnose;
 mod life;
 mod machine;
+mod moving;
 mod repair;
 mod replica;
 mod rollout;

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::convert::ledger::is_hex;
 use super::node_call::{reach_chain, reach_node, within};
 use super::page::{Order, PAGE_DEFAULT, Page};
-use super::{Call, Wish, convert, found, governance, matches, plan, request_id};
+use super::{Call, Wish, convert, found, governance, matches, moving, plan, request_id};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -62,7 +62,7 @@ pub(crate) fn chain_key(consortium: &str, chain: &str) -> Result<ChainKey, ApiEr
     Ok(ChainKey::new(convert::id("consortium", consortium)?, convert::id("chain", chain)?))
 }
 
-fn node_key(consortium: &str, chain: &str, node: &str) -> Result<NodeKey, ApiError> {
+pub(crate) fn node_key(consortium: &str, chain: &str, node: &str) -> Result<NodeKey, ApiError> {
     Ok(NodeKey::new(chain_key(consortium, chain)?, convert::id("node", node)?))
 }
 
@@ -189,6 +189,11 @@ impl ChainService for Chains {
         let made = found("node", done.state.nodes.get(&key))?;
         let node = Some(convert::chain::node(&done.state, self.0.observed(), made));
         Ok(Response::new(pb::RestartNodeResponse { header: call.header(done.revision), node }))
+    }
+
+    async fn move_node(&self, request: Request<pb::MoveNodeRequest>) -> Result<Response<pb::MoveNodeResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        Ok(Response::new(moving::answer(&self.0, &call, request.into_inner()).await?))
     }
 
     async fn pause_chain(

@@ -202,7 +202,7 @@ impl HostService for Hosts {
         call.sight().host(&id)?;
         let reason = convert::text("reason", it.reason)?;
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
-        let command = Command::DrainHost(DrainHost { host: id.clone(), reason });
+        let command = Command::DrainHost(DrainHost { host: id.clone(), reason, accept_outage: it.accept_outage });
         let (header, host) = change(&call, wish, &id, command).await?;
         let on_it = call.state.nodes.values().filter(|node| node.host.as_ref() == Some(&id));
         let nodes = on_it.map(|node| hanse_state::name::node(&node.key)).collect();

@@ -19,6 +19,7 @@ mod explorer;
 mod governance;
 mod host;
 mod monitoring;
+mod moving;
 mod node_call;
 mod operation;
 pub(crate) mod page;

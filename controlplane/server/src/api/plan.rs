@@ -3,6 +3,7 @@
 use hanse_planner::change::plan_change;
 use hanse_proto::v1 as pb;
 use hanse_state::chain::life::{PauseChain, ResumeChain, UndeleteChain};
+use hanse_state::chain::moving::MoveNode;
 use hanse_state::chain::node::RestartNode;
 use hanse_state::chain::rollout::RollChain;
 use hanse_state::consortium::proposal::{Action, OpenProposal};
@@ -10,7 +11,7 @@ use hanse_state::ids::{ChainKey, ConsortiumId, NodeKey, ProposalKey};
 use hanse_state::{Actor, Command, Planned, preview};
 
 use super::convert::{self, required};
-use super::{Call, chain::chain_key};
+use super::{Call, chain::chain_key, moving};
 use crate::error::ApiError;
 use crate::propose::system_id;
 
@@ -77,6 +78,12 @@ fn command(call: &Call, chain: &ChainKey, order: pb::PlannedOrder) -> Result<Com
             let node = NodeKey::new(key, convert::id("order.restart.node", &it.node)?);
             let generation = call.sight().node(&node)?.generation;
             Command::RestartNode(RestartNode { node, generation, reason, accept_outage })
+        }
+        Order::MoveNode(it) => {
+            let node = call.sight().node(&NodeKey::new(key, convert::id("order.move_node.node", &it.node)?))?;
+            let to = moving::target(call, node, &it.to_host)?;
+            let (key, generation, lost) = (node.key.clone(), node.generation, it.lost);
+            Command::MoveNode(MoveNode { node: key, generation, to, reason, accept_outage, lost })
         }
         Order::Pause(pb::PauseChange {}) => Command::PauseChain(PauseChain { chain: key, reason }),
         Order::Resume(pb::ResumeChange {}) => Command::ResumeChain(ResumeChain { chain: key, reason }),

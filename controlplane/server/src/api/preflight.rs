@@ -47,6 +47,8 @@ pub(super) async fn before_enrolment(
         zone: enrol.zone.clone(),
         labels: enrol.labels.clone(),
         tenancy: enrol.tenancy.clone(),
+        evicted: BTreeMap::new(),
+        outage_accepted: false,
     };
     look(context, state, &host, BTreeSet::new()).await
 }

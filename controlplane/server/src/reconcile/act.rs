@@ -5,13 +5,14 @@ use hanse_engines_core::EngineError;
 use hanse_planner::Act;
 use hanse_state::billing::Meter;
 use hanse_state::chain::life::PurgeChain;
+use hanse_state::chain::moving::MoveNode;
 use hanse_state::chain::node::{NodeAct, NodeFact};
 use hanse_state::chain::rollout::{HaltRollout, ReleaseNode, RollNode};
 use hanse_state::consortium::proposal::CloseProposal;
 use hanse_state::{Command, State};
 
 use super::order::OrderError;
-use super::{World, contract, look, machine, node};
+use super::{World, contract, look, machine, moving, node};
 
 /// Why an act had no effect this time; it is planned again after a pause.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,13 @@ pub(super) async fn carry_out(world: &World, state: &State, act: Act) -> Result<
         }
         Act::Release { node: key, generation } => {
             world.order(Command::ReleaseNode(ReleaseNode { node: key, generation })).await?;
+            Ok(())
+        }
+        Act::MoveStep { node: key, generation, act } => moving::step(world, state, &key, generation, act).await,
+        Act::Move { node: key, generation, to, reason, accept_outage } => {
+            let order = MoveNode { node: key.clone(), generation, to, reason, accept_outage, lost: false };
+            world.order(Command::MoveNode(order)).await?;
+            world.observed.forget(&key);
             Ok(())
         }
         Act::Purge { chain } => {

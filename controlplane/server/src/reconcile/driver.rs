@@ -221,6 +221,11 @@ fn plan_round(world: &World, state: &State, desk: &Desk, acts: &mut JoinSet<()>)
             due.push((turn, name, act));
         }
     });
+    super::moving::plan(world, state, |name, act| {
+        if let Some(turn) = desk.turn(&name, clock) {
+            due.push((turn, name, act));
+        }
+    });
     super::anchor::plan(world, state, |name, act| {
         if let Some(turn) = desk.turn(&name, clock) {
             due.push((turn, name, act));

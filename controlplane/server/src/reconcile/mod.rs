@@ -20,6 +20,7 @@ mod host_key;
 mod look;
 mod machine;
 mod mask;
+mod moving;
 pub(crate) mod node;
 mod order;
 mod orphan;

@@ -172,7 +172,9 @@ async fn attempt(
             world.observed.saw(key, view);
             if runs { tell(world, key, generation, NodeFact::Started, notes).await } else { Ok(()) }
         }
-        NodeAct::Stop | NodeAct::Remove => Err(Trouble::Stale(format!("{key}: {act:?} is no way to make it run"))),
+        NodeAct::Stop | NodeAct::Remove | NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => {
+            Err(Trouble::Stale(format!("{key}: {act:?} is no way to make it run")))
+        }
     }
 }
 
@@ -223,7 +225,7 @@ async fn attempt_end(
 }
 
 /// How long a ledger's process may take to end by itself.
-const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+pub(super) const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Genesis, own identity and every peer's address, all from the log.
 fn network(state: &State, site: &Site) -> Result<(Vec<u8>, hanse_engines_core::NodeIdentity, Vec<Peer>), Trouble> {
@@ -307,7 +309,13 @@ async fn tell(
 }
 
 /// Turns a failure into words in the state: what waits, what needs a person, which host is no longer who it was.
-async fn explain(world: &World, state: &State, node: &Node, trouble: Trouble, notes: &Option<Notes>) -> Trouble {
+pub(super) async fn explain(
+    world: &World,
+    state: &State,
+    node: &Node,
+    trouble: Trouble,
+    notes: &Option<Notes>,
+) -> Trouble {
     let Trouble::Engine(error) = &trouble else { return trouble };
     let fact = match error {
         EngineError::Host(AdapterError::Denied { .. }) => {

@@ -88,6 +88,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("HaltRollout", Session),
             ("ContinueRollout", Session),
             ("PlanChain", Session),
+            ("MoveNode", Session),
             ("GetNodeLog", Session),
             ("SendTransaction", Session),
             ("CallContract", Session),

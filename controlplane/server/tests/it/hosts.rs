@@ -243,6 +243,7 @@ async fn a_host_goes_through_maintenance_and_drain_and_is_retired_once() {
         validate_only,
         host: "h1".into(),
         reason: "it is sold".into(),
+        accept_outage: false,
     };
     let plan = root.hosts().drain_host(drain(true)).await.unwrap().into_inner();
     assert!(plan.nodes.is_empty());

@@ -143,6 +143,7 @@ pub(super) fn new_node(cx: &Cx<'_>, key: NodeKey, owner: TenantId) -> Node {
         leaves: false,
         rolled: 0,
         joined: 0,
+        moving: None,
     }
 }
 

@@ -169,7 +169,12 @@ fn at_rest(cx: &Cx<'_>, reason: &str) -> Wish {
 /// Starts the operation of a change, which takes the place of whatever was under way with the chain.
 pub(super) fn begin(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, work: Work) -> OperationId {
     let nodes: Vec<NodeId> = query::nodes_of(state, key).map(|node| node.key.node).collect();
-    let operation = operation::apply::start(state, cx, OperationKind::ChangeChain { chain: key.clone(), work, nodes });
+    begin_as(state, cx, key, OperationKind::ChangeChain { chain: key.clone(), work, nodes })
+}
+
+/// As [`begin`] with an operation of this kind.
+pub(super) fn begin_as(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, kind: OperationKind) -> OperationId {
+    let operation = operation::apply::start(state, cx, kind);
     if let Some(mut chain) = state.chains.get(key).cloned() {
         for earlier in [Some(chain.operation), chain.change].into_iter().flatten() {
             operation::apply::supersede(state, cx, earlier, operation);

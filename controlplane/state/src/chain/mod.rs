@@ -5,6 +5,8 @@ pub(crate) mod apply;
 pub mod governance;
 pub mod life;
 pub(crate) mod life_apply;
+pub mod moving;
+pub(crate) mod moving_apply;
 pub mod node;
 pub(crate) mod node_apply;
 pub mod query;

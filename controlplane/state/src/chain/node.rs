@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::life::NodeWish;
+use super::moving::Moving;
 use crate::digest::Blob;
 use crate::ids::{HostId, NodeKey, TenantId};
 use crate::time::Millis;
@@ -39,6 +40,8 @@ pub enum NodeState {
     Stopped,
     /// It is to be removed with all it holds.
     Removing,
+    /// It goes to another host, and runs nowhere meanwhile. Came with cluster version 5.
+    Moving,
 }
 
 /// The name of a node's instance on its host, within the cluster. The one place that names instances: two ways of naming would
@@ -71,6 +74,12 @@ pub enum NodeAct {
     Stop,
     /// Remove it with all it holds. Came with cluster version 4.
     Remove,
+    /// Stop and fence it where it leaves. Came with cluster version 5, as all that follow.
+    Fence,
+    /// Carry its home over.
+    Carry,
+    /// Remove it where it leaves.
+    Clear,
 }
 
 /// A committed wish of a leader: the fence before the world is touched.
@@ -119,7 +128,7 @@ pub struct Node {
     pub key: NodeKey,
     /// Who pays for it.
     pub owner: TenantId,
-    /// Where it is; `None` until a slot is free.
+    /// Where it is; `None` until a slot is free. While it moves, the host that it leaves.
     pub host: Option<HostId>,
     /// Port of the chain's network on the host; 0 until placed.
     pub p2p_port: u16,
@@ -163,6 +172,9 @@ pub struct Node {
     /// Number of the rolling change by which it joined; 0 of those that are there since genesis. Came with cluster version 4.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub joined: u64,
+    /// The move to another host that is under way. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moving>,
 }
 
 /// For fields that are not written while they are 0.
@@ -222,6 +234,12 @@ pub enum NodeFact {
     Stopped,
     /// Its host has nothing of it any more. Came with cluster version 4.
     Removed,
+    /// The host that it leaves has stopped it, and starts nothing older. Came with cluster version 5, as all that follow.
+    Fenced,
+    /// Its home is at the host it goes to, whole.
+    Carried,
+    /// The host that it leaves has nothing of it any more.
+    Cleared,
 }
 
 /// Something was seen of a node. By the system; an older generation is rejected, a known fact changes nothing.

@@ -1,6 +1,8 @@
 //! Rules of nodes: intents are the fence, facts move the state, restarts have a budget.
 
 use super::life::NodeWish;
+use super::moving::MoveStage;
+use super::moving_apply::advance;
 use super::node::{
     CONTRIBUTION_BYTES_MAX, Health, Intent, Node, NodeAct, NodeFact, NodeIdentity, NodeState, RESTART_BUDGET,
     RecordIntent, RecordNodeFact, RestartNode,
@@ -34,6 +36,7 @@ pub(crate) fn intent(state: &mut State, cx: &mut Cx<'_>, c: &RecordIntent) -> Re
 /// The state in which an act is under way, if it may begin now.
 fn next_state(state: &State, node: &Node, act: NodeAct) -> Result<NodeState, Rejection> {
     let has_genesis = state.chains.get(&node.key.chain).is_some_and(|chain| chain.genesis.is_some());
+    let is_at = |stage: MoveStage| node.moving.as_ref().is_some_and(|moving| moving.stage == stage);
     match (act, node.state) {
         (NodeAct::Prepare, NodeState::Requested | NodeState::Preparing) => Ok(NodeState::Preparing),
         (NodeAct::Configure, NodeState::Prepared) if has_genesis => Ok(NodeState::Prepared),
@@ -41,13 +44,29 @@ fn next_state(state: &State, node: &Node, act: NodeAct) -> Result<NodeState, Rej
         (NodeAct::Start, NodeState::Restarting) => Ok(NodeState::Restarting),
         (NodeAct::Stop, NodeState::Blocked | NodeState::Stopping) => Ok(node.state),
         (NodeAct::Remove, NodeState::Removing) => Ok(NodeState::Removing),
-        (NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop | NodeAct::Remove, _) => {
+        (NodeAct::Fence, NodeState::Moving) if is_at(MoveStage::Fence) => Ok(NodeState::Moving),
+        (NodeAct::Carry, NodeState::Moving) if is_at(MoveStage::Carry) => Ok(NodeState::Moving),
+        (NodeAct::Clear, NodeState::Moving) if is_at(MoveStage::Clear) => Ok(NodeState::Moving),
+        (
+            NodeAct::Prepare
+            | NodeAct::Configure
+            | NodeAct::Start
+            | NodeAct::Stop
+            | NodeAct::Remove
+            | NodeAct::Fence
+            | NodeAct::Carry
+            | NodeAct::Clear,
+            _,
+        ) => {
             let needs = match act {
                 NodeAct::Prepare => "only a requested node is prepared",
                 NodeAct::Configure => "only a prepared node of a chain with a genesis is configured",
                 NodeAct::Start => "only a configured or restarting node is started",
                 NodeAct::Stop => "only a blocked node, or one that is to be stopped, is stopped",
                 NodeAct::Remove => "only a node that is to be removed is removed",
+                NodeAct::Fence => "only a node that moves is fenced where it leaves, first of all",
+                NodeAct::Carry => "only a node that is fenced where it leaves is carried over",
+                NodeAct::Clear => "only a node that was carried over is removed where it leaves",
             };
             Err(check::wrong_state("act", name::node(&node.key), node.state, needs))
         }
@@ -117,6 +136,15 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
             }
             return Ok(super::life_apply::gone(state, cx, &c.node));
         }
+        (NodeFact::Fenced, NodeState::Moving) if intends(&node, NodeAct::Fence) => {
+            advance(state, cx, &mut node, &c.fact)?
+        }
+        (NodeFact::Carried, NodeState::Moving) if intends(&node, NodeAct::Carry) => {
+            advance(state, cx, &mut node, &c.fact)?
+        }
+        (NodeFact::Cleared, NodeState::Moving) if intends(&node, NodeAct::Clear) => {
+            advance(state, cx, &mut node, &c.fact)?
+        }
         (NodeFact::Signed { signed }, _) => node.signed = node.signed.max(Some(*signed)),
         (NodeFact::Waiting { reason }, _) => node.state_reason = check::clip(reason, REASON_MAX),
         (NodeFact::Prepared { .. }, _) => return Err(wrong(&node, "a leader must have meant to prepare it")),
@@ -124,6 +152,9 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         (NodeFact::Started, _) => return Err(wrong(&node, "a leader must have meant to start it")),
         (NodeFact::Stopped, _) => return Err(wrong(&node, "a leader must have meant to stop it")),
         (NodeFact::Removed, _) => return Err(wrong(&node, "a leader must have meant to remove it")),
+        (NodeFact::Fenced | NodeFact::Carried | NodeFact::Cleared, _) => {
+            return Err(wrong(&node, "a leader must have meant this step of a move"));
+        }
         (NodeFact::Healthy | NodeFact::Unhealthy { .. }, _) => {
             return Err(wrong(&node, "only a running node has health"));
         }
@@ -163,6 +194,10 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
             let needs = "it was never started, so there is nothing to start again";
             return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
         }
+        NodeState::Moving => {
+            let needs = "it goes to another host, and is started there";
+            return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
+        }
         NodeState::Stopping | NodeState::Stopped | NodeState::Removing => {
             let needs = "its chain is paused or deleted, or it leaves the chain, so it is not to run";
             return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
@@ -193,7 +228,7 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
 }
 
 /// Checks that the chain goes on making blocks while this node is down; one that makes none already has nothing to lose.
-fn check_spared(state: &State, node: &Node) -> Result<(), Rejection> {
+pub(super) fn check_spared(state: &State, node: &Node) -> Result<(), Rejection> {
     let of_chain = || query::nodes_of(state, &node.key.chain).filter(|node| node.joined == 0);
     let is_well = |node: &&Node| node.state == NodeState::Running && node.health == Health::Healthy;
     let (validators, well) = (of_chain().count(), of_chain().filter(is_well).count());
@@ -210,6 +245,10 @@ fn check_spared(state: &State, node: &Node) -> Result<(), Rejection> {
 
 /// Where a node goes on that was interrupted: from the last thing that is known to be done towards what is wished for it.
 pub(crate) fn next_on_way(node: &Node) -> NodeState {
+    // Whatever is wished meanwhile: only when it is at one host alone can it be started, stopped or removed there.
+    if node.moving.is_some() {
+        return NodeState::Moving;
+    }
     match (node.wish, node.identity.is_some(), node.configured) {
         (NodeWish::Stop, ..) => NodeState::Stopping,
         (NodeWish::Remove, ..) => NodeState::Removing,

@@ -4,7 +4,7 @@ use super::apply::{new_node, sync};
 use super::life::NodeWish;
 use super::life_apply::{begin, check_runs};
 use super::node::{Health, Node, NodeState};
-use super::node_apply::{fenced, go};
+use super::node_apply::{fenced, go, next_on_way};
 use super::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode, Rollout};
 use super::template::Template;
 use super::{Chain, NodeSpec, REASON_MAX, query};
@@ -37,8 +37,9 @@ fn check_may_roll(state: &State, chain: &Chain, accept_outage: bool, field: &str
     if chain.ran_at.is_none() {
         return Err(check::wrong_state("chain", resource, chain.state, "it must have run first"));
     }
-    if let Some(rollout) = chain.rollout.as_ref().filter(|it| it.halted.is_none() && is_under_way(state, chain, it)) {
-        let needs = format!("rolling change {} is under way: wait for its end, or halt it", rollout.number);
+    check_none_under_way(state, chain)?;
+    if let Some(node) = query::nodes_of(state, &chain.key).find(|node| node.moving.is_some()) {
+        let needs = format!("{} goes to another host: wait until it is there", node.key.node);
         return Err(check::wrong_state("chain", resource, chain.state, &needs));
     }
     let founders = query::nodes_of(state, &chain.key).filter(|node| node.joined == 0).count();
@@ -52,13 +53,24 @@ fn check_may_roll(state: &State, chain: &Chain, accept_outage: bool, field: &str
     Ok(())
 }
 
+/// Checks that no rolling change goes on.
+pub(super) fn check_none_under_way(state: &State, chain: &Chain) -> Result<(), Rejection> {
+    match chain.rollout.as_ref().filter(|it| it.halted.is_none() && is_under_way(state, chain, it)) {
+        Some(rollout) => {
+            let needs = format!("rolling change {} is under way: wait for its end, or halt it", rollout.number);
+            Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, &needs))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Whether some node has not been brought to it.
 fn is_under_way(state: &State, chain: &Chain, rollout: &Rollout) -> bool {
     query::nodes_of(state, &chain.key).any(|node| node.wish.is_run() && node.rolled < rollout.number)
 }
 
 /// Begins the next rollout of a chain and gives its number.
-fn start(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, reason: &str) -> u64 {
+pub(super) fn start(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, reason: &str) -> u64 {
     let Some(mut chain) = state.chains.get(key).cloned() else { return 0 };
     let number = chain.rollout.as_ref().map_or(0, |rollout| rollout.number) + 1;
     chain.rollout = Some(Rollout { number, reason: check::clip(reason, REASON_MAX), since: cx.now, halted: None });
@@ -129,6 +141,9 @@ pub(crate) fn roll_node(state: &mut State, cx: &mut Cx<'_>, c: &RollNode) -> Res
     if !node.wish.is_run() || node.identity.is_none() {
         return wrong("only a node with an identity that is wished to run is rolled");
     }
+    if node.moving.is_some() {
+        return wrong("it goes to another host, and is configured there");
+    }
 
     billing::apply::stop(state, cx, &mut node);
     node.generation += 1;
@@ -152,7 +167,8 @@ pub(crate) fn release(state: &mut State, cx: &mut Cx<'_>, c: &ReleaseNode) -> Re
     node.generation += 1;
     node.health = Health::Unknown;
     node.intent = None;
-    go(&mut node, cx.now, NodeState::Removing, "it leaves the chain and does not validate");
+    let next = next_on_way(&node);
+    go(&mut node, cx.now, next, "it leaves the chain and does not validate");
     if node.host.is_none() {
         state.nodes.insert(node.key.clone(), node);
         return Ok(super::life_apply::gone(state, cx, &c.node));

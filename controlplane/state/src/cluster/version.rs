@@ -36,7 +36,8 @@ use crate::{Rejection, State};
 /// | | hosts that are Docker Engines: [`Reach::Docker`](crate::host::Reach::Docker);
 /// | | [`RemoveOrphan`](crate::host::orphan::RemoveOrphan) |
 /// | 5 | provisioning at depth: [ways](crate::host::way) to hosts behind SSH, which [`SetHostReach`](crate::host::way::SetHostReach)
-/// | | changes; what was done on a host for each [step](crate::operation::Step); nodes that move, software that is voted on, clouds;
+/// | | changes; what was done on a host for each [step](crate::operation::Step); software that is voted on, clouds;
+/// | | nodes are [moved](crate::chain::moving::MoveNode) to other hosts with their keys, also off a host that is drained;
 /// | | a chain's nodes are spread over failure zones; an outage by a restart by hand or by validators that leave is agreed to |
 /// | | clouds and their machines: commands, records of the state ([`cloud`](crate::cloud)) |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ impl Version {
     pub const NEWEST: Self = Self(5);
     /// The first in which a chain's nodes are spread over failure zones.
     pub(crate) const ZONES: Self = Self(5);
+    /// The first in which nodes move to other hosts.
+    pub const MOVES: Self = Self(5);
     /// The first in which a person must agree to what costs a chain its blocks: a restart by hand, validators that leave.
     pub(crate) const GUARDED: Self = Self(5);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.

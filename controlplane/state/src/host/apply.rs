@@ -59,6 +59,8 @@ pub(crate) fn admit(state: &mut State, cx: &mut Cx<'_>, c: &EnrolHost) -> Result
         zone: c.zone.clone(),
         labels: c.labels.clone(),
         tenancy: c.tenancy.clone(),
+        evicted: BTreeMap::new(),
+        outage_accepted: false,
     };
     state.hosts.insert(c.host.clone(), host);
     cx.created(resource.clone());
@@ -237,6 +239,7 @@ pub(crate) fn distrusted(host: &Host) -> Rejection {
 
 pub(crate) fn go(state: &mut State, cx: &mut Cx<'_>, mut host: Host, next: HostState, reason: &str) -> Outcome {
     let resource = name::host(&host.id);
+    host.outage_accepted &= next == HostState::Draining;
     host.state = next;
     host.state_reason = reason.into();
     host.state_since = cx.now;

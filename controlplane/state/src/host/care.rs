@@ -1,8 +1,8 @@
 //! Taking hosts out of use: maintenance for a while, drain to empty one, retire for ever.
 //!
 //! In maintenance nothing is done on a host and nothing of it is repaired, so its nodes count as down: what would cost a
-//! running chain its quorum is refused unless a person says why it must be. Draining takes no new nodes; who moves nodes
-//! looks for hosts that drain. A host is retired only when nothing is on it, and its id may be given again.
+//! running chain its quorum is refused unless a person says why it must be. Draining takes no new nodes, and from cluster
+//! version 5 on the leader moves those that are there to other hosts, one of a chain at a time. A host is retired only when nothing is on it, and its id may be given again.
 //!
 //! What this never does: touch a node, or end a maintenance by itself.
 
@@ -41,6 +41,9 @@ pub struct DrainHost {
     pub host: HostId,
     /// Why.
     pub reason: String,
+    /// Whether nodes are moved away also from chains that make no block meanwhile. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accept_outage: bool,
 }
 
 /// Forgets a host on which nothing is. By an administrator. Since version 4.
@@ -72,13 +75,15 @@ pub(crate) fn maintain(state: &mut State, cx: &mut Cx<'_>, c: &BeginHostMaintena
 }
 
 pub(crate) fn drain(state: &mut State, cx: &mut Cx<'_>, c: &DrainHost) -> Result<Outcome, Rejection> {
-    let host = query::get(state, &c.host)?.clone();
+    let mut host = query::get(state, &c.host)?.clone();
     check::text("reason", &c.reason, TEXT_MAX)?;
+    let is_so = host.state == HostState::Draining && host.outage_accepted == c.accept_outage;
     match host.state {
-        HostState::Ready | HostState::Cordoned | HostState::Maintenance => {
+        HostState::Draining if is_so => Ok(Outcome::Unchanged { resource: name::host(&c.host) }),
+        HostState::Ready | HostState::Cordoned | HostState::Maintenance | HostState::Draining => {
+            host.outage_accepted = c.accept_outage;
             Ok(go(state, cx, host, HostState::Draining, &c.reason))
         }
-        HostState::Draining => Ok(Outcome::Unchanged { resource: name::host(&c.host) }),
         HostState::Distrusted => Err(distrusted(&host)),
     }
 }
@@ -109,7 +114,8 @@ pub(crate) fn check_empty(state: &State, id: &HostId) -> Result<(), Rejection> {
         let needs = format!("{} nodes are on it, {first} first: drain it, and move or delete them", on_it.len());
         return Err(check::wrong_state("host", resource, "in use", &needs));
     }
-    if !host.ports.is_empty() {
+    // What was given up there may be on a host that is lost for ever.
+    if host.ports.values().any(|node| !host.evicted.contains_key(node)) {
         return Err(check::wrong_state("host", resource, "in use", "ports are still taken on it"));
     }
     Ok(())

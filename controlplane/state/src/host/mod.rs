@@ -155,6 +155,13 @@ pub struct Host {
     /// Which machine on the way showed `seen_fingerprint`, counted from 0; `None` is the host itself. Came with cluster version 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_jump: Option<u8>,
+    /// What is left there of nodes that were given up, and up to which generation: removed as soon as the host answers, and never
+    /// run again. Their ports stay taken until then. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evicted: BTreeMap<NodeKey, u64>,
+    /// While it drains: whether nodes are moved away also from chains that make no block meanwhile. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outage_accepted: bool,
 }
 
 /// Adds a host; nodes that wait for a slot are placed in the same entry. By an administrator or operator.

@@ -15,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;
 
-use super::Host;
 use super::placement::slots_for;
+use super::{Host, HostState, PORTS_PER_NODE, Reach};
+use crate::State;
+use crate::chain::node::Node;
 use crate::ids::{ChainKey, HostId, NodeKey, TenantId};
 
 /// A node that waits for a place: what it is called, and whose it is.
@@ -44,6 +46,23 @@ pub fn spread(
     }
     let places = waiting.iter().zip(&board.places);
     places.filter_map(|((key, _), site)| Some((key.clone(), board.sites[(*site)?].host.id.clone()))).collect()
+}
+
+/// Returns the host to which a node goes best from where it is; `None` if no other one has room for it and can be carried to.
+pub fn elsewhere(state: &State, node: &Node) -> Option<HostId> {
+    let mut hosts = state.hosts.clone();
+    if let Some(mut own) = node.host.as_ref().and_then(|id| hosts.get(id).cloned()) {
+        own.ports.retain(|_, taken_by| *taken_by != node.key);
+        own.state = HostState::Cordoned;
+        hosts.insert(own.id.clone(), own);
+    }
+    let docks: Vec<HostId> =
+        hosts.values().filter(|host| matches!(host.reach, Reach::Docker { .. })).map(|host| host.id.clone()).collect();
+    docks.iter().for_each(|id| drop(hosts.remove(id)));
+    let names = crate::chain::query::ports_of(state, &node.key.chain).len();
+    let ports = PORTS_PER_NODE.saturating_add(u32::try_from(names).unwrap_or(u32::MAX));
+    let waiting = [(node.key.clone(), node.owner.clone())];
+    spread(&hosts, &node.key.chain, &waiting, ports).remove(&node.key)
 }
 
 /// A host that may take nodes.
@@ -203,6 +222,10 @@ impl<'a> Board<'a> {
     /// What it costs by itself that the node goes to the site; `None` if it may not.
     fn likes(&self, node: usize, site: usize) -> Option<Cost> {
         let host = self.sites[site].host;
+        // What is left there of an earlier node of this name must be gone first.
+        if host.evicted.contains_key(&self.waiting[node].0) {
+            return None;
+        }
         let taken = i64::try_from(host.ports.len()).unwrap_or(i64::MAX);
         host.tenancy.takes(&self.waiting[node].1).then_some([i64::from(host.tenancy.is_shared()), 0, 0, taken])
     }

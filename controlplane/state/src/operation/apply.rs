@@ -263,6 +263,7 @@ pub(super) fn start_step(node: &Node) -> Wanted {
         | NodeState::Blocked
         | NodeState::Stopping
         | NodeState::Stopped
+        | NodeState::Moving
         | NodeState::Removing => StepState::Pending,
     };
     of_node("start", node, state)

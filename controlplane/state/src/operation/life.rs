@@ -1,9 +1,12 @@
 //! Steps of an operation that changes a chain which was made before.
 
+use std::cmp::Ordering;
+
 use super::apply::{Wanted, configure_step, of_node, prepare_step, start_step};
 use super::{StepState, Work};
 use crate::chain::ChainState;
 use crate::chain::life::{NodeWish, Wish};
+use crate::chain::moving::MoveStage;
 use crate::chain::node::{Health, Node, NodeState};
 use crate::ids::{ChainKey, NodeId, NodeKey};
 use crate::{State, name};
@@ -30,7 +33,7 @@ pub(super) fn steps(state: &State, key: &ChainKey, work: Work, nodes: &[NodeId])
             of_nodes(stop_step).chain([of_chain("grace", grace)]).chain(of_nodes(remove_step)).collect()
         }
         Work::Roll => of_nodes(roll_step).chain([verify_rolled(state, key)]).collect(),
-        Work::Grow => {
+        Work::Grow | Work::Replace => {
             let joined = |key: &&NodeKey| {
                 let number = chain.and_then(|chain| chain.rollout.as_ref()).map_or(0, |rollout| rollout.number);
                 state.nodes.get(*key).is_some_and(|node| node.joined == number)
@@ -43,6 +46,20 @@ pub(super) fn steps(state: &State, key: &ChainKey, work: Work, nodes: &[NodeId])
             let start = steps(true, run_step);
             let rolled = steps(false, roll_step);
             prepare.chain(configure).chain(start).chain(rolled).chain([verify_rolled(state, key)]).collect()
+        }
+        Work::Move => {
+            let steps = |key: &NodeKey| {
+                let moved = |stage, name| move_step(state, key, stage, name);
+                [
+                    moved(MoveStage::Fence, "fence"),
+                    moved(MoveStage::Carry, "carry"),
+                    moved(MoveStage::Clear, "clear"),
+                    of(state, key, "configure", configure_step),
+                    run_step(state, key),
+                ]
+            };
+            let verify = of_chain("verify", verify_state(chain.map(|chain| chain.state)));
+            nodes.iter().flat_map(steps).chain([verify]).collect()
         }
         Work::Shrink => {
             let left = nodes.iter().filter(|key| state.nodes.get(*key).is_none_or(|node| node.leaves));
@@ -103,6 +120,18 @@ fn leave_step(state: &State, key: &NodeKey) -> Wanted {
     let words = "it is removed once the ledger says that it does not validate: its members take it out first";
     let (state, detail) = if is_let_go { (StepState::Done, "") } else { (StepState::Running, words) };
     Wanted { name: "leave", target: name::node(key), state, detail: detail.into() }
+}
+
+/// Done once the move is further, or over.
+fn move_step(state: &State, key: &NodeKey, stage: MoveStage, step: &'static str) -> Wanted {
+    let Some(node) = state.nodes.get(key) else { return of_gone(step, key) };
+    let at = match node.moving.as_ref().map(|moving| moving.stage.cmp(&stage)) {
+        None | Some(Ordering::Greater) => StepState::Done,
+        Some(Ordering::Less) => StepState::Pending,
+        Some(Ordering::Equal) if node.state == NodeState::Blocked => StepState::Failed,
+        Some(Ordering::Equal) => StepState::Running,
+    };
+    of_node(step, node, at)
 }
 
 fn stop_step(state: &State, key: &NodeKey) -> Wanted {

@@ -55,6 +55,10 @@ pub enum Work {
     Shrink,
     /// Its nodes are configured and started anew, one after another.
     Roll,
+    /// A node goes to another host with its key. Came with cluster version 5, as what follows.
+    Move,
+    /// A node is made anew at another host, because its host is lost; the others learn of it.
+    Replace,
 }
 
 /// Life of an operation: `Running`, then `Succeeded`; `Failed` until a person unblocks what failed.
@@ -84,7 +88,7 @@ pub enum StepState {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`.
+    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`, `fence`, `carry`, `clear`.
     pub name: String,
     /// Of what: a resource name.
     pub target: String,

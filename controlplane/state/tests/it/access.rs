@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 69] = [
+pub(crate) const SAMPLES: [&str; 72] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -80,6 +80,9 @@ pub(crate) const SAMPLES: [&str; 69] = [
     "RecordMachineFact Launched",
     "RemoveCloudOrphan",
     "SetHostReach login=agent",
+    "MoveNode to=h2",
+    "MoveNode to=h2 lost=yes",
+    "RecordEvicted",
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 
 use hanse_state::Command;
 use hanse_state::chain::life::{Change, ChangeChain, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
+use hanse_state::chain::moving::{MoveNode, RecordEvicted};
 use hanse_state::chain::node::RestartNode;
 use hanse_state::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
 use hanse_state::chain::{NodeSpec, RecordTransaction};
@@ -62,6 +63,15 @@ pub(crate) fn commands(w: &World, a: &Args) -> Option<Command> {
         }
         "RollNode" => Command::RollNode(RollNode { node, generation, number: a.number("number", 1) }),
         "ReleaseNode" => Command::ReleaseNode(ReleaseNode { node, generation }),
+        "MoveNode" => Command::MoveNode(MoveNode {
+            node,
+            generation,
+            to: a.id("to", "h3"),
+            reason: a.text("reason", "h1 is old"),
+            accept_outage: a.get("accept").is_some(),
+            lost: a.get("lost").is_some(),
+        }),
+        "RecordEvicted" => Command::RecordEvicted(RecordEvicted { host: a.id("host", "h1"), node }),
         "PurgeChain" => Command::PurgeChain(PurgeChain { chain }),
         "RestartNode" => Command::RestartNode(RestartNode {
             node,

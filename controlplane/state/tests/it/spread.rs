@@ -43,6 +43,8 @@ fn host(number: usize, (zone, owner, slots, present, ready): Drawn) -> Host {
         created_at: world::START,
         zone: if zone == 0 { String::new() } else { format!("z{zone}") },
         labels: BTreeMap::new(),
+        evicted: BTreeMap::new(),
+        outage_accepted: false,
         tenancy: if owner == 0 { Tenancy::Shared } else { Tenancy::Dedicated(tenant(owner - 1)) },
     };
     for n in 0..present {

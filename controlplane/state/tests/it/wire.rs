@@ -133,6 +133,22 @@ fn ways_of_version_5() -> Vec<Request> {
     ])
 }
 
+/// What came with version 5 for nodes that move.
+fn moves_of_version_5() -> Vec<Request> {
+    logged(&[
+        "MoveNode to=h2",
+        "MoveNode to=h2 accept=yes lost=yes",
+        "RecordEvicted host=h1",
+        "RecordIntent Fence",
+        "RecordIntent Carry",
+        "RecordIntent Clear",
+        "RecordNodeFact Fenced",
+        "RecordNodeFact Carried",
+        "RecordNodeFact Cleared",
+        "DrainHost host=h1 accept=yes",
+    ])
+}
+
 pub(crate) fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -155,6 +171,8 @@ fn requests_of_each_version_are_read_and_written_alike() {
     assert!(docker_of_version_4().iter().all(|request| request.command.since() == Version(4)));
     read_and_written_alike("v4/life_requests.hex", &life_of_version_4());
     read_and_written_alike("v5/life_requests.hex", &life_of_version_5());
+    read_and_written_alike("v5/move_requests.hex", &moves_of_version_5());
+    assert!(moves_of_version_5().iter().all(|request| request.command.since() == Version(5)));
     assert!(life_of_version_5().iter().all(|request| request.command.since() == Version(5)));
     read_and_written_alike("v5/way_requests.hex", &ways_of_version_5());
     assert!(ways_of_version_5().iter().all(|request| request.command.since() == Version(5)));

@@ -77,6 +77,7 @@ impl Dialog {
             Self::Confirm { write: Write::UndeleteChain { chain }, .. } => Planned::Undelete(chain.clone()),
             Self::Confirm { write: Write::RollChain { chain }, .. } => Planned::Roll(chain.clone()),
             Self::Confirm { write: Write::RestartNode { node }, .. } => Planned::Restart(node.clone()),
+            Self::Confirm { write: Write::MoveNode { node }, .. } => Planned::Move(node.clone()),
             Self::Vote(vote) => Planned::Proposal(vote.proposal.clone()),
             Self::Confirm { .. } | Self::Typed(_) | Self::AcceptKey(_) | Self::Failure { .. } => return None,
         };

@@ -13,6 +13,8 @@ pub enum Planned {
     Roll(String),
     /// A node is started anew.
     Restart(String),
+    /// A node goes to the best host.
+    Move(String),
     /// An open proposal passes.
     Proposal(String),
 }

@@ -33,6 +33,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
     let dialog = match action {
         Action::Vote => vote(model).map(Dialog::Vote),
         Action::Restart => restart(model, &line),
+        Action::Move => move_node(model, &line),
         Action::Cordon => cordon(model, &line),
         Action::Maintain | Action::Drain => care(model, action, &line),
         Action::Retire => retire(model, &line).map(Dialog::Typed),
@@ -93,6 +94,19 @@ fn restart(model: &Model, line: &str) -> Result<Dialog, T> {
         plan: T::RestartPlan,
         command: format!("hanse node restart {}", short(&node.name)),
         write: Write::RestartNode { node: node.name.clone() },
+        opened_at: model.now,
+    })
+}
+
+/// To the host that suits the chain best; the dialog shows which.
+fn move_node(model: &Model, line: &str) -> Result<Dialog, T> {
+    let node = model.nodes(&Query::Nodes).iter().find(|n| n.name == line).ok_or(T::BlockNothing)?;
+    Ok(Dialog::Confirm {
+        title: T::MoveTitle,
+        target: node.name.clone(),
+        plan: T::MovePlan,
+        command: format!("hanse chain move-node {} --reason=console", short(&node.name).replace('/', " ")),
+        write: Write::MoveNode { node: node.name.clone() },
         opened_at: model.now,
     })
 }

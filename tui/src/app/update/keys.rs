@@ -104,7 +104,8 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::RaiseVersion
         | Action::Pause
         | Action::Undelete
-        | Action::Roll => return acts::act(model, action),
+        | Action::Roll
+        | Action::Move => return acts::act(model, action),
     }
     Vec::new()
 }

@@ -111,6 +111,7 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
         rpc_port: it.rpc_port.into(),
         rpc_url: rpc_url(state, it),
         generation: it.generation,
+        moving_to: it.moving.as_ref().map(|moving| moving.to.to_string()).unwrap_or_default(),
         node_id,
         public_key,
         state: life(it.state).into(),
@@ -149,6 +150,7 @@ fn life(state: NodeState) -> pb::NodeState {
         NodeState::Stopping => pb::NodeState::Stopping,
         NodeState::Stopped => pb::NodeState::Stopped,
         NodeState::Removing => pb::NodeState::Removing,
+        NodeState::Moving => pb::NodeState::Moving,
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) fn operation(it: &Operation, sees_hosts: bool) -> pb::Operation {
                 Work::Grow => pb::OperationKind::GrowChain,
                 Work::Shrink => pb::OperationKind::ShrinkChain,
                 Work::Roll => pb::OperationKind::RollChain,
+                Work::Move => pb::OperationKind::MoveNode,
+                Work::Replace => pb::OperationKind::ReplaceNode,
             };
             (kind, name::chain(chain))
         }

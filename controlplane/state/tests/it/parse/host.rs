@@ -125,7 +125,11 @@ pub(super) fn hosts(a: &Args) -> Option<Command> {
             reason: a.text("reason", "new disk"),
             forced: a.get("forced").is_some(),
         }),
-        "DrainHost" => Command::DrainHost(DrainHost { host: host(), reason: a.text("reason", "new disk") }),
+        "DrainHost" => Command::DrainHost(DrainHost {
+            host: host(),
+            reason: a.text("reason", "new disk"),
+            accept_outage: a.get("accept").is_some(),
+        }),
         "RetireHost" => Command::RetireHost(RetireHost { host: host(), reason: a.text("reason", "sold") }),
         "CordonHost" => Command::CordonHost(CordonHost { host: host(), reason: a.text("reason", "new disk") }),
         "UncordonHost" => Command::UncordonHost(UncordonHost { host: host() }),
