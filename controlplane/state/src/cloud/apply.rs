@@ -204,7 +204,6 @@ fn host_of(state: &State, machine: &Machine, address: &str, zone: &str) -> Resul
             fingerprint: machine.fingerprint.clone().unwrap_or_default(),
             root: cloud.spec.root.clone(),
             way: Way::default(),
-            way: crate::host::way::Way::default(),
         },
         peer_address: address.into(),
         port_first: cloud.spec.port_first,
