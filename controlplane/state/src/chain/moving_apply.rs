@@ -11,7 +11,7 @@ use crate::command::Outcome;
 use crate::host::placement::{self, Place};
 use crate::host::{self, HostState, PORTS_PER_NODE, Reach};
 use crate::ids::{HostId, NodeKey, OperationId};
-use crate::operation::{self, OperationKind, Work};
+use crate::operation::{OperationKind, Work};
 use crate::{Rejection, State, billing, check, name};
 
 pub(crate) fn order(state: &mut State, cx: &mut Cx<'_>, c: &MoveNode) -> Result<Outcome, Rejection> {

@@ -176,6 +176,9 @@ fn step_of(act: NodeAct) -> &'static str {
         NodeAct::Start => "start",
         NodeAct::Stop => "stop",
         NodeAct::Remove => "remove",
+        NodeAct::Fence => "fence",
+        NodeAct::Carry => "carry",
+        NodeAct::Clear => "clear",
     }
 }
 
