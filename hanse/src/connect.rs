@@ -42,7 +42,7 @@ pub(crate) struct SshKeys {
 impl SshKeys {
     /// What a login of this kind shows.
     fn login(&self, kind: state::Login) -> Result<Login> {
-        let identity = || Ok(Identity::File(named("ssh_identity", &self.identity)?));
+        let identity = || -> Result<Identity> { Ok(Identity::File(named("ssh_identity", &self.identity)?)) };
         match kind {
             state::Login::Key => Ok(Login::Key(identity()?)),
             state::Login::Certificate => Ok(Login::Certificate {

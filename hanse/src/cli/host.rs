@@ -304,9 +304,7 @@ pub(crate) async fn run(command: HostCommand, context: &Context) -> Result<(), C
             context.show(request, view).await
         }
         HostCommand::Reach(args) => {
-            if args.fingerprint.is_some() || args.authority.is_some() || !args.way.jumps.is_empty() {
-                let question =
-                    format!("Pin what is named for {}? Whoever holds those keys is given its nodes.", args.host);
+            if let Some(question) = args.question() {
                 context.confirm(&question)?;
             }
             let mut request = args.request();
@@ -399,8 +397,8 @@ fn enrol_request(args: EnrolArgs) -> pb::EnrolHostRequest {
             pins_authority: args.authority.is_some(),
             fingerprint: args.authority.or(args.fingerprint).unwrap_or_default(),
             root: args.root,
-            jumps: args.way.jumps,
             login: args.way.login(),
+            jumps: args.way.jumps,
             sudo: args.sudo,
         }),
         (None, None) => pb::enrol_host_request::Reach::Local(pb::LocalReach { root: args.root }),
