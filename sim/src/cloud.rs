@@ -146,6 +146,9 @@ pub(crate) const fn act_name(act: NodeAct) -> &'static str {
         NodeAct::Start => "start",
         NodeAct::Stop => "stop",
         NodeAct::Remove => "remove",
+        NodeAct::Fence => "fence",
+        NodeAct::Carry => "carry",
+        NodeAct::Clear => "clear",
     }
 }
 

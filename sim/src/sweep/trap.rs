@@ -127,6 +127,9 @@ pub(crate) fn of(command: &Command) -> Option<(Step, bool)> {
             NodeFact::Started => result_of(&seen.node, NodeAct::Start),
             NodeFact::Stopped => result_of(&seen.node, NodeAct::Stop),
             NodeFact::Removed => result_of(&seen.node, NodeAct::Remove),
+            NodeFact::Fenced => result_of(&seen.node, NodeAct::Fence),
+            NodeFact::Carried => result_of(&seen.node, NodeAct::Carry),
+            NodeFact::Cleared => result_of(&seen.node, NodeAct::Clear),
             NodeFact::Healthy => Some((Step::new("healthy", instance_object(&seen.node)), false)),
             NodeFact::Unhealthy { .. }
             | NodeFact::Failed { .. }

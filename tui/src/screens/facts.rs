@@ -256,7 +256,7 @@ fn operation(o: &Operation) -> Facts {
             ("target", s(&st.target)),
             ("state", s(&st.state)),
             ("detail", s(&st.detail)),
-            ("output", Value::List(st.output.lines().map(|line| s(line)).collect())),
+            ("output", Value::List(st.output.lines().map(s).collect())),
             ("started", Value::Time(st.started_at)),
             ("ended", Value::Time(st.ended_at)),
         ])

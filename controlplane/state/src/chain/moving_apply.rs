@@ -76,7 +76,7 @@ fn check_target(state: &State, node: &Node, c: &MoveNode) -> Result<Place, Rejec
     }
     let carries = |host: &host::Host| !matches!(host.reach, Reach::Docker { .. });
     let from = node.host.as_ref().and_then(|id| state.hosts.get(id));
-    if !c.lost && !(carries(host) && from.is_none_or(carries)) {
+    if !(c.lost || carries(host) && from.is_none_or(carries)) {
         return wrong(
             "a home is not carried to or from a Docker Engine yet: make a new node there by vote, and let this one leave",
         );
