@@ -97,7 +97,7 @@ impl<'a> Story<'a> {
 
     fn is_added_and_checked(&self) {
         let file = self.cluster.dir.join("clouds/east.toml");
-        let which = ["cloud", "add", "east", "--endpoint", &self.proxy.endpoint, "--region", "us-east-1"];
+        let which = ["cloud", "add", "east", "--url", &self.proxy.endpoint, "--region", "us-east-1"];
         let how = ["--credentials-file", "east.toml", "--ssh-from", "10.203.0.0/24", "--user", IMAGE_USER];
         self.cluster.tell("admin", &[&which[..], &how, &["--root", "/srv/hanse"]].concat());
         // A file that others may read is refused, by what it is and what to do.

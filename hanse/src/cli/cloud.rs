@@ -46,7 +46,7 @@ pub(crate) struct AddArgs {
     cloud: String,
     /// Where it is asked: https://host[:port]; http:// on the replicas' own machine only.
     #[arg(long, value_name = "URL")]
-    endpoint: String,
+    url: String,
     /// Name of the region.
     #[arg(long)]
     region: String,
@@ -243,7 +243,7 @@ async fn machine(command: MachineCommand, context: &Context) -> Result<(), CliEr
 fn spec(args: AddArgs) -> pb::CloudSpec {
     pb::CloudSpec {
         kind: pb::CloudKind::Ec2.into(),
-        endpoint: args.endpoint,
+        endpoint: args.url,
         region: args.region,
         credentials: args.credentials_file,
         public: args.public,

@@ -243,6 +243,22 @@ mod tests {
         assert_eq!(whole.global.timeout, Some(std::time::Duration::from_secs(5)));
     }
 
+    /// It would set the global one too: a cloud's address would be taken for the platform's.
+    #[test]
+    fn no_verb_has_a_flag_of_a_global_ones_name() {
+        fn walk(command: &clap::Command, global: &[clap::Id]) {
+            for argument in command.get_arguments() {
+                assert!(!global.contains(argument.get_id()), "{} takes --{}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(|it| walk(it, global));
+        }
+        let whole = Whole::command();
+        let global: Vec<_> =
+            whole.get_arguments().filter(|it| it.is_global_set()).map(|it| it.get_id().clone()).collect();
+        assert!(global.len() > 5, "{global:?}");
+        whole.get_subcommands().for_each(|it| walk(it, &global));
+    }
+
     #[test]
     fn no_password_is_ever_an_argument() {
         fn walk(command: &clap::Command) {
