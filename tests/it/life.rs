@@ -220,6 +220,19 @@ fn it_grows_and_shrinks(story: &mut Story, height: u64) -> u64 {
 
 /// A node goes to the other host with its key while the leader dies, then a host is drained; at no moment are there two processes
 /// of one node.
+/// Every node was started anew and found the others, wherever they are now: a node hears only those that reach it.
+fn others_are_told(story: &Story) {
+    until("all know where all are", LONG, || {
+        let rollout = story.chain()?["rollout"].clone();
+        if rollout["nodes_reached"] != rollout["nodes_total"] {
+            return Err(rollout.to_string());
+        }
+        let nodes = story.nodes();
+        let well = nodes.iter().all(|node| node["health"] == "HEALTHY" && node["peers"].as_u64() == Some(3));
+        if well { Ok(()) } else { Err(format!("{nodes:?}")) }
+    });
+}
+
 fn it_moves(story: &mut Story, height: u64) -> u64 {
     let one = |story: &Story, n: usize| story.nodes()[n].clone();
     let before = one(story, 1);
@@ -259,6 +272,7 @@ fn it_moves(story: &mut Story, height: u64) -> u64 {
         cluster.join("trade.supply-1.n1").exists()
     };
     assert!(home(to) && !home(from), "nothing of it is left where it was");
+    others_are_told(story);
     let height = story.goes_on(height);
 
     story.cluster.tell("admin", &["host", "drain", from, "--reason", "it is sold", "--yes"]);
@@ -267,6 +281,7 @@ fn it_moves(story: &mut Story, height: u64) -> u64 {
         let left = nodes.iter().filter(|node| node["host"] == from || node["health"] != "HEALTHY").count();
         if left == 0 { Ok(()) } else { Err(format!("{nodes:?}")) }
     });
+    others_are_told(story);
     assert_eq!(pids_of(&story.dir, PROCESS).len(), 4);
     story.cluster.tell("admin", &["host", "uncordon", from]);
     let audit = story.cluster.tell("admin", &["audit", "list"]).to_string();

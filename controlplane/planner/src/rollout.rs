@@ -29,8 +29,13 @@ pub(crate) fn plan_rollout(state: &State, chain: &Chain, observed: &Observed, no
     if let Some(node) = nodes.iter().find(|node| node.identity.is_none()) {
         return Some(Step::wait(format!("{} must have its keys before the others can learn of it", node.key.node)));
     }
-    // What joins is well only once the others know it.
-    let reached = |node: &&&Node| node.rolled == rollout.number && node.joined != rollout.number;
+    let moved = |node: &&&Node| rollout.moved == Some(node.key.node) && node.state != NodeState::Running;
+    if let Some(node) = nodes.iter().find(moved) {
+        return Some(Step::wait(format!("{} must run at its new host before the others are told", node.key.node)));
+    }
+    // What joins is well only once the others know it, and so is what has moved.
+    let is_news = |node: &Node| node.joined == rollout.number || rollout.moved == Some(node.key.node);
+    let reached = |node: &&&Node| node.rolled == rollout.number && !is_news(node);
     for node in nodes.iter().filter(reached) {
         if let Some(ill) = illness(node, &nodes, observed) {
             return Some(wait_or_halt(chain, rollout.number, node, ill, now));

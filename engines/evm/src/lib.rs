@@ -16,6 +16,8 @@ use rpc::Rpc;
 
 /// Largest raw transaction; Ethereum's nodes take no larger one into their pools.
 pub const RAW_BYTES_MAX: usize = 131_072;
+/// How nodes refuse a transaction because they have it: Ethereum's, and CometBFT's of which the cache is older than its index.
+const KNOWN: &[&str] = &["already known", "already in mempool", "tx already exists in cache"];
 /// Where the newest state is.
 pub const LATEST: &str = "latest";
 
@@ -81,6 +83,10 @@ pub async fn send_raw(host: &dyn Adapter, node: &NodePlan, raw: &[u8]) -> Result
             let reason = format!("eth_sendRawTransaction answered {hash}, which is no hash");
             EngineError::Host(AdapterError::Unknown { subject: format!("node {}", node.key), reason })
         }),
+        // What it says of a transaction that it was handed before, whether or not its index has it yet.
+        Err(EngineError::Node { reason, .. }) if KNOWN.iter().any(|known| reason.contains(known)) => {
+            Ok(format!("0x{}", hex::encode(keccak256(raw))))
+        }
         Err(refusal @ EngineError::Node { .. }) => {
             // Waiting already, or in a block already (its sequence number is used then): that is what was wanted.
             // Hashed here: not every node's `web3_sha3` takes its argument for hex.

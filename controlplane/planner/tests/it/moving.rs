@@ -8,6 +8,7 @@ use hanse_state::chain::life::{PauseChain, ResumeChain};
 use hanse_state::chain::moving::{MoveNode, RecordEvicted};
 use hanse_state::chain::node::*;
 use hanse_state::chain::rollout::HaltRollout;
+use hanse_state::chain::rollout::RollNode;
 use hanse_state::cluster::version::{RaiseClusterVersion, Version};
 use hanse_state::host::care::DrainHost;
 use hanse_state::ids::{HostId, NodeKey};
@@ -341,22 +342,30 @@ fn seen(w: &World) -> Observed {
     observed
 }
 
-/// A drained host is emptied one node of a chain at a time, each only when the one before is well again.
+/// A drained host is emptied one node of a chain at a time, each only when the one before is well again and all others were
+/// started anew, so that they know where it is.
 #[test]
 fn a_drained_host_is_emptied() {
     let mut fleet = Fleet::new();
     let drain = DrainHost { host: host(0), reason: "it is sold".into(), accept_outage: false };
     fleet.w.ok(actor("oda"), Command::DrainHost(drain));
-    let mut moved = 0;
+    let (mut moved, mut told) = (0, Vec::new());
     for _ in 0..200 {
         match plan_chain(&fleet.w.state, &chain_key(), &seen(&fleet.w), fleet.w.at) {
             Step::Do(Act::Move { node, generation, to, reason, accept_outage }) => {
                 let mut others = fleet.w.state.nodes.values().filter(|it| it.key != node);
                 assert!(others.all(|it| it.state == NodeState::Running && it.health == Health::Healthy));
                 assert!(reason.contains("it is sold") && to != host(0));
+                assert_eq!(told.len(), 3 * moved, "{told:?}");
                 let order = MoveNode { node, generation, to, reason, accept_outage, lost: false };
                 fleet.w.ok(Actor::System, Command::MoveNode(order));
                 moved += 1;
+            }
+            Step::Do(Act::Roll { node, generation, number }) => {
+                let others = fleet.w.state.nodes.values().filter(|it| it.key != node);
+                assert_eq!(others.filter(|it| it.state != NodeState::Running).count(), 0, "one at a time");
+                told.push((node.clone(), number));
+                fleet.w.ok(Actor::System, Command::RollNode(RollNode { node, generation, number }));
             }
             Step::Do(act) => panic!("{act:?}"),
             Step::Wait { .. } | Step::Done => {}
@@ -373,6 +382,9 @@ fn a_drained_host_is_emptied() {
         }
     }
     assert_eq!(moved, 2, "two of the four were there");
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), 6, "each move is told to the three others: {told:?}");
     assert!(fleet.w.state.hosts[&host(0)].ports.is_empty());
     let hosts: BTreeSet<_> = fleet.w.state.nodes.values().filter_map(|node| node.host.clone()).collect();
     assert_eq!(hosts.len(), 3, "they went where the chain had none");

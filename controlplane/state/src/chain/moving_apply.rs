@@ -213,6 +213,9 @@ fn arrive(state: &mut State, cx: &mut Cx<'_>, node: &mut Node) {
     settle(node, Place { host: to, p2p_port, rpc_port, ports });
     node.configured = false;
     node.generation += 1;
+    // The others look for it where it was: they are told, one after another.
+    let reason = format!("{} is at hosts/{} now", node.key.node, node.host.as_ref().map_or("", |id| id.as_str()));
+    node.rolled = rollout_apply::start_for(state, cx, &node.key, &reason);
     let next = next_on_way(node);
     go(node, cx.now, next, "");
     host::apply::place_waiting(state, cx);

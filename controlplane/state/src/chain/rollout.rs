@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ChainKey, NodeKey};
+use crate::ids::{ChainKey, NodeId, NodeKey};
 use crate::time::Millis;
 
 /// A rolling change of a chain, under way, halted or done: it is done when no node is below its number. Came with cluster
@@ -24,6 +24,9 @@ pub struct Rollout {
     /// Why it goes no further, until a person lets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<String>,
+    /// The node that moved and that the others learn of; it is well only once they have. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<NodeId>,
 }
 
 /// Configures and starts every node of a chain anew, one after another. By an administrator or operator. Came with cluster

@@ -65,15 +65,25 @@ pub(super) fn check_none_under_way(state: &State, chain: &Chain) -> Result<(), R
 }
 
 /// Whether some node has not been brought to it.
-fn is_under_way(state: &State, chain: &Chain, rollout: &Rollout) -> bool {
+pub(super) fn is_under_way(state: &State, chain: &Chain, rollout: &Rollout) -> bool {
     query::nodes_of(state, &chain.key).any(|node| node.wish.is_run() && node.rolled < rollout.number)
+}
+
+/// Begins the rollout by which the other nodes learn where a node that moved is now; gives its number.
+pub(super) fn start_for(state: &mut State, cx: &mut Cx<'_>, moved: &NodeKey, reason: &str) -> u64 {
+    let number = start(state, cx, &moved.chain, reason);
+    if let Some(rollout) = state.chains.get_mut(&moved.chain).and_then(|chain| chain.rollout.as_mut()) {
+        rollout.moved = Some(moved.node);
+    }
+    number
 }
 
 /// Begins the next rollout of a chain and gives its number.
 pub(super) fn start(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, reason: &str) -> u64 {
     let Some(mut chain) = state.chains.get(key).cloned() else { return 0 };
     let number = chain.rollout.as_ref().map_or(0, |rollout| rollout.number) + 1;
-    chain.rollout = Some(Rollout { number, reason: check::clip(reason, REASON_MAX), since: cx.now, halted: None });
+    chain.rollout =
+        Some(Rollout { number, reason: check::clip(reason, REASON_MAX), since: cx.now, halted: None, moved: None });
     chain.version += 1;
     state.chains.insert(key.clone(), chain);
     cx.updated(name::chain(key));
