@@ -169,7 +169,7 @@ texts! {
     ColRegion: "REGION", "区域";
     ColMachines: "MACHINES", "机器";
     ColEndpoint: "ENDPOINT", "接入点";
-    ColCredentials: "CREDENTIALS FILE", "凭据文件";
+    ColCredentials: "CREDENTIALS", "凭据文件";
     ColOrphans: "ORPHANS", "孤儿";
     ColMachine: "MACHINE", "机器";
     ColType: "TYPE", "规格";
