@@ -205,11 +205,11 @@ impl<'a> Story<'a> {
             if list["machines"].as_array().is_none_or(Vec::is_empty) { Ok(()) } else { Err(list.to_string()) }
         });
         assert!(["m1", "m2", "m3"].iter().all(|name| self.running(name).is_empty()));
-        let shared = self.cloud.boto(
-            "print([g['GroupName'] for g in ec2.describe_security_groups()['SecurityGroups'] if g['GroupName'].startswith('hanse')], \
-             ec2.describe_key_pairs()['KeyPairs'])",
+        // Not the key pair: ministack keeps no tags of one, and without our tag nothing is deleted (moto keeps them).
+        let groups = self.cloud.boto(
+            "print([g['GroupName'] for g in ec2.describe_security_groups()['SecurityGroups'] if g['GroupName'].startswith('hanse')])",
         );
-        assert_eq!(shared.unwrap(), "[] []");
+        assert_eq!(groups.unwrap(), "[]");
         self.cluster.tell("admin", &["cloud", "remove", "east", "--yes"]);
         let words: String = (1..=3).map(|id| self.cluster.words(id)).collect();
         assert!(!words.contains("hush-hush"), "a replica wrote a secret");
