@@ -44,7 +44,7 @@ pub(crate) enum CloudCommand {
 pub(crate) struct AddArgs {
     /// Id.
     cloud: String,
-    /// Where it is asked: https://host[:port]; http:// on the replicas' own machine only.
+    /// Where it is asked: https://HOST or https://HOST:PORT; http:// on the replicas' own machine only.
     #[arg(long, value_name = "URL")]
     url: String,
     /// Name of the region.
