@@ -98,7 +98,7 @@ impl Sky {
             return None;
         }
         let (act, key) = of(ask)?;
-        let is_first = self.met.insert((act_name(act), key.clone()));
+        let is_first = self.met.insert((act.word(), key.clone()));
         let fate = match self.cloud {
             _ if !is_first => Fate::Answered,
             Cloud::LosesReplies => Fate::Lost,
@@ -135,20 +135,6 @@ fn of(ask: &Ask) -> Option<(NodeAct, &InstanceKey)> {
         Ask::Remove(key) => Some((NodeAct::Remove, key)),
         Ask::Inspect | Ask::Look(_) | Ask::Health(_) | Ask::Validators(_) | Ask::Send(..) | Ask::Find(..) => None,
         Ask::List(_) => None,
-    }
-}
-
-/// An act's word.
-pub(crate) const fn act_name(act: NodeAct) -> &'static str {
-    match act {
-        NodeAct::Prepare => "prepare",
-        NodeAct::Configure => "configure",
-        NodeAct::Start => "start",
-        NodeAct::Stop => "stop",
-        NodeAct::Remove => "remove",
-        NodeAct::Fence => "fence",
-        NodeAct::Carry => "carry",
-        NodeAct::Clear => "clear",
     }
 }
 

@@ -9,8 +9,6 @@ use hanse_state::ids::NodeKey;
 use hanse_state::{Command, name};
 use tokio::sync::oneshot;
 
-use crate::cloud::act_name;
-
 /// One step of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Step {
@@ -113,7 +111,7 @@ impl Trap {
 
 /// The step that a call of `act` on an object belongs to.
 pub(crate) fn call(act: NodeAct, object: String) -> Step {
-    Step::new(act_name(act), object)
+    Step::new(act.word(), object)
 }
 
 /// The step that an order of a leader belongs to, and whether it is the step's result.

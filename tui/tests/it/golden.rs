@@ -137,7 +137,7 @@ fn dialogs() {
         w.keys("A");
         w.pass(500);
         w.keys("1 Tab");
-        w.type_text("/home/wu/bocom.pem");
+        w.type_text("/mnt/usb/bocom.pem");
     });
     shots("restart", Mood::Normal, ":nodes", |w| w.keys("R"));
     shots("pause", Mood::Normal, ":chains", |w| w.keys("Down P"));

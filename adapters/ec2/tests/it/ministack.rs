@@ -3,11 +3,12 @@
 use std::io::Read;
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hanse_adapters_core::cloud::{Cloud, MachinePhase};
 use hanse_fixtures::dockerd::Dockerd;
 use hanse_fixtures::ec2::{Server, sshd_image};
+use hanse_fixtures::wait::within;
 
 use crate::{block_on, cloud, owner, wish};
 
@@ -48,13 +49,12 @@ fn a_machine_runs_answers_and_is_gone() {
 
 /// What listens at port 22 begins with.
 fn banner(address: &str) -> String {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let mut start = [0; 7];
-        match TcpStream::connect((address, 22)).and_then(|mut stream| stream.read_exact(&mut start)) {
-            Ok(()) => return String::from_utf8_lossy(&start).into_owned(),
-            Err(error) => assert!(Instant::now() < deadline, "{address}: {error}"),
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let mut start = [0; 7];
+    let mut told = Ok(());
+    within(Duration::from_secs(30), || {
+        told = TcpStream::connect((address, 22)).and_then(|mut stream| stream.read_exact(&mut start));
+        told.is_ok()
+    });
+    told.unwrap_or_else(|error| panic!("{address}: {error}"));
+    String::from_utf8_lossy(&start).into_owned()
 }

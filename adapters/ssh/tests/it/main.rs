@@ -35,6 +35,16 @@ fn target(sshd: &Sshd) -> SshTarget {
     }
 }
 
+/// The machine between that `sshd` is.
+fn by_way_of(sshd: &Sshd) -> Jump {
+    Jump {
+        address: "127.0.0.1".into(),
+        port: sshd.port,
+        user: sshd.user.clone(),
+        host_key_fingerprint: sshd.fingerprint.clone(),
+    }
+}
+
 fn adapter(sshd: &Sshd) -> SshAdapter {
     SshAdapter::new(target(sshd)).unwrap()
 }
@@ -399,12 +409,7 @@ async fn a_host_behind_another_is_reached_and_both_keys_are_pinned() {
     let last = Sshd::spawn(&dir.path().join("last")).unwrap();
     // One identity for both, as the platform has.
     std::fs::copy(first.identity_path.with_extension("pub"), dir.path().join("last/authorized_keys")).unwrap();
-    let jump = Jump {
-        address: "127.0.0.1".into(),
-        port: first.port,
-        user: first.user.clone(),
-        host_key_fingerprint: first.fingerprint.clone(),
-    };
+    let jump = by_way_of(&first);
     let login = Login::Key(Identity::File(first.identity_path.clone()));
     let through = || SshTarget { jumps: vec![jump.clone()], login: login.clone(), ..target(&last) };
     let host = SshAdapter::new(through()).unwrap();

@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use hanse_adapters_core::{Adapter as _, AdapterError};
-use hanse_adapters_ssh::{HostKeys, HostPin, Identity, Jump, Login, SshAdapter, SshTarget, scan, scan_host_key};
+use hanse_adapters_ssh::{HostKeys, HostPin, Identity, Login, SshAdapter, SshTarget, scan, scan_host_key};
 use hanse_fixtures::ssh_keys::{Agent, Authority};
 use hanse_fixtures::sshd::{Account, Options, Sshd};
 
-use super::{artifact, key, running, sshd, target};
+use super::{artifact, by_way_of, key, running, sshd, target};
 
 async fn inspect(target: SshTarget) -> Result<(), AdapterError> {
     SshAdapter::new(target)?.inspect().await.map(drop)
@@ -150,12 +150,7 @@ async fn a_host_behind_another_is_scanned_and_reached_by_what_it_was_certified_f
     let mut first = Sshd::spawn(&dir.path().join("first")).unwrap();
     let last = certified(&dir.path().join("last"), &authority, "127.0.0.1", "-1h:+1h");
     std::fs::copy(first.identity_path.with_extension("pub"), dir.path().join("last/authorized_keys")).unwrap();
-    let jump = Jump {
-        address: "127.0.0.1".into(),
-        port: first.port,
-        user: first.user.clone(),
-        host_key_fingerprint: first.fingerprint.clone(),
-    };
+    let jump = by_way_of(&first);
     let login = Login::Key(Identity::File(first.identity_path.clone()));
     let shown = scan("127.0.0.1", last.port, vec![jump.clone()], Some(&login)).await.unwrap();
     assert_eq!(shown.authority.as_ref(), Some(&authority.fingerprint));

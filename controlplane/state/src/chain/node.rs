@@ -82,6 +82,23 @@ pub enum NodeAct {
     Clear,
 }
 
+impl NodeAct {
+    /// Its word: the name of a step in an operation.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Configure => "configure",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Remove => "remove",
+            Self::Fence => "fence",
+            Self::Carry => "carry",
+            Self::Clear => "clear",
+        }
+    }
+}
+
 /// A committed wish of a leader: the fence before the world is touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {

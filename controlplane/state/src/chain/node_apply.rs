@@ -81,7 +81,7 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         let rule = format!("at most {OUTPUT_BYTES_MAX} bytes");
         return Err(check::invalid("output", format!("{} bytes", c.output.len()), rule));
     }
-    let step = node.intent.as_ref().map(|intent| step_of(intent.act)).filter(|_| !c.output.is_empty());
+    let step = node.intent.as_ref().map(|intent| intent.act.word()).filter(|_| !c.output.is_empty());
     let intends = |node: &Node, act: NodeAct| node.intent.as_ref().is_some_and(|intent| intent.act == act);
     match (&c.fact, node.state) {
         (NodeFact::Prepared { identity }, NodeState::Preparing) => {
@@ -166,20 +166,6 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         operation::apply::output(state, cx, &c.node, step, &c.output);
     }
     Ok(put(state, cx, node))
-}
-
-/// The step of an operation that an act is.
-fn step_of(act: NodeAct) -> &'static str {
-    match act {
-        NodeAct::Prepare => "prepare",
-        NodeAct::Configure => "configure",
-        NodeAct::Start => "start",
-        NodeAct::Stop => "stop",
-        NodeAct::Remove => "remove",
-        NodeAct::Fence => "fence",
-        NodeAct::Carry => "carry",
-        NodeAct::Clear => "clear",
-    }
 }
 
 pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Result<Outcome, Rejection> {
