@@ -275,11 +275,11 @@ impl Client {
         let words: String =
             self.credentials.mask(message).chars().filter(|c| !c.is_control()).take(WORDS_MAX).collect();
         let said = if code.is_empty() { format!("HTTP {status}") } else { format!("{code}: {words}") };
-        let is_throttled = status == StatusCode::TOO_MANY_REQUESTS || THROTTLED.contains(&code.as_str());
-        if is_throttled || (status == StatusCode::SERVICE_UNAVAILABLE && code != "Unavailable") {
+        if status == StatusCode::TOO_MANY_REQUESTS || THROTTLED.contains(&code.as_str()) {
             return Tried::Throttled(said);
         }
-        if status.is_server_error() || code.is_empty() {
+        // Such refusals come as failures of the server; any other, a gateway's 503 too, may have had its effect.
+        if (status.is_server_error() && !is_short(&code)) || code.is_empty() {
             return Tried::Unclear(said);
         }
         let error = classify(&code, self.about(action), said);
@@ -317,13 +317,18 @@ fn classify(code: &str, subject: String, said: String) -> AdapterError {
             denied("give these credentials the right, docs/operations.md lists what is needed")
         }
         "OptInRequired" | "PendingVerification" | "Blocked" => denied("the provider must enable this account first"),
-        "InsufficientInstanceCapacity" | "InsufficientHostCapacity" | "Server.InsufficientInstanceCapacity" => {
+        code if is_short(code) => {
             let advice = "the provider is out of such machines there: it is tried again, or take another zone or type";
             AdapterError::Transient { subject, reason: format!("{said} ({advice})") }
         }
         code if is_limit(code) => denied("a limit of the account: delete machines, or have the provider raise it"),
         _ => AdapterError::Invalid { subject, reason: said },
     }
+}
+
+/// Whether a code says that the provider has no such machine left.
+fn is_short(code: &str) -> bool {
+    matches!(code, "InsufficientInstanceCapacity" | "InsufficientHostCapacity" | "Server.InsufficientInstanceCapacity")
 }
 
 /// Whether a code says that the account has as many as it may have.
@@ -408,14 +413,16 @@ mod tests {
             assert!(debug.starts_with(kind) && text.contains(words) && !debug.contains("hush"), "{debug}");
             assert_eq!(seen, code);
         }
+        let Tried::Refused(Refused { error, .. }) = refusal(500, "InsufficientInstanceCapacity") else { panic!() };
+        assert!(error.to_string().contains("another zone"), "{error}");
     }
 
     #[test]
     fn only_what_had_no_effect_counts_as_throttled() {
-        for (status, code) in [(503, "RequestLimitExceeded"), (400, "Throttling"), (503, ""), (429, "")] {
+        for (status, code) in [(503, "RequestLimitExceeded"), (400, "Throttling"), (429, "")] {
             assert!(matches!(refusal(status, code), Tried::Throttled(_)), "{status} {code}");
         }
-        for (status, code) in [(500, "InternalError"), (503, "Unavailable"), (502, ""), (403, "")] {
+        for (status, code) in [(500, "InternalError"), (503, "Unavailable"), (503, ""), (502, ""), (403, "")] {
             assert!(matches!(refusal(status, code), Tried::Unclear(_)), "{status} {code}");
         }
     }

@@ -139,15 +139,16 @@ pub(crate) async fn group(client: &Client, owner: &Owner, vpc: &str, wished: &[I
     }
     let there = rules(group, &id);
     let wished: BTreeSet<Rule> = wished.iter().map(|it| Rule::of(it, &id)).collect();
-    for rule in there.difference(&wished) {
-        client.call(rule.write(Call::change("RevokeSecurityGroupIngress").with("GroupId", &id))).await?;
-    }
     for rule in wished.difference(&there) {
         let call = rule.write(Call::change("AuthorizeSecurityGroupIngress").with("GroupId", &id));
         match client.call(call).await {
             Err(refused) if refused.code == "InvalidPermission.Duplicate" => {}
             other => drop(other?),
         }
+    }
+    // Afterwards: whoever may come in by both is not shut out in between.
+    for rule in there.difference(&wished) {
+        client.call(rule.write(Call::change("RevokeSecurityGroupIngress").with("GroupId", &id))).await?;
     }
     Ok(id)
 }

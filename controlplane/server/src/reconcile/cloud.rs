@@ -43,14 +43,32 @@ async fn sweep(world: &World, id: &CloudId) -> Result<(), Trouble> {
     let now = (world.clock)().0;
     world.observed.cloud_orphans.saw(id, now, world.timing.orphan_grace_ms, unasked(&state, id, &there));
     let tokens: BTreeMap<&str, &str> = there.iter().map(|it| (it.id.as_str(), it.token.as_str())).collect();
+    miss(world, &state, id, &*cloud, &owner, &there).await?;
+    // One that cannot be deleted keeps none of the others.
+    let mut first = Ok(());
     for orphan in world.observed.cloud_orphans.due(id, now) {
         let token = tokens.get(orphan.object.as_str()).copied().unwrap_or_default();
-        order(world, id, &orphan, token).await?;
-        cloud.delete(&owner, &orphan.object).await?;
-        info!(cloud = %id, instance = %orphan.object, "an orphan was deleted");
-        world.observed.cloud_orphans.gone(id, &orphan.object);
+        if let Err(trouble) = delete(world, id, &*cloud, &owner, &orphan, token).await {
+            warn!(cloud = %id, instance = %orphan.object, %trouble, "an orphan could not be deleted");
+            first = first.and(Err(trouble));
+        }
     }
-    miss(world, &state, id, &*cloud, &owner, &there).await
+    first
+}
+
+async fn delete(
+    world: &World,
+    id: &CloudId,
+    cloud: &dyn Cloud,
+    owner: &Owner,
+    orphan: &Orphan,
+    token: &str,
+) -> Result<(), Trouble> {
+    order(world, id, orphan, token).await?;
+    cloud.delete(owner, &orphan.object).await?;
+    info!(cloud = %id, instance = %orphan.object, "an orphan was deleted");
+    world.observed.cloud_orphans.gone(id, &orphan.object);
+    Ok(())
 }
 
 /// Writes the removal down, once by each leader.

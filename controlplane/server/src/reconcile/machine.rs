@@ -15,7 +15,7 @@ use hanse_adapters_core::cloud::{
     Cloud, Ingress, Machine as Seen, MachineKey, MachinePhase, MachineWish, Owner, Source,
 };
 use hanse_state::cloud::{
-    CloudSpec, HostKey, Machine, MachineAct, MachineFact, RecordMachineFact, RecordMachineIntent, query,
+    CloudSpec, HostKey, Machine, MachineAct, MachineFact, RecordMachineFact, RecordMachineIntent, query, reason_kept,
 };
 use hanse_state::host::way::Way;
 use hanse_state::ids::{CloudId, HostId};
@@ -160,7 +160,7 @@ pub(super) async fn delete(world: &World, state: &State, id: &HostId) -> Result<
     };
     let intent = RecordMachineIntent { machine: id.clone(), token: machine.token, act: MachineAct::Delete };
     world.order(Command::RecordMachineIntent(intent)).await?;
-    match end(state, machine, &*cloud, &owner).await {
+    match end(world, state, machine, &*cloud, &owner).await {
         Ok(true) => record(world, machine, MachineFact::Gone).await,
         Ok(false) => {
             wait(world, machine, "the cloud is deleting it").await?;
@@ -171,13 +171,23 @@ pub(super) async fn delete(world: &World, state: &State, id: &HostId) -> Result<
 }
 
 /// Returns whether nothing of the machine is left.
-async fn end(state: &State, machine: &Machine, cloud: &dyn Cloud, owner: &Owner) -> Result<bool, Trouble> {
+async fn end(
+    world: &World,
+    state: &State,
+    machine: &Machine,
+    cloud: &dyn Cloud,
+    owner: &Owner,
+) -> Result<bool, Trouble> {
     let key = key(machine, owner.clone());
     let there = cloud.find(&key, machine.instance.as_deref()).await?;
     for seen in there.iter().filter(|seen| !seen.phase.is_over()) {
         cloud.delete(owner, &seen.id).await?;
     }
     let left = cloud.find(&key, machine.instance.as_deref()).await?;
+    // As in `look`: a cloud may not show yet what it has made. One that was ended is shown for a while.
+    if there.is_empty() && left.is_empty() && (world.clock)().since(machine.state_since) < LAG_MS {
+        return Ok(false);
+    }
     if left.iter().any(|seen| seen.phase != MachinePhase::Ended) {
         return Ok(false);
     }
@@ -212,7 +222,7 @@ pub(super) async fn record(world: &World, machine: &Machine, fact: MachineFact) 
 
 /// Shows what a machine waits for; what is shown already is not written again.
 async fn wait(world: &World, machine: &Machine, reason: &str) -> Result<(), Trouble> {
-    if machine.state_reason == reason {
+    if machine.state_reason == reason_kept(reason) {
         return Ok(());
     }
     record(world, machine, MachineFact::Waiting { reason: reason.into() }).await

@@ -21,6 +21,12 @@ const SSH_PORT: u16 = 22;
 /// Longest reason that is kept.
 const REASON_MAX: usize = 500;
 
+/// What the state keeps of a reason.
+#[must_use]
+pub fn reason_kept(reason: &str) -> String {
+    check::clip(reason, REASON_MAX)
+}
+
 pub(crate) fn add(state: &mut State, cx: &mut Cx<'_>, c: &AddCloud) -> Result<Outcome, Rejection> {
     let resource = name::cloud(&c.cloud);
     if state.clouds.contains_key(&c.cloud) {
@@ -148,7 +154,7 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordMachineFact) ->
             done(resource)
         }
         (MachineFact::Waiting { reason }, _) => {
-            let reason = check::clip(reason, REASON_MAX);
+            let reason = reason_kept(reason);
             if machine.state_reason == reason {
                 return Ok(Outcome::Unchanged { resource });
             }
@@ -218,7 +224,7 @@ fn host_of(state: &State, machine: &Machine, address: &str, zone: &str) -> Resul
 
 fn go(state: &mut State, cx: &mut Cx<'_>, mut machine: Machine, to: MachineState, reason: &str) {
     machine.state = to;
-    machine.state_reason = check::clip(reason, REASON_MAX);
+    machine.state_reason = reason_kept(reason);
     machine.state_since = cx.now;
     cx.updated(name::machine(&machine.id));
     state.machines.insert(machine.id.clone(), machine);
@@ -297,5 +303,5 @@ fn check_range(field: &str, range: &str) -> Result<(), Rejection> {
     let most = if address.is_ipv4() { 32 } else { 128 };
     // Written as numbers are, so that a cloud shows it as it was given.
     let is_length = length.parse::<u8>().is_ok_and(|bits| bits <= most && bits.to_string() == length);
-    if is_length { Ok(()) } else { Err(invalid()) }
+    if is_length && address.to_string() == range[..range.len() - length.len() - 1] { Ok(()) } else { Err(invalid()) }
 }

@@ -10,6 +10,8 @@
 pub(crate) mod apply;
 pub mod query;
 
+pub use apply::reason_kept;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
