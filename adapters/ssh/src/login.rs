@@ -109,15 +109,26 @@ async fn ask_agent(handle: &mut Handle<Pin>, socket: &Path, machine: &str, user:
     }
     let count = held.len();
     let mut last = Err("no key of the agent was tried".to_owned());
+    let mut unusable = None;
     for identity in held.into_iter().take(AGENT_KEYS_MAX) {
+        let key = match &identity {
+            AgentIdentity::PublicKey { key, .. } => key.clone(),
+            AgentIdentity::Certificate { certificate, .. } => PublicKey::from(certificate.public_key().clone()),
+        };
+        let hash = match rsa_hash(handle, &key, machine).await {
+            Ok(hash) => hash,
+            // The next key may be of a kind that the host takes.
+            Err(error @ AdapterError::Denied { .. }) => {
+                unusable = Some(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let answer = match identity {
             AgentIdentity::PublicKey { key, .. } => {
-                let hash = rsa_hash(handle, &key, machine).await?;
                 handle.authenticate_publickey_with(user, key, hash, &mut agent).await
             }
             AgentIdentity::Certificate { certificate, .. } => {
-                let key = PublicKey::from(certificate.public_key().clone());
-                let hash = rsa_hash(handle, &key, machine).await?;
                 handle.authenticate_certificate_with(user, certificate, hash, &mut agent).await
             }
         };
@@ -125,6 +136,9 @@ async fn ask_agent(handle: &mut Handle<Pin>, socket: &Path, machine: &str, user:
         if handle.is_closed() || matches!(last, Ok(AuthResult::Success)) {
             break;
         }
+    }
+    if let (Err(_), Some(error)) = (&last, unusable) {
+        return Err(error);
     }
     let shown = format!(
         "all that was shown of the {count} keys of the agent at {} (at most {AGENT_KEYS_MAX} are): add the right one's public half to \
@@ -142,8 +156,7 @@ async fn rsa_hash(handle: &Handle<Pin>, key: &PublicKey, machine: &str) -> Resul
     let subject = machine.to_owned();
     match handle.best_supported_rsa_hash().await {
         Ok(Some(None)) => {
-            let reason =
-                "the host takes RSA keys with SHA-1 only, which is not used: upgrade its sshd, or use an Ed25519 key";
+            let reason = "the host takes no RSA key with SHA-2: upgrade its sshd or let it take rsa-sha2-512, or use an Ed25519 key";
             Err(AdapterError::Denied { subject, reason: reason.into() })
         }
         Ok(found) => Ok(Some(found.flatten().unwrap_or(HashAlg::Sha512))),

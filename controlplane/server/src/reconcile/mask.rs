@@ -1,6 +1,7 @@
 //! Takes secrets out of what programs printed before it is kept.
 //!
-//! Rules, each for a line: the value after a name that means a secret (`password`, `token`, `priv_key` ...), to the end of the line;
+//! Rules, each for a line: the value after a name that means a secret (`password`, `token`, `priv_key` ...), to the end of the line, and
+//! the lines below that are further to the right if it only begins there (JSON, YAML);
 //! twelve or more words in a row as a mnemonic has them; anything between the lines of a PEM private key. Rather too much is taken than
 //! too little: what is kept is for seeing what went wrong, not for use.
 
@@ -27,7 +28,13 @@ const MNEMONIC_WORDS: usize = 12;
 pub(super) fn masked(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut in_key = false;
+    let mut below: Option<usize> = None;
     for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        if below.is_some_and(|from| indent > from || line.trim().is_empty()) {
+            continue;
+        }
+        below = opens(line).then_some(indent);
         if line.contains("-----BEGIN") && line.contains("PRIVATE") {
             in_key = true;
             masked.push_str(HIDDEN);
@@ -44,13 +51,23 @@ pub(super) fn masked(text: &str) -> String {
     masked
 }
 
+/// Whether the value of a secret's name stands on the lines below, which are further to the right.
+fn opens(line: &str) -> bool {
+    secret_at(line).is_some_and(|at| matches!(line[at..].trim(), "" | "{" | "[" | "|" | "|-" | ">" | ">-"))
+}
+
+/// Where the value of the first secret's name begins.
+fn secret_at(line: &str) -> Option<usize> {
+    let lower = line.to_ascii_lowercase();
+    let named = SECRET_NAMES.iter().flat_map(|name| lower.match_indices(name).map(|(at, _)| at));
+    named.filter_map(|at| value_after(line, at)).min()
+}
+
 fn masked_line(line: &str) -> String {
     if is_mnemonic(line) {
         return HIDDEN.into();
     }
-    let lower = line.to_ascii_lowercase();
-    let named = SECRET_NAMES.iter().flat_map(|name| lower.match_indices(name).map(|(at, _)| at));
-    match named.filter_map(|at| value_after(line, at)).min() {
+    match secret_at(line) {
         Some(at) => format!("{}{HIDDEN}", &line[..at]),
         None => line.to_owned(),
     }
@@ -102,6 +119,11 @@ mod tests {
             (mnemonic, "***"),
             (&format!("it is \"{mnemonic}\""), "***"),
             (key, "a\n***\nz"),
+            (
+                "{\n  \"priv_key\": {\n    \"type\": \"ed25519\",\n    \"value\": \"c2VjcmV0\"\n  },\n  \"id\": 1\n}",
+                "{\n  \"priv_key\":***\n  },\n  \"id\": 1\n}",
+            ),
+            ("mnemonic: |\n  c2VjcmV0\n\n  bW9yZQ\nport: 1", "mnemonic:***\nport: 1"),
         ] {
             assert_eq!(masked(said).trim_end(), kept);
         }

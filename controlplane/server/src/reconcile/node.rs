@@ -21,6 +21,7 @@ use hanse_state::{Blob, Command, State};
 
 use super::World;
 use super::act::Trouble;
+use super::mask::masked;
 use super::transcript::{Notes, Transcript};
 
 /// The cluster version from which on steps have outputs.
@@ -319,22 +320,24 @@ pub(super) async fn explain(
     let Trouble::Engine(error) = &trouble else { return trouble };
     let fact = match error {
         EngineError::Host(AdapterError::Denied { .. }) => {
-            if let Some(host) = node.host.as_ref().and_then(|id| state.hosts.get(id))
-                && let Err(second) = suspect(world, host).await
-            {
-                return second;
+            // Where it is, and where it goes.
+            let met = [node.host.as_ref(), node.moving.as_ref().map(|moving| &moving.to)];
+            for host in met.into_iter().flatten().filter_map(|id| state.hosts.get(id)) {
+                if let Err(second) = suspect(world, host).await {
+                    return second;
+                }
             }
-            Some(NodeFact::Failed { reason: error.to_string() })
+            Some(NodeFact::Failed { reason: words(error) })
         }
         EngineError::Host(AdapterError::Invalid { .. }) | EngineError::Invalid { .. } | EngineError::Unsupported(_) => {
-            Some(NodeFact::Failed { reason: error.to_string() })
+            Some(NodeFact::Failed { reason: words(error) })
         }
         // Not known whether it happened: the next round looks again, by the same key.
         EngineError::Host(AdapterError::Unknown { .. }) => None,
         EngineError::Host(AdapterError::Transient { .. })
         | EngineError::Node { .. }
         | EngineError::NotNow { .. }
-        | EngineError::NotFound(_) => Some(NodeFact::Waiting { reason: error.to_string() }),
+        | EngineError::NotFound(_) => Some(NodeFact::Waiting { reason: words(error) }),
     };
     let known = |fact: &NodeFact| matches!(fact, NodeFact::Waiting { reason } if node.state_reason == *reason);
     match fact {
@@ -346,18 +349,32 @@ pub(super) async fn explain(
     }
 }
 
+/// An error in words, which may quote what a program printed.
+fn words(error: &EngineError) -> String {
+    masked(&error.to_string()).trim_end().to_owned()
+}
+
 /// After a refusal: if the host or a machine on the way shows another key than the pinned one, says so in the state, and
 /// nothing more is done on it until a person has compared the keys.
 pub(super) async fn suspect(world: &World, host: &Host) -> Result<(), Trouble> {
     let Reach::Ssh { address, port, fingerprint, way, .. } = &host.reach else { return Ok(()) };
     for (number, jump) in (0..).zip(&way.jumps) {
         let before = Way { jumps: way.jumps[..usize::from(number)].to_vec(), ..way.clone() };
-        let seen = world.hosts.scan(&jump.address, jump.port, &before).await?.fingerprint;
+        let seen = match world.hosts.scan(&jump.address, jump.port, &before).await {
+            Ok(shown) => shown.fingerprint,
+            // The machine before it lets nobody in: that was the refusal, and says nothing of keys.
+            Err(AdapterError::Denied { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         if seen != jump.fingerprint {
             return Err(distrust(world, host, seen, Some(number)).await);
         }
     }
-    let shown = world.hosts.scan(address, *port, way).await?;
+    let shown = match world.hosts.scan(address, *port, way).await {
+        Ok(shown) => shown,
+        Err(AdapterError::Denied { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
     let seen = match way.pin {
         Pin::Key => Some(shown.fingerprint),
         // Without a certificate there is no other authority that could be accepted; that it lacks one was the refusal.
