@@ -99,7 +99,9 @@ pub struct Figures {
 impl Figures {
     /// Whether everything held.
     pub fn is_good(&self) -> bool {
+        // A sweep that met no point has tried nothing.
         self.runs > 0
+            && self.points > 0
             && [self.orphans, self.doubles, self.unfinished, self.violations, self.missed] == [0; 5]
             && self.repeats_max <= REPEATS_MAX
             && self.slow_repeats_max <= SLOW_REPEATS_MAX
