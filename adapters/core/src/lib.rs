@@ -418,6 +418,16 @@ pub trait Adapter: Send + Sync {
     /// `Unknown` if no answer came.
     async fn remove(&self, key: &InstanceKey) -> Result<()>;
 
+    /// As [`Adapter::remove`], if nothing newer than `generation` is on the host: what a deposed leader wanted removed is not what
+    /// has come there since. An adapter that cannot look and remove in one act fences first.
+    ///
+    /// # Errors
+    /// `Invalid` if something newer is there (we are deposed), nothing was changed; else as [`Adapter::remove`].
+    async fn remove_at(&self, key: &InstanceKey, generation: u64) -> Result<()> {
+        self.fence(key, generation, Duration::ZERO).await?;
+        self.remove(key).await
+    }
+
     /// Returns every plain file of the home of `key`, in order of path; none if there is no home. The instance must be fenced, or
     /// the answer is old when it comes.
     ///

@@ -15,7 +15,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use hanse_adapters_core::{AdapterError, HOME_FILES_MAX, HomeFile, InstanceKey, PIECE_BYTES_MAX};
-use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
+use rustix::fs::{Mode, OFlags, fchmod, fsync, mkdirat, openat};
 use rustix::io::Errno;
 
 use crate::artifact::file_sha256;
@@ -74,7 +74,7 @@ pub(crate) fn read(layout: &Layout, key: &InstanceKey, path: &str, offset: u64) 
     let dir = layout.instance(key)?;
     let home = File::open(dir.home()).map_err(|e| io_error(path, &e))?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-    let mut file = open(&home, &parts, flags, false).map_err(|e| in_the_way(path, e))?;
+    let (mut file, _) = open(&home, &parts, flags, false).map_err(|e| in_the_way(path, e))?;
     let mut piece = Vec::new();
     file.seek(SeekFrom::Start(offset))
         .and_then(|_| file.take(PIECE_BYTES_MAX as u64).read_to_end(&mut piece))
@@ -106,16 +106,19 @@ pub(crate) fn write(
         return Err(invalid(key, "was started on this host, so nothing is carried into its home"));
     }
     let home = File::open(dir.make_home()?).map_err(|e| io_error("home", &e))?;
-    let file = open(&home, &parts, OFlags::WRONLY | OFlags::CREATE, true).map_err(|e| in_the_way(&piece.path, e))?;
-    put(&file, piece, &content).map_err(|e| io_error(&piece.path, &e))
+    let (file, folder) =
+        open(&home, &parts, OFlags::WRONLY | OFlags::CREATE, true).map_err(|e| in_the_way(&piece.path, e))?;
+    put(&file, &folder, piece, &content).map_err(|e| io_error(&piece.path, &e))
 }
 
-fn put(file: &File, piece: &WirePiece, content: &[u8]) -> io::Result<()> {
+fn put(file: &File, folder: &OwnedFd, piece: &WirePiece, content: &[u8]) -> io::Result<()> {
     file.write_all_at(content, piece.offset)?;
     if piece.offset + content.len() as u64 >= piece.bytes {
         file.set_len(piece.bytes)?;
         fchmod(file, Mode::from_raw_mode(piece.mode))?;
         file.sync_all()?;
+        // Its name too: the other copy is removed once this one is there.
+        fsync(folder)?;
     }
     Ok(())
 }
@@ -129,21 +132,23 @@ fn in_the_way(path: &str, error: Errno) -> AdapterError {
     }
 }
 
-/// Opens a file below the home, each folder relative to the one before and never through a link.
-fn open(home: &File, parts: &[&str], flags: OFlags, make: bool) -> rustix::io::Result<File> {
+/// Opens a file below the home, and gives the folder it is in; each folder relative to the one before and never through a link.
+fn open(home: &File, parts: &[&str], flags: OFlags, make: bool) -> rustix::io::Result<(File, OwnedFd)> {
     let Some((name, folders)) = parts.split_last() else { return Err(Errno::INVAL) };
     let mut dir: OwnedFd = home.as_fd().try_clone_to_owned().map_err(|_| Errno::MFILE)?;
     for folder in folders {
         if make {
             match mkdirat(&dir, *folder, Mode::from_raw_mode(0o700)) {
-                Ok(()) | Err(Errno::EXIST) => {}
+                Ok(()) => fsync(&dir)?,
+                Err(Errno::EXIST) => {}
                 Err(e) => return Err(e),
             }
         }
         dir = openat(&dir, *folder, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     }
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(File::from(openat(&dir, *name, flags, Mode::from_raw_mode(0o600))?))
+    let file = File::from(openat(&dir, *name, flags, Mode::from_raw_mode(0o600))?);
+    Ok((file, dir))
 }
 
 #[cfg(test)]

@@ -163,15 +163,20 @@ pub(crate) fn stop(layout: &Layout, key: &InstanceKey, grace: Duration) -> Resul
 pub(crate) fn fence(layout: &Layout, key: &InstanceKey, generation: u64, grace: Duration) -> Result<(), AdapterError> {
     let dir = layout.instance(key)?;
     let _lock = dir.lock()?;
-    let known = load(&dir)?.spec.map_or(0, |spec| spec.spec.generation).max(fenced(&dir)?);
-    if known > generation {
-        let reason =
-            format!("generation {known} is on the host, {generation} was to be stopped: read the newest state");
-        return Err(invalid(&dir.key, reason));
-    }
+    check_newest(&dir, generation, "stopped")?;
     let fence = StoredFence { version: FILE_VERSION, generation };
     write_json(&dir.fence(), &fence).map_err(|e| io_error(&dir.key.to_string(), &e))?;
     end_processes(&dir, grace.min(GRACE_MAX))
+}
+
+/// Checks that nothing newer than `generation` is on the host.
+fn check_newest(dir: &InstanceDir, generation: u64, what: &str) -> Result<(), AdapterError> {
+    let known = load(dir)?.spec.map_or(0, |spec| spec.spec.generation).max(fenced(dir)?);
+    if known > generation {
+        let reason = format!("generation {known} is on the host, {generation} was to be {what}: read the newest state");
+        return Err(invalid(&dir.key, reason));
+    }
+    Ok(())
 }
 
 /// The first generation that may run; 0 if the instance was never fenced.
@@ -187,9 +192,12 @@ pub(crate) fn fenced(dir: &InstanceDir) -> Result<u64, AdapterError> {
     }
 }
 
-pub(crate) fn remove(layout: &Layout, key: &InstanceKey) -> Result<(), AdapterError> {
+pub(crate) fn remove(layout: &Layout, key: &InstanceKey, upto: Option<u64>) -> Result<(), AdapterError> {
     let dir = layout.instance(key)?;
     let Some(_lock) = dir.lock_existing()? else { return Ok(()) };
+    if let Some(generation) = upto {
+        check_newest(&dir, generation, "removed")?;
+    }
     end_processes(&dir, GRACE)?;
     // The lock file goes with the folder; whoever waits for it sees that the folder went away.
     match fs::remove_dir_all(&dir.path) {

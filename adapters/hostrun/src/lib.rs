@@ -131,7 +131,7 @@ impl Host {
             Act::WritePiece { key, generation, piece } => {
                 carry::write(layout, &key, generation, &piece).map(|()| Reply::Done)
             }
-            Act::Remove { key } => instance::remove(layout, &key).map(|()| Reply::Done),
+            Act::Remove { key, upto } => instance::remove(layout, &key, upto).map(|()| Reply::Done),
             Act::List { cluster } => instance::list(layout, &cluster).map(Reply::Statuses),
             Act::Tail { key, lines } => instance::tail(layout, &key, lines).map(Reply::Text),
             Act::Usage { key } => usage::usage(layout, &key).map(Reply::Usage),

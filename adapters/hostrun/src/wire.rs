@@ -148,6 +148,9 @@ pub enum Act {
     Remove {
         /// Which.
         key: InstanceKey,
+        /// Only if nothing newer is there; see [`hanse_adapters_core::Adapter::remove_at`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upto: Option<u64>,
     },
     /// See [`hanse_adapters_core::Adapter::list`].
     List {

@@ -261,7 +261,11 @@ impl Adapter for SshAdapter {
     }
 
     async fn remove(&self, key: &InstanceKey) -> Result<()> {
-        self.act(Act::Remove { key: key.clone() }).await?.done()
+        self.act(Act::Remove { key: key.clone(), upto: None }).await?.done()
+    }
+
+    async fn remove_at(&self, key: &InstanceKey, generation: u64) -> Result<()> {
+        self.act(Act::Remove { key: key.clone(), upto: Some(generation) }).await?.done()
     }
 
     async fn list_home(&self, key: &InstanceKey) -> Result<Vec<HomeFile>> {

@@ -2,12 +2,13 @@
 
 use hanse_state::State;
 use hanse_state::chain::Chain;
+use hanse_state::chain::ENDURING_MIN;
 use hanse_state::chain::moving::MoveStage;
 use hanse_state::chain::node::{Health, Node, NodeAct, NodeState};
 use hanse_state::chain::query::nodes_of;
 use hanse_state::cluster::version::Version;
 use hanse_state::host::spread::elsewhere;
-use hanse_state::host::{Host, HostState};
+use hanse_state::host::{Host, HostState, Reach};
 
 use crate::node::obstacle;
 use crate::{Act, Step, may_disturb};
@@ -20,7 +21,7 @@ pub(crate) fn plan_move(state: &State, node: &Node) -> Step {
     let (act, hosts) = match moving.stage {
         MoveStage::Fence => (NodeAct::Fence, vec![from]),
         MoveStage::Carry => (NodeAct::Carry, vec![from, &moving.to]),
-        MoveStage::Clear => (NodeAct::Clear, vec![from]),
+        MoveStage::Clear => (NodeAct::Clear, vec![from, &moving.to]),
     };
     match hosts.into_iter().find_map(|id| obstacle(state, id)) {
         Some(reason) => Step::wait(reason),
@@ -35,7 +36,10 @@ pub(crate) fn plan_drain(state: &State, chain: &Chain) -> Option<Step> {
     }
     let drained = |node: &&Node| host_of(state, node).is_some_and(|host| host.state == HostState::Draining);
     let stays = |node: &&Node| node.wish.is_run() && node.identity.is_some() && node.state != NodeState::Moving;
-    let node = nodes_of(state, &chain.key).filter(stays).find(drained)?;
+    let all: Vec<&Node> = nodes_of(state, &chain.key).filter(stays).filter(drained).collect();
+    // One that cannot go keeps none of the others there.
+    let can_go = |node: &&&Node| !is_on_docker(state, node) && elsewhere(state, node).is_some();
+    let node = *all.iter().find(can_go).or(all.first())?;
     let host = host_of(state, node)?;
     let wait = |why: String| Some(Step::wait(format!("{} is to leave hosts/{}: {why}", node.key.node, host.id)));
     if let Some(other) = nodes_of(state, &chain.key).find(|other| other.moving.is_some()) {
@@ -46,7 +50,15 @@ pub(crate) fn plan_drain(state: &State, chain: &Chain) -> Option<Step> {
     if let Some(other) = ill.filter(|_| !host.outage_accepted) {
         return wait(format!("{} is not well", other.key.node));
     }
-    if !may_disturb(state, &node.key) && !host.outage_accepted {
+    if is_on_docker(state, node) {
+        return wait(
+            "its home is not carried from a Docker Engine: make a new node by vote, and let this one leave".into(),
+        );
+    }
+    // The others are started anew once it is there.
+    let founders = nodes_of(state, &chain.key).filter(|node| node.joined == 0).count();
+    let is_small = founders < ENDURING_MIN;
+    if (is_small || !may_disturb(state, &node.key)) && !host.outage_accepted {
         return wait("its chain would make no block meanwhile; `--accept-outage` of the drain agrees to that".into());
     }
     let Some(to) = elsewhere(state, node) else {
@@ -63,6 +75,10 @@ pub(crate) fn plan_drain(state: &State, chain: &Chain) -> Option<Step> {
 
 fn host_of<'a>(state: &'a State, node: &Node) -> Option<&'a Host> {
     node.host.as_ref().and_then(|id| state.hosts.get(id))
+}
+
+fn is_on_docker(state: &State, node: &Node) -> bool {
+    host_of(state, node).is_some_and(|host| matches!(host.reach, Reach::Docker { .. }))
 }
 
 fn is_well(node: &Node) -> bool {

@@ -3,6 +3,7 @@
 use hanse_state::chain::Chain;
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::query::nodes_of;
+use hanse_state::ids::NodeId;
 use hanse_state::{Millis, State};
 
 use crate::{Act, Observed, Step};
@@ -33,8 +34,10 @@ pub(crate) fn plan_rollout(state: &State, chain: &Chain, observed: &Observed, no
     if let Some(node) = nodes.iter().find(moved) {
         return Some(Step::wait(format!("{} must run at its new host before the others are told", node.key.node)));
     }
-    // What joins is well only once the others know it, and so is what has moved.
-    let is_news = |node: &Node| node.joined == rollout.number || rollout.moved == Some(node.key.node);
+    // What joins is well only once the others know it, and what has moved once one of them does.
+    let told = |moved: &NodeId| nodes.iter().any(|it| it.key.node != *moved && it.rolled == rollout.number);
+    let untold = rollout.moved.filter(|moved| !told(moved));
+    let is_news = |node: &Node| node.joined == rollout.number || untold == Some(node.key.node);
     let reached = |node: &&&Node| node.rolled == rollout.number && !is_news(node);
     for node in nodes.iter().filter(reached) {
         if let Some(ill) = illness(node, &nodes, observed) {

@@ -64,10 +64,14 @@ async fn attempt(world: &World, state: &State, node: &Node, act: NodeAct) -> Res
             Ok(NodeFact::Carried)
         }
         NodeAct::Clear => {
-            let adapter = world.hosts.connect(from).await?;
+            let (adapter, target) = (world.hosts.connect(from).await?, world.hosts.connect(to).await?);
+            // What a former leader still carries, or would remove there, is refused from here on; then all is there for good.
+            let next = node.generation + 1;
+            target.fence(&instance, next, Duration::ZERO).await?;
+            bring(adapter.as_ref(), target.as_ref(), &instance, next).await?;
             // An act of a former leader that comes when the node is here again is refused by its newer generation.
             adapter.fence(&instance, node.generation, STOP_GRACE).await?;
-            adapter.remove(&instance).await?;
+            adapter.remove_at(&instance, node.generation).await?;
             match adapter.look(&instance).await? {
                 None => Ok(NodeFact::Cleared),
                 Some(_) => Err(stale("is still on the host it leaves; it is removed again")),
@@ -93,7 +97,7 @@ async fn carry(
     let mut there = target.list_home(instance).await?;
     if there.iter().any(|file| wanted.iter().all(|it| it.path != file.path)) {
         // Left by something else than this move.
-        target.remove(instance).await?;
+        target.remove_at(instance, generation).await?;
         target.fence(instance, generation, Duration::ZERO).await?;
         there.clear();
     }
@@ -105,6 +109,22 @@ async fn carry(
         true => Ok(()),
         false => Err(Trouble::Stale(format!("{instance}: what arrived is not what was sent; it is sent again"))),
     }
+}
+
+/// Sends what the home at `source` has and the one at `target` has not, and removes nothing: the one at `source` may be half
+/// removed already.
+async fn bring(
+    source: &dyn Adapter,
+    target: &dyn Adapter,
+    instance: &InstanceKey,
+    generation: u64,
+) -> Result<(), Trouble> {
+    let left = source.list_home(instance).await?;
+    let there = target.list_home(instance).await?;
+    for file in left.iter().filter(|file| !there.contains(file)) {
+        copy(source, target, instance, generation, file).await?;
+    }
+    Ok(())
 }
 
 async fn copy(
@@ -150,8 +170,9 @@ async fn evict(world: &World, id: &HostId, node: &NodeKey) -> Result<(), Trouble
     let cluster = state.cluster.as_ref().ok_or_else(|| stale("the cluster has no name yet"))?.id.to_string();
     let key = InstanceKey::new(&cluster, &instance_object(node)).ok_or_else(|| stale("cannot be named"))?;
     let adapter = world.hosts.connect(host).await?;
-    adapter.fence(&key, host.evicted.get(node).copied().unwrap_or(0), STOP_GRACE).await?;
-    adapter.remove(&key).await?;
+    let generation = host.evicted.get(node).copied().unwrap_or(0);
+    adapter.fence(&key, generation, STOP_GRACE).await?;
+    adapter.remove_at(&key, generation).await?;
     if adapter.look(&key).await?.is_some() {
         return Err(stale("what was given up there is still there; it is removed again"));
     }

@@ -33,6 +33,8 @@ pub const ALLOC_MAX: usize = 256;
 pub const GENESIS_BYTES_MAX: usize = 1 << 20;
 /// Longest reason that is kept of what a host or node said.
 pub const REASON_MAX: usize = 500;
+/// Fewest validators of a chain that goes on while one of them starts anew.
+pub const ENDURING_MIN: usize = 4;
 
 /// What is ordered: part of the artifact that members sign, so its fields and their order never change in version 1, which
 /// is the one without governance.

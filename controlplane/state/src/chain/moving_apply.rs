@@ -53,7 +53,12 @@ fn check_node(state: &State, node: &Node, c: &MoveNode) -> Result<(), Rejection>
         return wrong(&format!("{} of its chain moves, and one moves at a time", other.key.node));
     }
     rollout_apply::check_none_under_way(state, chain)?;
-    if c.accept_outage || c.lost { Ok(()) } else { check_spared(state, node) }
+    if c.lost {
+        return Ok(());
+    }
+    // The others are started anew once it is there.
+    rollout_apply::check_outage_agreed(state, chain, c.accept_outage, "accept_outage")?;
+    if c.accept_outage { Ok(()) } else { check_spared(state, node) }
 }
 
 /// Checks that the node can go there, and gives its place.

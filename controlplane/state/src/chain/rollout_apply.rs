@@ -7,7 +7,7 @@ use super::node::{Health, Node, NodeState};
 use super::node_apply::{fenced, go, next_on_way};
 use super::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode, Rollout};
 use super::template::Template;
-use super::{Chain, NodeSpec, REASON_MAX, query};
+use super::{Chain, ENDURING_MIN, NodeSpec, REASON_MAX, query};
 use crate::apply::Cx;
 use crate::cluster::version::Version;
 use crate::command::Outcome;
@@ -15,9 +15,6 @@ use crate::consortium::Consortium;
 use crate::ids::{ChainKey, NodeId, NodeKey, OperationId};
 use crate::operation::Work;
 use crate::{Rejection, State, billing, check, host, name};
-
-/// Fewest validators of a chain that goes on while one of them starts anew.
-const ENDURING_MIN: usize = 4;
 
 pub(crate) fn roll(state: &mut State, cx: &mut Cx<'_>, c: &RollChain) -> Result<Outcome, Rejection> {
     check::text("reason", &c.reason, REASON_MAX)?;
@@ -42,6 +39,16 @@ fn check_may_roll(state: &State, chain: &Chain, accept_outage: bool, field: &str
         let needs = format!("{} goes to another host: wait until it is there", node.key.node);
         return Err(check::wrong_state("chain", resource, chain.state, &needs));
     }
+    check_outage_agreed(state, chain, accept_outage, field)
+}
+
+/// Checks that the chain goes on while its validators start anew one after another, or that an outage was agreed to.
+pub(super) fn check_outage_agreed(
+    state: &State,
+    chain: &Chain,
+    accept_outage: bool,
+    field: &str,
+) -> Result<(), Rejection> {
     let founders = query::nodes_of(state, &chain.key).filter(|node| node.joined == 0).count();
     if founders < ENDURING_MIN && !accept_outage {
         let rule = format!(

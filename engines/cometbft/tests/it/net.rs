@@ -142,7 +142,7 @@ impl Drop for Net {
     fn drop(&mut self) {
         let host = hanse_hostrun::Host::new(&self.root, &parts::supervisor());
         for node in &self.nodes {
-            let removed = host.handle(Request::new(Act::Remove { key: node.key.clone() })).into_result();
+            let removed = host.handle(Request::new(Act::Remove { key: node.key.clone(), upto: None })).into_result();
             if let Err(error) = removed {
                 eprintln!("{}: {error}", node.key);
             }
