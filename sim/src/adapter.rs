@@ -137,7 +137,11 @@ impl Adapter for SimHost {
     }
 
     async fn remove(&self, key: &InstanceKey) -> Result<()> {
-        self.ask(Ask::Remove(key.clone())).await.map(drop)
+        self.remove_at(key, u64::MAX).await
+    }
+
+    async fn remove_at(&self, key: &InstanceKey, generation: u64) -> Result<()> {
+        self.ask(Ask::Remove(key.clone(), generation)).await.map(drop)
     }
 
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {

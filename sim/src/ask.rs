@@ -19,7 +19,8 @@ pub(crate) enum Ask {
     Find(InstanceKey, String),
     Stop(InstanceKey),
     Fence(InstanceKey, u64),
-    Remove(InstanceKey),
+    /// Unless something newer than this generation is there.
+    Remove(InstanceKey, u64),
     List(String),
 }
 
@@ -35,7 +36,7 @@ impl Ask {
             | Self::Ensure(_)
             | Self::Stop(_)
             | Self::Fence(..)
-            | Self::Remove(_) => true,
+            | Self::Remove(..) => true,
         }
     }
 }
@@ -71,7 +72,8 @@ pub(crate) fn words(ask: &Ask) -> String {
         Ask::Find(key, hash) => format!("find {hash} by {}", key.object()),
         Ask::Stop(key) => format!("stop {}", key.object()),
         Ask::Fence(key, generation) => format!("stop {} below generation {generation}", key.object()),
-        Ask::Remove(key) => format!("remove {}", key.object()),
+        Ask::Remove(key, u64::MAX) => format!("remove {}", key.object()),
+        Ask::Remove(key, upto) => format!("remove {} up to generation {upto}", key.object()),
         Ask::List(cluster) => format!("list {cluster}"),
     }
 }

@@ -132,7 +132,7 @@ fn of(ask: &Ask) -> Option<(NodeAct, &InstanceKey)> {
         Ask::Write(key, _) => Some((NodeAct::Configure, key)),
         Ask::Ensure(spec) => Some((NodeAct::Start, &spec.key)),
         Ask::Stop(key) | Ask::Fence(key, _) => Some((NodeAct::Stop, key)),
-        Ask::Remove(key) => Some((NodeAct::Remove, key)),
+        Ask::Remove(key, _) => Some((NodeAct::Remove, key)),
         Ask::Inspect | Ask::Look(_) | Ask::Health(_) | Ask::Validators(_) | Ask::Send(..) | Ask::Find(..) => None,
         Ask::List(_) => None,
     }
@@ -192,7 +192,7 @@ impl Hosts {
                 }
             }
             // The files are gone, the home is not.
-            Ask::Remove(_) => {
+            Ask::Remove(..) => {
                 if let Some(home) = host.homes.get_mut(key) {
                     (home.process, home.identity) = (None, None);
                     home.files.clear();

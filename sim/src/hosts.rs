@@ -171,6 +171,9 @@ impl Hosts {
             let subject = format!("host {}", call.host);
             return Err(AdapterError::Denied { subject, reason: "the credential is refused".into() });
         }
+        if let (Ask::Remove(key, upto), true) = (&call.ask, call.fate != Fate::Throttled) {
+            self.check_newest(&call.host, key, *upto, "removed")?;
+        }
         match call.fate {
             Fate::Throttled => return Err(transient("429: too many requests")),
             Fate::Half => {
@@ -229,7 +232,7 @@ impl Hosts {
                 }
                 Told::Done
             }
-            Ask::Remove(key) => {
+            Ask::Remove(key, _) => {
                 host.homes.remove(key);
                 Told::Done
             }
@@ -320,13 +323,20 @@ impl Hosts {
         Ok(told)
     }
 
-    fn fence(&mut self, address: &str, key: &InstanceKey, generation: u64) -> Result<(), AdapterError> {
-        let home = self.hosts.entry(address.to_owned()).or_default().homes.entry(key.clone()).or_default();
-        let known = home.generation.max(home.fence);
-        if known > generation {
-            let reason = format!("generation {known} is there, {generation} was to be stopped");
-            return Err(AdapterError::Invalid { subject: key.to_string(), reason });
+    /// As hosts do it: what is older than what is there is refused.
+    fn check_newest(&self, address: &str, key: &InstanceKey, generation: u64, what: &str) -> Result<(), AdapterError> {
+        let home = self.hosts.get(address).and_then(|host| host.homes.get(key));
+        let known = home.map_or(0, |home| home.generation.max(home.fence));
+        if known <= generation {
+            return Ok(());
         }
+        let reason = format!("generation {known} is there, {generation} was to be {what}");
+        Err(AdapterError::Invalid { subject: key.to_string(), reason })
+    }
+
+    fn fence(&mut self, address: &str, key: &InstanceKey, generation: u64) -> Result<(), AdapterError> {
+        self.check_newest(address, key, generation, "stopped")?;
+        let home = self.hosts.entry(address.to_owned()).or_default().homes.entry(key.clone()).or_default();
         (home.fence, home.process) = (generation, None);
         Ok(())
     }

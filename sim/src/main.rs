@@ -75,8 +75,7 @@ struct Provisioning {
 
 fn stage(text: &str) -> Result<Stage, String> {
     let names = Stage::ALL.map(Stage::name).join(", ");
-    let mut all = Stage::ALL.into_iter().chain([Stage::AtOnce]);
-    all.find(|it| it.name() == text).ok_or_else(|| format!("the stages are {names}, at-once"))
+    Stage::ALL.into_iter().find(|it| it.name() == text).ok_or_else(|| format!("the stages are {names}"))
 }
 
 fn cloud(text: &str) -> Result<Cloud, String> {

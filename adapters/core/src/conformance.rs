@@ -405,7 +405,17 @@ async fn fence(b: &Bench<'_>) -> Result<(), String> {
     b.host.remove(&key).await.map_err(|e| e.to_string())?;
     fence(7).await.map_err(|e| format!("fence of nothing: {e}"))?;
     let late = b.host.ensure(&b.spec("node", 6, &["sleep"])?).await;
-    that(matches!(late, Err(AdapterError::Invalid { .. })), "also what was never there is fenced")
+    that(matches!(late, Err(AdapterError::Invalid { .. })), "also what was never there is fenced")?;
+
+    let late = b.host.remove_at(&key, 6).await;
+    that(matches!(late, Err(AdapterError::Invalid { .. })), "a late removal spares what was only fenced yet")?;
+    let runs = b.up("node", 7, &["sleep"]).await?;
+    let late = b.host.remove_at(&key, 6).await;
+    that(matches!(late, Err(AdapterError::Invalid { .. })), "a late removal is refused")?;
+    that(alive(runs), "what is newer runs on")?;
+    b.host.remove_at(&key, 7).await.map_err(|e| e.to_string())?;
+    that(b.host.look(&key).await.map_err(|e| e.to_string())?.is_none(), "a removal of the newest leaves nothing")?;
+    b.host.remove_at(&key, 7).await.map_err(|e| format!("remove again: {e}"))
 }
 
 async fn list(b: &Bench<'_>) -> Result<(), String> {

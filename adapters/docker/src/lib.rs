@@ -290,6 +290,22 @@ impl DockerAdapter {
             reason: format!("{FENCE_FILE} in its home is no generation: look at the host"),
         })
     }
+
+    /// Checks that nothing newer than `generation` is on the host.
+    async fn check_newest(
+        &self,
+        key: &InstanceKey,
+        found: Option<&node::Found>,
+        generation: u64,
+        what: &str,
+    ) -> Result<()> {
+        let known = found.map_or(0, |found| found.generation).max(self.fenced(key).await?);
+        if known <= generation {
+            return Ok(());
+        }
+        let reason = format!("generation {known} is there, {generation} was to be {what}: read the newest state");
+        Err(AdapterError::Invalid { subject: key.to_string(), reason })
+    }
 }
 
 #[async_trait]
@@ -378,11 +394,7 @@ impl Adapter for DockerAdapter {
     async fn fence(&self, key: &InstanceKey, generation: u64, grace: Duration) -> Result<()> {
         let docker = self.docker().await?;
         let found = node::find(docker, key).await?;
-        let known = found.as_ref().map_or(0, |found| found.generation).max(self.fenced(key).await?);
-        if known > generation {
-            let reason = format!("generation {known} is there, {generation} was to be stopped: read the newest state");
-            return Err(AdapterError::Invalid { subject: key.to_string(), reason });
-        }
+        self.check_newest(key, found.as_ref(), generation, "stopped").await?;
         // First the mark, so that a failure in between leaves what runs, and the same order stops it.
         let content = generation.to_string().into_bytes();
         self.put_files(key, &[FileSpec { path: FENCE_FILE.into(), mode: 0o600, content }]).await?;
@@ -407,6 +419,13 @@ impl Adapter for DockerAdapter {
             self.put.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         Ok(())
+    }
+
+    /// An engine has no act that looks and removes: what comes there between the two, within the length of a call, is not seen.
+    async fn remove_at(&self, key: &InstanceKey, generation: u64) -> Result<()> {
+        let found = node::find(self.docker().await?, key).await?;
+        self.check_newest(key, found.as_ref(), generation, "removed").await?;
+        self.remove(key).await
     }
 
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {

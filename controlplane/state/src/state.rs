@@ -90,6 +90,10 @@ pub struct State {
     /// By the id of the host that each becomes; since version 5.
     #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
     pub machines: OrdMap<HostId, crate::cloud::Machine>,
+    /// The highest generation that a removed node of a chain of this name had: nodes of a later chain begin above it, so that
+    /// whatever is still on its way to a host is older than they are; since version 5.
+    #[serde(default, skip_serializing_if = "OrdMap::is_empty")]
+    pub retired: OrdMap<ChainKey, u64>,
 }
 
 /// What applying one request did.

@@ -43,7 +43,7 @@ pub enum Stage {
     Delete,
     /// It is deleted, and ten seconds after it is gone another one gets its name.
     Again,
-    /// The same without a pause: what is still on its way to a host then reaches the new chain (a known fault).
+    /// The same the moment it is gone: what is still on its way to a host then reaches the new chain.
     AtOnce,
     /// Things that nobody asks for are on the hosts, beside those of others.
     Orphans,
@@ -51,7 +51,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage that must hold.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Add,
         Self::Remove,
@@ -61,6 +61,7 @@ impl Stage {
         Self::Repair,
         Self::Delete,
         Self::Again,
+        Self::AtOnce,
         Self::Orphans,
     ];
 

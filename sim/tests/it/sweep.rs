@@ -23,7 +23,7 @@ fn a_chain_is_changed_and_healed_through_faults_of_the_leader() {
 
 #[test]
 fn a_chain_is_deleted_through_faults_of_the_leader_and_its_name_is_free_again() {
-    some(&[Stage::Delete, Stage::Again], 199);
+    some(&[Stage::Delete, Stage::Again, Stage::AtOnce], 199);
 }
 
 #[test]

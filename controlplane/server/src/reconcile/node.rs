@@ -154,6 +154,10 @@ async fn attempt(
     let (adapter, plan) = (site.adapter.as_ref(), &site.plan);
     match act {
         NodeAct::Prepare => {
+            if state.retired.contains_key(&key.chain) {
+                // What was to remove a former chain of this name may still be on its way.
+                adapter.fence(&plan.key, generation, STOP_GRACE).await?;
+            }
             let made = site.engine.prepare(adapter, plan).await?;
             let contributed = site.engine.contribute(adapter, plan, &chain_plan(&site.chain)?, &made).await?;
             let contribution = contributed.map(|text| Blob(text.into_bytes()));
@@ -212,7 +216,7 @@ async fn attempt_end(
     let instance = instance_key(state, node).ok_or_else(|| stale("cannot be named on a host"))?;
     let adapter = noted(&world.hosts.connect(host).await?, notes);
     if act == NodeAct::Remove {
-        adapter.remove(&instance).await?;
+        adapter.remove_at(&instance, node.generation).await?;
         return match adapter.look(&instance).await? {
             None => Ok(NodeFact::Removed),
             Some(_) => Err(stale("is still on its host after it was removed; it is removed again")),

@@ -149,6 +149,12 @@ impl Adapter for Transcript {
         self.note("remove", begin, self.host.remove(key).await)
     }
 
+    async fn remove_at(&self, key: &InstanceKey, generation: u64) -> Result<()> {
+        let begin = Instant::now();
+        let what = format!("remove, unless something newer than generation {generation} is there");
+        self.note(&what, begin, self.host.remove_at(key, generation).await)
+    }
+
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {
         self.host.list(cluster).await
     }

@@ -113,21 +113,23 @@ pub(crate) fn order(
     for (number, node) in (0..).zip(&spec.nodes) {
         let key = NodeKey::new(key.clone(), NodeId::new(number));
         cx.created(name::node(&key));
-        state.nodes.insert(key.clone(), new_node(cx, key, node.owner.clone()));
+        let node = new_node(state, cx, key.clone(), node.owner.clone());
+        state.nodes.insert(key, node);
     }
     host::apply::place_waiting(state, cx);
     sync(state, cx, &key);
     operation
 }
 
-pub(super) fn new_node(cx: &Cx<'_>, key: NodeKey, owner: TenantId) -> Node {
+pub(super) fn new_node(state: &State, cx: &Cx<'_>, key: NodeKey, owner: TenantId) -> Node {
+    let generation = state.retired.get(&key.chain).copied().unwrap_or(0) + 1;
     Node {
         key,
         owner,
         host: None,
         p2p_port: 0,
         rpc_port: 0,
-        generation: 1,
+        generation,
         state: NodeState::Requested,
         state_reason: "waits for a slot on a host".into(),
         state_since: cx.now,

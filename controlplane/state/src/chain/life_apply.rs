@@ -9,6 +9,7 @@ use super::node::{Health, Node, NodeState};
 use super::node_apply::{go, next_on_way};
 use super::{Chain, ChainState, REASON_MAX, query, rollout_apply};
 use crate::apply::Cx;
+use crate::cluster::version::Version;
 use crate::command::Outcome;
 use crate::consortium::Consortium;
 use crate::consortium::proposal::{Action, ProposalState};
@@ -252,6 +253,10 @@ pub(crate) fn gone(state: &mut State, cx: &mut Cx<'_>, key: &NodeKey) -> Outcome
     let resource = name::node(key);
     let node = state.nodes.remove(key);
     cx.deleted(resource.clone());
+    if let Some(node) = node.as_ref().filter(|_| state.version() >= Version::RETIRES) {
+        let newest = state.retired.get(&key.chain).copied().unwrap_or(0).max(node.generation);
+        state.retired.insert(key.chain.clone(), newest);
+    }
     let host = node.and_then(|node| node.host).and_then(|id| state.hosts.get(&id).cloned());
     if let Some(mut host) = host {
         host.ports.retain(|_, taken_by| taken_by != key);

@@ -235,7 +235,7 @@ pub(super) fn add(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, nodes: &[N
     for (id, spec) in (first..).zip(nodes) {
         let node = NodeKey::new(key.clone(), NodeId::new(id.into()));
         cx.created(name::node(&node));
-        let made = Node { joined: number, rolled: number, ..new_node(cx, node.clone(), spec.owner.clone()) };
+        let made = Node { joined: number, rolled: number, ..new_node(state, cx, node.clone(), spec.owner.clone()) };
         state.nodes.insert(node, made);
         chain.nodes_ever = id + 1;
     }

@@ -53,6 +53,8 @@ impl Version {
     pub(crate) const ZONES: Self = Self(5);
     /// The first in which nodes move to other hosts.
     pub const MOVES: Self = Self(5);
+    /// The first in which generations never repeat for a chain's name.
+    pub(crate) const RETIRES: Self = Self(5);
     /// The first in which a person must agree to what costs a chain its blocks: a restart by hand, validators that leave.
     pub(crate) const GUARDED: Self = Self(5);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.
