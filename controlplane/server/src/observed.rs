@@ -72,6 +72,7 @@ pub struct Observed {
     pub cloud_orphans: Orphans<CloudId>,
     /// Machines that wait for a person, and until when they are left alone, milliseconds since 1970.
     rests: RwLock<BTreeMap<HostId, u64>>,
+    missed: RwLock<BTreeMap<HostId, u64>>,
     nodes: RwLock<BTreeMap<NodeKey, Look>>,
     /// Of chains that record heads of the audit trail.
     anchors: RwLock<BTreeMap<ChainKey, AnchorView>>,
@@ -165,12 +166,23 @@ impl Observed {
         rests.get(machine).is_some_and(|until| now_ms < *until)
     }
 
+    /// Since when a cloud does not show a machine; counted from now on if it was shown before.
+    pub fn machine_missed(&self, machine: &HostId, now_ms: u64) -> u64 {
+        *self.missed.write().unwrap_or_else(PoisonError::into_inner).entry(machine.clone()).or_insert(now_ms)
+    }
+
+    /// A cloud shows a machine.
+    pub fn machine_found(&self, machine: &HostId) {
+        self.missed.write().unwrap_or_else(PoisonError::into_inner).remove(machine);
+    }
+
     /// Forgets everything; a replica that stops being the leader does so.
     pub fn clear(&self) {
         self.writer().clear();
         self.orphans.clear();
         self.cloud_orphans.clear();
         self.rests.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.missed.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.anchors.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.validators.write().unwrap_or_else(PoisonError::into_inner).clear();
     }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_adapters_core::cloud::{Cloud, Machine as Seen, MachinePhase, Owner};
-use hanse_state::cloud::{MachineFact, MachineState, RemoveCloudOrphan, query};
+use hanse_state::cloud::{Machine, MachineFact, MachineState, RemoveCloudOrphan, query};
 use hanse_state::ids::CloudId;
 use hanse_state::{Command, Millis, State, name};
 use tracing::{info, warn};
@@ -20,6 +20,9 @@ use super::driver::ActOn;
 use super::machine;
 use super::orphan::look_pause_ms;
 use crate::orphans::{Found, Orphan};
+
+/// What a host's machine waits for while its cloud does not show it.
+const UNSEEN: &str = "the cloud does not show it: looked for again; it counts as ended after the orphans' grace";
 
 /// Plans a look at each cloud that is due for one.
 pub(super) fn plan(world: &World, state: &State, mut due: impl FnMut(String, ActOn)) {
@@ -121,7 +124,8 @@ async fn miss(
     owner: &Owner,
     there: &[Seen],
 ) -> Result<(), Trouble> {
-    let missed = |it: &&hanse_state::cloud::Machine| {
+    found_again(world, state, id, there).await?;
+    let missed = |it: &&Machine| {
         it.state == MachineState::Ready && there.iter().all(|seen| Some(&seen.id) != it.instance.as_ref())
     };
     for lost in query::machines_of(state, id).filter(missed) {
@@ -131,10 +135,37 @@ async fn miss(
             Some(seen) if seen.phase.is_over() => machine::ended(&seen),
             // It was only late in the list.
             Some(_) => continue,
-            None => "the cloud does not know it any more".into(),
+            None => match unseen(world, lost).await? {
+                Some(reason) => reason,
+                None => continue,
+            },
         };
         warn!(machine = %lost.id, reason, "a cloud ended a host");
         machine::record(world, lost, MachineFact::Ended { reason }).await?;
+    }
+    Ok(())
+}
+
+/// Why a machine that the cloud does not show at all counts as gone; `None` as long as it may only be late to show it.
+async fn unseen(world: &World, lost: &Machine) -> Result<Option<String>, Trouble> {
+    let now = (world.clock)().0;
+    let since = world.observed.machine_missed(&lost.id, now);
+    if now.saturating_sub(since) >= world.timing.orphan_grace_ms {
+        let minutes = now.saturating_sub(since) / 60_000;
+        return Ok(Some(format!("the cloud has not shown it for {minutes} minutes")));
+    }
+    machine::wait(world, lost, UNSEEN).await?;
+    Ok(None)
+}
+
+/// Takes back what was said of machines that the cloud shows again.
+async fn found_again(world: &World, state: &State, id: &CloudId, there: &[Seen]) -> Result<(), Trouble> {
+    let shown = |it: &&Machine| there.iter().any(|seen| Some(&seen.id) == it.instance.as_ref());
+    for machine in query::machines_of(state, id).filter(shown) {
+        world.observed.machine_found(&machine.id);
+        if machine.state_reason == UNSEEN {
+            machine::record(world, machine, MachineFact::Waiting { reason: String::new() }).await?;
+        }
     }
     Ok(())
 }

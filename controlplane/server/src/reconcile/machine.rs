@@ -221,7 +221,7 @@ pub(super) async fn record(world: &World, machine: &Machine, fact: MachineFact) 
 }
 
 /// Shows what a machine waits for; what is shown already is not written again.
-async fn wait(world: &World, machine: &Machine, reason: &str) -> Result<(), Trouble> {
+pub(super) async fn wait(world: &World, machine: &Machine, reason: &str) -> Result<(), Trouble> {
     if machine.state_reason == reason_kept(reason) {
         return Ok(());
     }

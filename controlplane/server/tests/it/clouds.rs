@@ -23,7 +23,7 @@ fn spec() -> pb::CloudSpec {
     }
 }
 
-fn add() -> pb::AddCloudRequest {
+pub fn add() -> pb::AddCloudRequest {
     pb::AddCloudRequest { request_id: request_id(), validate_only: false, cloud: "east".into(), spec: Some(spec()) }
 }
 
@@ -83,24 +83,37 @@ fn get() -> pb::GetCloudRequest {
     pb::GetCloudRequest { cloud: "east".into() }
 }
 
+fn fingerprint() -> String {
+    format!("SHA256:{}", "A".repeat(43))
+}
+
+fn fact(token: &str, fact: MachineFact) -> Command {
+    let (machine, token) = ("m1".parse().unwrap(), token.parse().unwrap());
+    Command::RecordMachineFact(RecordMachineFact { machine, token, fact })
+}
+
+/// Orders m1 and says what the leader would see of it until it is a host; returns its token.
+pub async fn ready_machine(leader: &One, root: &Client) -> String {
+    let made = root.clouds().create_machine(create("m1", false)).await.unwrap().into_inner().machine.unwrap();
+    let (machine, token) = ("m1".parse().unwrap(), made.token.parse().unwrap());
+    let act = RecordMachineIntent { machine, token, act: MachineAct::Create };
+    leader.system(Command::RecordMachineIntent(act)).await;
+    let (instance, fingerprint) = ("i-1".into(), fingerprint());
+    leader.system(fact(&made.token, MachineFact::Launched { instance, fingerprint })).await;
+    leader.system(fact(&made.token, MachineFact::Answers { address: "10.1.0.5".into(), zone: "r1a".into() })).await;
+    made.token
+}
+
 #[tokio::test]
 async fn a_machine_is_shown_as_it_goes_and_its_host_with_it() {
     let cluster = Cluster::start(1).await;
     let root = cluster.bootstrapped().await;
     root.clouds().add_cloud(add()).await.unwrap();
-    let made = root.clouds().create_machine(create("m1", false)).await.unwrap().into_inner().machine.unwrap();
-    let token = made.token.parse().unwrap();
-    let machine: hanse_state::ids::HostId = "m1".parse().unwrap();
     let leader = cluster.leader().await;
-    let fact = |fact| Command::RecordMachineFact(RecordMachineFact { machine: machine.clone(), token, fact });
-    let act = RecordMachineIntent { machine: machine.clone(), token, act: MachineAct::Create };
-    leader.system(Command::RecordMachineIntent(act)).await;
-    let fingerprint = format!("SHA256:{}", "A".repeat(43));
-    leader.system(fact(MachineFact::Launched { instance: "i-1".into(), fingerprint: fingerprint.clone() })).await;
-    leader.system(fact(MachineFact::Answers { address: "10.1.0.5".into(), zone: "r1a".into() })).await;
+    let token = ready_machine(leader, &root).await;
     let list = pb::ListMachinesRequest { filter: "i-1".into(), ..Default::default() };
     let machine = root.clouds().list_machines(list).await.unwrap().into_inner().machines.remove(0);
-    assert_eq!((machine.state(), machine.fingerprint.as_str()), (pb::MachineState::Ready, fingerprint.as_str()));
+    assert_eq!((machine.state(), machine.fingerprint.as_str()), (pb::MachineState::Ready, fingerprint().as_str()));
     let host =
         root.hosts().get_host(pb::GetHostRequest { host: "m1".into() }).await.unwrap().into_inner().host.unwrap();
     assert_eq!((host.zone.as_str(), host.labels["cloud"].as_str(), host.slots), ("r1a", "east", 2));
@@ -110,7 +123,7 @@ async fn a_machine_is_shown_as_it_goes_and_its_host_with_it() {
     root.clouds().delete_machine(delete.clone()).await.unwrap();
     let gone = root.hosts().get_host(pb::GetHostRequest { host: "m1".into() }).await.unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
-    leader.system(fact(MachineFact::Gone)).await;
+    leader.system(fact(&token, MachineFact::Gone)).await;
     root.clouds().delete_machine(delete).await.expect("a retry is answered as the first time");
     let gone = root.clouds().get_machine(pb::GetMachineRequest { machine: "m1".into() }).await.unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);

@@ -11,5 +11,6 @@ mod harness;
 mod hosts;
 mod ledger;
 mod lists;
+mod shy_cloud;
 mod trail;
 mod watch;
