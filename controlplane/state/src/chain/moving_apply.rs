@@ -153,15 +153,15 @@ fn put_started(state: &mut State, cx: &mut Cx<'_>, node: Node) -> Outcome {
     let (key, resource) = (node.key.clone(), name::node(&node.key));
     state.nodes.insert(key.clone(), node);
     cx.updated(resource.clone());
-    let operation = operation(state, cx, &key);
+    let operation = operation(state, cx, &key, Work::Move);
     sync(state, cx, &key.chain);
     Outcome::OperationStarted { resource, operation }
 }
 
 /// The operation of a move takes the place of whatever was under way with the chain.
-fn operation(state: &mut State, cx: &mut Cx<'_>, key: &NodeKey) -> OperationId {
+fn operation(state: &mut State, cx: &mut Cx<'_>, key: &NodeKey, work: Work) -> OperationId {
     let (chain, nodes) = (key.chain.clone(), vec![key.node]);
-    let kind = OperationKind::ChangeChain { chain: chain.clone(), work: Work::Move, nodes };
+    let kind = OperationKind::ChangeChain { chain: chain.clone(), work, nodes };
     super::life_apply::begin_as(state, cx, &chain, kind)
 }
 
@@ -177,10 +177,12 @@ fn take_back(state: &mut State, cx: &mut Cx<'_>, mut node: Node) -> Result<Outco
     }
     anew(state, cx, &mut node, "its move was taken back");
     let (resource, chain) = (name::node(&node.key), node.key.chain.clone());
-    state.nodes.insert(node.key.clone(), node);
+    state.nodes.insert(node.key.clone(), node.clone());
     cx.updated(resource.clone());
+    // The move has not succeeded: what goes on is that it runs where it was.
+    let operation = operation(state, cx, &node.key, if node.wish.is_run() { Work::Resume } else { Work::Pause });
     sync(state, cx, &chain);
-    Ok(Outcome::Done { resource })
+    Ok(Outcome::OperationStarted { resource, operation })
 }
 
 /// Takes a step of the move that was seen to be done.

@@ -72,7 +72,7 @@ pub(super) fn check_none_under_way(state: &State, chain: &Chain) -> Result<(), R
 }
 
 /// Whether some node has not been brought to it.
-pub(super) fn is_under_way(state: &State, chain: &Chain, rollout: &Rollout) -> bool {
+pub(crate) fn is_under_way(state: &State, chain: &Chain, rollout: &Rollout) -> bool {
     query::nodes_of(state, &chain.key).any(|node| node.wish.is_run() && node.rolled < rollout.number)
 }
 

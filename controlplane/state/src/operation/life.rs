@@ -8,6 +8,7 @@ use crate::chain::ChainState;
 use crate::chain::life::{NodeWish, Wish};
 use crate::chain::moving::MoveStage;
 use crate::chain::node::{Health, Node, NodeState};
+use crate::chain::rollout_apply::is_under_way;
 use crate::ids::{ChainKey, NodeId, NodeKey};
 use crate::{State, name};
 
@@ -58,8 +59,7 @@ pub(super) fn steps(state: &State, key: &ChainKey, work: Work, nodes: &[NodeId])
                     run_step(state, key),
                 ]
             };
-            let verify = of_chain("verify", verify_state(chain.map(|chain| chain.state)));
-            nodes.iter().flat_map(steps).chain([verify]).collect()
+            nodes.iter().flat_map(steps).chain([verify_told(state, key)]).collect()
         }
         Work::Shrink => {
             let left = nodes.iter().filter(|key| state.nodes.get(*key).is_none_or(|node| node.leaves));
@@ -89,6 +89,17 @@ fn verify_rolled(state: &State, key: &ChainKey) -> Wanted {
     let verify = verify_state(chain.map(|chain| chain.state));
     let (state, detail) = halted.map_or((verify, String::new()), |reason| (StepState::Failed, reason));
     Wanted { name: "verify", target: name::chain(key), state, detail }
+}
+
+/// As [`verify_rolled`], and not done before every other node was told.
+fn verify_told(state: &State, key: &ChainKey) -> Wanted {
+    let verify = verify_rolled(state, key);
+    let chain = state.chains.get(key);
+    let tells = chain.and_then(|chain| Some(is_under_way(state, chain, chain.rollout.as_ref()?))).unwrap_or(false);
+    if verify.state != StepState::Done || !tells {
+        return verify;
+    }
+    Wanted { state: StepState::Running, detail: "the other nodes are told where it is".into(), ..verify }
 }
 
 fn of(state: &State, key: &NodeKey, step: &'static str, wanted: fn(&Node) -> Wanted) -> Wanted {
