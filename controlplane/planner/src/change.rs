@@ -62,6 +62,10 @@ pub enum NodeWork {
     Remove,
     /// It goes to another host.
     Move,
+    /// It becomes a validator.
+    Seat,
+    /// It is a validator no more, and follows.
+    Unseat,
 }
 
 /// One node of a plan.
@@ -79,7 +83,7 @@ pub struct NodeChange {
     pub to: Option<HostId>,
     /// The failure zone of that host; empty if there is none.
     pub zone: String,
-    /// Whether it validates since genesis.
+    /// Whether it validates now.
     pub validates: bool,
 }
 
@@ -90,7 +94,7 @@ pub struct ZoneShare {
     pub zone: String,
     /// Nodes of the chain.
     pub nodes: usize,
-    /// Those of them that validate since genesis.
+    /// Those of them that will validate.
     pub validators: usize,
 }
 
@@ -165,7 +169,12 @@ fn changes(before: &State, after: &State, chain: &ChainKey) -> Vec<NodeChange> {
         let to = match work {
             NodeWork::Leave | NodeWork::Remove => None,
             NodeWork::Move => node.moving.as_ref().map(|moving| moving.to.clone()).or_else(|| node.host.clone()),
-            NodeWork::Make | NodeWork::StartAnew | NodeWork::Stop | NodeWork::Start => node.host.clone(),
+            NodeWork::Make
+            | NodeWork::StartAnew
+            | NodeWork::Stop
+            | NodeWork::Start
+            | NodeWork::Seat
+            | NodeWork::Unseat => node.host.clone(),
         };
         let zone = to.as_ref().and_then(|id| after.hosts.get(id)).map(|host| host.zone.clone()).unwrap_or_default();
         Some(NodeChange {
@@ -175,7 +184,7 @@ fn changes(before: &State, after: &State, chain: &ChainKey) -> Vec<NodeChange> {
             from: old.and_then(|node| node.host.clone()),
             to,
             zone,
-            validates: node.joined == 0,
+            validates: node.validates(),
         })
     };
     keys.into_iter().filter_map(change).collect()
@@ -192,6 +201,9 @@ fn work(after: &State, old: &Node, new: &Node) -> Option<NodeWork> {
         (was, NodeWish::Remove) if was != NodeWish::Remove => Some(NodeWork::Remove),
         (NodeWish::Run | NodeWish::Leave, NodeWish::Stop) => Some(NodeWork::Stop),
         (NodeWish::Stop, NodeWish::Run | NodeWish::Leave) => Some(NodeWork::Start),
+        _ if will_validate(old) != will_validate(new) && new.identity.is_some() => {
+            Some(if will_validate(new) { NodeWork::Seat } else { NodeWork::Unseat })
+        }
         _ if new.moving.is_some() && old.moving.is_none() => Some(NodeWork::Move),
         _ if old.host.is_some() && old.host != new.host => Some(NodeWork::Move),
         (_, NodeWish::Run) if old.generation != new.generation || new.rolled < number(new) => Some(NodeWork::StartAnew),
@@ -209,6 +221,11 @@ fn order(before: &State, after: &State, chain: &ChainKey, changes: &[NodeChange]
     order
 }
 
+/// Whether it validates once what was decided has come about.
+fn will_validate(node: &Node) -> bool {
+    node.seat.as_ref().map_or_else(|| node.validates(), |seat| seat.wished)
+}
+
 fn is_well(state: &State, node: &Node) -> bool {
     let host = node.host.as_ref().and_then(|id| state.hosts.get(id));
     let is_kept = host.is_none_or(|host| host.state != HostState::Maintenance);
@@ -216,16 +233,16 @@ fn is_well(state: &State, node: &Node) -> bool {
 }
 
 fn quorums(before: &State, after: &State, chain: &ChainKey, order: &[NodeKey]) -> QuorumPlan {
-    let now: Vec<&Node> = nodes_of(before, chain).filter(|node| node.joined == 0).collect();
+    let now: Vec<&Node> = nodes_of(before, chain).filter(|node| node.validates()).collect();
     let well = |key: &NodeKey| before.nodes.get(key).is_some_and(|node| is_well(before, node));
     let now = standing(now.len(), now.iter().filter(|node| is_well(before, node)).count());
-    let disturbs = |key: &&NodeKey| before.nodes.get(*key).is_some_and(|node| node.joined == 0);
+    let disturbs = |key: &&NodeKey| before.nodes.get(*key).is_some_and(|node| node.validates());
     let down = order.iter().filter(disturbs);
     // Whoever is ill already costs nothing more.
     let during =
         down.map(|key| standing(now.validators, now.well - usize::from(well(key)))).min_by_key(|it| it.tolerates);
     let runs = after.chains.get(chain).is_some_and(|chain| chain.wish.is_run());
-    let stay = nodes_of(after, chain).filter(|node| node.joined == 0 && node.wish.is_run());
+    let stay = nodes_of(after, chain).filter(|node| will_validate(node) && node.wish.is_run());
     let stay: Vec<&Node> = stay.collect();
     // What is made, started or moved is taken to come up; what is ill and left alone stays so.
     let will = |node: &&&Node| {
@@ -261,7 +278,7 @@ fn zones(after: &State, chain: &ChainKey) -> Vec<ZoneShare> {
         let Some(host) = to.and_then(|id| after.hosts.get(id)) else { continue };
         let share = zones.entry(zone_of(host)).or_default();
         share.0 += 1;
-        share.1 += usize::from(node.joined == 0);
+        share.1 += usize::from(will_validate(node));
     }
     zones.into_iter().map(|(zone, (nodes, validators))| ZoneShare { zone, nodes, validators }).collect()
 }

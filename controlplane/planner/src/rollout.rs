@@ -69,7 +69,7 @@ fn wait_or_halt(chain: &Chain, number: u64, node: &Node, ill: String, now: Milli
 }
 
 /// Why a node does not count as well; `None` if it does.
-fn illness(node: &Node, nodes: &[&Node], observed: &Observed) -> Option<String> {
+pub(crate) fn illness(node: &Node, nodes: &[&Node], observed: &Observed) -> Option<String> {
     let words = |what: &str| match node.state_reason.as_str() {
         "" => what.to_owned(),
         reason => format!("{what} ({reason})"),

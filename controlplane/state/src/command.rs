@@ -454,6 +454,7 @@ impl Command {
             Self::RecordIntent(RecordIntent { act, .. }) => match act {
                 NodeAct::Remove => Version(4),
                 NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => Version::MOVES,
+                NodeAct::Seat => Version::SEATS,
                 NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop => Version::FIRST,
             },
             Self::RecordNodeFact(c) if !c.output.is_empty() => Version(5),
@@ -461,6 +462,7 @@ impl Command {
                 NodeFact::Signed { .. } => Version(3),
                 NodeFact::Stopped | NodeFact::Removed => Version(4),
                 NodeFact::Fenced | NodeFact::Carried | NodeFact::Cleared => Version::MOVES,
+                NodeFact::Seated { .. } | NodeFact::Seating { .. } => Version::SEATS,
                 NodeFact::Prepared { identity } if identity.contribution.is_some() => Version(3),
                 NodeFact::Prepared { .. }
                 | NodeFact::Configured
@@ -474,6 +476,7 @@ impl Command {
             Self::RestartNode(_) => Version::FIRST,
             Self::OpenProposal(OpenProposal { action: Action::ChangeChain(c), .. }) => match c.change {
                 Change::RemoveNodes { accept_outage: true, .. } => Version(5),
+                Change::AddValidators { .. } | Change::RemoveValidators { .. } => Version::SEATS,
                 Change::Pause {}
                 | Change::Resume {}
                 | Change::Delete { .. }

@@ -77,6 +77,24 @@ enum ChangeCommand {
         #[arg(long)]
         accept_outage: bool,
     },
+    /// Nodes that follow become validators, by the ledger's own transactions: chains of CometBFT. Their owners must vote yes.
+    AddValidators {
+        /// Which, e.g. n4.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        /// Do it also to a chain that makes no block then until all its validators are well.
+        #[arg(long)]
+        accept_outage: bool,
+    },
+    /// Validators become nodes that follow, likewise. Their owners must vote yes.
+    RemoveValidators {
+        /// Which, e.g. n4.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        /// Do it also to a chain that could miss a validator before and cannot afterwards.
+        #[arg(long)]
+        accept_outage: bool,
+    },
 }
 
 const CHAIN: View = View { key: "chain", name: "name", columns: &[] };
@@ -187,6 +205,12 @@ pub(crate) fn open_request(args: ChangeArgs) -> pb::OpenProposalRequest {
         }
         ChangeCommand::RemoveNodes { nodes, accept_outage } => {
             ("Shrink", Change::RemoveNodes(pb::RemoveNodesChange { nodes, accept_outage }))
+        }
+        ChangeCommand::AddValidators { nodes, accept_outage } => {
+            ("Add validators to", Change::AddValidators(pb::ValidatorsChange { nodes, accept_outage }))
+        }
+        ChangeCommand::RemoveValidators { nodes, accept_outage } => {
+            ("Remove validators of", Change::RemoveValidators(pb::ValidatorsChange { nodes, accept_outage }))
         }
         ChangeCommand::Undelete => ("Keep", Change::Undelete(pb::UndeleteChange {})),
     };

@@ -191,6 +191,8 @@ fn node(n: &Node) -> Facts {
         ("since", Value::Time(n.since)),
         ("health", s(&n.health)),
         ("health_reason", s(&n.says)),
+        ("seat", s(&n.seat)),
+        ("seat_waits", s(&n.seat_waits)),
         ("generation", Value::Number(n.generation)),
     ];
     facts.extend(n.height.map(|h| ("height", Value::Number(h))));

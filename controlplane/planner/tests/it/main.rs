@@ -12,3 +12,4 @@ mod moving;
 mod repair;
 mod replica;
 mod rollout;
+mod seat;

@@ -25,6 +25,7 @@ pub(crate) mod node;
 mod order;
 mod orphan;
 pub mod replica;
+mod seat;
 pub mod setup;
 mod transcript;
 mod upkeep;

@@ -107,6 +107,7 @@ pub(crate) fn order(
         change: None,
         rollout: None,
         nodes_ever: 0,
+        retired_keys: std::collections::BTreeSet::new(),
     };
     cx.created(name::chain(&key));
     state.chains.insert(key.clone(), chain);
@@ -146,6 +147,7 @@ pub(super) fn new_node(state: &State, cx: &Cx<'_>, key: NodeKey, owner: TenantId
         rolled: 0,
         joined: 0,
         moving: None,
+        seat: None,
     }
 }
 

@@ -119,6 +119,23 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         accept_outage: bool,
     },
+    /// Nodes that follow the chain become validators, one after another, by the ledger's own transactions. Cannot pass without the
+    /// yes of whoever owns one. Came with cluster version 5, as what follows.
+    AddValidators {
+        /// Which.
+        nodes: Vec<NodeId>,
+        /// Whether it may be done to a chain that then makes no block until those that are not well are well again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_outage: bool,
+    },
+    /// Validators become nodes that follow, one after another, likewise.
+    RemoveValidators {
+        /// Which.
+        nodes: Vec<NodeId>,
+        /// Whether it may be done to a chain that could miss a validator before and cannot afterwards.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_outage: bool,
+    },
 }
 
 /// Stops a chain's nodes, which keep everything; its time meters stop with this entry. By an administrator or operator.

@@ -12,9 +12,11 @@ pub(crate) mod node_apply;
 pub mod query;
 pub mod rollout;
 pub(crate) mod rollout_apply;
+pub mod seat;
+pub(crate) mod seat_apply;
 pub mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +150,10 @@ pub struct Chain {
     /// How many nodes it ever had, once some were added: numbers are never given twice. 0 before. Came with cluster version 4.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub nodes_ever: u32,
+    /// Public keys of nodes that are gone: no node of this chain has one of them again. Bounded by the votes that made the nodes.
+    /// Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub retired_keys: BTreeSet<String>,
 }
 
 /// For fields that are not written while they are 0.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::life::NodeWish;
 use super::moving::Moving;
+use super::seat::Seat;
 use crate::digest::Blob;
 use crate::ids::{HostId, NodeKey, TenantId};
 use crate::time::Millis;
@@ -80,6 +81,8 @@ pub enum NodeAct {
     Carry,
     /// Remove it where it leaves.
     Clear,
+    /// Have it take its seat among the validators, or give it up, on its ledger.
+    Seat,
 }
 
 impl NodeAct {
@@ -95,6 +98,7 @@ impl NodeAct {
             Self::Fence => "fence",
             Self::Carry => "carry",
             Self::Clear => "clear",
+            Self::Seat => "seat",
         }
     }
 }
@@ -192,6 +196,16 @@ pub struct Node {
     /// The move to another host that is under way. Came with cluster version 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<Moving>,
+    /// What a vote decided on its part in the consensus; without it nothing but its genesis did. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<Seat>,
+}
+
+impl Node {
+    /// Whether it counts as a validator of its chain: by its ledger's last word, or since genesis.
+    pub fn validates(&self) -> bool {
+        self.seat.as_ref().map_or(self.joined == 0, |seat| seat.held)
+    }
 }
 
 /// For fields that are not written while they are 0.
@@ -257,6 +271,16 @@ pub enum NodeFact {
     Carried,
     /// The host that it leaves has nothing of it any more.
     Cleared,
+    /// The ledger's validators say whether it is one of them, as it is wished. Came with cluster version 5, as what follows.
+    Seated {
+        /// Whether it is.
+        validates: bool,
+    },
+    /// Its seat waits.
+    Seating {
+        /// For what.
+        reason: String,
+    },
 }
 
 /// Something was seen of a node. By the system; an older generation is rejected, a known fact changes nothing.

@@ -59,6 +59,10 @@ pub enum Work {
     Move,
     /// A node is made anew at another host, because its host is lost; the others learn of it.
     Replace,
+    /// Nodes become validators.
+    Seat,
+    /// Validators become nodes that follow.
+    Unseat,
 }
 
 /// Life of an operation: `Running`, then `Succeeded`; `Failed` until a person unblocks what failed.
@@ -88,7 +92,7 @@ pub enum StepState {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`, `fence`, `carry`, `clear`.
+    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`, `fence`, `carry`, `clear`, `seat`.
     pub name: String,
     /// Of what: a resource name.
     pub target: String,

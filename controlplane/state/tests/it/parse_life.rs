@@ -34,6 +34,16 @@ pub(crate) fn change(w: &World, a: &Args, word: &str) -> Action {
                 let nodes = nodes.map(|node| node.parse().unwrap()).collect();
                 Change::RemoveNodes { nodes, accept_outage: a.get("accept").is_some() }
             }
+            "add-validators" | "remove-validators" => {
+                let nodes = a.get("nodes").unwrap_or("n4").split(',').filter(|node| !node.is_empty());
+                let nodes = nodes.map(|node| node.parse().unwrap()).collect();
+                let accept_outage = a.get("accept").is_some();
+                if word == "add-validators" {
+                    Change::AddValidators { nodes, accept_outage }
+                } else {
+                    Change::RemoveValidators { nodes, accept_outage }
+                }
+            }
             other => panic!("no change {other}"),
         },
     })

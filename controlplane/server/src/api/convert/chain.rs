@@ -5,6 +5,7 @@ use hanse_state::State;
 use hanse_state::chain::life::Wish;
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::rollout::Rollout;
+use hanse_state::chain::seat::Seat;
 use hanse_state::chain::{Chain, ChainState};
 use hanse_state::contract::{Contract, ContractState};
 use hanse_state::host::Reach;
@@ -124,7 +125,19 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
         restarts_last_hour: u32::try_from(restarts).unwrap_or(u32::MAX),
         pid: view.as_ref().map_or(0, |view| view.pid),
         created_at_ms: state.chains.get(&it.key.chain).map_or(0, |chain| ms(chain.created_at)),
+        validates: it.validates(),
+        seat: it.seat.as_ref().map(seat),
         health_reason: view.map_or_else(String::new, |view| view.reasons.join("; ")),
+    }
+}
+
+fn seat(it: &Seat) -> pb::NodeSeat {
+    pb::NodeSeat {
+        wished: it.wished,
+        held: it.held,
+        consent: it.consent.iter().map(ToString::to_string).collect(),
+        since_ms: ms(it.since),
+        waits: it.waits.clone(),
     }
 }
 
