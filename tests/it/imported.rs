@@ -123,12 +123,10 @@ impl Story {
             let voted = self.cluster.tell(tenant, &[&vote[..], &["--yes"]].concat());
             operation = voted["proposal"]["operation"].as_str().unwrap_or_default().to_owned();
         }
-        let begun = std::time::Instant::now();
         until(&format!("{change:?} comes about"), LONG, || {
             let it = self.cluster.ask("admin", &["operation", "get", &operation]).map_err(|(_, words)| words)?;
             if it["operation"]["state"] == "SUCCEEDED" { Ok(()) } else { Err(it.to_string()) }
         });
-        println!("{change:?} took {:?}", begun.elapsed());
     }
 
     /// Why the change cannot be voted on.
@@ -220,7 +218,8 @@ fn one_that_was_put_back_is_not(story: &Story) {
     let homes = std::fs::read_dir(story.dir.join("host/instances")).unwrap().next().unwrap().unwrap().path();
     let state = homes.join("trade.supply-1.n3").join("home").join("data/priv_validator_state.json");
     let old = std::fs::read(&state).unwrap();
-    let height = story.healthy("n3", 1);
+    let generation = story.node("n3").unwrap()["generation"].as_u64().unwrap();
+    let height = story.healthy("n3", generation);
     until("it signs on", LONG, || {
         let node = story.node("n3")?;
         if node["height"].as_u64().unwrap_or(0) > height + 5 { Ok(()) } else { Err(node.to_string()) }
