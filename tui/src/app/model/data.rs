@@ -249,10 +249,8 @@ pub struct Node {
     pub health: String,
     /// What keeps it from following its chain, in its own words; empty if it is ready or does not answer.
     pub says: String,
-    /// `VALIDATOR`, `FOLLOWER`, and `TO_VALIDATE`, `TO_FOLLOW` while its ledger does not say yet what was decided.
-    pub seat: String,
-    /// What that waits for.
-    pub seat_waits: String,
+    /// `VALIDATOR`, `FOLLOWER`, or `TO_VALIDATE`, `TO_FOLLOW` until its ledger says so; and what that waits for.
+    pub seat: (String, String),
     /// Counts every start ordered anew.
     pub generation: u64,
     /// Last block it reported.
