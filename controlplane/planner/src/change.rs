@@ -158,13 +158,17 @@ pub fn plan_change(before: &State, after: &State, chain: &ChainKey) -> ChangePla
 fn changes(before: &State, after: &State, chain: &ChainKey) -> Vec<NodeChange> {
     let keys: BTreeSet<&NodeKey> =
         nodes_of(before, chain).chain(nodes_of(after, chain)).map(|node| &node.key).collect();
+    let moved = moved(before, after, chain);
     let change = |key: &NodeKey| {
         let (old, new) = (before.nodes.get(key), after.nodes.get(key));
         let node = new.or(old)?;
         let work = match (old, new) {
             (None, _) => NodeWork::Make,
             (Some(_), None) => NodeWork::Remove,
-            (Some(old), Some(new)) => work(after, old, new)?,
+            // The others are started anew once it is there, to learn of it.
+            (Some(old), Some(new)) => work(after, old, new).or_else(|| {
+                (moved.is_some() && new.wish.is_run() && new.host.is_some()).then_some(NodeWork::StartAnew)
+            })?,
         };
         let to = match work {
             NodeWork::Leave | NodeWork::Remove => None,
@@ -188,6 +192,15 @@ fn changes(before: &State, after: &State, chain: &ChainKey) -> Vec<NodeChange> {
         })
     };
     keys.into_iter().filter_map(change).collect()
+}
+
+/// The node that is to go to another host with its key.
+fn moved<'a>(before: &State, after: &'a State, chain: &'a ChainKey) -> Option<&'a NodeKey> {
+    let was_still = |key: &NodeKey| before.nodes.get(key).is_some_and(|node| node.moving.is_none());
+    nodes_of(after, chain)
+        .map(|node| (&node.key, node.moving.is_some()))
+        .find(|(key, goes)| *goes && was_still(key))
+        .map(|it| it.0)
 }
 
 /// What becomes of a node that stays; `None` if nothing does.
@@ -217,7 +230,8 @@ fn order(before: &State, after: &State, chain: &ChainKey, changes: &[NodeChange]
     let down = |change: &&NodeChange| matches!(change.work, NodeWork::StartAnew | NodeWork::Move);
     let mut order: Vec<NodeKey> =
         changes.iter().filter(down).filter(|_| runs).map(|change| change.node.clone()).collect();
-    order.sort_by_key(|key| before.nodes.get(key).is_some_and(|node| is_well(before, node)));
+    let moved = moved(before, after, chain);
+    order.sort_by_key(|key| (moved != Some(key), before.nodes.get(key).is_some_and(|node| is_well(before, node))));
     order
 }
 
@@ -237,10 +251,16 @@ fn quorums(before: &State, after: &State, chain: &ChainKey, order: &[NodeKey]) -
     let well = |key: &NodeKey| before.nodes.get(key).is_some_and(|node| is_well(before, node));
     let now = standing(now.len(), now.iter().filter(|node| is_well(before, node)).count());
     let disturbs = |key: &&NodeKey| before.nodes.get(*key).is_some_and(|node| node.validates());
-    let down = order.iter().filter(disturbs);
-    // Whoever is ill already costs nothing more.
-    let during =
-        down.map(|key| standing(now.validators, now.well - usize::from(well(key)))).min_by_key(|it| it.tolerates);
+    // Whoever is ill already costs nothing more. Nobody finds a node that moved before the first of the others was told.
+    let moved = moved(before, after, chain);
+    let lost = |(place, key): (usize, &NodeKey)| {
+        let unfound = moved.filter(|moved| place == 1 && *moved != key && disturbs(moved) && well(moved));
+        usize::from(disturbs(&key) && well(key)) + usize::from(unfound.is_some())
+    };
+    let steps: Vec<usize> = order.iter().enumerate().map(lost).collect();
+    let worst = steps.iter().max().copied().filter(|_| order.iter().any(|key| disturbs(&key)));
+    let during = worst.map(|lost| standing(now.validators, now.well - lost));
+    let so_long = steps.iter().filter(|lost| moved.is_none() || Some(**lost) == worst).count();
     let runs = after.chains.get(chain).is_some_and(|chain| chain.wish.is_run());
     let stay = nodes_of(after, chain).filter(|node| will_validate(node) && node.wish.is_run());
     let stay: Vec<&Node> = stay.collect();
@@ -250,7 +270,7 @@ fn quorums(before: &State, after: &State, chain: &ChainKey, order: &[NodeKey]) -
         node.host.is_some() && (touched || well(&node.key))
     };
     let after = runs.then(|| standing(stay.len(), stay.iter().filter(will).count()));
-    let during_ms = pace_ms(before, chain).0.saturating_mul(order.len() as u64);
+    let during_ms = pace_ms(before, chain).0.saturating_mul(so_long as u64);
     QuorumPlan { now, during, during_ms: if during.is_some() { during_ms } else { 0 }, after }
 }
 
@@ -318,6 +338,12 @@ fn words(before: &State, after: &State, chain: &ChainKey, quorum: &QuorumPlan, d
                 format!("with this you tolerate {left} {failures} for about {}: {each}", span(quorum.during_ms))
             }
         });
+    }
+    if let Some(moved) = moved(before, after, chain).filter(|_| ran) {
+        let node = moved.node;
+        words.push(format!(
+            "once {node} is there the others are started anew, one after another, to learn of it; nobody finds it before the first is back"
+        ));
     }
     match (&quorum.after, after.chains.get(chain).map(|chain| &chain.wish)) {
         (Some(standing), _) => words.push(format!("afterwards {}", survives(standing))),
