@@ -21,6 +21,7 @@ use hanse_server::config::{Config, ConfigError};
 use hanse_server::context::{self, Limits, Member, Parts};
 use hanse_server::listen::ApiTls;
 use hanse_server::observed::Observed;
+use hanse_server::programs::Programs;
 use hanse_server::reconcile::anchor::Notary;
 use hanse_server::reconcile::connect::HostConnector;
 use hanse_server::reconcile::setup::SetupCode;
@@ -192,6 +193,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
         observed: Arc::clone(&observed),
         hosts: Arc::clone(&hosts),
         engines: Arc::clone(&engines),
+        programs: Programs::of(artifacts.clone()),
         clock: Arc::new(context::clock),
         new_id: Arc::new(context::new_request_id),
         timing: config.timing.clone(),

@@ -68,6 +68,7 @@ pub(crate) fn spawn(life: Life, node: Node) -> mpsc::Receiver<Call> {
         observed: Arc::new(Observed::default()),
         hosts: Arc::new(SimConnector { shared }),
         engines: Arc::new(BTreeMap::from([("embedded".to_owned(), Arc::new(engine) as _)])),
+        programs: hanse_server::programs::Programs::default(),
         clock: Arc::new(move || Millis(clock.world().clock_ms(life.replica))),
         new_id: Arc::new(move || {
             let mut world = ids.world();

@@ -11,21 +11,21 @@ use crate::cluster::{Cluster, hanse};
 use crate::wait::until;
 
 /// Longest wait for anything on a busy two-core machine.
-const LONG: Duration = Duration::from_secs(180);
+pub(crate) const LONG: Duration = Duration::from_secs(180);
 const PASSWORD: &str = "correct horse battery staple";
-const TENANTS: [&str; 4] = ["acme", "bocom", "sgcc", "huaneng"];
+pub(crate) const TENANTS: [&str; 4] = ["acme", "bocom", "sgcc", "huaneng"];
 /// What runs of a node besides its supervisor.
-const PROCESS: &str = " node start ";
+pub(crate) const PROCESS: &str = " node start ";
 
-struct Story {
-    cluster: Cluster,
-    dir: PathBuf,
+pub(crate) struct Story {
+    pub(crate) cluster: Cluster,
+    pub(crate) dir: PathBuf,
     /// Number of the last proposal.
     last: u32,
 }
 
 impl Story {
-    fn begin(dir: &Path) -> Self {
+    pub(crate) fn begin(dir: &Path) -> Self {
         let cluster = Cluster::start(dir, "");
         let story = Self { cluster, dir: dir.to_path_buf(), last: 0 };
         story.cluster.bootstrap(PASSWORD);
@@ -38,7 +38,7 @@ impl Story {
         story
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
     }
 
@@ -47,7 +47,7 @@ impl Story {
         done.unwrap_or_else(|(code, words)| panic!("hanse {args:?}: exit {code}: {words}"));
     }
 
-    fn form_consortium(&self) {
+    pub(crate) fn form_consortium(&self) {
         for tenant in TENANTS {
             let owner = format!("owner@{tenant}");
             self.with_password("admin", &["tenant", "create", tenant, "--owner", &owner]);
@@ -65,7 +65,7 @@ impl Story {
     }
 
     /// Opens the proposal and has so many members say yes; gives the proposal after the last of them.
-    fn vote(&mut self, open: &[&str], voters: usize) -> Value {
+    pub(crate) fn vote(&mut self, open: &[&str], voters: usize) -> Value {
         self.cluster.tell("acme", open);
         self.last += 1;
         let proposal = format!("p-{}", self.last);
@@ -78,11 +78,11 @@ impl Story {
         decided["proposal"].clone()
     }
 
-    fn change(&mut self, change: &[&str], voters: usize) -> Value {
+    pub(crate) fn change(&mut self, change: &[&str], voters: usize) -> Value {
         self.vote(&[&["proposal", "open-change-chain", "trade", "supply-1"], change].concat(), voters)
     }
 
-    fn chain(&self) -> Result<Value, String> {
+    pub(crate) fn chain(&self) -> Result<Value, String> {
         let answer = self.cluster.ask("acme", &["chain", "get", "trade", "supply-1"]).map_err(|(_, words)| words)?;
         Ok(answer["chain"].clone())
     }
@@ -96,7 +96,7 @@ impl Story {
     }
 
     /// Waits until the chain runs and has made blocks beyond `height`; gives the height.
-    fn goes_on(&self, height: u64) -> u64 {
+    pub(crate) fn goes_on(&self, height: u64) -> u64 {
         until("the chain makes blocks", LONG, || {
             let chain = self.chain()?;
             let now = chain["height"].as_u64().unwrap_or(0);
@@ -104,14 +104,14 @@ impl Story {
         })
     }
 
-    fn succeeds(&self, operation: &str) {
+    pub(crate) fn succeeds(&self, operation: &str) {
         until("the operation ends well", LONG, || {
             let got = self.cluster.ask("admin", &["operation", "get", operation]).map_err(|(_, words)| words)?;
             if got["operation"]["state"] == "SUCCEEDED" { Ok(()) } else { Err(got.to_string()) }
         });
     }
 
-    fn nodes(&self) -> Vec<Value> {
+    pub(crate) fn nodes(&self) -> Vec<Value> {
         let list = self.cluster.tell("admin", &["node", "list"]);
         list["nodes"].as_array().cloned().unwrap_or_default()
     }

@@ -21,6 +21,7 @@ mod life;
 mod load;
 mod operators;
 mod people;
+mod program;
 mod replica;
 mod upgrade;
 mod wait;

@@ -155,6 +155,8 @@ pub(crate) fn chain(c: pb::Chain) -> Chain {
     Chain {
         rolling: c.rollout.as_ref().map(rolling).unwrap_or_default(),
         halted: c.rollout.map(|it| it.halted).unwrap_or_default(),
+        program: program(c.program),
+        way_back: c.refit.is_some_and(|it| it.settled_at_ms == 0 && it.rolled_back.is_empty()),
         paused: at_rest && c.purge_at_ms == 0,
         purge_at: c.purge_at_ms,
         name: c.name,
@@ -180,6 +182,12 @@ pub(crate) fn chain(c: pb::Chain) -> Chain {
     }
 }
 
+/// A program as people call it, with the beginning of its hash; empty if it is the platform's own.
+fn program(it: Option<pb::Program>) -> String {
+    let short = |hash: String| hash.chars().take(12).collect::<String>();
+    it.map(|it| format!("{} {} ({})", it.name, it.version, short(it.sha256))).unwrap_or_default()
+}
+
 /// How far a rolling change is, empty if it is done.
 fn rolling(it: &pb::Rollout) -> String {
     let is_done = it.nodes_reached >= it.nodes_total;
@@ -194,7 +202,6 @@ pub(crate) fn node(n: pb::Node) -> Node {
         owner: n.owner,
         host: n.host,
         reason: n.state_reason,
-        seat: (seat(n.validates, n.seat.as_ref()).to_owned(), n.seat.map(|seat| seat.waits).unwrap_or_default()),
         says: n.health_reason,
         since: n.state_since_ms,
         generation: n.generation,
@@ -203,16 +210,6 @@ pub(crate) fn node(n: pb::Node) -> Node {
         restarts: n.restarts_last_hour.into(),
         peers: n.peers.into(),
         identity: n.node_id,
-    }
-}
-
-/// What a node is on its ledger, or is to become.
-fn seat(validates: bool, seat: Option<&pb::NodeSeat>) -> &'static str {
-    match seat.filter(|seat| seat.wished != seat.held) {
-        Some(seat) if seat.wished => "TO_VALIDATE",
-        Some(_) => "TO_FOLLOW",
-        None if validates => "VALIDATOR",
-        None => "FOLLOWER",
     }
 }
 

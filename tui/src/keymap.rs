@@ -205,6 +205,8 @@ pub enum Action {
     Undelete,
     /// Start a chain's nodes anew one after another, or let a halted rolling change go on.
     Roll,
+    /// Have the nodes that an upgrade has reached go back.
+    RollBack,
     /// Move a node to another host.
     Move,
 }
@@ -228,6 +230,7 @@ impl Action {
                 | Self::Pause
                 | Self::Undelete
                 | Self::Roll
+                | Self::RollBack
                 | Self::Move
         )
     }
@@ -296,6 +299,7 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::RemoveReplica, &["X"], T::ActRemoveReplica, &[Kind::Replicas], 2),
     only(Action::Pause, &["P"], T::ActPause, &[Kind::Chains, Kind::Chain], 2),
     only(Action::Roll, &["L"], T::ActRoll, &[Kind::Chains, Kind::Chain], 2),
+    only(Action::RollBack, &["B"], T::ActRollBack, &[Kind::Chains, Kind::Chain], 2),
     only(Action::Undelete, &["U"], T::ActUndelete, &[Kind::Chains, Kind::Chain], 2),
     only(Action::RaiseVersion, &["U"], T::ActRaiseVersion, &[Kind::Replicas], 2),
 ];

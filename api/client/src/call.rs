@@ -134,6 +134,7 @@ calls! {
         write ResumeChain(ResumeChainRequest) -> ResumeChainResponse;
         write UndeleteChain(UndeleteChainRequest) -> UndeleteChainResponse;
         write RollChain(RollChainRequest) -> RollChainResponse;
+        write RollBackChain(RollBackChainRequest) -> RollBackChainResponse;
         write HaltRollout(HaltRolloutRequest) -> HaltRolloutResponse;
         write ContinueRollout(ContinueRolloutRequest) -> ContinueRolloutResponse;
         write MoveNode(MoveNodeRequest) -> MoveNodeResponse;

@@ -109,6 +109,7 @@ impl Cluster {
                 observed: Arc::clone(&observed),
                 hosts: Arc::new(connector),
                 engines: Arc::new(BTreeMap::from([(engine.name().to_owned(), Arc::clone(engine))])),
+                programs: hanse_server::programs::Programs::default(),
                 clock: Arc::new(context::clock),
                 new_id: Arc::new(context::new_request_id),
                 timing: Timing::default(),

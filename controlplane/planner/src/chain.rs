@@ -8,7 +8,6 @@ use hanse_state::{Millis, State};
 
 use crate::moving::plan_drain;
 use crate::rollout::plan_rollout;
-use crate::seat::plan_seat;
 use crate::{Act, Observed, Step};
 
 /// Returns what to do next with a chain.
@@ -32,9 +31,6 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
         return step;
     }
     if let Some(step) = plan_drain(state, chain) {
-        return step;
-    }
-    if let Some(step) = plan_seat(state, chain, observed) {
         return step;
     }
     match chain.state {

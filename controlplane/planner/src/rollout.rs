@@ -2,11 +2,13 @@
 
 use hanse_state::chain::Chain;
 use hanse_state::chain::node::{Health, Node, NodeState};
+use hanse_state::chain::outfit::Outfit;
 use hanse_state::chain::query::nodes_of;
+use hanse_state::chain::rollout::Rollout;
 use hanse_state::ids::NodeId;
 use hanse_state::{Millis, State};
 
-use crate::{Act, Observed, Step};
+use crate::{Act, Observed, Run, Step};
 
 /// How long a node may take to be well again before the rollout halts.
 pub const ROLL_LIMIT_MS: u64 = 300_000;
@@ -34,6 +36,10 @@ pub(crate) fn plan_rollout(state: &State, chain: &Chain, observed: &Observed, no
     if let Some(node) = nodes.iter().find(moved) {
         return Some(Step::wait(format!("{} must run at its new host before the others are told", node.key.node)));
     }
+    let is_back = chain.refit.as_ref().is_some_and(|it| it.rolled_back.is_some() && it.rollout == rollout.number);
+    if let Some(step) = heal(&due, is_back.then_some(&chain.outfit), rollout.number, observed) {
+        return Some(step);
+    }
     // What joins is well only once the others know it, and what has moved once one of them does.
     let told = |moved: &NodeId| nodes.iter().any(|it| it.key.node != *moved && it.rolled == rollout.number);
     let untold = rollout.moved.filter(|moved| !told(moved));
@@ -41,7 +47,7 @@ pub(crate) fn plan_rollout(state: &State, chain: &Chain, observed: &Observed, no
     let reached = |node: &&&Node| node.rolled == rollout.number && !is_news(node);
     for node in nodes.iter().filter(reached) {
         if let Some(ill) = illness(node, &nodes, observed) {
-            return Some(wait_or_halt(chain, rollout.number, node, ill, now));
+            return Some(wait_or_halt(chain, rollout, node, ill, (observed, now)));
         }
     }
     let ill = due.iter().find_map(|node| Some((*node, illness(node, &nodes, observed)?)));
@@ -55,21 +61,54 @@ pub(crate) fn plan_rollout(state: &State, chain: &Chain, observed: &Observed, no
     if is_under_way {
         return Some(Step::wait(format!("{} is being started", next.key.node)));
     }
-    let (node, generation, number) = (next.key.clone(), next.generation, rollout.number);
-    Some(Step::Do(Act::Roll { node, generation, number }))
+    Some(roll(next, rollout.number))
 }
 
-fn wait_or_halt(chain: &Chain, number: u64, node: &Node, ill: String, now: Millis) -> Step {
+fn roll(node: &Node, number: u64) -> Step {
+    Step::Do(Act::Roll { node: node.key.clone(), generation: node.generation, number })
+}
+
+/// On the way back to what the nodes had before (`back`): one that is down with what is given up, whose restart costs nothing
+/// and heals it. It waits for no other, for two that are down could wait for each other for ever.
+fn heal(due: &[&Node], back: Option<&Outfit>, number: u64, observed: &Observed) -> Option<Step> {
+    let back = back?;
+    let is_down = |node: &&&Node| match node.state {
+        NodeState::Running => {
+            has_ended(node, observed) || (node.health == Health::Unhealthy && !has_spoken(node, observed))
+        }
+        NodeState::Moving | NodeState::Requested | NodeState::Preparing => false,
+        _ => true,
+    };
+    due.iter().filter(|node| node.outfit != *back).find(is_down).map(|node| roll(node, number))
+}
+
+/// Whether the node's present generation ever answered this leader.
+fn has_spoken(node: &Node, observed: &Observed) -> bool {
+    let health = observed.nodes.get(&node.key).and_then(|view| view.health.as_ref());
+    health.is_some_and(|it| it.generation == node.generation)
+}
+
+/// Whether the process of the node's present generation was seen to have ended.
+fn has_ended(node: &Node, observed: &Observed) -> bool {
+    let instance = observed.nodes.get(&node.key).and_then(|view| view.instance.as_ref());
+    instance.is_some_and(|it| it.generation == node.generation && matches!(it.run, Run::Exited { .. }))
+}
+
+fn wait_or_halt(chain: &Chain, rollout: &Rollout, node: &Node, ill: String, seen: (&Observed, Millis)) -> Step {
+    let (observed, now) = seen;
     let reason = format!("{} has not come back: {ill}", node.key.node);
-    let is_over = node.state == NodeState::Blocked || now.since(node.state_since) >= ROLL_LIMIT_MS;
-    if is_over {
-        return Step::Do(Act::HaltRollout { chain: chain.key.clone(), number, reason });
+    // What it runs is new to it and has ended by itself twice, once after a restart: more of the same tells nothing more.
+    let is_change = chain.refit.as_ref().is_some_and(|refit| refit.rollout == rollout.number);
+    let ends_again = is_change && !node.restarts.is_empty() && has_ended(node, observed);
+    let limit = rollout.limit_ms.unwrap_or(ROLL_LIMIT_MS);
+    if node.state == NodeState::Blocked || ends_again || now.since(node.state_since) >= limit {
+        return Step::Do(Act::HaltRollout { chain: chain.key.clone(), number: rollout.number, reason });
     }
     Step::wait(reason)
 }
 
 /// Why a node does not count as well; `None` if it does.
-pub(crate) fn illness(node: &Node, nodes: &[&Node], observed: &Observed) -> Option<String> {
+fn illness(node: &Node, nodes: &[&Node], observed: &Observed) -> Option<String> {
     let words = |what: &str| match node.state_reason.as_str() {
         "" => what.to_owned(),
         reason => format!("{what} ({reason})"),
@@ -79,6 +118,9 @@ pub(crate) fn illness(node: &Node, nodes: &[&Node], observed: &Observed) -> Opti
         (NodeState::Running, Health::Unknown) => return Some(words("not heard yet")),
         (NodeState::Running, Health::Unhealthy) => return Some(words("unhealthy")),
         (state, _) => return Some(words(&format!("{state:?}").to_lowercase())),
+    }
+    if has_ended(node, observed) {
+        return Some("its process has ended".into());
     }
     let height = |node: &Node| {
         let health = observed.nodes.get(&node.key)?.health.as_ref()?;

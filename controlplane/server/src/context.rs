@@ -20,6 +20,7 @@ use crate::error::ApiError;
 use crate::listen::{ApiTls, ListenError};
 use crate::log_clock::LogClock;
 use crate::observed::Observed;
+use crate::programs::Programs;
 use crate::proxy::Peers;
 use crate::reconcile::connect::HostConnector;
 use crate::trail::Trail;
@@ -92,6 +93,7 @@ pub struct Context {
 
 struct Inner {
     parts: Parts,
+    programs: Programs,
     peers: Peers,
     passwords: Passwords,
     throttle: Throttle,
@@ -129,7 +131,17 @@ impl Context {
         let throttle = Throttle::default();
         let started_at = clock();
         let log_clock = LogClock::default();
-        let inner = Inner { parts, peers, passwords, throttle, events, log_clock, started_at, shutdown };
+        let inner = Inner {
+            programs: Programs::of(parts.artifacts.clone()),
+            parts,
+            peers,
+            passwords,
+            throttle,
+            events,
+            log_clock,
+            started_at,
+            shutdown,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -141,6 +153,11 @@ impl Context {
     /// What the leader last saw of the nodes.
     pub fn observed(&self) -> &Observed {
         &self.inner.parts.observed
+    }
+
+    /// Programs of nodes that were voted on.
+    pub(crate) fn programs(&self) -> &Programs {
+        &self.inner.programs
     }
 
     /// The way to hosts.

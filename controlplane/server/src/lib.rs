@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod observed;
 pub mod orphans;
 mod places;
+pub mod programs;
 pub mod propose;
 pub mod proxy;
 pub mod reconcile;

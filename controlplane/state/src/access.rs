@@ -175,6 +175,7 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::PauseChain(_)
         | Command::ResumeChain(_)
         | Command::RollChain(_)
+        | Command::RollBackChain(_)
         | Command::ContinueRollout(_) => Rule { platform: OPERATORS, ..deny() },
         Command::DeleteArtifact(_) => Rule { platform: OPERATORS, ..deny() },
         Command::ImportArtifact(c) => match c.word {

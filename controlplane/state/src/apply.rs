@@ -235,6 +235,7 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::UndeleteChain(c) => chain::life_apply::undelete(state, cx, c),
         Command::PurgeChain(c) => chain::life_apply::purge(state, cx, c),
         Command::RollChain(c) => chain::rollout_apply::roll(state, cx, c),
+        Command::RollBackChain(c) => chain::outfit_apply::roll_back(state, cx, c),
         Command::HaltRollout(c) => chain::rollout_apply::halt(state, cx, c),
         Command::ContinueRollout(c) => chain::rollout_apply::go_on(state, cx, c),
         Command::RollNode(c) => chain::rollout_apply::roll_node(state, cx, c),

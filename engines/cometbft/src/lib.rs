@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Artifact, Bundle, InstanceSpec, InstanceStatus};
 use hanse_engines_core::{
     Account, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, LedgerValidator, NodeHealth, NodeIdentity,
-    NodePlan, Peer, Progress, Result, Role, Seat, Signed, Transaction,
+    NodePlan, NodeProgram, Peer, Progress, Result, Role, Seat, Signed, Transaction, WayBack,
 };
 use hanse_engines_evm::rpc::Rpc;
 use hanse_engines_evm::{self as evm, explorer, nonsense};
@@ -68,7 +68,16 @@ impl CometBftEngine {
         Self { artifact, bundle, profile }
     }
 
-    fn bundle(&self) -> Result<&Bundle> {
+    /// What the node runs.
+    fn bundle<'a>(&'a self, node: &'a NodePlan) -> Result<&'a Bundle> {
+        match &node.program {
+            None => {}
+            Some(NodeProgram::Bundle(bundle)) => return Ok(bundle),
+            Some(NodeProgram::Program(_)) => {
+                let reason = "is one file; a node of this ledger is a bundle: import it as such";
+                return Err(EngineError::Invalid { field: "program".into(), reason: reason.into() });
+            }
+        }
         self.bundle.get().ok_or_else(|| EngineError::NotNow {
             node: "engine `cometbft`".into(),
             reason: format!(
@@ -79,11 +88,11 @@ impl CometBftEngine {
     }
 
     fn tool<'a>(&'a self, host: &'a dyn Adapter, node: &'a NodePlan) -> Result<Tool<'a>> {
-        Ok(Tool { bundle: self.bundle()?, profile: &self.profile, host, node })
+        Ok(Tool { bundle: self.bundle(node)?, profile: &self.profile, host, node })
     }
 
-    async fn put(&self, host: &dyn Adapter) -> Result<()> {
-        self.bundle()?.put(host).await.map_err(EngineError::Host)
+    async fn put(&self, host: &dyn Adapter, node: &NodePlan) -> Result<()> {
+        self.bundle(node)?.put(host).await.map_err(EngineError::Host)
     }
 }
 
@@ -102,7 +111,7 @@ impl Engine for CometBftEngine {
     }
 
     async fn prepare(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeIdentity> {
-        self.put(host).await?;
+        self.put(host, node).await?;
         keys::identity(&self.tool(host, node)?).await
     }
 
@@ -113,7 +122,7 @@ impl Engine for CometBftEngine {
         chain: &ChainPlan,
         identity: &NodeIdentity,
     ) -> Result<Option<String>> {
-        self.put(host).await?;
+        self.put(host, node).await?;
         keys::contribution(&self.tool(host, node)?, chain, identity).await.map(Some)
     }
 
@@ -134,18 +143,25 @@ impl Engine for CometBftEngine {
 
     async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus> {
         // Asked again because the program may have changed since the node was prepared.
-        self.put(host).await?;
+        self.put(host, node).await?;
         guard::check(&self.tool(host, node)?).await?;
         let spec = InstanceSpec {
             key: node.key.clone(),
             generation: node.generation,
-            artifact_sha256: self.bundle()?.manifest.sha256.clone(),
-            program: Some(self.bundle()?.program.clone()),
+            artifact_sha256: self.bundle(node)?.manifest.sha256.clone(),
+            program: Some(self.bundle(node)?.program.clone()),
             args: ["start", "--home", "{home}", "--log-no-color"].map(str::to_owned).into(),
             env: tool::environment(),
             ports: node.listens(),
         };
         host.ensure(&spec).await.map_err(EngineError::Host)
+    }
+
+    /// Its application's state says nothing of who can read it.
+    async fn way_back(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<WayBack> {
+        let reason = "whether an older program of this application goes on from what a newer one wrote is known to its makers \
+                      alone: once blocks were made by other rules (a store upgrade, an x/upgrade handler), it does not";
+        Ok(WayBack::Unknown(reason.into()))
     }
 
     async fn signed(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Option<Signed>> {
@@ -167,7 +183,7 @@ impl Engine for CometBftEngine {
         role: Role,
         others: &[Seat<'_>],
     ) -> Result<Progress> {
-        let change = roles::Change { bundle: self.bundle()?, profile: &self.profile, chain, seat, others };
+        let change = roles::Change { bundle: self.bundle(seat.node)?, profile: &self.profile, chain, seat, others };
         change.step(role).await
     }
 

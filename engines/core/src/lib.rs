@@ -9,7 +9,9 @@
 mod anchor;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod explorer;
 mod governance;
+mod program;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,9 +21,11 @@ use hanse_adapters_core::{Adapter, AdapterError, Artifact, InstanceKey, Instance
 use serde::{Deserialize, Serialize};
 
 pub use anchor::{AnchorOrder, AnchoredHead, Anchors};
+pub use explorer::{Account, Block, BlockRef, Log, Transaction};
 pub use governance::{
     AllowList, Evidence, Governance, GovernancePlan, LedgerValidator, ListChange, PendingValidators, Rules, Upgrade,
 };
+pub use program::{NodeProgram, WayBack};
 
 /// How an engine's call failed.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +91,9 @@ pub struct NodePlan {
     pub identity: Option<NodeIdentity>,
     /// The last that this node is known to have signed: [`Engine::start`] refuses a home that is behind it.
     pub signed: Option<Signed>,
+    /// The program that was voted on for it; `None` is the engine's own, see [`Engine::artifact`].
+    #[serde(skip)]
+    pub program: Option<NodeProgram>,
 }
 
 impl NodePlan {
@@ -183,105 +190,6 @@ pub struct NodeHealth {
     pub power: Option<u64>,
 }
 
-/// A block for the explorer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Block {
-    /// Height.
-    pub height: u64,
-    /// Hash, 0x-hex.
-    pub hash: String,
-    /// Hash of the block before.
-    pub parent_hash: String,
-    /// Made at, milliseconds since 1970.
-    pub time_ms: u64,
-    /// State root, 0x-hex.
-    pub state_root: String,
-    /// Proposer's address or id.
-    pub proposer: String,
-    /// Gas used by all transactions.
-    pub gas_used: u64,
-    /// Gas that its transactions may use together.
-    pub gas_limit: u64,
-    /// Wei a unit of gas costs at least, decimal; `None` if the ledger has no such price.
-    pub base_fee: Option<String>,
-    /// Hashes of the transactions, in order.
-    pub transactions: Vec<String>,
-}
-
-/// One entry that a contract wrote while a transaction ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Log {
-    /// Contract's address, 0x-hex.
-    pub address: String,
-    /// Topics in order, 0x-hex.
-    pub topics: Vec<String>,
-    /// Data, 0x-hex.
-    pub data: String,
-}
-
-/// A transaction for the explorer; `block` is `None` while it waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transaction {
-    /// Hash, 0x-hex.
-    pub hash: String,
-    /// Height of its block.
-    pub block: Option<u64>,
-    /// Hash of its block.
-    pub block_hash: Option<String>,
-    /// Place in its block, from 0; `None` while it waits.
-    pub index: Option<u32>,
-    /// Sender.
-    pub from: String,
-    /// Receiver; `None` creates a contract.
-    pub to: Option<String>,
-    /// Amount in wei, decimal.
-    pub value: String,
-    /// Sender's sequence number.
-    pub nonce: u64,
-    /// Input, 0x-hex.
-    pub input: String,
-    /// Gas it may use.
-    pub gas_limit: u64,
-    /// Wei a unit of gas cost, decimal; while it waits, what it offers.
-    pub gas_price: String,
-    /// Whether it succeeded; `None` while it waits.
-    pub success: Option<bool>,
-    /// Gas used; `None` while it waits.
-    pub gas_used: Option<u64>,
-    /// Fee paid in wei, decimal; `None` while it waits.
-    pub fee: Option<String>,
-    /// Created contract's address.
-    pub contract: Option<String>,
-    /// What contracts wrote, in order; empty while it waits.
-    pub logs: Vec<Log>,
-}
-
-/// An account for the explorer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
-    /// Address, 0x-hex.
-    pub address: String,
-    /// Balance in wei, decimal.
-    pub balance: String,
-    /// Transactions sent.
-    pub nonce: u64,
-    /// Size of its code in bytes; 0 if it is no contract.
-    pub code_bytes: u64,
-    /// Height at which this was read.
-    pub height: u64,
-}
-
-/// How to name a block.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BlockRef {
-    /// The newest.
-    Latest,
-    /// By height.
-    Height(u64),
-    /// By hash, 0x-hex.
-    Hash(String),
-}
-
 /// What a node is to be on its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -320,7 +228,7 @@ pub trait Engine: Send + Sync {
     /// Name used in templates, e.g. `embedded`.
     fn name(&self) -> &'static str;
 
-    /// The node software that [`Engine::prepare`] puts on hosts.
+    /// The node software that [`Engine::prepare`] puts on hosts, unless the node has a [program of its own](NodePlan::program).
     fn artifact(&self) -> &Artifact;
 
     /// Installs the software and makes the node's keys on the host; the same node gives the same identity every time.
@@ -374,6 +282,16 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `Host`; `Invalid` if the node could contradict what it signed before, see [`NodePlan::signed`]: nothing was started.
     async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus>;
+
+    /// Returns whether the node can go back to `node.program`, which it ran before it ran another. Nothing of the node is changed; what
+    /// is asked of the program before, it is asked on the node's host.
+    ///
+    /// # Errors
+    /// `Host`, or `Node` if the program does not answer.
+    async fn way_back(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<WayBack> {
+        let reason = "whether an older program reads what a newer one wrote is known to its makers alone: ask them";
+        Ok(WayBack::Unknown(reason.into()))
+    }
 
     /// Returns how far the node has signed by what its home says, running or not; `None` if it has signed nothing, or if
     /// this ledger keeps no such record outside its own store.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use hanse_engines_core::{ChainPlan, EngineError, GovernancePlan, NodeIdentity, NodePlan, Peer, Result};
+use hanse_engines_core::{ChainPlan, EngineError, GovernancePlan, NodeIdentity, NodePlan, Peer, Result, WayBack};
 use serde::{Deserialize, Serialize};
 
 use hanse_engines_evm::hex_of;
@@ -108,6 +108,26 @@ pub(crate) fn identity(stdout: &str) -> std::result::Result<NodeIdentity, String
         return Err("`node init` printed an identity that is not hex of the right length".into());
     }
     Ok(NodeIdentity { node_id: printed.node_id, public_key: printed.public_key, contribution: None })
+}
+
+/// Returns what `node show` of the program before says of going back to it.
+pub(crate) fn way_back(code: Option<i32>, stdout: &str, stderr: &str) -> WayBack {
+    if code != Some(0) {
+        let how = code.map_or("by a signal or the time-out".into(), |code| format!("with code {code}"));
+        return WayBack::Closed(format!(
+            "the program before does not read the node's home, it ended {how}: {}",
+            stderr.trim()
+        ));
+    }
+    let shown: serde_json::Value =
+        stdout.lines().rev().find_map(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    if let Some(reason) = shown["stored"]["unreadable"].as_str() {
+        return WayBack::Closed(format!("the program before does not read the node's store: {reason}"));
+    }
+    if shown["node_id"].is_string() {
+        return WayBack::Open;
+    }
+    WayBack::Unknown("the program before does not say what it makes of the node's home".into())
 }
 
 /// Returns the genesis: the same inputs give the same bytes.

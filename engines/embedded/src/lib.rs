@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
 use hanse_engines_core::{
     Account, AnchorOrder, Anchors, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, LedgerValidator,
-    NodeHealth, NodeIdentity, NodePlan, Peer, Result, Transaction,
+    NodeHealth, NodeIdentity, NodePlan, NodeProgram, Peer, Result, Transaction, WayBack,
 };
 use hanse_engines_evm::rpc::Rpc;
 use hanse_engines_evm::{self as evm, LATEST, nonsense, refused};
@@ -47,6 +47,33 @@ impl EmbeddedEngine {
         Self { artifact }
     }
 
+    /// What the node runs.
+    fn program<'a>(&'a self, node: &'a NodePlan) -> Result<&'a Artifact> {
+        match &node.program {
+            None => Ok(self.artifact()),
+            Some(NodeProgram::Program(artifact)) => Ok(artifact),
+            Some(NodeProgram::Bundle(_)) => {
+                let reason = "is a bundle; a node of this ledger is one program: import it as such";
+                Err(EngineError::Invalid { field: "program".into(), reason: reason.into() })
+            }
+        }
+    }
+
+    /// Runs a command of the node's program in its home, and returns what it printed.
+    async fn tell(&self, host: &dyn Adapter, node: &NodePlan, command: &str) -> Result<(Option<i32>, String, String)> {
+        let program = self.program(node)?;
+        host.put_artifact(program).await.map_err(EngineError::Host)?;
+        let spec = RunSpec {
+            artifact_sha256: program.sha256.clone(),
+            program: None,
+            args: Self::args(command),
+            env: BTreeMap::new(),
+            timeout: INIT_LIMIT,
+        };
+        let output = host.run(&node.key, &spec).await.map_err(EngineError::Host)?;
+        Ok((output.code, output.stdout, output.stderr))
+    }
+
     fn args(command: &str) -> Vec<String> {
         ["node", command, "--home", "{home}"].map(str::to_owned).into()
     }
@@ -63,20 +90,12 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn prepare(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeIdentity> {
-        host.put_artifact(self.artifact()).await.map_err(EngineError::Host)?;
-        let spec = RunSpec {
-            artifact_sha256: self.artifact().sha256.clone(),
-            program: None,
-            args: Self::args("init"),
-            env: BTreeMap::new(),
-            timeout: INIT_LIMIT,
-        };
-        let output = host.run(&node.key, &spec).await.map_err(EngineError::Host)?;
-        if output.code != Some(0) {
-            let how = output.code.map_or("by a signal or the time-out".into(), |code| format!("with code {code}"));
-            return Err(refused(node, format!("making its keys ended {how}: {}", output.stderr.trim())));
+        let (code, stdout, stderr) = self.tell(host, node, "init").await?;
+        if code != Some(0) {
+            let how = code.map_or("by a signal or the time-out".into(), |code| format!("with code {code}"));
+            return Err(refused(node, format!("making its keys ended {how}: {}", stderr.trim())));
         }
-        files::identity(&output.stdout).map_err(|reason| refused(node, reason))
+        files::identity(&stdout).map_err(|reason| refused(node, reason))
     }
 
     fn genesis(&self, chain: &ChainPlan, validators: &[NodeIdentity]) -> Result<Vec<u8>> {
@@ -99,17 +118,26 @@ impl Engine for EmbeddedEngine {
 
     async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus> {
         // Asked again because the program may have changed since the node was prepared.
-        host.put_artifact(self.artifact()).await.map_err(EngineError::Host)?;
+        let program = self.program(node)?;
+        host.put_artifact(program).await.map_err(EngineError::Host)?;
         let spec = InstanceSpec {
             key: node.key.clone(),
             generation: node.generation,
-            artifact_sha256: self.artifact().sha256.clone(),
+            artifact_sha256: program.sha256.clone(),
             program: None,
             args: Self::args("start"),
             env: BTreeMap::new(),
             ports: node.listens(),
         };
         host.ensure(&spec).await.map_err(EngineError::Host)
+    }
+
+    /// Asks the program before, on the host, what it makes of the node's home: its configuration, its genesis and, unless the
+    /// node runs and holds it, its store. What it cannot see then it refuses by itself when it starts, before it writes: every
+    /// program of this ledger compares the version of the store with its own.
+    async fn way_back(&self, host: &dyn Adapter, node: &NodePlan) -> Result<WayBack> {
+        let (code, stdout, stderr) = self.tell(host, node, "show").await?;
+        Ok(files::way_back(code, &stdout, &stderr))
     }
 
     async fn health(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeHealth> {

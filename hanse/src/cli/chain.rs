@@ -13,6 +13,7 @@ use super::monitor::{self, MonitorArgs};
 use super::moving::{self, MoveArgs};
 use super::plan::{self, PlanCommand};
 use super::units::parse_hex;
+use super::upgrade::{self, UpgradeArgs};
 use super::view::{Shown, View};
 use crate::output::Format;
 
@@ -77,6 +78,17 @@ pub(crate) enum ChainCommand {
         /// Do it also to a chain that makes no block while one of its nodes starts (fewer than four founders).
         #[arg(long)]
         accept_outage: bool,
+    },
+    /// Propose that a chain's nodes run another program, one after another, each only while all others are well; members vote.
+    Upgrade(UpgradeArgs),
+    /// Have the nodes that an upgrade has reached go back to the program before, one after another; as long as not every node
+    /// runs the new one and is well.
+    Rollback {
+        #[command(flatten)]
+        life: LifeArgs,
+        /// Do it although the ledger's driver cannot tell that the program before reads what the new one wrote.
+        #[arg(long)]
+        accept_risk: bool,
     },
     /// Move a node to another host with its key: stopped and fenced, carried over, removed where it was, started there.
     MoveNode(MoveArgs),
@@ -164,6 +176,8 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
         ChainCommand::Resume(args) => life::resume(args, context).await,
         ChainCommand::Undelete(args) => life::undelete(args, context).await,
         ChainCommand::Roll { life, accept_outage } => life::roll(life, accept_outage, context).await,
+        ChainCommand::Upgrade(args) => upgrade::upgrade(args, context).await,
+        ChainCommand::Rollback { life, accept_risk } => upgrade::rollback(life, accept_risk, context).await,
         ChainCommand::MoveNode(args) => moving::run(args, context).await,
         ChainCommand::Plan { consortium, chain, order, accept_outage } => {
             plan::of_order(consortium, chain, order, accept_outage, context).await

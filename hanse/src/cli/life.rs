@@ -6,20 +6,22 @@ use hanse_client::{Call, pb};
 
 use super::context::Context;
 use super::error::CliError;
-use super::operation;
+use super::proposal::PROPOSAL;
 use super::units::{millis, parse_duration};
+use super::upgrade::ProgramArgs;
 use super::view::{Shown, View};
+use super::{operation, plan};
 
 /// Which chain, and why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LifeArgs {
     /// The consortium.
-    consortium: String,
+    pub(super) consortium: String,
     /// The chain.
-    chain: String,
+    pub(super) chain: String,
     /// Why, for the audit trail.
     #[arg(long)]
-    reason: String,
+    pub(super) reason: String,
 }
 
 /// What `proposal open-change-chain` takes.
@@ -40,7 +42,7 @@ pub(crate) struct ChangeArgs {
     voting_period: Option<Duration>,
     /// Open nothing: show what it would do.
     #[arg(long, global = true)]
-    pub(crate) plan: bool,
+    plan: bool,
 }
 
 /// Changes that a consortium votes on.
@@ -77,24 +79,8 @@ enum ChangeCommand {
         #[arg(long)]
         accept_outage: bool,
     },
-    /// Nodes that follow become validators, by the ledger's own transactions: chains of CometBFT. Their owners must vote yes.
-    AddValidators {
-        /// Which, e.g. n4.
-        #[arg(required = true)]
-        nodes: Vec<String>,
-        /// Do it also to a chain that makes no block then until all its validators are well.
-        #[arg(long)]
-        accept_outage: bool,
-    },
-    /// Validators become nodes that follow, likewise. Their owners must vote yes.
-    RemoveValidators {
-        /// Which, e.g. n4.
-        #[arg(required = true)]
-        nodes: Vec<String>,
-        /// Do it also to a chain that could miss a validator before and cannot afterwards.
-        #[arg(long)]
-        accept_outage: bool,
-    },
+    /// Its nodes run another program, one after another; the same as `hanse chain upgrade`.
+    Upgrade(ProgramArgs),
 }
 
 const CHAIN: View = View { key: "chain", name: "name", columns: &[] };
@@ -168,7 +154,14 @@ pub(crate) async fn go_on(args: LifeArgs, context: &Context) -> Result<(), CliEr
 }
 
 /// Sends the order, shows the chain, and waits for the operation if that is asked for.
-async fn order<C: Call>(request: C, context: &Context, operation: fn(&C::Response) -> &String) -> Result<(), CliError> {
+///
+/// # Errors
+/// The call failed, or the operation did.
+pub(super) async fn order<C: Call>(
+    request: C,
+    context: &Context,
+    operation: fn(&C::Response) -> &String,
+) -> Result<(), CliError> {
     order_of(request, CHAIN, context, operation).await
 }
 
@@ -192,10 +185,53 @@ pub(super) async fn order_of<C: Call>(
     Ok(())
 }
 
-/// Returns the request of `proposal open-change-chain`.
-pub(crate) fn open_request(args: ChangeArgs) -> pb::OpenProposalRequest {
+/// A change of a chain that is put to the vote.
+pub(super) struct Opened {
+    pub(super) consortium: String,
+    pub(super) chain: String,
+    /// The title's verb, if no title is given.
+    pub(super) word: &'static str,
+    pub(super) change: pb::change_chain::Change,
+    pub(super) title: Option<String>,
+    pub(super) voting_period: Option<Duration>,
+}
+
+impl Opened {
+    /// The request that opens the proposal.
+    pub(super) fn request(self) -> pb::OpenProposalRequest {
+        let title = self.title.unwrap_or_else(|| format!("{} chain {}", self.word, self.chain));
+        let change = pb::ChangeChain { chain: self.chain, ordered_by: String::new(), change: Some(self.change) };
+        pb::OpenProposalRequest {
+            request_id: String::new(),
+            validate_only: false,
+            consortium: self.consortium,
+            title,
+            action: Some(pb::Action { kind: Some(pb::action::Kind::ChangeChain(change)) }),
+            voting_period_ms: self.voting_period.map_or(0, millis),
+        }
+    }
+}
+
+/// Opens the proposal, or shows what it would do.
+///
+/// # Errors
+/// The call failed.
+pub(super) async fn open(mut request: pb::OpenProposalRequest, plan: bool, context: &Context) -> Result<(), CliError> {
+    if plan {
+        return plan::of_action(request, context).await;
+    }
+    request.validate_only = context.global.dry_run;
+    context.show(request, PROPOSAL).await
+}
+
+/// Runs `hanse proposal open-change-chain`.
+///
+/// # Errors
+/// The call failed.
+pub(crate) async fn open_change(args: ChangeArgs, context: &Context) -> Result<(), CliError> {
     use pb::change_chain::Change;
-    let (word, change) = match args.change {
+    let ChangeArgs { consortium, chain, change, title, voting_period, plan } = args;
+    let (word, change) = match change {
         ChangeCommand::Pause => ("Pause", Change::Pause(pb::PauseChange {})),
         ChangeCommand::Resume => ("Resume", Change::Resume(pb::ResumeChange {})),
         ChangeCommand::Delete { grace } => ("Delete", Change::Delete(pb::DeleteChange { grace_ms: millis(grace) })),
@@ -206,22 +242,8 @@ pub(crate) fn open_request(args: ChangeArgs) -> pb::OpenProposalRequest {
         ChangeCommand::RemoveNodes { nodes, accept_outage } => {
             ("Shrink", Change::RemoveNodes(pb::RemoveNodesChange { nodes, accept_outage }))
         }
-        ChangeCommand::AddValidators { nodes, accept_outage } => {
-            ("Add validators to", Change::AddValidators(pb::ValidatorsChange { nodes, accept_outage }))
-        }
-        ChangeCommand::RemoveValidators { nodes, accept_outage } => {
-            ("Remove validators of", Change::RemoveValidators(pb::ValidatorsChange { nodes, accept_outage }))
-        }
+        ChangeCommand::Upgrade(to) => ("Upgrade", Change::Upgrade(to.change())),
         ChangeCommand::Undelete => ("Keep", Change::Undelete(pb::UndeleteChange {})),
     };
-    let title = args.title.unwrap_or_else(|| format!("{word} chain {}", args.chain));
-    let change = pb::ChangeChain { chain: args.chain, ordered_by: String::new(), change: Some(change) };
-    pb::OpenProposalRequest {
-        request_id: String::new(),
-        validate_only: false,
-        consortium: args.consortium,
-        title,
-        action: Some(pb::Action { kind: Some(pb::action::Kind::ChangeChain(change)) }),
-        voting_period_ms: args.voting_period.map_or(0, millis),
-    }
+    open(Opened { consortium, chain, word, change, title, voting_period }.request(), plan, context).await
 }

@@ -33,6 +33,7 @@ mod replica;
 mod tenant;
 mod tx;
 mod units;
+mod upgrade;
 mod view;
 mod witness;
 

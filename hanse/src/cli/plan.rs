@@ -34,6 +34,8 @@ pub(crate) enum PlanCommand {
     Pause,
     /// Its nodes run again.
     Resume,
+    /// Nodes that an upgrade has reached go back to the program before.
+    Rollback,
     /// A deletion is taken back.
     Undelete,
 }
@@ -75,6 +77,7 @@ pub(crate) async fn of_order(
         PlanCommand::Move { node, to, lost } => {
             Order::MoveNode(pb::PlannedMove { node, to_host: to.unwrap_or_default(), lost })
         }
+        PlanCommand::Rollback => Order::RollBack(pb::PlannedRollBack {}),
         PlanCommand::Pause => Order::Pause(pb::PauseChange {}),
         PlanCommand::Resume => Order::Resume(pb::ResumeChange {}),
         PlanCommand::Undelete => Order::Undelete(pb::UndeleteChange {}),

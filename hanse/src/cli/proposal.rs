@@ -24,8 +24,7 @@ const SPEC_BYTES_MAX: u64 = 4 << 20;
 pub(crate) enum ProposalCommand {
     /// Propose a new chain, by flags or by a JSON file.
     OpenCreateChain(Box<OpenArgs>),
-    /// Propose a change of a chain: pause, resume, delete, undelete, add-nodes, remove-nodes, add-validators,
-    /// remove-validators.
+    /// Propose a change of a chain: pause, resume, delete, undelete, add-nodes, remove-nodes, upgrade.
     OpenChangeChain(ChangeArgs),
     /// Show a proposal with its electorate, ballots and tally.
     Get {
@@ -196,7 +195,7 @@ impl From<ChoiceArg> for pb::Choice {
     }
 }
 
-const PROPOSAL: View = View { key: "proposal", name: "proposal", columns: &[] };
+pub(super) const PROPOSAL: View = View { key: "proposal", name: "proposal", columns: &[] };
 const PROPOSALS: View = View {
     key: "proposals",
     name: "proposal",
@@ -229,15 +228,7 @@ pub(crate) async fn run(command: ProposalCommand, context: &Context) -> Result<(
             request.validate_only = context.global.dry_run;
             context.show(request, PROPOSAL).await
         }
-        ProposalCommand::OpenChangeChain(args) => {
-            let plan = args.plan;
-            let mut request = life::open_request(args);
-            if plan {
-                return plan::of_action(request, context).await;
-            }
-            request.validate_only = context.global.dry_run;
-            context.show(request, PROPOSAL).await
-        }
+        ProposalCommand::OpenChangeChain(args) => life::open_change(args, context).await,
         ProposalCommand::Get { consortium, proposal } => {
             context.show(pb::GetProposalRequest { consortium, proposal }, PROPOSAL).await
         }

@@ -85,6 +85,11 @@ pub enum Write {
         /// Resource name.
         chain: String,
     },
+    /// Have the nodes that an upgrade has reached go back.
+    RollBackChain {
+        /// Resource name.
+        chain: String,
+    },
     /// Let a halted rolling change go on.
     ContinueRollout {
         /// Resource name.
@@ -177,6 +182,7 @@ impl std::fmt::Debug for Write {
             Self::PauseChain { chain } => write!(f, "PauseChain({chain})"),
             Self::ResumeChain { chain } => write!(f, "ResumeChain({chain})"),
             Self::RollChain { chain } => write!(f, "RollChain({chain})"),
+            Self::RollBackChain { chain } => write!(f, "RollBackChain({chain})"),
             Self::ContinueRollout { chain } => write!(f, "ContinueRollout({chain})"),
             Self::UndeleteChain { chain } => write!(f, "UndeleteChain({chain})"),
             Self::CordonHost { host } => write!(f, "CordonHost({host})"),

@@ -23,6 +23,7 @@ pub(crate) fn request(planned: &Planned) -> Option<pb::PlanChainRequest> {
         Planned::Resume(chain) => order(chain, Order::Resume(pb::ResumeChange {})),
         Planned::Undelete(chain) => order(chain, Order::Undelete(pb::UndeleteChange {})),
         Planned::Roll(chain) => order(chain, Order::Roll(pb::PlannedRoll {})),
+        Planned::RollBack(chain) => order(chain, Order::RollBack(pb::PlannedRollBack {})),
         Planned::Restart(name) => {
             let (chain, node) = name.split_once("/nodes/")?;
             order(chain, Order::Restart(pb::PlannedRestart { node: node.to_owned() }))

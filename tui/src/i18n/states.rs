@@ -62,8 +62,6 @@ pub(super) const ALL: &[(&str, &str, &str)] = &[
     ("RESUME_CHAIN", "resume chain", "恢复链"),
     ("GROW_CHAIN", "grow chain", "扩容链"),
     ("SHRINK_CHAIN", "shrink chain", "缩容链"),
-    ("ADD_VALIDATORS", "add validators", "增加验证者"),
-    ("REMOVE_VALIDATORS", "remove validators", "移除验证者"),
     ("ROLL_CHAIN", "roll chain", "滚动更新链"),
     ("UNDELETE_CHAIN", "undelete chain", "撤销删除链"),
     ("DEPLOY_CONTRACT", "deploy contract", "部署合约"),

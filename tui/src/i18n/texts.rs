@@ -85,8 +85,10 @@ texts! {
     BlockVoted: "your tenant has voted", "您的租户已经投票";
     BlockDeleted: "this chain is deleted: take that back first", "该链已删除: 请先撤销删除";
     BlockNotDeleted: "this chain is not deleted", "该链未被删除";
+    BlockNoWayBack: "no upgrade of this chain is under way that could be rolled back", "该链没有可回退的升级";
     BlockPaused: "this chain is paused: resume it first", "该链已暂停: 请先恢复";
     Rolling: "ROLLING", "滚动更新";
+    Program: "PROGRAM", "程序";
     PurgeAt: "REMOVED AT", "移除时间";
     BlockTrusted: "this host showed no other key", "该主机没有出示其他密钥";
     BlockNothing: "nothing selected that this applies to", "没有选中适用的对象";
@@ -341,6 +343,7 @@ texts! {
     ActPause: "pause/resume...", "暂停/恢复...";
     ActMove: "move...", "迁移...";
     ActRoll: "roll...", "滚动更新...";
+    ActRollBack: "roll back...", "回退...";
     ActUndelete: "undelete...", "撤销删除...";
     ActCordon: "cordon...", "停止/恢复调度...";
     ActAcceptKey: "accept key...", "接受密钥...";
@@ -395,6 +398,8 @@ texts! {
     MovePlan: "The node is stopped and fenced where it is, its home with its key is carried to the host that suits the chain best, removed here, and started there. Its key never runs at two hosts. To choose the host: --to HOST on the command line.", "节点将在原主机停止并隔离, 其目录连同密钥转移到最适合该链的主机, 从原处删除, 然后在新主机启动。同一密钥绝不会在两台主机上运行。如需指定主机: 在命令行使用 --to HOST。";
     RollTitle: "Roll chain", "滚动更新链";
     RollPlan: "Every node is configured and started anew, one after another, each only while all others are well. It halts by itself if one does not come back. With four founders or more the chain goes on; fewer are refused here.", "所有节点将逐个重新配置并启动, 仅当其他节点均正常时才继续; 若有节点未恢复则自动停止。创始节点不少于四个时链持续出块; 少于四个时此处不允许。";
+    RollBackTitle: "Go back to the program before", "回退到先前的程序";
+    RollBackPlan: "The nodes that the upgrade has reached go back to the program before, one after another; the others are not touched. The ledger is asked first: if it cannot tell whether the older program reads what the newer one wrote, it is refused here, and the command line takes --accept-risk.", "已升级的节点将逐个回退到先前的程序, 其他节点不受影响。系统会先询问账本: 若无法确定旧程序能否读取新程序写入的数据, 此处将拒绝, 可在命令行使用 --accept-risk。";
     RollOnTitle: "Let the rolling change go on", "继续滚动更新";
     RollOnPlan: "The halted rolling change goes on with the next node.", "已停止的滚动更新将从下一个节点继续。";
     UndeleteTitle: "Undelete chain", "撤销删除链";

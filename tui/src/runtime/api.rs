@@ -1,15 +1,15 @@
 //! Effects as calls of the client.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use hanse_client::{CallOptions, Client, ClientError, MemberKey, ballot, files, pb};
+use hanse_client::{CallOptions, Client, ClientError, pb};
 
 use crate::app::effect::Write;
 use crate::app::model::data::{Failure, Found, Loaded, Payload, Query};
-use crate::app::model::dialog::Choice;
 use crate::app::msg::Written;
 use crate::convert;
+use crate::runtime::signed::{Shown, cast, log_in};
 
 /// A read that takes longer is as good as none: the console says so and asks again.
 const READ_LIMIT: Duration = Duration::from_secs(4);
@@ -28,7 +28,7 @@ const BLOCKS_MAX: i32 = 30;
 /// Consortiums whose proposals are listed together.
 const CONSORTIUMS_MAX: usize = 100;
 
-fn revision(header: Option<pb::ResponseHeader>) -> u64 {
+pub(super) fn revision(header: Option<pb::ResponseHeader>) -> u64 {
     header.map(|h| h.revision).unwrap_or_default()
 }
 
@@ -66,7 +66,7 @@ macro_rules! list {
 }
 
 /// Returns the (consortium, rest) of a resource name below a consortium.
-fn within<'a>(name: &'a str, collection: &str) -> Result<(String, &'a str), Failure> {
+pub(super) fn within<'a>(name: &'a str, collection: &str) -> Result<(String, &'a str), Failure> {
     let mut parts = name.splitn(4, '/');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some("consortiums"), Some(c), Some(kind), Some(rest)) if kind == collection => Ok((c.to_owned(), rest)),
@@ -76,6 +76,11 @@ fn within<'a>(name: &'a str, collection: &str) -> Result<(String, &'a str), Fail
             ..Failure::default()
         }),
     }
+}
+
+/// Consortium, id and reason of an order about a chain.
+fn order_of(chain: &str) -> Result<(String, String, String), Failure> {
+    within(chain, "chains").map(|(consortium, id)| (consortium, id.to_owned(), "console".to_owned()))
 }
 
 fn id(name: &str) -> String {
@@ -363,32 +368,32 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             Ok(done(node, client.call(request).await.map_err(call)?.header))
         }
         Write::PauseChain { chain } => {
-            let (consortium, id) = within(&chain, "chains")?;
-            let (id, reason) = (id.to_owned(), "console".to_owned());
+            let (consortium, id, reason) = order_of(&chain)?;
             let request = pb::PauseChainRequest { consortium, chain: id, reason, ..Default::default() };
             Ok(done(chain, client.call(request).await.map_err(call)?.header))
         }
         Write::ResumeChain { chain } => {
-            let (consortium, id) = within(&chain, "chains")?;
-            let (id, reason) = (id.to_owned(), "console".to_owned());
+            let (consortium, id, reason) = order_of(&chain)?;
             let request = pb::ResumeChainRequest { consortium, chain: id, reason, ..Default::default() };
             Ok(done(chain, client.call(request).await.map_err(call)?.header))
         }
         Write::RollChain { chain } => {
-            let (consortium, id) = within(&chain, "chains")?;
-            let (id, reason) = (id.to_owned(), "console".to_owned());
+            let (consortium, id, reason) = order_of(&chain)?;
             let request = pb::RollChainRequest { consortium, chain: id, reason, ..Default::default() };
             Ok(done(chain, client.call(request).await.map_err(call)?.header))
         }
+        Write::RollBackChain { chain } => {
+            let (consortium, id, reason) = order_of(&chain)?;
+            let request = pb::RollBackChainRequest { consortium, chain: id, reason, ..Default::default() };
+            Ok(done(chain, client.call(request).await.map_err(call)?.header))
+        }
         Write::ContinueRollout { chain } => {
-            let (consortium, id) = within(&chain, "chains")?;
-            let (id, reason) = (id.to_owned(), "console".to_owned());
+            let (consortium, id, reason) = order_of(&chain)?;
             let request = pb::ContinueRolloutRequest { consortium, chain: id, reason, ..Default::default() };
             Ok(done(chain, client.call(request).await.map_err(call)?.header))
         }
         Write::UndeleteChain { chain } => {
-            let (consortium, id) = within(&chain, "chains")?;
-            let (id, reason) = (id.to_owned(), "console".to_owned());
+            let (consortium, id, reason) = order_of(&chain)?;
             let request = pb::UndeleteChainRequest { consortium, chain: id, reason, ..Default::default() };
             Ok(done(chain, client.call(request).await.map_err(call)?.header))
         }
@@ -442,59 +447,4 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             Ok(done(format!("version {}", answer.version), answer.header))
         }
     }
-}
-
-async fn log_in(
-    client: &Client,
-    token_path: Option<&Path>,
-    account: String,
-    password: String,
-) -> Result<Written, Failure> {
-    let request = pb::LoginRequest { account: account.clone(), password, ..Default::default() };
-    let answer = client.call(request).await.map_err(|e| convert::failure(&e))?;
-    client.set_token(Some(&answer.token)).map_err(|e| convert::failure(&e))?;
-    if let Some(path) = token_path {
-        // The session works without the file; the next start just asks for the password again.
-        if let Err(error) = files::replace(path, answer.token.as_bytes()) {
-            tracing::warn!(%error, path = %path.display(), "the session token could not be kept");
-        }
-    }
-    Ok(Written { resource: account, revision: revision(answer.header), logged_in: true, ..Written::default() })
-}
-
-/// What the voter was shown.
-struct Shown {
-    proposal: String,
-    artifact: String,
-    tenant: String,
-    cluster_id: String,
-}
-
-/// Signs and casts a ballot over the very text the voter was shown; the hash is computed here, never taken on trust.
-async fn cast(client: &Client, shown: Shown, choice: Choice, key_path: PathBuf) -> Result<Written, Failure> {
-    let refuse = |reason: &str, message: String| Failure {
-        reason: reason.to_owned(),
-        message,
-        advice: "Nothing was signed or sent.".to_owned(),
-        ..Failure::default()
-    };
-    let key = tokio::task::spawn_blocking(move || MemberKey::load(&key_path)).await;
-    let key = key.map_err(|e| refuse("KEY_FILE", e.to_string()))?.map_err(|e| refuse("KEY_FILE", e.to_string()))?;
-    let (consortium, proposal) = within(&shown.proposal, "proposals")?;
-    let proposal = pb::Proposal {
-        consortium,
-        proposal: proposal.to_owned(),
-        artifact_hash: ballot::artifact_hash(shown.artifact.as_bytes()),
-        artifact: shown.artifact.into_bytes(),
-        ..Default::default()
-    };
-    let choice = match choice {
-        Choice::Yes => pb::Choice::Yes,
-        Choice::No => pb::Choice::No,
-        Choice::Abstain => pb::Choice::Abstain,
-    };
-    let request = ballot::sign(&key, &shown.cluster_id, &proposal, &shown.tenant, choice)
-        .map_err(|e| refuse("BALLOT", e.to_string()))?;
-    let answer = client.call(request).await.map_err(|e| convert::failure(&e))?;
-    Ok(Written { resource: shown.proposal, revision: revision(answer.header), ..Written::default() })
 }

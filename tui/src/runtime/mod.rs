@@ -23,6 +23,7 @@ use crate::theme::Theme;
 
 mod api;
 mod keys;
+mod signed;
 mod terminal;
 
 use keys::Keys;

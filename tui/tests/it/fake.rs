@@ -207,6 +207,7 @@ service! { ChainService {
     resume_chain(ResumeChainRequest) -> ResumeChainResponse;
     undelete_chain(UndeleteChainRequest) -> UndeleteChainResponse;
     roll_chain(RollChainRequest) -> RollChainResponse;
+    roll_back_chain(RollBackChainRequest) -> RollBackChainResponse;
     halt_rollout(HaltRolloutRequest) -> HaltRolloutResponse;
     continue_rollout(ContinueRolloutRequest) -> ContinueRolloutResponse;
     move_node(MoveNodeRequest) -> MoveNodeResponse;

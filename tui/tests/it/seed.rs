@@ -142,6 +142,8 @@ fn chains() -> Vec<Chain> {
         purge_at: 0,
         rolling: String::new(),
         halted: String::new(),
+        program: String::new(),
+        way_back: false,
     };
     let making = Chain {
         name: s("consortiums/trade/chains/trace-3"),
@@ -165,6 +167,8 @@ fn chains() -> Vec<Chain> {
         nodes_ready: (1, 2),
         rolling: s("1/2"),
         halted: s("n1 has not come back: exited"),
+        program: s("ledgerd 2.0.0 (3f9a61c07d52)"),
+        way_back: true,
         operation: s("op-2"),
         created_at: NOW - 9 * 24 * HOUR,
         ..running.clone()
@@ -204,7 +208,6 @@ fn nodes() -> Vec<Node> {
         since: NOW - HOUR,
         health: s(health),
         says: String::new(),
-        seat: (s("VALIDATOR"), String::new()),
         generation: 1,
         height: (state == "RUNNING").then_some(1_204_331 - id as u64),
         ports: (26_600 + id as u32, 8_500 + id as u32),

@@ -9,7 +9,7 @@ mod diagnose;
 mod life;
 mod machine;
 mod moving;
+mod outfit;
 mod repair;
 mod replica;
 mod rollout;
-mod seat;

@@ -18,7 +18,7 @@ fn rolling() -> World {
 }
 
 /// Everyone at this height, as a leader that has just looked sees it.
-fn seen(w: &World, heights: [u64; 4]) -> Observed {
+pub(crate) fn seen(w: &World, heights: [u64; 4]) -> Observed {
     let mut observed = Observed::default();
     for (n, height) in (0..).zip(heights) {
         let generation = w.state.nodes[&node_key(n)].generation;
@@ -29,11 +29,11 @@ fn seen(w: &World, heights: [u64; 4]) -> Observed {
     observed
 }
 
-fn next(w: &World, observed: &Observed) -> Step {
+pub(crate) fn next(w: &World, observed: &Observed) -> Step {
     plan_chain(&w.state, &chain_key(), observed, w.at)
 }
 
-fn waits_for(w: &World, observed: &Observed, words: &str) {
+pub(crate) fn waits_for(w: &World, observed: &Observed, words: &str) {
     match next(w, observed) {
         Step::Wait { reason } => assert!(reason.contains(words), "{reason}"),
         other => panic!("{other:?}"),
@@ -41,14 +41,14 @@ fn waits_for(w: &World, observed: &Observed, words: &str) {
 }
 
 /// Carries a roll out up to this point.
-fn roll(w: &mut World, step: &Step) -> u64 {
+pub(crate) fn roll(w: &mut World, step: &Step) -> u64 {
     let Step::Do(Act::Roll { node, generation, number }) = step else { panic!("{step:?}") };
     let roll = RollNode { node: node.clone(), generation: *generation, number: *number };
     w.ok(Actor::System, Command::RollNode(roll));
     node.node.number()
 }
 
-fn start(w: &mut World, n: u64) {
+pub(crate) fn start(w: &mut World, n: u64) {
     w.intent(n, NodeAct::Configure);
     w.fact(n, NodeFact::Configured);
     w.intent(n, NodeAct::Start);

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::convert::ledger::is_hex;
 use super::node_call::{reach_chain, reach_node, within};
 use super::page::{Order, PAGE_DEFAULT, Page};
-use super::{Call, Wish, convert, found, governance, matches, moving, plan, request_id};
+use super::{Call, Wish, convert, found, governance, matches, moving, plan, request_id, rollback};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -254,6 +254,18 @@ impl ChainService for Chains {
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
         let (header, chain, operation) = self.change(&call, wish, &key, command).await?;
         Ok(Response::new(pb::RollChainResponse { header, chain, operation }))
+    }
+
+    async fn roll_back_chain(
+        &self,
+        request: Request<pb::RollBackChainRequest>,
+    ) -> Result<Response<pb::RollBackChainResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let (key, command) = rollback::order(&self.0, &call, &it).await?;
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let (header, chain, operation) = self.change(&call, wish, &key, command).await?;
+        Ok(Response::new(pb::RollBackChainResponse { header, chain, operation }))
     }
 
     async fn halt_rollout(

@@ -26,6 +26,7 @@ pub(crate) mod page;
 mod plan;
 mod preflight;
 mod replica;
+mod rollback;
 mod sight;
 mod template;
 mod tenant;

@@ -5,6 +5,7 @@ use hanse_proto::v1 as pb;
 use hanse_state::chain::life::{PauseChain, ResumeChain, UndeleteChain};
 use hanse_state::chain::moving::MoveNode;
 use hanse_state::chain::node::RestartNode;
+use hanse_state::chain::outfit::RollBackChain;
 use hanse_state::chain::rollout::RollChain;
 use hanse_state::consortium::proposal::{Action, OpenProposal};
 use hanse_state::ids::{ChainKey, ConsortiumId, NodeKey, ProposalKey};
@@ -84,6 +85,9 @@ fn command(call: &Call, chain: &ChainKey, order: pb::PlannedOrder) -> Result<Com
             let to = moving::target(call, node, &it.to_host)?;
             let (key, generation, lost) = (node.key.clone(), node.generation, it.lost);
             Command::MoveNode(MoveNode { node: key, generation, to, reason, accept_outage, lost })
+        }
+        Order::RollBack(pb::PlannedRollBack {}) => {
+            Command::RollBackChain(RollBackChain { chain: key, reason, accept_risk: false })
         }
         Order::Pause(pb::PauseChange {}) => Command::PauseChain(PauseChain { chain: key, reason }),
         Order::Resume(pb::ResumeChange {}) => Command::ResumeChain(ResumeChain { chain: key, reason }),

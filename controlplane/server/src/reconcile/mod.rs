@@ -25,7 +25,6 @@ pub(crate) mod node;
 mod order;
 mod orphan;
 pub mod replica;
-mod seat;
 pub mod setup;
 mod transcript;
 mod upkeep;
@@ -42,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Timing;
 use crate::log_clock::LogClock;
 use crate::observed::Observed;
+use crate::programs::Programs;
 use anchor::Notary;
 use connect::HostConnector;
 use consensus::Consensus;
@@ -58,6 +58,8 @@ pub struct World {
     pub hosts: Arc<dyn HostConnector>,
     /// The ledgers' drivers, by name.
     pub engines: Arc<BTreeMap<String, Arc<dyn Engine>>>,
+    /// Programs that were voted on.
+    pub programs: Programs,
     /// This machine's clock, milliseconds since 1970; it may be set back, and then the reconcilers' does not follow.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     /// Gives a new id for each request.

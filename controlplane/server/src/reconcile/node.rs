@@ -62,7 +62,7 @@ pub(super) fn engine_of(world: &World, chain: &Chain) -> Result<Arc<dyn Engine>,
 }
 
 /// The chain as its engine needs to know it.
-pub(super) fn chain_plan(chain: &Chain) -> Result<ChainPlan, Trouble> {
+fn chain_plan(chain: &Chain) -> Result<ChainPlan, Trouble> {
     Ok(ChainPlan {
         chain_id: chain.spec.chain_id,
         genesis_time_ms: chain.created_at.0,
@@ -100,6 +100,8 @@ pub(crate) fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodeP
         parameters: parameters(state.chains.get(&node.key.chain)?)?,
         identity: node.identity.as_ref().map(public),
         signed: node.signed.map(last_signed),
+        // Found only for what runs it: whoever but asks the node need not have it.
+        program: None,
     })
 }
 
@@ -150,6 +152,7 @@ async fn attempt(
 ) -> Result<(), Trouble> {
     let mut site = Site::reach(world, state, key).await?;
     site.adapter = noted(&site.adapter, notes);
+    site.plan.program = world.programs.find(state, &site.node.outfit).await?;
     let generation = site.node.generation;
     let (adapter, plan) = (site.adapter.as_ref(), &site.plan);
     match act {
@@ -177,7 +180,7 @@ async fn attempt(
             world.observed.saw(key, view);
             if runs { tell(world, key, generation, NodeFact::Started, notes).await } else { Ok(()) }
         }
-        NodeAct::Stop | NodeAct::Remove | NodeAct::Fence | NodeAct::Carry | NodeAct::Clear | NodeAct::Seat => {
+        NodeAct::Stop | NodeAct::Remove | NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => {
             Err(Trouble::Stale(format!("{key}: {act:?} is no way to make it run")))
         }
     }

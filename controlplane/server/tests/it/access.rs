@@ -85,6 +85,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("ResumeChain", Session),
             ("UndeleteChain", Session),
             ("RollChain", Session),
+            ("RollBackChain", Session),
             ("HaltRollout", Session),
             ("ContinueRollout", Session),
             ("PlanChain", Session),

@@ -96,6 +96,7 @@ async fn a_host_that_its_cloud_does_not_show_for_a_while_is_not_given_up() {
         observed: Arc::new(Observed::default()),
         hosts: Arc::new(Reaches(Arc::new(Shy { token, hidden: hidden.clone() }))),
         engines: Arc::new(BTreeMap::new()),
+        programs: hanse_server::programs::Programs::default(),
         clock: Arc::new(move || Millis(now().0 + clock.load(Ordering::SeqCst))),
         new_id: Arc::new(context::new_request_id),
         timing: Timing { health_ms: 50, ..Timing::default() },

@@ -52,6 +52,7 @@ pub(crate) fn import(state: &mut State, cx: &mut Cx<'_>, c: &ImportArtifact) -> 
 pub(crate) fn delete(state: &mut State, cx: &mut Cx<'_>, c: &DeleteArtifact) -> Result<Outcome, Rejection> {
     query::get(state, &c.sha256)?;
     let resource = name::artifact(&c.sha256);
+    crate::chain::outfit_apply::check_unused(state, &c.sha256)?;
 
     state.artifacts.remove(&c.sha256);
     cx.deleted(resource.clone());

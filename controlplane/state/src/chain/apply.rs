@@ -2,10 +2,11 @@
 
 use super::life::{NodeWish, Wish};
 use super::node::{Health, Node, NodeState};
+use super::outfit::Outfit;
 use super::template::Template;
 use super::{
     ALLOC_MAX, CHAIN_ID_MAX, Chain, ChainSpec, ChainState, GENESIS_BYTES_MAX, Genesis, REASON_MAX, RecordGenesis,
-    RecordTransaction, anchor, governance, query,
+    RecordTransaction, anchor, governance, outfit_apply, query,
 };
 use crate::apply::Cx;
 use crate::command::Outcome;
@@ -107,7 +108,8 @@ pub(crate) fn order(
         change: None,
         rollout: None,
         nodes_ever: 0,
-        retired_keys: std::collections::BTreeSet::new(),
+        outfit: Outfit::default(),
+        refit: None,
     };
     cx.created(name::chain(&key));
     state.chains.insert(key.clone(), chain);
@@ -147,7 +149,7 @@ pub(super) fn new_node(state: &State, cx: &Cx<'_>, key: NodeKey, owner: TenantId
         rolled: 0,
         joined: 0,
         moving: None,
-        seat: None,
+        outfit: Outfit::default(),
     }
 }
 
@@ -202,6 +204,12 @@ pub(crate) fn sync(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey) {
         chain.version += 1;
         cx.updated(name::chain(key));
         state.chains.insert(key.clone(), chain);
+    }
+    let settled = state.chains.get(key).and_then(|chain| outfit_apply::settles(state, chain, cx.now));
+    if let (Some(at), Some(chain)) = (settled, state.chains.get_mut(key)) {
+        chain.refit.iter_mut().for_each(|refit| refit.settled_at = Some(at));
+        chain.version += 1;
+        cx.updated(name::chain(key));
     }
     let operations = state.chains.get(key).map(|chain| [Some(chain.operation), chain.change]);
     for operation in operations.into_iter().flatten().flatten() {

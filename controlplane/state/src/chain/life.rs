@@ -10,6 +10,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::NodeSpec;
+use super::outfit::Program;
+use crate::cluster::version::Version;
 use crate::ids::{ChainId, ChainKey, NodeId, ProposalId};
 use crate::time::{DAY_MS, Millis, SECOND_MS};
 
@@ -119,23 +121,34 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         accept_outage: bool,
     },
-    /// Nodes that follow the chain become validators, one after another, by the ledger's own transactions. Cannot pass without the
-    /// yes of whoever owns one. Came with cluster version 5, as what follows.
-    AddValidators {
-        /// Which.
-        nodes: Vec<NodeId>,
-        /// Whether it may be done to a chain that then makes no block until those that are not well are well again.
+    /// The nodes run another program, one after another. Came with cluster version 5.
+    Upgrade {
+        /// Which; `None` is the platform's own, as each replica has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<Program>,
+        /// In which time each node must be well again, or the change halts: [`LIMIT_MS_MIN`](super::outfit::LIMIT_MS_MIN) to
+        /// [`LIMIT_MS_MAX`](super::outfit::LIMIT_MS_MAX); five minutes if left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit_ms: Option<u64>,
+        /// Whether it may be done to a chain that makes no block while one of its nodes starts.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         accept_outage: bool,
     },
-    /// Validators become nodes that follow, one after another, likewise.
-    RemoveValidators {
-        /// Which.
-        nodes: Vec<NodeId>,
-        /// Whether it may be done to a chain that could miss a validator before and cannot afterwards.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        accept_outage: bool,
-    },
+}
+
+impl Change {
+    /// The cluster version that it came with.
+    pub const fn since(&self) -> Version {
+        match self {
+            Self::Upgrade { .. } | Self::RemoveNodes { accept_outage: true, .. } => Version(5),
+            Self::Pause {}
+            | Self::Resume {}
+            | Self::Delete { .. }
+            | Self::Undelete {}
+            | Self::AddNodes { .. }
+            | Self::RemoveNodes { accept_outage: false, .. } => Version(4),
+        }
+    }
 }
 
 /// Stops a chain's nodes, which keep everything; its time meters stop with this entry. By an administrator or operator.

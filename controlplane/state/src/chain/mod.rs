@@ -9,19 +9,20 @@ pub mod moving;
 pub(crate) mod moving_apply;
 pub mod node;
 pub(crate) mod node_apply;
+pub mod outfit;
+pub(crate) mod outfit_apply;
 pub mod query;
 pub mod rollout;
 pub(crate) mod rollout_apply;
-pub mod seat;
-pub(crate) mod seat_apply;
 pub mod template;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use self::governance::GovernanceSpec;
 use self::life::Wish;
+use self::outfit::{Outfit, Refit};
 use self::rollout::Rollout;
 use crate::digest::{Blob, Digest};
 use crate::ids::{ChainId, ChainKey, OperationId, ProposalKey, TenantId};
@@ -150,10 +151,12 @@ pub struct Chain {
     /// How many nodes it ever had, once some were added: numbers are never given twice. 0 before. Came with cluster version 4.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub nodes_ever: u32,
-    /// Public keys of nodes that are gone: no node of this chain has one of them again. Bounded by the votes that made the nodes.
-    /// Came with cluster version 5.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub retired_keys: BTreeSet<String>,
+    /// What its nodes are to run, as was voted. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Outfit::is_default")]
+    pub outfit: Outfit,
+    /// The change of that which is under way, or the last. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refit: Option<Refit>,
 }
 
 /// For fields that are not written while they are 0.

@@ -122,10 +122,8 @@ fn give_up(
     for id in left.into_iter().flatten() {
         evict(state, cx, &id, &node);
     }
-    let number = rollout_apply::start(state, cx, &node.key.chain, reason);
-    super::seat_apply::retire(state, &node);
+    let number = rollout_apply::start_as_is(state, cx, &node.key.chain, reason);
     node.moving = None;
-    node.seat = None;
     node.identity = None;
     node.configured = false;
     node.signed = None;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::life::NodeWish;
 use super::moving::Moving;
-use super::seat::Seat;
+use super::outfit::Outfit;
 use crate::digest::Blob;
 use crate::ids::{HostId, NodeKey, TenantId};
 use crate::time::Millis;
@@ -81,8 +81,6 @@ pub enum NodeAct {
     Carry,
     /// Remove it where it leaves.
     Clear,
-    /// Have it take its seat among the validators, or give it up, on its ledger.
-    Seat,
 }
 
 impl NodeAct {
@@ -98,7 +96,6 @@ impl NodeAct {
             Self::Fence => "fence",
             Self::Carry => "carry",
             Self::Clear => "clear",
-            Self::Seat => "seat",
         }
     }
 }
@@ -196,16 +193,9 @@ pub struct Node {
     /// The move to another host that is under way. Came with cluster version 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<Moving>,
-    /// What a vote decided on its part in the consensus; without it nothing but its genesis did. Came with cluster version 5.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seat: Option<Seat>,
-}
-
-impl Node {
-    /// Whether it counts as a validator of its chain: by its ledger's last word, or since genesis.
-    pub fn validates(&self) -> bool {
-        self.seat.as_ref().map_or(self.joined == 0, |seat| seat.held)
-    }
+    /// What it runs, whatever is voted until a rolling change reaches it. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Outfit::is_default")]
+    pub outfit: Outfit,
 }
 
 /// For fields that are not written while they are 0.
@@ -271,16 +261,6 @@ pub enum NodeFact {
     Carried,
     /// The host that it leaves has nothing of it any more.
     Cleared,
-    /// The ledger's validators say whether it is one of them, as it is wished. Came with cluster version 5, as what follows.
-    Seated {
-        /// Whether it is.
-        validates: bool,
-    },
-    /// Its seat waits.
-    Seating {
-        /// For what.
-        reason: String,
-    },
 }
 
 /// Something was seen of a node. By the system; an older generation is rejected, a known fact changes nothing.

@@ -1,6 +1,7 @@
 //! Rolling changes of a running chain: every node is configured and started anew, one after another.
 //!
-//! A rollout brings what the platform has now (the list of peers, the node's program) to nodes that run already. It goes on only
+//! A rollout brings what the platform has now (the list of peers, the node's program) and what was voted (see `outfit`) to nodes
+//! that run already. It goes on only
 //! while every other node is well, and halts by itself, with the reason, when one does not come back; a person then lets it go
 //! on or starts another. Nodes that a vote adds join by one, for the others learn of a peer only when they are configured; nodes
 //! that a vote takes out run until the ledger says that they do not validate any more, and are removed then.
@@ -27,6 +28,13 @@ pub struct Rollout {
     /// The node that moved and that the others learn of; it is well only once they have. Came with cluster version 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<NodeId>,
+    /// In which time a node must be well again before it halts; `None` is the planner's own limit. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_ms: Option<u64>,
+    /// Whether each node keeps what it runs: it only learns where another one is now, while a change of what they run is
+    /// halted. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_is: bool,
 }
 
 /// Configures and starts every node of a chain anew, one after another. By an administrator or operator. Came with cluster

@@ -7,7 +7,7 @@ use super::node::{Health, Node, NodeState};
 use super::node_apply::{fenced, go, next_on_way};
 use super::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode, Rollout};
 use super::template::Template;
-use super::{Chain, ENDURING_MIN, NodeSpec, REASON_MAX, query};
+use super::{Chain, ENDURING_MIN, NodeSpec, REASON_MAX, outfit_apply, query};
 use crate::apply::Cx;
 use crate::cluster::version::Version;
 use crate::command::Outcome;
@@ -20,6 +20,7 @@ pub(crate) fn roll(state: &mut State, cx: &mut Cx<'_>, c: &RollChain) -> Result<
     check::text("reason", &c.reason, REASON_MAX)?;
     let chain = query::get(state, &c.chain)?;
     check_may_roll(state, chain, c.accept_outage, "accept_outage")?;
+    check_not_halted_midway(state, chain)?;
 
     let operation = begin(state, cx, &c.chain, Work::Roll);
     start(state, cx, &c.chain, &c.reason);
@@ -28,7 +29,7 @@ pub(crate) fn roll(state: &mut State, cx: &mut Cx<'_>, c: &RollChain) -> Result<
 }
 
 /// Checks that a rolling change may begin: the chain runs, none is under way, and an outage was agreed to if there is one.
-fn check_may_roll(state: &State, chain: &Chain, accept_outage: bool, field: &str) -> Result<(), Rejection> {
+pub(super) fn check_may_roll(state: &State, chain: &Chain, accept_outage: bool, field: &str) -> Result<(), Rejection> {
     check_runs(chain)?;
     let resource = name::chain(&chain.key);
     if chain.ran_at.is_none() {
@@ -49,7 +50,7 @@ pub(super) fn check_outage_agreed(
     accept_outage: bool,
     field: &str,
 ) -> Result<(), Rejection> {
-    let founders = query::nodes_of(state, &chain.key).filter(|node| node.validates()).count();
+    let founders = query::nodes_of(state, &chain.key).filter(|node| node.joined == 0).count();
     if founders < ENDURING_MIN && !accept_outage {
         let rule = format!(
             "agreed to: of {founders} validators none can be missed, so the chain makes no block while one starts; from \
@@ -58,6 +59,20 @@ pub(super) fn check_outage_agreed(
         return Err(check::invalid(field, accept_outage, rule));
     }
     Ok(())
+}
+
+/// Checks that no halted change of what the nodes run waits for a decision: an ordinary roll would carry it on unasked.
+fn check_not_halted_midway(state: &State, chain: &Chain) -> Result<(), Rejection> {
+    let number = chain.refit.as_ref().filter(|refit| refit.settled_at.is_none()).map(|refit| refit.rollout);
+    let is_it = |it: &&Rollout| Some(it.number) == number && it.halted.is_some() && is_under_way(state, chain, it);
+    match chain.rollout.as_ref().filter(is_it) {
+        Some(it) => {
+            let words = chain.outfit.program_words();
+            let needs = format!("rolling change {} to {words} is halted: let it go on, or roll it back", it.number);
+            Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, &needs))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Checks that no rolling change goes on.
@@ -78,9 +93,19 @@ pub(crate) fn is_under_way(state: &State, chain: &Chain, rollout: &Rollout) -> b
 
 /// Begins the rollout by which the other nodes learn where a node that moved is now; gives its number.
 pub(super) fn start_for(state: &mut State, cx: &mut Cx<'_>, moved: &NodeKey, reason: &str) -> u64 {
-    let number = start(state, cx, &moved.chain, reason);
+    let number = start_as_is(state, cx, &moved.chain, reason);
     if let Some(rollout) = state.chains.get_mut(&moved.chain).and_then(|chain| chain.rollout.as_mut()) {
         rollout.moved = Some(moved.node);
+    }
+    number
+}
+
+/// As [`start`], and nodes that differ in what they run go on doing so: nobody has decided how that ends.
+pub(super) fn start_as_is(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, reason: &str) -> u64 {
+    let number = start(state, cx, key, reason);
+    let as_is = state.chains.get(key).is_some_and(|chain| outfit_apply::is_mixed(state, chain));
+    if let Some(rollout) = state.chains.get_mut(key).and_then(|chain| chain.rollout.as_mut()) {
+        rollout.as_is = as_is;
     }
     number
 }
@@ -89,8 +114,15 @@ pub(super) fn start_for(state: &mut State, cx: &mut Cx<'_>, moved: &NodeKey, rea
 pub(super) fn start(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, reason: &str) -> u64 {
     let Some(mut chain) = state.chains.get(key).cloned() else { return 0 };
     let number = chain.rollout.as_ref().map_or(0, |rollout| rollout.number) + 1;
-    chain.rollout =
-        Some(Rollout { number, reason: check::clip(reason, REASON_MAX), since: cx.now, halted: None, moved: None });
+    chain.rollout = Some(Rollout {
+        number,
+        reason: check::clip(reason, REASON_MAX),
+        since: cx.now,
+        halted: None,
+        moved: None,
+        limit_ms: None,
+        as_is: false,
+    });
     chain.version += 1;
     state.chains.insert(key.clone(), chain);
     cx.updated(name::chain(key));
@@ -162,7 +194,14 @@ pub(crate) fn roll_node(state: &mut State, cx: &mut Cx<'_>, c: &RollNode) -> Res
         return wrong("it goes to another host, and is configured there");
     }
 
+    let outfit = chain.rollout.as_ref().filter(|rollout| !rollout.as_is).map(|_| chain.outfit.clone());
+
     billing::apply::stop(state, cx, &mut node);
+    if let Some(outfit) = outfit.filter(|outfit| *outfit != node.outfit) {
+        // What it runs now was never restarted: automatic repair starts afresh.
+        node.outfit = outfit;
+        node.restarts.clear();
+    }
     node.generation += 1;
     node.rolled = c.number;
     node.configured = false;
@@ -211,9 +250,9 @@ pub(crate) fn check_add(
 ) -> Result<(), Rejection> {
     const FIELD: &str = "action.change_chain.add_nodes.nodes";
     check_may_roll(state, chain, accept_outage, "action.change_chain.add_nodes.accept_outage")?;
+    outfit_apply::check_may_change(state, chain)?;
     let template = Template::find(&chain.spec.template, chain.spec.template_version)?;
-    let may_join = template.is_governed() || (template.has_seats() && state.version() >= Version::SEATS);
-    if !may_join {
+    if !template.is_governed() {
         let needs = format!("nodes of template {} cannot join a chain that runs, yet", template.name);
         return Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, &needs));
     }
@@ -236,7 +275,9 @@ pub(super) fn add(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, nodes: &[N
     for (id, spec) in (first..).zip(nodes) {
         let node = NodeKey::new(key.clone(), NodeId::new(id.into()));
         cx.created(name::node(&node));
-        let made = Node { joined: number, rolled: number, ..new_node(state, cx, node.clone(), spec.owner.clone()) };
+        let outfit = chain.outfit.clone();
+        let made =
+            Node { joined: number, rolled: number, outfit, ..new_node(state, cx, node.clone(), spec.owner.clone()) };
         state.nodes.insert(node, made);
         chain.nodes_ever = id + 1;
     }
@@ -273,11 +314,7 @@ pub(crate) fn check_remove(
         if !node.wish.is_run() {
             return Err(check::wrong_state(FIELD, name::node(&key), node.state, "it leaves already"));
         }
-        if template.has_seats() && node.seat.as_ref().map_or(node.validates(), |seat| seat.held || seat.wished) {
-            let needs = "it validates: its consortium takes its seat first, by a vote on `remove-validators`";
-            return Err(check::wrong_state(FIELD, name::node(&key), node.state, needs));
-        }
-        if node.validates() && !(template.is_governed() && chain.spec.governance.is_some()) {
+        if node.joined == 0 && !(template.is_governed() && chain.spec.governance.is_some()) {
             let needs = "it validates since genesis, and this chain has no governance that could take it out";
             return Err(check::wrong_state(FIELD, name::node(&key), node.state, needs));
         }
@@ -287,7 +324,7 @@ pub(crate) fn check_remove(
 
 /// Checks that a chain that can lose a validator still can when these have left, unless that was agreed to.
 fn check_endures(state: &State, chain: &Chain, leave: &[NodeId], accept_outage: bool) -> Result<(), Rejection> {
-    let validates = |node: &&Node| node.validates() && node.wish.is_run();
+    let validates = |node: &&Node| node.joined == 0 && node.wish.is_run();
     let now = query::nodes_of(state, &chain.key).filter(validates).count();
     let left =
         query::nodes_of(state, &chain.key).filter(validates).filter(|node| !leave.contains(&node.key.node)).count();

@@ -151,11 +151,6 @@ impl Template {
         self.engine == "embedded"
     }
 
-    /// Whether its ledger lets validators in and out by transactions that the platform makes at the consortium's wish.
-    pub fn has_seats(&self) -> bool {
-        self.engine == "cometbft"
-    }
-
     /// Returns every parameter with its value: the given ones, and defaults for the rest.
     ///
     /// # Errors

@@ -128,8 +128,8 @@ pub struct CloseProposal {
 /// `"senders":[..]`, `"deployers":[..]` (in order; an absent list lets all) and `"restrict_nodes":true`; with
 /// `"anchor":"NAME+ID+KEY"`; or with both. Version 3 is `{"version":3,"change_chain":{"chain","ordered_by":"p-1","change":{..}}}`
 /// with one of `"pause":{}`, `"resume":{}`, `"delete":{"grace_ms"}`, `"undelete":{}`,
-/// `"add_nodes":{"nodes":[{"owner"}..]}` (then perhaps `"accept_outage":true`) `"remove_nodes":{"nodes":["n4"..]}` (then perhaps
-/// `"accept_outage":true`), and `"add_validators"` and `"remove_validators"` of the same form. A client computes the hash of what it shows before it signs.
+/// `"add_nodes":{"nodes":[{"owner"}..]}` (then perhaps `"accept_outage":true`) and `"remove_nodes":{"nodes":["n4"..]}` (then
+/// perhaps `"accept_outage":true`). A client computes the hash of what it shows before it signs.
 pub fn artifact(action: &Action) -> String {
     #[derive(Serialize)]
     struct Artifact<'a> {
@@ -215,10 +215,6 @@ mod tests {
         let leave = vec![crate::ids::NodeId::new(4), crate::ids::NodeId::new(7)];
         let remove = |accept_outage| of(Change::RemoveNodes { nodes: leave.clone(), accept_outage });
         assert_eq!(remove(false), text("\"remove_nodes\":{\"nodes\":[\"n4\",\"n7\"]}"));
-        let seat = of(Change::AddValidators { nodes: leave.clone(), accept_outage: false });
-        assert_eq!(seat, text("\"add_validators\":{\"nodes\":[\"n4\",\"n7\"]}"));
-        let unseat = of(Change::RemoveValidators { nodes: leave.clone(), accept_outage: true });
-        assert_eq!(unseat, text("\"remove_validators\":{\"nodes\":[\"n4\",\"n7\"],\"accept_outage\":true}"));
         assert_eq!(remove(true), text("\"remove_nodes\":{\"nodes\":[\"n4\",\"n7\"],\"accept_outage\":true}"));
     }
 

@@ -59,10 +59,10 @@ pub enum Work {
     Move,
     /// A node is made anew at another host, because its host is lost; the others learn of it.
     Replace,
-    /// Nodes become validators.
-    Seat,
-    /// Validators become nodes that follow.
-    Unseat,
+    /// Its nodes are brought to another program, one after another.
+    Upgrade,
+    /// Those of its nodes that were brought to another program go back to the one before.
+    RollBack,
 }
 
 /// Life of an operation: `Running`, then `Succeeded`; `Failed` until a person unblocks what failed.
@@ -92,7 +92,7 @@ pub enum StepState {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`, `fence`, `carry`, `clear`, `seat`.
+    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`, `fence`, `carry`, `clear`.
     pub name: String,
     /// Of what: a resource name.
     pub target: String,

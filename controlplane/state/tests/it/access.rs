@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 72] = [
+pub(crate) const SAMPLES: [&str; 73] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -68,6 +68,7 @@ pub(crate) const SAMPLES: [&str; 72] = [
     "UndeleteChain",
     "PurgeChain",
     "RollChain",
+    "RollBackChain",
     "HaltRollout",
     "ContinueRollout",
     "RollNode",

@@ -5,6 +5,7 @@ use hanse_state::Command;
 use hanse_state::chain::life::{Change, ChangeChain, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use hanse_state::chain::moving::{MoveNode, RecordEvicted};
 use hanse_state::chain::node::RestartNode;
+use hanse_state::chain::outfit::{Program, RollBackChain};
 use hanse_state::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
 use hanse_state::chain::{NodeSpec, RecordTransaction};
 use hanse_state::consortium::proposal::Action;
@@ -34,19 +35,22 @@ pub(crate) fn change(w: &World, a: &Args, word: &str) -> Action {
                 let nodes = nodes.map(|node| node.parse().unwrap()).collect();
                 Change::RemoveNodes { nodes, accept_outage: a.get("accept").is_some() }
             }
-            "add-validators" | "remove-validators" => {
-                let nodes = a.get("nodes").unwrap_or("n4").split(',').filter(|node| !node.is_empty());
-                let nodes = nodes.map(|node| node.parse().unwrap()).collect();
-                let accept_outage = a.get("accept").is_some();
-                if word == "add-validators" {
-                    Change::AddValidators { nodes, accept_outage }
-                } else {
-                    Change::RemoveValidators { nodes, accept_outage }
-                }
-            }
+            "upgrade" => Change::Upgrade {
+                program: (a.get("program") != Some("own")).then(|| program(a)),
+                limit_ms: a.get("limit").map(|limit| limit.parse().unwrap()),
+                accept_outage: a.get("accept").is_some(),
+            },
             other => panic!("no change {other}"),
         },
     })
+}
+
+/// `program=CONTENT:NAME:VERSION`, by default the artifact of the scripts.
+fn program(a: &Args) -> Program {
+    let mut parts = a.get("program").unwrap_or("program").split(':');
+    let sha256 = world::hash(parts.next().unwrap());
+    let (name, version) = (parts.next().unwrap_or("ledgerd").to_owned(), parts.next().unwrap_or("1.2.0").to_owned());
+    Program { name, version, sha256 }
 }
 
 /// Orders of the chain `trade/supply-1` or of its node `node=`.
@@ -63,6 +67,11 @@ pub(crate) fn commands(w: &World, a: &Args) -> Option<Command> {
             chain,
             reason: a.text("reason", "a newer program"),
             accept_outage: a.get("accept").is_some(),
+        }),
+        "RollBackChain" => Command::RollBackChain(RollBackChain {
+            chain,
+            reason: a.text("reason", "it does not start"),
+            accept_risk: a.get("risk").is_some(),
         }),
         "HaltRollout" => {
             let (number, reason) = (a.number("number", 1), a.text("reason", "n1 has not come back"));

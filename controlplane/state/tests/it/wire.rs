@@ -118,7 +118,14 @@ fn life_of_version_4() -> Vec<Request> {
 
 /// What came with version 5 for the life of chains: outages that are agreed to.
 fn life_of_version_5() -> Vec<Request> {
-    logged(&["RestartNode accept=yes", "OpenProposal change=remove-nodes nodes=n2 accept=yes"])
+    logged(&[
+        "RestartNode accept=yes",
+        "OpenProposal change=remove-nodes nodes=n2 accept=yes",
+        "OpenProposal change=upgrade",
+        "OpenProposal change=upgrade program=own limit=60000 accept=yes",
+        "RollBackChain",
+        "RollBackChain risk=yes",
+    ])
 }
 
 /// What came with version 5 for the ways to hosts.

@@ -239,14 +239,19 @@ impl World {
 
     /// Votes the chain's end through.
     pub(crate) fn delete(&mut self, grace_ms: u64) {
+        self.change(Change::Delete { grace_ms });
+    }
+
+    /// Votes a change of the chain through.
+    pub(crate) fn change(&mut self, change: Change) {
         let change = ChangeChain {
             chain: chain_key().chain,
             ordered_by: self.state.chains[&chain_key()].proposal.proposal,
-            change: Change::Delete { grace_ms },
+            change,
         };
         let open = OpenProposal {
             consortium: consortium(),
-            title: "The end".into(),
+            title: "A change".into(),
             action: Action::ChangeChain(change),
             voting_period_ms: None,
         };

@@ -4,7 +4,7 @@
 //! newer than the replicas. Times are milliseconds since the epoch, 0 for "not yet". State words are upper case as in
 //! the API without prefixes (`RUNNING`). Texts are as received: the drawing code cleans them.
 
-pub use super::governance::{AllowList, DoubleSigning, Governance, ListChange, Validator, ValidatorSet};
+pub use super::governance::{AllowList, AnchorSeen, DoubleSigning, Governance, ListChange, Validator, ValidatorSet};
 pub use super::query::{Failure, FailureKind, Found, Loaded, Payload, Query};
 
 /// The cluster as one replica sees it.
@@ -207,6 +207,10 @@ pub struct Chain {
     pub rolling: String,
     /// Why that goes no further, empty unless it is halted.
     pub halted: String,
+    /// The program that its nodes are to run, as `name version`; empty if that is the platform's own.
+    pub program: String,
+    /// Whether the nodes that a change of their program has reached can still be had to go back.
+    pub way_back: bool,
     /// Whether it is wished to rest.
     pub paused: bool,
     /// When its nodes are removed with all they hold; 0 unless it is deleted.
@@ -215,19 +219,6 @@ pub struct Chain {
     pub governors: Option<(u32, usize)>,
     /// When it was made.
     pub created_at: i64,
-}
-
-/// What a chain was last seen to hold of the platform's audit trail.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AnchorSeen {
-    /// Records of the last head; 0 if there is none.
-    pub records: u64,
-    /// The block that holds it.
-    pub height: u64,
-    /// The trail's time of it.
-    pub at: i64,
-    /// What is wrong, empty if nothing is.
-    pub error: String,
 }
 
 /// A blockchain node.
@@ -249,8 +240,6 @@ pub struct Node {
     pub health: String,
     /// What keeps it from following its chain, in its own words; empty if it is ready or does not answer.
     pub says: String,
-    /// `VALIDATOR`, `FOLLOWER`, or `TO_VALIDATE`, `TO_FOLLOW` until its ledger says so; and what that waits for.
-    pub seat: (String, String),
     /// Counts every start ordered anew.
     pub generation: u64,
     /// Last block it reported.

@@ -76,6 +76,7 @@ impl Dialog {
             Self::Confirm { write: Write::ResumeChain { chain }, .. } => Planned::Resume(chain.clone()),
             Self::Confirm { write: Write::UndeleteChain { chain }, .. } => Planned::Undelete(chain.clone()),
             Self::Confirm { write: Write::RollChain { chain }, .. } => Planned::Roll(chain.clone()),
+            Self::Confirm { write: Write::RollBackChain { chain }, .. } => Planned::RollBack(chain.clone()),
             Self::Confirm { write: Write::RestartNode { node }, .. } => Planned::Restart(node.clone()),
             Self::Confirm { write: Write::MoveNode { node }, .. } => Planned::Move(node.clone()),
             Self::Vote(vote) => Planned::Proposal(vote.proposal.clone()),

@@ -91,3 +91,16 @@ pub struct DoubleSigning {
     /// At which height.
     pub height: u64,
 }
+
+/// What a chain was last seen to hold of the platform's audit trail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnchorSeen {
+    /// Records of the last head; 0 if there is none.
+    pub records: u64,
+    /// The block that holds it.
+    pub height: u64,
+    /// The trail's time of it.
+    pub at: i64,
+    /// What is wrong, empty if nothing is.
+    pub error: String,
+}

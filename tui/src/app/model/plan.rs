@@ -11,6 +11,8 @@ pub enum Planned {
     Undelete(String),
     /// A chain's nodes are started anew, one after another.
     Roll(String),
+    /// Nodes of a chain that an upgrade has reached go back.
+    RollBack(String),
     /// A node is started anew.
     Restart(String),
     /// A node goes to the best host.

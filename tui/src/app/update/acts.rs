@@ -41,7 +41,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::TransferLeader | Action::PromoteReplica => replica(model, action, &line),
         Action::RemoveReplica => remove_replica(model, &line).map(Dialog::Typed),
         Action::RaiseVersion => raise_version(model).map(Dialog::Typed),
-        Action::Pause | Action::Undelete | Action::Roll => life(model, action, &line),
+        Action::Pause | Action::Undelete | Action::Roll | Action::RollBack => life(model, action, &line),
         _ => Err(T::BlockNothing),
     };
     match dialog {
@@ -126,6 +126,11 @@ fn life(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
         }
         (Action::Undelete, false, _) => return Err(T::BlockNotDeleted),
         (_, true, _) => return Err(T::BlockDeleted),
+        (Action::RollBack, false, _) if !chain.way_back => return Err(T::BlockNoWayBack),
+        (Action::RollBack, false, true) => return Err(T::BlockPaused),
+        (Action::RollBack, false, false) => {
+            ("rollback", T::RollBackTitle, T::RollBackPlan, Write::RollBackChain { chain: target.clone() })
+        }
         (Action::Roll, false, true) => return Err(T::BlockPaused),
         (Action::Roll, false, false) if chain.halted.is_empty() => {
             ("roll", T::RollTitle, T::RollPlan, Write::RollChain { chain: target.clone() })

@@ -105,6 +105,7 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::Pause
         | Action::Undelete
         | Action::Roll
+        | Action::RollBack
         | Action::Move => return acts::act(model, action),
     }
     Vec::new()

@@ -5,7 +5,6 @@ use hanse_state::State;
 use hanse_state::chain::life::Wish;
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::rollout::Rollout;
-use hanse_state::chain::seat::Seat;
 use hanse_state::chain::{Chain, ChainState};
 use hanse_state::contract::{Contract, ContractState};
 use hanse_state::host::Reach;
@@ -13,7 +12,7 @@ use hanse_state::ids::{ChainKey, NodeKey};
 use hanse_state::name;
 use hanse_state::time::{HOUR_MS, Millis};
 
-use super::{consortium, ms};
+use super::{consortium, ms, outfit};
 use crate::observed::{AnchorView, NodeView, Observed};
 
 /// The nodes of a chain, in order.
@@ -59,6 +58,8 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
         anchor: observed.anchor(&it.key).map(anchor),
         change_operation: it.change.map(|operation| operation.to_string()).unwrap_or_default(),
         rollout: it.rollout.as_ref().map(|rollout| self::rollout(rollout, &nodes)),
+        program: it.outfit.program.as_ref().map(outfit::program),
+        refit: it.refit.as_ref().map(outfit::refit),
         purge_at_ms: match it.wish {
             Wish::Delete { purge_at, .. } => ms(purge_at),
             Wish::Run | Wish::Pause { .. } => 0,
@@ -76,6 +77,7 @@ fn rollout(it: &Rollout, nodes: &[&Node]) -> pb::Rollout {
         halted: it.halted.clone().unwrap_or_default(),
         nodes_total: u32::try_from(of_it().count()).unwrap_or(u32::MAX),
         nodes_reached: u32::try_from(reached).unwrap_or(u32::MAX),
+        limit_ms: it.limit_ms.map_or(0, |limit| ms(Millis(limit))),
     }
 }
 
@@ -125,19 +127,8 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
         restarts_last_hour: u32::try_from(restarts).unwrap_or(u32::MAX),
         pid: view.as_ref().map_or(0, |view| view.pid),
         created_at_ms: state.chains.get(&it.key.chain).map_or(0, |chain| ms(chain.created_at)),
-        validates: it.validates(),
-        seat: it.seat.as_ref().map(seat),
+        program: it.outfit.program.as_ref().map(outfit::program),
         health_reason: view.map_or_else(String::new, |view| view.reasons.join("; ")),
-    }
-}
-
-fn seat(it: &Seat) -> pb::NodeSeat {
-    pb::NodeSeat {
-        wished: it.wished,
-        held: it.held,
-        consent: it.consent.iter().map(ToString::to_string).collect(),
-        since_ms: ms(it.since),
-        waits: it.waits.clone(),
     }
 }
 

@@ -11,9 +11,9 @@ use hanse_state::consortium::ballot::Choice;
 use hanse_state::consortium::policy::{ActionKind, Policy, Tally};
 use hanse_state::consortium::proposal::{Action, Proposal, ProposalState, tally as count};
 use hanse_state::consortium::{Charter, Consortium, ConsortiumState, Member, MemberState};
-use hanse_state::ids::{ChainId, ChainKey, ConsortiumId, NodeId, TenantId};
+use hanse_state::ids::{ChainId, ChainKey, ConsortiumId, TenantId};
 
-use super::{id, ms, required};
+use super::{id, ms, outfit, required};
 use crate::error::ApiError;
 
 /// A consortium.
@@ -150,26 +150,23 @@ fn change_in(state: &State, of: &ConsortiumId, it: pb::ChangeChain) -> Result<Ch
             Change::AddNodes { nodes, accept_outage: add.accept_outage }
         }
         pb::change_chain::Change::RemoveNodes(remove) => {
-            let nodes = node_ids("action.change_chain.remove_nodes.nodes", &remove.nodes)?;
+            let one = |node: &String| id("action.change_chain.remove_nodes.nodes", node);
+            let nodes = remove.nodes.iter().map(one).collect::<Result<_, _>>()?;
             Change::RemoveNodes { nodes, accept_outage: remove.accept_outage }
         }
-        pb::change_chain::Change::AddValidators(seats) => {
-            let nodes = node_ids("action.change_chain.add_validators.nodes", &seats.nodes)?;
-            Change::AddValidators { nodes, accept_outage: seats.accept_outage }
-        }
-        pb::change_chain::Change::RemoveValidators(seats) => {
-            let nodes = node_ids("action.change_chain.remove_validators.nodes", &seats.nodes)?;
-            Change::RemoveValidators { nodes, accept_outage: seats.accept_outage }
-        }
+        pb::change_chain::Change::Upgrade(upgrade) => Change::Upgrade {
+            program: upgrade.program.map(|program| outfit::program_in(state, program)).transpose()?,
+            limit_ms: match period("action.change_chain.upgrade.limit_ms", upgrade.limit_ms)? {
+                0 => None,
+                limit_ms => Some(limit_ms),
+            },
+            accept_outage: upgrade.accept_outage,
+        },
         pb::change_chain::Change::Delete(delete) => {
             Change::Delete { grace_ms: period("action.change_chain.delete.grace_ms", delete.grace_ms)? }
         }
     };
     Ok(ChangeChain { chain, ordered_by, change })
-}
-
-fn node_ids(field: &str, nodes: &[String]) -> Result<Vec<NodeId>, ApiError> {
-    nodes.iter().map(|node| id(field, node)).collect()
 }
 
 fn spec_in(spec: pb::ChainSpec) -> Result<ChainSpec, ApiError> {

@@ -15,6 +15,7 @@ pub(crate) mod governance;
 pub(crate) mod host;
 pub(crate) mod ledger;
 pub(crate) mod operation;
+pub(crate) mod outfit;
 
 use std::str::FromStr;
 

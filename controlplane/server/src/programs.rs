@@ -1,0 +1,66 @@
+//! Programs of nodes that were voted on, from the store of artifacts on this replica.
+//!
+//! What a node runs is named by content; before it is put on a host, all of it is read once here and compared with its hash, and
+//! the host compares again. A replica that does not have it yet fetches it from the others by itself; until then whatever
+//! needs it waits.
+//!
+//! What this never does: decide what a node runs, or take a file whose hash differs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hanse_engines_core::{EngineError, NodeProgram};
+use hanse_state::artifact::ArtifactKind;
+use hanse_state::chain::outfit::{Outfit, Program};
+use hanse_state::{Digest, State};
+
+use crate::artifacts::{ArtifactStore, StoreError};
+
+/// The programs; a clone is another handle.
+#[derive(Clone, Default)]
+pub struct Programs {
+    store: Option<ArtifactStore>,
+    /// What was read and compared since this replica started.
+    known: Arc<Mutex<BTreeMap<Digest, NodeProgram>>>,
+}
+
+impl Programs {
+    /// Programs from `store`.
+    pub fn of(store: ArtifactStore) -> Self {
+        Self { store: Some(store), known: Arc::default() }
+    }
+
+    /// Returns the program of `outfit`; `None` is the engine's own.
+    ///
+    /// # Errors
+    /// `NotNow` if it is not (wholly) here, or not as its hash says.
+    pub async fn find(&self, state: &State, outfit: &Outfit) -> Result<Option<NodeProgram>, EngineError> {
+        let Some(program) = &outfit.program else { return Ok(None) };
+        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&program.sha256) {
+            return Ok(Some(known.clone()));
+        }
+        let wait = |reason: String| EngineError::NotNow { node: format!("program {program}"), reason };
+        let kept = state.artifacts.get(&program.sha256);
+        let kind = kept.ok_or_else(|| wait("the platform keeps no such artifact: import it again".into()))?.kind;
+        let store = self.store.clone().ok_or_else(|| wait("this replica keeps no artifacts".into()))?;
+        let (sha256, named) = (program.sha256, program.clone());
+        let read = tokio::task::spawn_blocking(move || read(&store, &named, kind)).await;
+        let found = read.map_err(|e| wait(e.to_string()))?.map_err(|error| {
+            wait(format!("it is not on this replica yet ({error}); `hanse artifact get {sha256}` tells who has it"))
+        })?;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256, found.clone());
+        Ok(Some(found))
+    }
+}
+
+fn read(store: &ArtifactStore, program: &Program, kind: ArtifactKind) -> Result<NodeProgram, StoreError> {
+    match kind {
+        ArtifactKind::Bundle => store.bundle(&program.sha256).map(NodeProgram::Bundle),
+        ArtifactKind::Program | ArtifactKind::Image => {
+            store.verify(&program.sha256)?;
+            let path = store.path(&program.sha256)?;
+            let sha256 = program.sha256.to_string();
+            Ok(NodeProgram::Program(hanse_adapters_core::Artifact { sha256, path }))
+        }
+    }
+}

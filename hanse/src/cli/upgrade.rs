@@ -1,0 +1,82 @@
+//! `hanse chain upgrade` and `hanse chain rollback`: what a chain's nodes run, changed by vote, and the way back.
+
+use std::time::Duration;
+
+use hanse_client::pb;
+
+use super::context::Context;
+use super::error::CliError;
+use super::life::{self, LifeArgs, Opened};
+use super::units::{millis, parse_duration};
+
+/// What `hanse chain upgrade` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpgradeArgs {
+    /// The consortium.
+    consortium: String,
+    /// The chain.
+    chain: String,
+    #[command(flatten)]
+    to: ProgramArgs,
+    /// Title for people, and the reason that the members read.
+    #[arg(long, visible_alias = "reason")]
+    title: Option<String>,
+    /// How long the proposal is open; by default as the charter says.
+    #[arg(long, value_parser = parse_duration)]
+    voting_period: Option<Duration>,
+    /// Open nothing: show what it would do.
+    #[arg(long)]
+    plan: bool,
+}
+
+/// Which program, and how careful.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProgramArgs {
+    /// The artifact: name@version, or its SHA-256.
+    #[arg(long, required_unless_present = "own")]
+    artifact: Option<String>,
+    /// The platform's own program, as each replica has it.
+    #[arg(long, conflicts_with = "artifact")]
+    own: bool,
+    /// In which time each node must be well again, or it halts; 10 seconds to 1 day.
+    #[arg(long, value_parser = parse_duration, default_value = "5m")]
+    limit: Duration,
+    /// Do it also to a chain that makes no block while one of its nodes starts (fewer than four founders).
+    #[arg(long)]
+    accept_outage: bool,
+}
+
+impl ProgramArgs {
+    /// The change to be voted on; the platform writes into it what the artifact's name and version, or its hash, do not say.
+    pub(crate) fn change(self) -> pb::UpgradeChange {
+        let program = self.artifact.map(|artifact| match artifact.split_once('@') {
+            Some((name, version)) => pb::Program { name: name.into(), version: version.into(), sha256: String::new() },
+            None => pb::Program { name: String::new(), version: String::new(), sha256: artifact },
+        });
+        pb::UpgradeChange { program, limit_ms: millis(self.limit), accept_outage: self.accept_outage }
+    }
+}
+
+/// Runs `hanse chain upgrade`: opens the proposal, or shows what it would do.
+///
+/// # Errors
+/// The call failed.
+pub(crate) async fn upgrade(args: UpgradeArgs, context: &Context) -> Result<(), CliError> {
+    let UpgradeArgs { consortium, chain, to, title, voting_period, plan } = args;
+    let change = pb::change_chain::Change::Upgrade(to.change());
+    let opened = Opened { consortium, chain, word: "Upgrade", change, title, voting_period };
+    life::open(opened.request(), plan, context).await
+}
+
+/// Runs `hanse chain rollback`.
+///
+/// # Errors
+/// The call failed, the user did not agree, or there is no way back.
+pub(crate) async fn rollback(args: LifeArgs, accept_risk: bool, context: &Context) -> Result<(), CliError> {
+    let LifeArgs { consortium, chain, reason } = args;
+    let question = format!("Have the nodes of {consortium}/{chain} go back to the program before, one after another?");
+    context.confirm(&question)?;
+    let (request_id, validate_only) = (String::new(), context.global.dry_run);
+    let request = pb::RollBackChainRequest { request_id, validate_only, consortium, chain, reason, accept_risk };
+    life::order(request, context, |it| &it.operation).await
+}
