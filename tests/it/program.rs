@@ -38,6 +38,7 @@ fn a_program_is_changed_by_vote_and_rolled_back() {
     told.halts_at_the_first("ended with code 3");
     told.goes_back(&operation);
     told.reaches_all("good");
+    told.is_set_otherwise();
     told.upgrades("silent", "10s");
     told.halts_at_the_first("has not come back");
     told.goes_back("");
@@ -187,6 +188,30 @@ impl Told {
             let is_well = node["generation"] != nodes[2]["generation"] && node["health"] == "HEALTHY";
             if is_well && node["program"]["name"] == name { Ok(()) } else { Err(node.to_string()) }
         });
+        self.pays();
+    }
+
+    /// Settings by vote: in every node's file, one after another; what is fixed at genesis is not voted on.
+    fn is_set_otherwise(&mut self) {
+        let set = ["chain", "reconfigure", CHAIN[0], CHAIN[1], "--set"];
+        self.refused("acme", &[&set[..], &["block_time_ms=500"]].concat(), "is fixed at genesis");
+        let wanted = [&set[..], &["rpc_connections=64", "--set", "history_states=4096"]].concat();
+        let plan = self.story.cluster.tell("acme", &[&wanted[..], &["--plan"]].concat())["plan"].clone();
+        assert!(
+            plan["words"].to_string().contains("rpc_connections of its nodes is 64 instead of as ordered"),
+            "{plan}"
+        );
+        let decided = self.story.vote(&wanted, 3);
+        self.story.succeeds(decided["operation"].as_str().unwrap());
+        for host in ["host1", "host2"] {
+            let cluster = std::fs::read_dir(self.story.dir.join(host).join("instances")).unwrap().next().unwrap();
+            for node in std::fs::read_dir(cluster.unwrap().path()).unwrap().flatten() {
+                let config = std::fs::read_to_string(node.path().join("home/config.toml")).unwrap();
+                assert!(config.contains("connections_max = 64") && config.contains("states = 4096"), "{config}");
+            }
+        }
+        let nodes = self.story.nodes();
+        assert!(nodes.iter().all(|node| node["program"]["name"] == "good" && node["health"] == "HEALTHY"), "{nodes:?}");
         self.pays();
     }
 

@@ -156,6 +156,7 @@ pub(crate) fn chain(c: pb::Chain) -> Chain {
         rolling: c.rollout.as_ref().map(rolling).unwrap_or_default(),
         halted: c.rollout.map(|it| it.halted).unwrap_or_default(),
         program: program(c.program),
+        settings: c.settings.into_iter().map(|(k, v)| (k, v.to_string())).collect(),
         way_back: c.refit.is_some_and(|it| it.settled_at_ms == 0 && it.rolled_back.is_empty()),
         paused: at_rest && c.purge_at_ms == 0,
         purge_at: c.purge_at_ms,

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_state::billing::query::price_now;
+use hanse_state::chain::Chain;
 use hanse_state::chain::life::{NodeWish, Wish};
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::query::nodes_of;
@@ -317,16 +318,27 @@ fn words(before: &State, after: &State, chain: &ChainKey, quorum: &QuorumPlan, d
     words
 }
 
-/// What the nodes run before and after, if that changes; and whether there is a way back.
+/// What the nodes run and how they are set before and after, if that changes; and whether there is a way back.
 fn program_words(before: &State, after: &State, chain: &ChainKey) -> Vec<String> {
     let (Some(old), Some(new)) = (before.chains.get(chain), after.chains.get(chain)) else { return Vec::new() };
-    if old.outfit.program == new.outfit.program {
+    if old.outfit == new.outfit {
         return Vec::new();
     }
-    let change = format!("its nodes run {} instead of {}", new.outfit.program_words(), old.outfit.program_words());
-    let back = new.refit.as_ref().is_some_and(|refit| refit.rolled_back.is_some());
-    let way = "until every node runs it and is well, an operator can have those that were reached go back";
-    if back { vec![change] } else { vec![change, way.to_owned()] }
+    let mut words = Vec::new();
+    if old.outfit.program != new.outfit.program {
+        words.push(format!("its nodes run {} instead of {}", new.outfit.program_words(), old.outfit.program_words()));
+    }
+    let names: BTreeSet<&String> = old.outfit.settings.keys().chain(new.outfit.settings.keys()).collect();
+    for name in names {
+        let of = |chain: &Chain| chain.outfit.settings.get(name).map_or("as ordered".to_owned(), u64::to_string);
+        if of(old) != of(new) {
+            words.push(format!("{name} of its nodes is {} instead of {}", of(new), of(old)));
+        }
+    }
+    if new.refit.as_ref().is_none_or(|refit| refit.rolled_back.is_none()) {
+        words.push("until every node has it and is well, an operator can have those that were reached go back".into());
+    }
+    words
 }
 
 fn survives(standing: &Standing) -> String {

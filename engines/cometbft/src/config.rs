@@ -59,6 +59,8 @@ fn node_settings(node: &NodePlan, identity: &NodeIdentity, peers: &[Peer]) -> Re
     // The same configuration whatever order they were given in: an equal file stays untouched.
     others.sort();
     let block_time = parameter(&node.parameters, "block_time_ms")?;
+    let mempool =
+        node.parameters.get("mempool_transactions").and_then(|count| i64::try_from(*count).ok()).unwrap_or(MEMPOOL);
     let check = parameter(&node.parameters, "double_sign_check_height")?;
     Ok(vec![
         ("moniker", text(node.key.object()), Must),
@@ -73,7 +75,7 @@ fn node_settings(node: &NodePlan, identity: &NodeIdentity, peers: &[Peer]) -> Re
         // Private addresses, and several nodes of one host.
         ("p2p.addr_book_strict", Value::Boolean(false), Must),
         ("p2p.allow_duplicate_ip", Value::Boolean(true), Must),
-        ("mempool.size", Value::Integer(MEMPOOL), IfThere),
+        ("mempool.size", Value::Integer(mempool), IfThere),
         ("consensus.timeout_commit", text(format!("{block_time}ms")), Must),
         ("consensus.double_sign_check_height", Value::Integer(i64::try_from(check).unwrap_or(0)), Must),
         ("instrumentation.prometheus", Value::Boolean(true), Must),

@@ -82,7 +82,24 @@ struct Config<'a> {
     chain: &'a str,
     p2p_listen: SocketAddr,
     rpc_listen: SocketAddr,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    fast_join: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    mempool: BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    history: BTreeMap<&'static str, Keep>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    rpc: BTreeMap<&'static str, u64>,
     peers: Vec<ConfigPeer<'a>>,
+}
+
+/// How much of the past is kept.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Keep {
+    Last(u64),
+    /// `all`.
+    All(&'static str),
 }
 
 #[derive(Serialize)]
@@ -216,9 +233,31 @@ pub(crate) async fn config(node: &NodePlan, identity: &NodeIdentity, peers: &[Pe
         chain: node.key.object(),
         p2p_listen: SocketAddr::new(node.listen_address(), node.p2p_port),
         rpc_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, node.rpc_port)),
+        fast_join: node.parameters.get("fast_join").is_some_and(|value| *value > 0),
+        mempool: named(node, &[("mempool_transactions", "transactions_max")], |value| value),
+        history: named(node, &[("history_blocks", "blocks"), ("history_states", "states")], keep),
+        rpc: named(
+            node,
+            &[
+                ("rpc_calls_per_second", "calls_per_second_max"),
+                ("rpc_connections", "connections_max"),
+                ("rpc_log_blocks", "log_blocks_max"),
+            ],
+            |value| value,
+        ),
         peers: others,
     };
     toml::to_string(&config).map_err(|e| invalid("configuration", e.to_string()))
+}
+
+/// Settings that were voted on, by the names of the node's file. What was not is left out, so that an older program reads it.
+fn named<T>(node: &NodePlan, names: &[(&str, &'static str)], form: impl Fn(u64) -> T) -> BTreeMap<&'static str, T> {
+    names.iter().filter_map(|(setting, field)| Some((*field, form(*node.parameters.get(*setting)?)))).collect()
+}
+
+/// More than can ever be is everything.
+fn keep(blocks: u64) -> Keep {
+    if blocks >= CHAIN_ID_MAX { Keep::All("all") } else { Keep::Last(blocks) }
 }
 
 /// The node's file holds addresses, not names, so that a node starts without a name service.

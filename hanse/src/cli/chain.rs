@@ -13,7 +13,7 @@ use super::monitor::{self, MonitorArgs};
 use super::moving::{self, MoveArgs};
 use super::plan::{self, PlanCommand};
 use super::units::parse_hex;
-use super::upgrade::{self, UpgradeArgs};
+use super::upgrade::{self, ReconfigureArgs, UpgradeArgs};
 use super::view::{Shown, View};
 use crate::output::Format;
 
@@ -81,6 +81,8 @@ pub(crate) enum ChainCommand {
     },
     /// Propose that a chain's nodes run another program, one after another, each only while all others are well; members vote.
     Upgrade(UpgradeArgs),
+    /// Propose that a chain's nodes are set otherwise, one after another, each only while all others are well; members vote.
+    Reconfigure(ReconfigureArgs),
     /// Have the nodes that an upgrade has reached go back to the program before, one after another; as long as not every node
     /// runs the new one and is well.
     Rollback {
@@ -176,6 +178,7 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
         ChainCommand::Resume(args) => life::resume(args, context).await,
         ChainCommand::Undelete(args) => life::undelete(args, context).await,
         ChainCommand::Roll { life, accept_outage } => life::roll(life, accept_outage, context).await,
+        ChainCommand::Reconfigure(args) => upgrade::reconfigure(args, context).await,
         ChainCommand::Upgrade(args) => upgrade::upgrade(args, context).await,
         ChainCommand::Rollback { life, accept_risk } => upgrade::rollback(life, accept_risk, context).await,
         ChainCommand::MoveNode(args) => moving::run(args, context).await,

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::proposal::PROPOSAL;
 use super::units::{millis, parse_duration};
-use super::upgrade::ProgramArgs;
+use super::upgrade::{ProgramArgs, SettingArgs};
 use super::view::{Shown, View};
 use super::{operation, plan};
 
@@ -81,6 +81,8 @@ enum ChangeCommand {
     },
     /// Its nodes run another program, one after another; the same as `hanse chain upgrade`.
     Upgrade(ProgramArgs),
+    /// Its nodes are set otherwise, one after another; the same as `hanse chain reconfigure`.
+    Reconfigure(SettingArgs),
 }
 
 const CHAIN: View = View { key: "chain", name: "name", columns: &[] };
@@ -243,6 +245,7 @@ pub(crate) async fn open_change(args: ChangeArgs, context: &Context) -> Result<(
             ("Shrink", Change::RemoveNodes(pb::RemoveNodesChange { nodes, accept_outage }))
         }
         ChangeCommand::Upgrade(to) => ("Upgrade", Change::Upgrade(to.change())),
+        ChangeCommand::Reconfigure(to) => ("Reconfigure", Change::Reconfigure(to.change())),
         ChangeCommand::Undelete => ("Keep", Change::Undelete(pb::UndeleteChange {})),
     };
     open(Opened { consortium, chain, word, change, title, voting_period }.request(), plan, context).await

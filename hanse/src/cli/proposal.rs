@@ -24,7 +24,7 @@ const SPEC_BYTES_MAX: u64 = 4 << 20;
 pub(crate) enum ProposalCommand {
     /// Propose a new chain, by flags or by a JSON file.
     OpenCreateChain(Box<OpenArgs>),
-    /// Propose a change of a chain: pause, resume, delete, undelete, add-nodes, remove-nodes, upgrade.
+    /// Propose a change of a chain: pause, resume, delete, undelete, add-nodes, remove-nodes, upgrade, reconfigure.
     OpenChangeChain(ChangeArgs),
     /// Show a proposal with its electorate, ballots and tally.
     Get {
@@ -347,7 +347,7 @@ fn read_spec(path: &Path) -> Result<SpecFile, CliError> {
     serde_json::from_str(&text).map_err(|error| CliError::file(path, &error))
 }
 
-fn parse_parameter(text: &str) -> Result<(String, u64), String> {
+pub(super) fn parse_parameter(text: &str) -> Result<(String, u64), String> {
     let (name, number) = text.split_once('=').ok_or("NAME=NUMBER is needed")?;
     let number = number.parse().map_err(|_| format!("{number:?} is not a whole number"))?;
     Ok((name.to_owned(), number))

@@ -7,6 +7,7 @@ use hanse_client::pb;
 use super::context::Context;
 use super::error::CliError;
 use super::life::{self, LifeArgs, Opened};
+use super::proposal::parse_parameter;
 use super::units::{millis, parse_duration};
 
 /// What `hanse chain upgrade` takes.
@@ -55,6 +56,59 @@ impl ProgramArgs {
         });
         pb::UpgradeChange { program, limit_ms: millis(self.limit), accept_outage: self.accept_outage }
     }
+}
+
+/// What `hanse chain reconfigure` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReconfigureArgs {
+    /// The consortium.
+    consortium: String,
+    /// The chain.
+    chain: String,
+    #[command(flatten)]
+    to: SettingArgs,
+    /// Title for people, and the reason that the members read.
+    #[arg(long, visible_alias = "reason")]
+    title: Option<String>,
+    /// How long the proposal is open; by default as the charter says.
+    #[arg(long, value_parser = parse_duration)]
+    voting_period: Option<Duration>,
+    /// Open nothing: show what it would do.
+    #[arg(long)]
+    plan: bool,
+}
+
+/// Which settings, and how careful.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SettingArgs {
+    /// A setting of the chain's template (`hanse template list -o json`); once for each. Those not named stay as they are.
+    #[arg(long = "set", value_name = "NAME=NUMBER", value_parser = parse_parameter, required = true)]
+    settings: Vec<(String, u64)>,
+    /// In which time each node must be well again, or it halts; 10 seconds to 1 day.
+    #[arg(long, value_parser = parse_duration, default_value = "5m")]
+    limit: Duration,
+    /// Do it also to a chain that makes no block while one of its nodes starts (fewer than four founders).
+    #[arg(long)]
+    accept_outage: bool,
+}
+
+impl SettingArgs {
+    /// The change to be voted on.
+    pub(crate) fn change(self) -> pb::ReconfigureChange {
+        let settings = self.settings.into_iter().collect();
+        pb::ReconfigureChange { settings, limit_ms: millis(self.limit), accept_outage: self.accept_outage }
+    }
+}
+
+/// Runs `hanse chain reconfigure`: opens the proposal, or shows what it would do.
+///
+/// # Errors
+/// The call failed.
+pub(crate) async fn reconfigure(args: ReconfigureArgs, context: &Context) -> Result<(), CliError> {
+    let ReconfigureArgs { consortium, chain, to, title, voting_period, plan } = args;
+    let change = pb::change_chain::Change::Reconfigure(to.change());
+    let opened = Opened { consortium, chain, word: "Reconfigure", change, title, voting_period };
+    life::open(opened.request(), plan, context).await
 }
 
 /// Runs `hanse chain upgrade`: opens the proposal, or shows what it would do.

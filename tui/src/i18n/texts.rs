@@ -89,6 +89,7 @@ texts! {
     BlockPaused: "this chain is paused: resume it first", "该链已暂停: 请先恢复";
     Rolling: "ROLLING", "滚动更新";
     Program: "PROGRAM", "程序";
+    Setting: "SETTING", "设置";
     PurgeAt: "REMOVED AT", "移除时间";
     BlockTrusted: "this host showed no other key", "该主机没有出示其他密钥";
     BlockNothing: "nothing selected that this applies to", "没有选中适用的对象";

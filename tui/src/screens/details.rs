@@ -246,6 +246,9 @@ fn chain_head(model: &Model, c: &Chain, columns: usize) -> Vec<Line> {
         lines.push(fact(model, T::Parameter, format!("{key} = {value}")));
     }
     lines.push(fact(model, T::Created, date_time(c.created_at)));
+    for (key, value) in &c.settings {
+        lines.push(fact(model, T::Setting, format!("{key} = {value}")));
+    }
     if !c.program.is_empty() {
         lines.push(fact(model, T::Program, &c.program));
     }

@@ -143,6 +143,7 @@ fn chains() -> Vec<Chain> {
         rolling: String::new(),
         halted: String::new(),
         program: String::new(),
+        settings: Vec::new(),
         way_back: false,
     };
     let making = Chain {
@@ -168,6 +169,7 @@ fn chains() -> Vec<Chain> {
         rolling: s("1/2"),
         halted: s("n1 has not come back: exited"),
         program: s("ledgerd 2.0.0 (3f9a61c07d52)"),
+        settings: vec![(s("rpc_connections"), s("64"))],
         way_back: true,
         operation: s("op-2"),
         created_at: NOW - 9 * 24 * HOUR,

@@ -5,6 +5,7 @@
 
 use hanse_engines_core::WayBack;
 use hanse_proto::v1 as pb;
+use hanse_state::chain::node::Node;
 use hanse_state::chain::outfit::{Outfit, RollBackChain};
 use hanse_state::chain::query::nodes_of;
 use hanse_state::ids::ChainKey;
@@ -48,7 +49,9 @@ async fn ask(
     accept_risk: bool,
 ) -> Result<(), ApiError> {
     let mut doubts = Vec::new();
-    for node in nodes_of(&call.state, key).filter(|node| node.outfit != *before && node.host.is_some()) {
+    // Settings alone are no risk: the program stays, and it refuses what it cannot read.
+    let goes_back = |node: &&Node| node.outfit.program != before.program && node.host.is_some();
+    for node in nodes_of(&call.state, key).filter(goes_back) {
         let named = name::node(&node.key);
         let asked = async {
             let mut reached = reach_node(call, node).await?;

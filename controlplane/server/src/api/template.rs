@@ -41,6 +41,7 @@ fn show(it: &Template) -> pb::Template {
         engine: it.engine.into(),
         description: it.help.into(),
         parameters: it.parameters.iter().map(parameter).collect(),
+        settings: it.settings.iter().map(parameter).collect(),
         nodes_min: u32::try_from(it.nodes_min).unwrap_or(u32::MAX),
         nodes_max: u32::try_from(it.nodes_max).unwrap_or(u32::MAX),
     }

@@ -97,7 +97,10 @@ pub(crate) fn node_plan(state: &State, node: &Node, host: &Host) -> Option<NodeP
         p2p_port: node.p2p_port,
         rpc_port: node.rpc_port,
         ports: node.ports.clone(),
-        parameters: parameters(state.chains.get(&node.key.chain)?)?,
+        parameters: parameters(state.chains.get(&node.key.chain)?)?
+            .into_iter()
+            .chain(node.outfit.settings.clone())
+            .collect(),
         identity: node.identity.as_ref().map(public),
         signed: node.signed.map(last_signed),
         // Found only for what runs it: whoever but asks the node need not have it.

@@ -7,6 +7,8 @@
 //! Pausing and resuming are acts of the platform's operators or of the consortium by vote; deleting is the consortium's
 //! alone, and taking a deletion back is the consortium's or an administrator's. What is voted on is a [`ChangeChain`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::NodeSpec;
@@ -134,13 +136,26 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         accept_outage: bool,
     },
+    /// The nodes are set otherwise, one after another. Came with cluster version 5.
+    Reconfigure {
+        /// By the names of the template's settings; those that are not named stay as they are.
+        settings: BTreeMap<String, u64>,
+        /// As of [`Change::Upgrade`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit_ms: Option<u64>,
+        /// As of [`Change::Upgrade`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_outage: bool,
+    },
 }
 
 impl Change {
     /// The cluster version that it came with.
     pub const fn since(&self) -> Version {
         match self {
-            Self::Upgrade { .. } | Self::RemoveNodes { accept_outage: true, .. } => Version(5),
+            Self::Upgrade { .. } | Self::Reconfigure { .. } | Self::RemoveNodes { accept_outage: true, .. } => {
+                Version(5)
+            }
             Self::Pause {}
             | Self::Resume {}
             | Self::Delete { .. }

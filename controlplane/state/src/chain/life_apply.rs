@@ -69,6 +69,9 @@ fn check_change(state: &State, chain: &Chain, change: &Change) -> Result<Need, R
         (Change::Upgrade { program, limit_ms, accept_outage }, _) => {
             outfit_apply::check_upgrade(state, chain, program.as_ref(), *limit_ms, *accept_outage).map(|()| Need::Work)
         }
+        (Change::Reconfigure { settings, limit_ms, accept_outage }, _) => {
+            outfit_apply::check_reconfigure(state, chain, settings, *limit_ms, *accept_outage).map(|()| Need::Work)
+        }
         (Change::Delete { grace_ms }, wish) => {
             check::range("action.change_chain.delete.grace_ms", *grace_ms, GRACE_MS_MIN, GRACE_MS_MAX)?;
             Ok(if matches!(wish, Wish::Delete { .. }) { Need::Nothing } else { Need::Work })
@@ -144,6 +147,9 @@ fn carry_out(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, change: &Change
         (Change::RemoveNodes { nodes, .. }, _) => return rollout_apply::remove(state, cx, key, nodes),
         (Change::Upgrade { program, limit_ms, .. }, _) => {
             return outfit_apply::upgrade(state, cx, key, program.as_ref(), *limit_ms, reason);
+        }
+        (Change::Reconfigure { settings, limit_ms, .. }, _) => {
+            return outfit_apply::reconfigure(state, cx, key, settings, *limit_ms, reason);
         }
         (Change::Delete { grace_ms }, was) => {
             let was_paused = matches!(was, Wish::Pause { .. });

@@ -1,4 +1,4 @@
-//! What a chain's nodes run, and the changes of it by vote.
+//! What a chain's nodes run and how they are set, and the changes of it by vote.
 //!
 //! A chain has an [`Outfit`], which was voted on; every node has the one that it runs with. A vote changes the chain's and begins a
 //! rolling change, which brings the nodes to it one after another; halted in the middle, some have the one and some the other, and
@@ -7,6 +7,7 @@
 //!
 //! What this never does: say whether a ledger can be read by an older program (its engine is asked before), or look into a program.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -45,12 +46,25 @@ pub struct Outfit {
     /// Its program; `None` is the platform's own, as each replica has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<Program>,
+    /// Settings of its node by the names of the template's; those left out are as the ledger's driver has them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, u64>,
 }
 
 impl Outfit {
     /// Whether it is what nodes have that no vote has changed.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// All of it in words.
+    pub fn words(&self) -> String {
+        let program = self.program_words();
+        if self.settings.is_empty() {
+            return program;
+        }
+        let settings: Vec<String> = self.settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        format!("{program} with {}", settings.join(", "))
     }
 
     /// Its program in words.

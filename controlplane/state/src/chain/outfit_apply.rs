@@ -1,5 +1,7 @@
 //! Rules of what a chain's nodes run: all checks, then all changes.
 
+use std::collections::BTreeMap;
+
 use super::apply::sync;
 use super::life::{Change, ChangeChain};
 use super::life_apply::{begin, check_runs};
@@ -82,10 +84,36 @@ pub(super) fn check_may_change(state: &State, chain: &Chain) -> Result<(), Rejec
         return Ok(());
     }
     let needs = format!(
-        "the change to {} is not settled: some node does not run it or is not well; let it go on, or roll it back",
-        chain.outfit.program_words()
+        "the change to {} is not settled: some node does not have it or is not well; let it go on, or roll it back",
+        chain.outfit.words()
     );
     Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, &needs))
+}
+
+/// Checks that the chain's nodes can be set otherwise by vote: each a setting of the template within its limits, and some of them
+/// not as it is.
+pub(super) fn check_reconfigure(
+    state: &State,
+    chain: &Chain,
+    settings: &BTreeMap<String, u64>,
+    limit_ms: Option<u64>,
+    accept_outage: bool,
+) -> Result<(), Rejection> {
+    const FIELD: &str = "action.change_chain.reconfigure.settings";
+    check_may_roll(state, chain, accept_outage, "action.change_chain.reconfigure.accept_outage")?;
+    if let Some(limit_ms) = limit_ms {
+        check::range("action.change_chain.reconfigure.limit_ms", limit_ms, LIMIT_MS_MIN, LIMIT_MS_MAX)?;
+    }
+    let template = Template::find(&chain.spec.template, chain.spec.template_version)?;
+    for (name, value) in settings {
+        template.check_setting(FIELD, name, *value)?;
+    }
+    check_may_change(state, chain)?;
+    if settings.iter().all(|(name, value)| chain.outfit.settings.get(name) == Some(value)) {
+        let value = settings.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ");
+        return Err(check::invalid(FIELD, value, "at least one setting that is not so already"));
+    }
+    Ok(())
 }
 
 /// Begins the rolling change that brings the nodes to `program`.
@@ -97,17 +125,38 @@ pub(super) fn upgrade(
     limit_ms: Option<u64>,
     reason: &str,
 ) -> OperationId {
-    let number = start(state, cx, key, reason);
-    if let Some(chain) = state.chains.get_mut(key) {
-        let before = std::mem::replace(&mut chain.outfit, Outfit { program: program.cloned() });
-        chain.refit = Some(Refit { before, rollout: number, since: cx.now, settled_at: None, rolled_back: None });
-        if let Some(rollout) = &mut chain.rollout {
-            rollout.limit_ms = limit_ms;
-        }
-    }
+    let now = state.chains.get(key).map(|chain| chain.outfit.clone()).unwrap_or_default();
+    refit(state, cx, key, Outfit { program: program.cloned(), ..now }, limit_ms, reason);
     let operation = begin(state, cx, key, Work::Upgrade);
     sync(state, cx, key);
     operation
+}
+
+/// Begins the rolling change that brings the nodes to `settings`; those that are not named stay as they are.
+pub(super) fn reconfigure(
+    state: &mut State,
+    cx: &mut Cx<'_>,
+    key: &ChainKey,
+    settings: &BTreeMap<String, u64>,
+    limit_ms: Option<u64>,
+    reason: &str,
+) -> OperationId {
+    let mut outfit = state.chains.get(key).map(|chain| chain.outfit.clone()).unwrap_or_default();
+    outfit.settings.extend(settings.clone());
+    refit(state, cx, key, outfit, limit_ms, reason);
+    let operation = begin(state, cx, key, Work::Reconfigure);
+    sync(state, cx, key);
+    operation
+}
+
+fn refit(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, outfit: Outfit, limit_ms: Option<u64>, reason: &str) {
+    let number = start(state, cx, key, reason);
+    let Some(chain) = state.chains.get_mut(key) else { return };
+    let before = std::mem::replace(&mut chain.outfit, outfit);
+    chain.refit = Some(Refit { before, rollout: number, since: cx.now, settled_at: None, rolled_back: None });
+    if let Some(rollout) = &mut chain.rollout {
+        rollout.limit_ms = limit_ms;
+    }
 }
 
 pub(crate) fn roll_back(state: &mut State, cx: &mut Cx<'_>, c: &RollBackChain) -> Result<Outcome, Rejection> {
@@ -118,7 +167,7 @@ pub(crate) fn roll_back(state: &mut State, cx: &mut Cx<'_>, c: &RollBackChain) -
     let refit = match &chain.refit {
         None => return wrong("no vote has changed what its nodes run"),
         Some(Refit { settled_at: Some(_), .. }) => {
-            let words = chain.outfit.program_words();
+            let words = chain.outfit.words();
             return wrong(&format!("every node ran {words} and was well: only another vote changes that"));
         }
         Some(Refit { rolled_back: Some(_), .. }) => return wrong("its nodes go back already"),

@@ -67,7 +67,7 @@ fn check_not_halted_midway(state: &State, chain: &Chain) -> Result<(), Rejection
     let is_it = |it: &&Rollout| Some(it.number) == number && it.halted.is_some() && is_under_way(state, chain, it);
     match chain.rollout.as_ref().filter(is_it) {
         Some(it) => {
-            let words = chain.outfit.program_words();
+            let words = chain.outfit.words();
             let needs = format!("rolling change {} to {words} is halted: let it go on, or roll it back", it.number);
             Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, &needs))
         }

@@ -1,5 +1,6 @@
 //! What chains can be made of: built-in templates with their parameters and limits.
 
+use super::CHAIN_ID_MAX;
 use crate::cluster::version::Version;
 use crate::rejection::Rejection;
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub struct Template {
     pub nodes_max: usize,
     /// Ports that a node needs on its host besides the two that every node has, by the engine's names for them.
     pub ports: &'static [&'static str],
+    /// What can be set on its nodes while the chain runs, by vote, by name; everything else is as at genesis.
+    pub settings: &'static [Parameter],
     /// The cluster version it came with: on an older cluster it is as unknown as to the builds of that version.
     pub since: Version,
 }
@@ -84,6 +87,29 @@ const COSMOS_EVM: Template = Template {
     nodes_min: 1,
     nodes_max: 16,
     ports: &["consensus-rpc", "grpc", "metrics", "websocket"],
+    settings: &[
+        Parameter {
+            name: "block_time_ms",
+            min: 200,
+            max: 60_000,
+            default: 1_000,
+            help: "Milliseconds that a validator waits after a block before the next; as ordered until it is set.",
+        },
+        Parameter {
+            name: "double_sign_check_height",
+            min: 0,
+            max: 1_000,
+            default: 0,
+            help: "Blocks that a validator looks back for its own signature when it starts; as ordered until it is set.",
+        },
+        Parameter {
+            name: "mempool_transactions",
+            min: 100,
+            max: 1_000_000,
+            default: 5_000,
+            help: "Waiting transactions of a node.",
+        },
+    ],
     since: Version(3),
 };
 
@@ -111,6 +137,57 @@ const EVM_STANDARD: Template = Template {
     nodes_min: 1,
     nodes_max: 16,
     ports: &[],
+    settings: &[
+        Parameter {
+            name: "fast_join",
+            min: 0,
+            max: 1,
+            default: 0,
+            help: "1: a node without any block takes a peer's snapshot instead of executing all blocks.",
+        },
+        Parameter {
+            name: "history_blocks",
+            min: 1_024,
+            max: CHAIN_ID_MAX,
+            default: CHAIN_ID_MAX,
+            help: "How many newest blocks a node keeps with receipts and certificates; what is given up does not come back.",
+        },
+        Parameter {
+            name: "history_states",
+            min: 1,
+            max: CHAIN_ID_MAX,
+            default: 1_024,
+            help: "Of how many newest blocks the state can be read (calls, balances, proofs).",
+        },
+        Parameter {
+            name: "mempool_transactions",
+            min: 256,
+            max: 1_000_000,
+            default: 10_000,
+            help: "Waiting transactions of a node.",
+        },
+        Parameter {
+            name: "rpc_calls_per_second",
+            min: 0,
+            max: 1_000_000,
+            default: 0,
+            help: "Calls a second of one client of a node's JSON-RPC; 0 is no limit.",
+        },
+        Parameter {
+            name: "rpc_connections",
+            min: 1,
+            max: 10_000,
+            default: 256,
+            help: "Connections at once to a node's JSON-RPC.",
+        },
+        Parameter {
+            name: "rpc_log_blocks",
+            min: 1,
+            max: 1_000_000,
+            default: 10_000,
+            help: "Blocks that one question for logs may cover.",
+        },
+    ],
     since: Version::FIRST,
 };
 
@@ -149,6 +226,20 @@ impl Template {
     /// Whether its ledger can be changed by its members' signatures while it runs.
     pub fn is_governed(&self) -> bool {
         self.engine == "embedded"
+    }
+
+    /// Checks that `name` can be set to `value` on nodes while the chain runs.
+    pub(crate) fn check_setting(&self, field: &str, name: &str, value: u64) -> Result<(), Rejection> {
+        let Some(setting) = self.settings.iter().find(|it| it.name == name) else {
+            let known: Vec<&str> = self.settings.iter().map(|it| it.name).collect();
+            let (known, template) = (known.join(", "), format!("{} v{}", self.name, self.version));
+            let why = match self.parameters.iter().any(|it| it.name == name) {
+                true => format!("{name} is fixed at genesis, where every node has the same"),
+                false => format!("{template} knows no other setting of nodes"),
+            };
+            return Err(crate::check::invalid(field, name, format!("one of {known}: {why}")));
+        };
+        crate::check::range(&format!("{field}.{name}"), value, setting.min, setting.max)
     }
 
     /// Returns every parameter with its value: the given ones, and defaults for the rest.

@@ -40,7 +40,7 @@ use crate::{Rejection, State};
 /// | | nodes are [moved](crate::chain::moving::MoveNode) to other hosts with their keys, also off a host that is drained;
 /// | | a chain's nodes are spread over failure zones; an outage by a restart by hand or by validators that leave is agreed to |
 /// | | clouds and their machines: commands, records of the state ([`cloud`](crate::cloud)) |
-/// | | a chain's program is changed by vote, and [rolled back](crate::chain::outfit::RollBackChain); an artifact in use is kept |
+/// | | a chain's program and its nodes' settings are changed by vote, and [rolled back](crate::chain::outfit::RollBackChain); an artifact in use is kept |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);

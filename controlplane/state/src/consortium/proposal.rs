@@ -129,7 +129,8 @@ pub struct CloseProposal {
 /// `"anchor":"NAME+ID+KEY"`; or with both. Version 3 is `{"version":3,"change_chain":{"chain","ordered_by":"p-1","change":{..}}}`
 /// with one of `"pause":{}`, `"resume":{}`, `"delete":{"grace_ms"}`, `"undelete":{}`,
 /// `"add_nodes":{"nodes":[{"owner"}..]}` (then perhaps `"accept_outage":true`) and `"remove_nodes":{"nodes":["n4"..]}` (then
-/// perhaps `"accept_outage":true`). A client computes the hash of what it shows before it signs.
+/// perhaps `"accept_outage":true`), `"upgrade":{"program":{"name","version","sha256"}}` (without the program: the platform's own) and
+/// `"reconfigure":{"settings":{..}}` (each then perhaps with `"limit_ms"` and `"accept_outage":true`). A client computes the hash of what it shows before it signs.
 pub fn artifact(action: &Action) -> String {
     #[derive(Serialize)]
     struct Artifact<'a> {
@@ -215,6 +216,20 @@ mod tests {
         let leave = vec![crate::ids::NodeId::new(4), crate::ids::NodeId::new(7)];
         let remove = |accept_outage| of(Change::RemoveNodes { nodes: leave.clone(), accept_outage });
         assert_eq!(remove(false), text("\"remove_nodes\":{\"nodes\":[\"n4\",\"n7\"]}"));
+        let program = crate::chain::outfit::Program {
+            name: "ledgerd".into(),
+            version: "2.0.0".into(),
+            sha256: Digest([0xab; 32]),
+        };
+        let upgrade = |program, limit_ms| of(Change::Upgrade { program, limit_ms, accept_outage: false });
+        let named = format!("{{\"name\":\"ledgerd\",\"version\":\"2.0.0\",\"sha256\":\"{}\"}}", "ab".repeat(32));
+        let both = format!("\"upgrade\":{{\"program\":{named},\"limit_ms\":60000}}");
+        assert_eq!(upgrade(Some(program), Some(60_000)), text(&both));
+        assert_eq!(upgrade(None, None), text("\"upgrade\":{}"));
+        let settings = BTreeMap::from([("rpc_connections".to_owned(), 64), ("history_states".to_owned(), 8)]);
+        let set = of(Change::Reconfigure { settings, limit_ms: None, accept_outage: true });
+        let settings = "{\"history_states\":8,\"rpc_connections\":64}";
+        assert_eq!(set, text(&format!("\"reconfigure\":{{\"settings\":{settings},\"accept_outage\":true}}")));
         assert_eq!(remove(true), text("\"remove_nodes\":{\"nodes\":[\"n4\",\"n7\"],\"accept_outage\":true}"));
     }
 

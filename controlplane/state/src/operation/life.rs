@@ -33,7 +33,9 @@ pub(super) fn steps(state: &State, key: &ChainKey, work: Work, nodes: &[NodeId])
             };
             of_nodes(stop_step).chain([of_chain("grace", grace)]).chain(of_nodes(remove_step)).collect()
         }
-        Work::Roll | Work::Upgrade | Work::RollBack => of_nodes(roll_step).chain([verify_rolled(state, key)]).collect(),
+        Work::Roll | Work::Upgrade | Work::Reconfigure | Work::RollBack => {
+            of_nodes(roll_step).chain([verify_rolled(state, key)]).collect()
+        }
         Work::Grow | Work::Replace => {
             let joined = |key: &&NodeKey| {
                 let number = chain.and_then(|chain| chain.rollout.as_ref()).map_or(0, |rollout| rollout.number);

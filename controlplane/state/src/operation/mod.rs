@@ -61,6 +61,8 @@ pub enum Work {
     Replace,
     /// Its nodes are brought to another program, one after another.
     Upgrade,
+    /// Its nodes are set otherwise, one after another.
+    Reconfigure,
     /// Those of its nodes that were brought to another program go back to the one before.
     RollBack,
 }

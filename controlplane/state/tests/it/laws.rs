@@ -18,7 +18,7 @@ use super::parse::{self, Args};
 use super::world::{MEMBERS, World, actor, ballot, owner, spec};
 
 /// Lines of the scripts that random logs are made of; good ones and bad ones.
-const LINES: [&str; 106] = [
+const LINES: [&str; 107] = [
     "system RecordIntent Prepare",
     "system RecordIntent Configure",
     "system RecordIntent Start",
@@ -125,6 +125,7 @@ const LINES: [&str; 106] = [
     "owner@acme OpenProposal change=upgrade",
     "owner@acme OpenProposal change=upgrade",
     "oda RollBackChain",
+    "owner@acme OpenProposal change=reconfigure",
 ];
 
 /// Failing seeds are kept beside the tests and tried first from then on.

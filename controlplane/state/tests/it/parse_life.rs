@@ -40,6 +40,17 @@ pub(crate) fn change(w: &World, a: &Args, word: &str) -> Action {
                 limit_ms: a.get("limit").map(|limit| limit.parse().unwrap()),
                 accept_outage: a.get("accept").is_some(),
             },
+            "reconfigure" => {
+                let set = a.get("set").unwrap_or("history_states:64").split(',').filter(|one| !one.is_empty());
+                let one = |one: &str| {
+                    one.split_once(':').map(|(name, value)| (name.replace(' ', "_"), value.parse().unwrap()))
+                };
+                Change::Reconfigure {
+                    settings: set.map(|it| one(it).unwrap()).collect(),
+                    limit_ms: a.get("limit").map(|limit| limit.parse().unwrap()),
+                    accept_outage: a.get("accept").is_some(),
+                }
+            }
             other => panic!("no change {other}"),
         },
     })

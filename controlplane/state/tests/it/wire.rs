@@ -125,6 +125,7 @@ fn life_of_version_5() -> Vec<Request> {
         "OpenProposal change=upgrade program=own limit=60000 accept=yes",
         "RollBackChain",
         "RollBackChain risk=yes",
+        "OpenProposal change=reconfigure limit=60000 accept=yes",
     ])
 }
 

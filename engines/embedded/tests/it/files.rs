@@ -143,3 +143,63 @@ fn governance_that_cannot_be_names_its_field() {
         }
     }
 }
+
+/// Settings that were voted on are in the file as the node reads it; without any it is as it was before there were some.
+#[tokio::test]
+async fn the_node_reads_settings_as_they_were_voted() {
+    let root = tempfile::tempdir().unwrap();
+    let host = LocalAdapter::new(root.path().into(), program());
+    let engine = EmbeddedEngine::new(artifact());
+    let plain = plan("one", 30001, 31001);
+    let identity = engine.prepare(&host, &plain).await.unwrap();
+    let written = async |settings: &[(&str, u64)]| {
+        let parameters = settings.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let node = hanse_engines_core::NodePlan { parameters, ..plain.clone() };
+        engine.configure(&host, &node, &identity, b"{}", &[]).await.unwrap();
+        std::fs::read_to_string(root.path().join("instances/test/one/home/config.toml")).unwrap()
+    };
+    let before = written(&[("block_time_ms", 200)]).await;
+    assert!(!before.contains("\n["), "{before}");
+    let all = [
+        ("fast_join", 1),
+        ("history_blocks", (1 << 53) - 1),
+        ("history_states", 64),
+        ("mempool_transactions", 500),
+        ("rpc_calls_per_second", 9),
+        ("rpc_connections", 7),
+        ("rpc_log_blocks", 100),
+    ];
+    let config = NodeConfig::from_toml(&written(&all).await).unwrap();
+    assert!(config.fast_join);
+    assert_eq!(config.history.blocks, hanse_node::config::Keep::All);
+    assert_eq!(config.history.states, hanse_node::config::Keep::Last(64));
+    assert_eq!(config.mempool.transactions_max, 500);
+    assert_eq!((config.rpc.calls_per_second_max, config.rpc.connections_max, config.rpc.log_blocks_max), (9, 7, 100));
+}
+
+/// The program before is asked on the host: this build reads its own home, a program that only ends reads none.
+#[tokio::test]
+async fn the_program_before_says_whether_there_is_a_way_back() {
+    use hanse_engines_core::{NodePlan, NodeProgram, WayBack};
+    let root = tempfile::tempdir().unwrap();
+    let host = LocalAdapter::new(root.path().into(), program());
+    let engine = EmbeddedEngine::new(artifact());
+    let node = plan("one", 30001, 31001);
+    engine.prepare(&host, &node).await.unwrap();
+    let before = |program| NodePlan { program: Some(NodeProgram::Program(program)), ..node.clone() };
+    assert_eq!(engine.way_back(&host, &before(artifact())).await.unwrap(), WayBack::Open);
+    let bad = root.path().join("bad.sh");
+    std::fs::write(&bad, "#!/bin/sh\necho what is this >&2\nexit 3\n").unwrap();
+    let sha256 = hanse_hostrun::file_sha256(&bad).unwrap();
+    let bad = hanse_adapters_core::Artifact { sha256, path: bad };
+    let WayBack::Closed(why) = engine.way_back(&host, &before(bad)).await.unwrap() else { panic!("it reads nothing") };
+    assert!(why.contains("code 3") && why.contains("what is this"), "{why}");
+    // A store that the program does not know.
+    let data = root.path().join("instances/test/one/home/data");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(data.join("ledger.redb"), "of another time").unwrap();
+    let WayBack::Closed(why) = engine.way_back(&host, &before(artifact())).await.unwrap() else {
+        panic!("it is no store")
+    };
+    assert!(why.contains("does not read the node's store"), "{why}");
+}

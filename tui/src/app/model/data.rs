@@ -209,6 +209,8 @@ pub struct Chain {
     pub halted: String,
     /// The program that its nodes are to run, as `name version`; empty if that is the platform's own.
     pub program: String,
+    /// Settings of its nodes that were voted on, by name.
+    pub settings: Vec<(String, String)>,
     /// Whether the nodes that a change of their program has reached can still be had to go back.
     pub way_back: bool,
     /// Whether it is wished to rest.

@@ -59,6 +59,7 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
         change_operation: it.change.map(|operation| operation.to_string()).unwrap_or_default(),
         rollout: it.rollout.as_ref().map(|rollout| self::rollout(rollout, &nodes)),
         program: it.outfit.program.as_ref().map(outfit::program),
+        settings: it.outfit.settings.clone(),
         refit: it.refit.as_ref().map(outfit::refit),
         purge_at_ms: match it.wish {
             Wish::Delete { purge_at, .. } => ms(purge_at),
@@ -128,6 +129,7 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
         pid: view.as_ref().map_or(0, |view| view.pid),
         created_at_ms: state.chains.get(&it.key.chain).map_or(0, |chain| ms(chain.created_at)),
         program: it.outfit.program.as_ref().map(outfit::program),
+        settings: it.outfit.settings.clone(),
         health_reason: view.map_or_else(String::new, |view| view.reasons.join("; ")),
     }
 }

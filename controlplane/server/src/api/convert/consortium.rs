@@ -162,6 +162,14 @@ fn change_in(state: &State, of: &ConsortiumId, it: pb::ChangeChain) -> Result<Ch
             },
             accept_outage: upgrade.accept_outage,
         },
+        pb::change_chain::Change::Reconfigure(it) => Change::Reconfigure {
+            settings: it.settings.into_iter().collect(),
+            limit_ms: match period("action.change_chain.reconfigure.limit_ms", it.limit_ms)? {
+                0 => None,
+                limit_ms => Some(limit_ms),
+            },
+            accept_outage: it.accept_outage,
+        },
         pb::change_chain::Change::Delete(delete) => {
             Change::Delete { grace_ms: period("action.change_chain.delete.grace_ms", delete.grace_ms)? }
         }

@@ -22,6 +22,7 @@ pub(crate) fn operation(it: &Operation, sees_hosts: bool) -> pb::Operation {
                 Work::Move => pb::OperationKind::MoveNode,
                 Work::Replace => pb::OperationKind::ReplaceNode,
                 Work::Upgrade => pb::OperationKind::UpgradeChain,
+                Work::Reconfigure => pb::OperationKind::ReconfigureChain,
                 Work::RollBack => pb::OperationKind::RollBackChain,
             };
             (kind, name::chain(chain))

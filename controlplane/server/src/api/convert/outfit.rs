@@ -40,6 +40,7 @@ pub(crate) fn program_in(state: &State, it: pb::Program) -> Result<Program, ApiE
 pub(crate) fn refit(it: &Refit) -> pb::Refit {
     pb::Refit {
         before: it.before.program.as_ref().map(program),
+        settings_before: it.before.settings.clone(),
         rollout: it.rollout,
         since_ms: ms(it.since),
         settled_at_ms: it.settled_at.map_or(0, ms),
