@@ -8,6 +8,7 @@
 //! error and never taken for an end, or a second process would be started beside a live one. It never signals by a
 //! bare pid what it has not identified.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -216,6 +217,41 @@ pub(crate) fn marked(dir: &Path) -> io::Result<Vec<Process>> {
     Ok(found)
 }
 
+/// Returns `roots` and all that descends from them, each once, those that ended meanwhile possibly among them; `None` where the kernel
+/// does not tell a process's children (proc(5), `CONFIG_PROC_CHILDREN`).
+///
+/// # Errors
+/// The host could not look.
+pub(crate) fn descendants(roots: Vec<u32>) -> io::Result<Option<Vec<u32>>> {
+    let mut all = BTreeSet::new();
+    let mut next = roots;
+    while let Some(pid) = next.pop() {
+        if !all.insert(pid) {
+            continue;
+        }
+        let threads = match fs::read_dir(format!("/proc/{pid}/task")) {
+            Ok(threads) => threads,
+            Err(e) if is_gone(&e) => continue,
+            Err(e) => return Err(e),
+        };
+        for thread in threads {
+            let thread = match thread {
+                Ok(thread) => thread.path(),
+                Err(e) if is_gone(&e) => break,
+                Err(e) => return Err(e),
+            };
+            match read_of_process(&format!("{}/children", thread.display()))? {
+                Some(children) => {
+                    next.extend(text(&children).split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()))
+                }
+                None if thread.exists() => return Ok(None),
+                None => {}
+            }
+        }
+    }
+    Ok(Some(all.into_iter().collect()))
+}
+
 fn has_mark(pid: u32, wanted: &str) -> io::Result<bool> {
     match read_of_process(&format!("/proc/{pid}/environ")) {
         Ok(environ) => Ok(environ.unwrap_or_default().split(|b| *b == 0).any(|entry| entry == wanted.as_bytes())),
@@ -244,6 +280,25 @@ mod tests {
         assert!(Process::find(&me.id).unwrap().is_some());
         assert!(Process::find(&ProcId { start_ticks: me.id.start_ticks + 1, ..me.id.clone() }).unwrap().is_none());
         assert!(Process::find(&ProcId { boot_id: "another".into(), ..me.id.clone() }).unwrap().is_none());
+    }
+
+    #[test]
+    fn children_of_children_are_found() {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "sleep 100 & echo begun; wait"]).stdout(std::process::Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let pid = shell.id();
+        let mut begun = [0; 6];
+        io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut begun).unwrap();
+        let of_me = descendants(vec![std::process::id()]).unwrap().expect("this kernel tells children");
+        let of_shell = descendants(vec![pid]).unwrap().unwrap();
+        for pid in &of_shell {
+            kill_process(Pid::from_raw(*pid as i32).unwrap(), Signal::KILL).unwrap();
+        }
+        shell.wait().unwrap();
+        assert_eq!(of_shell.len(), 2, "the shell and what it started");
+        assert!(of_shell.iter().all(|pid| of_me.contains(pid)) && of_me.contains(&std::process::id()));
+        assert_eq!(descendants(vec![pid]).unwrap().unwrap(), [pid], "one that is gone has none");
     }
 
     #[test]

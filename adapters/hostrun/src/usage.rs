@@ -10,8 +10,9 @@ use std::path::Path;
 use hanse_adapters_core::{AdapterError, HostLoad, InstanceKey, InstanceUsage};
 
 use crate::facts::now_ms;
-use crate::layout::{Layout, invalid, io_error, make_dir};
-use crate::proc::marked;
+use crate::instance::{Phase, load as load_instance};
+use crate::layout::{InstanceDir, Layout, invalid, io_error, make_dir};
+use crate::proc::{Process, descendants, marked};
 
 /// Files and folders of a home that are measured; a larger home is told as far as it was read.
 const ENTRIES_MAX: usize = 200_000;
@@ -24,18 +25,33 @@ pub(crate) fn usage(layout: &Layout, key: &InstanceKey) -> Result<Option<Instanc
     if !dir.exists() {
         return Ok(None);
     }
-    let processes = marked(&dir.path).map_err(|e| io_error(&key.to_string(), &e))?;
+    let processes = processes(&dir)?;
     let page = rustix::param::page_size() as u64;
     let ticks = rustix::param::clock_ticks_per_second();
     let mut usage = InstanceUsage { disk_bytes: disk_bytes(&dir.path), ..InstanceUsage::default() };
-    for process in &processes {
+    for pid in processes {
         // One that ends between the look and here uses nothing any more.
-        let Some((cpu, pages)) = of_process(process.id.pid) else { continue };
+        let Some((cpu, pages)) = of_process(pid) else { continue };
         usage.processes += 1;
         usage.cpu_ms += cpu.saturating_mul(1_000) / ticks.max(1);
         usage.memory_bytes += pages.saturating_mul(page);
     }
     Ok(Some(usage))
+}
+
+/// The supervisor, the process and all that descends from them. To look for the mark of the instance in every process of the host,
+/// as is done before anything is ended, costs a busy host too much to do it with each look.
+fn processes(dir: &InstanceDir) -> Result<Vec<u32>, AdapterError> {
+    let failed = |e: std::io::Error| io_error(&dir.key.to_string(), &e);
+    let Some(Phase::Running { child, supervisor, .. }) = load_instance(dir)?.phase else { return Ok(Vec::new()) };
+    let mut roots = Vec::new();
+    for id in [supervisor, child] {
+        roots.extend(Process::find(&id).map_err(failed)?.map(|found| found.id.pid));
+    }
+    match descendants(roots).map_err(failed)? {
+        Some(all) => Ok(all),
+        None => Ok(marked(&dir.path).map_err(failed)?.into_iter().map(|process| process.id.pid).collect()),
+    }
 }
 
 /// Returns what the host has and has left.

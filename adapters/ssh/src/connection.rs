@@ -11,7 +11,7 @@ use std::time::Duration;
 use hanse_adapters_core::{AdapterError, Result, Stream};
 use russh::client::{self, Handle, Msg};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
-use russh::{Channel, ChannelMsg, ChannelOpenFailure, Preferred};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, Preferred, cipher};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -40,6 +40,21 @@ const CHANNEL_MESSAGES: usize = 512;
 pub(crate) const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most of standard error that is kept, for messages.
 pub(crate) const STDERR_BYTES_MAX: usize = 4 * 1024;
+
+/// Ciphers that are asked for where the processor knows AES, best first: a megabyte costs either end a third of what it does with
+/// ChaCha20, which is the first elsewhere.
+const AES_FIRST: &[cipher::Name] =
+    &[cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_256_CTR, cipher::AES_192_CTR, cipher::AES_128_CTR];
+
+/// Whether this processor has instructions for AES.
+fn has_aes() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    return std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
+}
 
 /// Host keys that are asked for, best first, and kinds of certificates; SHA-1 is not among them.
 const HOST_KEYS: &[Algorithm] = &[
@@ -172,6 +187,7 @@ async fn handshake(
             key: Cow::Borrowed(HOST_KEYS),
             host_key_certificates: Cow::Borrowed(if certificates { HOST_KEYS } else { &[] }),
             compression: Cow::Borrowed(&[russh::compression::NONE]),
+            cipher: if has_aes() { Cow::Borrowed(AES_FIRST) } else { Preferred::DEFAULT.cipher },
             ..Preferred::DEFAULT
         },
         ..client::Config::default()
