@@ -92,6 +92,7 @@ fn wrong(node: &Node, home: Option<&Home>) -> Option<String> {
         NodeWish::Stop if runs => Some("it runs and is to be stopped".into()),
         NodeWish::Stop => None,
         NodeWish::Remove => Some("it is still to be removed".into()),
+        NodeWish::Watch => runs.then(|| "it runs and is not the platform's".into()),
     }
 }
 

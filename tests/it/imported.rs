@@ -91,11 +91,11 @@ impl Story {
         self.dir.join(name).display().to_string()
     }
 
-    /// One local host with room for four nodes of six ports.
+    /// One local host with room for five nodes of six ports.
     fn enrol_host(&self) {
-        let (root, first) = (self.path("host"), free_ports(24, 1)[0].to_string());
+        let (root, first) = (self.path("host"), free_ports(30, 1)[0].to_string());
         let place = ["--root", &root, "--peer-address", "127.0.0.1", "--port-first", &first];
-        let room = ["--port-count", "24", "--slots", "4"];
+        let room = ["--port-count", "30", "--slots", "5"];
         self.cluster.tell("admin", &[&["host", "enrol", "h1", "--local"][..], &place, &room].concat());
     }
 
@@ -112,6 +112,36 @@ impl Story {
         })
     }
 
+    /// Has the consortium vote for a change of the chain, and waits until it has come about.
+    fn change(&self, change: &[&str]) {
+        let open = [&["proposal", "open-change-chain", "trade", "supply-1"][..], change].concat();
+        let opened = self.cluster.tell("acme", &open);
+        let proposal = opened["proposal"]["proposal"].as_str().unwrap().to_owned();
+        let mut operation = String::new();
+        for tenant in ["acme", "bocom", "sgcc"] {
+            let vote = ["proposal", "vote", "trade", &proposal, "yes", "--key", &self.path(&format!("{tenant}.key"))];
+            let voted = self.cluster.tell(tenant, &[&vote[..], &["--yes"]].concat());
+            operation = voted["proposal"]["operation"].as_str().unwrap_or_default().to_owned();
+        }
+        until(&format!("{change:?} comes about"), LONG, || {
+            let it = self.cluster.ask("admin", &["operation", "get", &operation]).map_err(|(_, words)| words)?;
+            if it["operation"]["state"] == "SUCCEEDED" { Ok(()) } else { Err(it.to_string()) }
+        });
+    }
+
+    /// Why the change cannot be voted on.
+    fn refused(&self, change: &[&str]) -> String {
+        let open = [&["proposal", "open-change-chain", "trade", "supply-1"][..], change].concat();
+        self.cluster.ask("acme", &open).unwrap_err().1
+    }
+
+    /// Keys of the ledger's validators.
+    fn validators(&self) -> Vec<String> {
+        let shown = self.cluster.tell("acme", &["chain", "governance", "trade", "supply-1"]);
+        let list = shown["governance"]["validators"].as_array().cloned().unwrap_or_default();
+        list.iter().filter_map(|it| it["public_key"].as_str().map(str::to_owned)).collect()
+    }
+
     fn kill(&self, name: &str) {
         let pid = i32::try_from(self.node(name).unwrap()["pid"].as_u64().unwrap()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
@@ -125,10 +155,11 @@ fn a_chain_of_a_program_that_the_operator_brought() {
     let story = Story::begin(dir.path());
     story.enrol_host();
     form_consortium(&story.cluster, dir.path());
-    vote_a_chain(&story.cluster, dir.path(), &["--template", "cosmos-evm"]);
+    vote_a_chain(&story.cluster, dir.path(), &["--template", "cosmos-evm", "--param", "vote_seconds=5"]);
     assert_eq!(pids_of(&story.dir, PROCESS).len(), 4, "one process for each node and no other");
     the_chain_works(&story);
     a_dead_validator_is_started_again(&story);
+    a_fifth_validates_for_a_while(&story);
     one_that_was_put_back_is_not(&story);
 }
 
@@ -154,13 +185,41 @@ fn a_dead_validator_is_started_again(story: &Story) {
     story.healthy("n1", 2);
 }
 
+/// A node joins by vote and follows, validates by another vote, which the ledger's own transactions carry out, leaves its seat
+/// and the chain likewise, and nothing of its key is left.
+fn a_fifth_validates_for_a_while(story: &Story) {
+    let words = story.refused(&["add-validators", "n3"]);
+    assert!(words.contains("it validates, or is about to, already"), "{words}");
+    story.change(&["add-nodes", "--node", "acme"]);
+    assert!(story.validators().len() == 4 && !story.node("n4").unwrap()["validates"].as_bool().unwrap_or(false));
+    let plan = ["proposal", "open-change-chain", "trade", "supply-1", "add-validators", "n4", "--plan"];
+    let plan = story.cluster.tell("acme", &plan)["plan"].clone();
+    assert!(plan["nodes"][0]["work"] == "SEAT" && plan["after"]["validators"] == 5, "{plan}");
+    story.change(&["add-validators", "n4"]);
+    let node = story.node("n4").unwrap();
+    let key = node["public_key"].as_str().unwrap().to_owned();
+    let held = node["validates"] == true && node["seat"]["held"] == true;
+    assert!(held && story.validators().len() == 5 && story.validators().contains(&key), "{node}");
+    assert!(story.refused(&["remove-nodes", "n4"]).contains("remove-validators"), "a validator leaves its seat first");
+
+    story.change(&["remove-validators", "n4"]);
+    assert!(!story.validators().contains(&key), "the ledger's own word");
+    story.healthy("n4", 1);
+    story.change(&["remove-nodes", "n4"]);
+    let left = std::fs::read_dir(story.dir.join("host/instances")).unwrap().next().unwrap().unwrap().path();
+    let names: Vec<_> = std::fs::read_dir(left).unwrap().map(|home| home.unwrap().file_name()).collect();
+    assert!(names.len() == 4 && !names.iter().any(|name| name == "trade.supply-1.n4"), "{names:?}");
+    assert_eq!(pids_of(&story.dir, PROCESS).len(), 4);
+}
+
 /// The home of a validator is put back to an older state while it is down: it is not started, and says why; with the
 /// newest state again it goes on when a person says so.
 fn one_that_was_put_back_is_not(story: &Story) {
     let homes = std::fs::read_dir(story.dir.join("host/instances")).unwrap().next().unwrap().unwrap().path();
     let state = homes.join("trade.supply-1.n3").join("home").join("data/priv_validator_state.json");
     let old = std::fs::read(&state).unwrap();
-    let height = story.healthy("n3", 1);
+    let generation = story.node("n3").unwrap()["generation"].as_u64().unwrap();
+    let height = story.healthy("n3", generation);
     until("it signs on", LONG, || {
         let node = story.node("n3")?;
         if node["height"].as_u64().unwrap_or(0) > height + 5 { Ok(()) } else { Err(node.to_string()) }

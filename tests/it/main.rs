@@ -14,6 +14,7 @@ mod console;
 mod dev;
 mod docker;
 mod faults;
+mod foreign;
 mod full_disk;
 mod governed;
 mod imported;

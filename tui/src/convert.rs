@@ -203,6 +203,7 @@ pub(crate) fn node(n: pb::Node) -> Node {
         owner: n.owner,
         host: n.host,
         reason: n.state_reason,
+        seat: (seat(n.validates, n.seat.as_ref()).to_owned(), n.seat.map(|seat| seat.waits).unwrap_or_default()),
         says: n.health_reason,
         since: n.state_since_ms,
         generation: n.generation,
@@ -211,6 +212,16 @@ pub(crate) fn node(n: pb::Node) -> Node {
         restarts: n.restarts_last_hour.into(),
         peers: n.peers.into(),
         identity: n.node_id,
+    }
+}
+
+/// What a node is on its ledger, or is to become.
+fn seat(validates: bool, seat: Option<&pb::NodeSeat>) -> &'static str {
+    match seat.filter(|seat| seat.wished != seat.held) {
+        Some(seat) if seat.wished => "TO_VALIDATE",
+        Some(_) => "TO_FOLLOW",
+        None if validates => "VALIDATOR",
+        None => "FOLLOWER",
     }
 }
 

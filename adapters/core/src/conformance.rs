@@ -4,6 +4,7 @@
 //! (`hanse_hostrun::trial`), and goes through [`CHECKS`] in order, each in a cluster of its own which it leaves empty.
 //! The host must be this machine, because the checks kill processes from outside and look at them.
 
+mod bundle;
 mod dial;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +16,7 @@ use std::time::{Duration, Instant};
 use dial::dial;
 
 use crate::{
-    Adapter, AdapterError, Artifact, Bundle, FileSpec, InstanceKey, InstanceSpec, InstanceStatus, Manifest, Ports,
-    RunSpec, RunState,
+    Adapter, AdapterError, Artifact, FileSpec, InstanceKey, InstanceSpec, InstanceStatus, Ports, RunSpec, RunState,
 };
 
 /// How long anything may take on a slow machine before a check fails.
@@ -46,7 +46,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("an artifact is put once and refused if its hash differs", |b| Box::pin(artifact(b))),
     ("a run returns what the program left", |b| Box::pin(runs(b))),
     ("files are written atomically and stay inside the home", |b| Box::pin(files(b))),
-    ("a bundle's files lie beside its program", |b| Box::pin(bundle(b))),
+    ("a bundle's files lie beside its program", |b| Box::pin(bundle::bundle(b))),
     ("ensure creates, adopts, replaces and refuses", |b| Box::pin(ensure(b))),
     ("a process survives the adapter that started it", |b| Box::pin(survives(b))),
     ("the end of a process is seen", |b| Box::pin(ends(b))),
@@ -260,59 +260,6 @@ async fn files(b: &Bench<'_>) -> Result<(), String> {
     b.says(&key, &["fill", "{home}/big", &(crate::READ_BYTES_MAX + 1).to_string()]).await?;
     let refused = matches!(b.host.read_file(&key, "big").await, Err(AdapterError::Invalid { .. }));
     that(refused, "a file beyond the limit is not read")
-}
-
-/// The trial program under another name, with a library beside it that is only data.
-async fn bundle(b: &Bench<'_>) -> Result<(), String> {
-    let folder = std::env::temp_dir().join(format!("{}-bundle", b.cluster));
-    std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
-    let made = use_bundle(b, &folder).await;
-    std::fs::remove_dir_all(&folder).map_err(|e| e.to_string())?;
-    made
-}
-
-async fn use_bundle(b: &Bench<'_>, folder: &std::path::Path) -> Result<(), String> {
-    let manifest = Manifest {
-        version: crate::MANIFEST_VERSION,
-        program: "bin/trial".into(),
-        files: ["bin/trial", "lib/data"].map(|path| (path.to_owned(), b.artifact.sha256.clone())).into(),
-    };
-    let path = folder.join("bundle.json");
-    let content = serde_json::to_vec(&manifest).map_err(|e| e.to_string())?;
-    std::fs::write(&path, &content).map_err(|e| e.to_string())?;
-    // The trial program hashes files by itself, so that this crate needs no hash function.
-    b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
-    let key = b.key("bundled")?;
-    let copy = FileSpec { path: "bundle.json".into(), mode: 0o600, content };
-    b.host.put_files(&key, &[copy]).await.map_err(|e| e.to_string())?;
-    let manifest = Artifact { sha256: b.says(&key, &["hash", "{home}/bundle.json"]).await?.trim().to_owned(), path };
-    let bundle = Bundle { manifest, program: "bin/trial".into(), files: vec![b.artifact.clone()] };
-    bundle.put(b.host.as_ref()).await.map_err(|e| e.to_string())?;
-    bundle.put(b.host.as_ref()).await.map_err(|e| format!("again: {e}"))?;
-
-    let env = [("WHERE".to_owned(), "{artifact}/lib:{home}".to_owned())];
-    let inside = |args: &[&str]| RunSpec {
-        program: Some(bundle.program.clone()),
-        env: env.clone().into(),
-        ..short(&bundle.manifest.sha256, args)
-    };
-    let out = b.host.run(&key, &inside(&["hash", "{artifact}/lib/data"])).await.map_err(|e| e.to_string())?;
-    that(out.code == Some(0) && out.stdout.trim() == b.artifact.sha256, "its files lie beside its program")?;
-    let out = b.host.run(&key, &inside(&["env"])).await.map_err(|e| e.to_string())?;
-    that(out.stdout.lines().any(|l| l.starts_with("WHERE=/") && l.contains("/lib:/")), "the environment names them")?;
-    let outside = RunSpec { program: Some("../../hanse".into()), ..inside(&["print"]) };
-    let refused = matches!(b.host.run(&key, &outside).await, Err(AdapterError::Invalid { .. }));
-    that(refused, "what is not in the manifest is not run")?;
-    let spec = InstanceSpec {
-        artifact_sha256: bundle.manifest.sha256.clone(),
-        program: Some(bundle.program.clone()),
-        env: env.into(),
-        ..b.spec("bundled", 1, &["sleep"])?
-    };
-    let status = b.host.ensure(&spec).await.map_err(|e| e.to_string())?;
-    that(alive(pid(&status)?), "a process of the bundle runs")?;
-    let again = b.host.ensure(&spec).await.map_err(|e| e.to_string())?;
-    that(again == status, "and is adopted")
 }
 
 /// A short run of the artifact `sha256`.

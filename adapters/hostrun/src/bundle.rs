@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hanse_adapters_core::{AdapterError, Artifact, BUNDLE_FILES_MAX, Bundle, MANIFEST_VERSION, Manifest};
 
@@ -56,7 +57,11 @@ fn read(file: &Path) -> Result<Manifest, String> {
 /// could not be finished is removed, for the next try makes a folder of its own.
 fn lay_out(layout: &Layout, manifest: &Manifest, folder: &Path) -> Result<(), AdapterError> {
     let fail = |e: &io::Error| io_error(&folder.display().to_string(), e);
-    let aside = folder.with_extension(format!("new-{:x}-{:x}", std::process::id(), crate::facts::now_ms()));
+    // Two requests of one process may come in one millisecond, and must not work in one folder.
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let unique = format!("new-{:x}-{:x}-{count:x}", std::process::id(), crate::facts::now_ms());
+    let aside = folder.with_extension(unique);
     if let Err(error) = link_all(layout, manifest, &aside) {
         // The first error is the one to report.
         let _ = fs::remove_dir_all(&aside);
@@ -75,11 +80,23 @@ fn link_all(layout: &Layout, manifest: &Manifest, folder: &Path) -> Result<(), A
         let from = placed_file(layout, sha256)?;
         let to = folder.join(path);
         make_dir(to.parent().unwrap_or(folder))?;
-        // A file system without hard links has the file twice.
-        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).map_err(|e| fail(&e))?;
+        // A file system without hard links has the file twice. Never onto what is there: it may be a link of `from`, and copying
+        // a file onto itself empties it.
+        let linked = match fs::hard_link(&from, &to) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => copy_new(&from, &to),
+            other => other,
+        };
+        linked.map_err(|e| fail(&e))?;
         sync_parent(&to).map_err(|e| fail(&e))?;
     }
     Ok(())
+}
+
+/// Copies a file to a place where nothing is yet.
+fn copy_new(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut source, mut target) = (fs::File::open(from)?, fs::File::create_new(to)?);
+    io::copy(&mut source, &mut target)?;
+    target.set_permissions(source.metadata()?.permissions())
 }
 
 /// Returns the bundle whose files lie below `folder` on this machine and whose manifest is the file `manifest`. Each
@@ -130,4 +147,49 @@ pub fn describe_bundle(folder: &Path, program: &str) -> Result<Manifest, String>
     }
     manifest.check().map_err(|reason| format!("{}: {reason}", folder.display()))?;
     Ok(manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// Nodes of one chain that are prepared at once on one host: in one process, in one millisecond.
+    #[test]
+    fn a_bundle_that_is_laid_out_by_many_at_once_is_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let put = |content: &[u8]| {
+            let upload = root.path().join("upload");
+            fs::write(&upload, content).unwrap();
+            let sha256 = file_sha256(&upload).unwrap();
+            fs::create_dir_all(layout.artifact_dir(&sha256)).unwrap();
+            fs::rename(&upload, layout.artifact(&sha256)).unwrap();
+            sha256
+        };
+        let (program, library) = (put(b"the program"), put(b"the library"));
+        let files = [("program".to_owned(), program), ("lib.so".to_owned(), library)].into();
+        let manifest = Manifest { version: MANIFEST_VERSION, program: "program".into(), files };
+        let sha256 = put(&serde_json::to_vec(&manifest).unwrap());
+        for _ in 0..50 {
+            let _none_before_the_first = fs::remove_dir_all(layout.artifact_dir(&sha256).join("files"));
+            let gate = Barrier::new(4);
+            std::thread::scope(|scope| {
+                let ask = || {
+                    gate.wait();
+                    placed(&layout, &sha256, Some("program")).unwrap().path
+                };
+                let asked: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+                for path in asked.into_iter().map(|it| it.join().unwrap()) {
+                    assert_eq!(fs::read(&path).unwrap(), b"the program");
+                }
+            });
+        }
+        let there = fs::read_dir(layout.artifact_dir(&sha256)).unwrap().count();
+        assert_eq!(there, 2, "nothing is left beside the manifest and its files");
+        assert!(copy_new(&layout.artifact(&sha256), &layout.artifact(&sha256)).is_err(), "never onto what is there");
+    }
 }

@@ -131,6 +131,8 @@ calls! {
         read ListNodes(ListNodesRequest) -> ListNodesResponse;
         write RestartNode(RestartNodeRequest) -> RestartNodeResponse;
         write PauseChain(PauseChainRequest) -> PauseChainResponse;
+        write ImportChain(ImportChainRequest) -> ImportChainResponse;
+        write ForgetChain(ForgetChainRequest) -> ForgetChainResponse;
         write ResumeChain(ResumeChainRequest) -> ResumeChainResponse;
         write UndeleteChain(UndeleteChainRequest) -> UndeleteChainResponse;
         write RollChain(RollChainRequest) -> RollChainResponse;

@@ -8,6 +8,7 @@ use hanse_state::{Millis, State};
 
 use crate::moving::plan_drain;
 use crate::rollout::plan_rollout;
+use crate::seat::plan_seat;
 use crate::{Act, Observed, Step};
 
 /// Returns what to do next with a chain.
@@ -18,6 +19,7 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
         Wish::Delete { purging: false, purge_at, .. } if *purge_at <= now => {
             return Step::Do(Act::Purge { chain: key.clone() });
         }
+        Wish::Watch => return Step::Done,
         Wish::Pause { .. } | Wish::Delete { .. } => return Step::wait(chain.state_reason.clone()),
     }
     if chain.genesis.is_none() {
@@ -33,6 +35,9 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
     if let Some(step) = plan_drain(state, chain) {
         return step;
     }
+    if let Some(step) = plan_seat(state, chain, observed) {
+        return step;
+    }
     match chain.state {
         ChainState::Running => Step::Done,
         ChainState::Requested
@@ -42,6 +47,7 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
         | ChainState::Stopping
         | ChainState::Paused
         | ChainState::Deleted
-        | ChainState::Removing => Step::wait(chain.state_reason.clone()),
+        | ChainState::Removing
+        | ChainState::Imported => Step::wait(chain.state_reason.clone()),
     }
 }

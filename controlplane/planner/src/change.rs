@@ -63,6 +63,10 @@ pub enum NodeWork {
     Remove,
     /// It goes to another host.
     Move,
+    /// It becomes a validator.
+    Seat,
+    /// It is a validator no more, and follows.
+    Unseat,
 }
 
 /// One node of a plan.
@@ -80,7 +84,7 @@ pub struct NodeChange {
     pub to: Option<HostId>,
     /// The failure zone of that host; empty if there is none.
     pub zone: String,
-    /// Whether it validates since genesis.
+    /// Whether it validates now.
     pub validates: bool,
 }
 
@@ -91,7 +95,7 @@ pub struct ZoneShare {
     pub zone: String,
     /// Nodes of the chain.
     pub nodes: usize,
-    /// Those of them that validate since genesis.
+    /// Those of them that will validate.
     pub validators: usize,
 }
 
@@ -155,18 +159,27 @@ pub fn plan_change(before: &State, after: &State, chain: &ChainKey) -> ChangePla
 fn changes(before: &State, after: &State, chain: &ChainKey) -> Vec<NodeChange> {
     let keys: BTreeSet<&NodeKey> =
         nodes_of(before, chain).chain(nodes_of(after, chain)).map(|node| &node.key).collect();
+    let moved = moved(before, after, chain);
     let change = |key: &NodeKey| {
         let (old, new) = (before.nodes.get(key), after.nodes.get(key));
         let node = new.or(old)?;
         let work = match (old, new) {
             (None, _) => NodeWork::Make,
             (Some(_), None) => NodeWork::Remove,
-            (Some(old), Some(new)) => work(after, old, new)?,
+            // The others are started anew once it is there, to learn of it.
+            (Some(old), Some(new)) => work(after, old, new).or_else(|| {
+                (moved.is_some() && new.wish.is_run() && new.host.is_some()).then_some(NodeWork::StartAnew)
+            })?,
         };
         let to = match work {
             NodeWork::Leave | NodeWork::Remove => None,
             NodeWork::Move => node.moving.as_ref().map(|moving| moving.to.clone()).or_else(|| node.host.clone()),
-            NodeWork::Make | NodeWork::StartAnew | NodeWork::Stop | NodeWork::Start => node.host.clone(),
+            NodeWork::Make
+            | NodeWork::StartAnew
+            | NodeWork::Stop
+            | NodeWork::Start
+            | NodeWork::Seat
+            | NodeWork::Unseat => node.host.clone(),
         };
         let zone = to.as_ref().and_then(|id| after.hosts.get(id)).map(|host| host.zone.clone()).unwrap_or_default();
         Some(NodeChange {
@@ -176,10 +189,19 @@ fn changes(before: &State, after: &State, chain: &ChainKey) -> Vec<NodeChange> {
             from: old.and_then(|node| node.host.clone()),
             to,
             zone,
-            validates: node.joined == 0,
+            validates: node.validates(),
         })
     };
     keys.into_iter().filter_map(change).collect()
+}
+
+/// The node that is to go to another host with its key.
+fn moved<'a>(before: &State, after: &'a State, chain: &'a ChainKey) -> Option<&'a NodeKey> {
+    let was_still = |key: &NodeKey| before.nodes.get(key).is_some_and(|node| node.moving.is_none());
+    nodes_of(after, chain)
+        .map(|node| (&node.key, node.moving.is_some()))
+        .find(|(key, goes)| *goes && was_still(key))
+        .map(|it| it.0)
 }
 
 /// What becomes of a node that stays; `None` if nothing does.
@@ -193,6 +215,9 @@ fn work(after: &State, old: &Node, new: &Node) -> Option<NodeWork> {
         (was, NodeWish::Remove) if was != NodeWish::Remove => Some(NodeWork::Remove),
         (NodeWish::Run | NodeWish::Leave, NodeWish::Stop) => Some(NodeWork::Stop),
         (NodeWish::Stop, NodeWish::Run | NodeWish::Leave) => Some(NodeWork::Start),
+        _ if will_validate(old) != will_validate(new) && new.identity.is_some() => {
+            Some(if will_validate(new) { NodeWork::Seat } else { NodeWork::Unseat })
+        }
         _ if new.moving.is_some() && old.moving.is_none() => Some(NodeWork::Move),
         _ if old.host.is_some() && old.host != new.host => Some(NodeWork::Move),
         (_, NodeWish::Run) if old.generation != new.generation || new.rolled < number(new) => Some(NodeWork::StartAnew),
@@ -206,8 +231,14 @@ fn order(before: &State, after: &State, chain: &ChainKey, changes: &[NodeChange]
     let down = |change: &&NodeChange| matches!(change.work, NodeWork::StartAnew | NodeWork::Move);
     let mut order: Vec<NodeKey> =
         changes.iter().filter(down).filter(|_| runs).map(|change| change.node.clone()).collect();
-    order.sort_by_key(|key| before.nodes.get(key).is_some_and(|node| is_well(before, node)));
+    let moved = moved(before, after, chain);
+    order.sort_by_key(|key| (moved != Some(key), before.nodes.get(key).is_some_and(|node| is_well(before, node))));
     order
+}
+
+/// Whether it validates once what was decided has come about.
+fn will_validate(node: &Node) -> bool {
+    node.seat.as_ref().map_or_else(|| node.validates(), |seat| seat.wished)
 }
 
 fn is_well(state: &State, node: &Node) -> bool {
@@ -217,16 +248,22 @@ fn is_well(state: &State, node: &Node) -> bool {
 }
 
 fn quorums(before: &State, after: &State, chain: &ChainKey, order: &[NodeKey]) -> QuorumPlan {
-    let now: Vec<&Node> = nodes_of(before, chain).filter(|node| node.joined == 0).collect();
+    let now: Vec<&Node> = nodes_of(before, chain).filter(|node| node.validates()).collect();
     let well = |key: &NodeKey| before.nodes.get(key).is_some_and(|node| is_well(before, node));
     let now = standing(now.len(), now.iter().filter(|node| is_well(before, node)).count());
-    let disturbs = |key: &&NodeKey| before.nodes.get(*key).is_some_and(|node| node.joined == 0);
-    let down = order.iter().filter(disturbs);
-    // Whoever is ill already costs nothing more.
-    let during =
-        down.map(|key| standing(now.validators, now.well - usize::from(well(key)))).min_by_key(|it| it.tolerates);
+    let disturbs = |key: &&NodeKey| before.nodes.get(*key).is_some_and(|node| node.validates());
+    // Whoever is ill already costs nothing more. Nobody finds a node that moved before the first of the others was told.
+    let moved = moved(before, after, chain);
+    let lost = |(place, key): (usize, &NodeKey)| {
+        let unfound = moved.filter(|moved| place == 1 && *moved != key && disturbs(moved) && well(moved));
+        usize::from(disturbs(&key) && well(key)) + usize::from(unfound.is_some())
+    };
+    let steps: Vec<usize> = order.iter().enumerate().map(lost).collect();
+    let worst = steps.iter().max().copied().filter(|_| order.iter().any(|key| disturbs(&key)));
+    let during = worst.map(|lost| standing(now.validators, now.well - lost));
+    let so_long = steps.iter().filter(|lost| moved.is_none() || Some(**lost) == worst).count();
     let runs = after.chains.get(chain).is_some_and(|chain| chain.wish.is_run());
-    let stay = nodes_of(after, chain).filter(|node| node.joined == 0 && node.wish.is_run());
+    let stay = nodes_of(after, chain).filter(|node| will_validate(node) && node.wish.is_run());
     let stay: Vec<&Node> = stay.collect();
     // What is made, started or moved is taken to come up; what is ill and left alone stays so.
     let will = |node: &&&Node| {
@@ -234,7 +271,7 @@ fn quorums(before: &State, after: &State, chain: &ChainKey, order: &[NodeKey]) -
         node.host.is_some() && (touched || well(&node.key))
     };
     let after = runs.then(|| standing(stay.len(), stay.iter().filter(will).count()));
-    let during_ms = pace_ms(before, chain).0.saturating_mul(order.len() as u64);
+    let during_ms = pace_ms(before, chain).0.saturating_mul(so_long as u64);
     QuorumPlan { now, during, during_ms: if during.is_some() { during_ms } else { 0 }, after }
 }
 
@@ -262,7 +299,7 @@ fn zones(after: &State, chain: &ChainKey) -> Vec<ZoneShare> {
         let Some(host) = to.and_then(|id| after.hosts.get(id)) else { continue };
         let share = zones.entry(zone_of(host)).or_default();
         share.0 += 1;
-        share.1 += usize::from(node.joined == 0);
+        share.1 += usize::from(will_validate(node));
     }
     zones.into_iter().map(|(zone, (nodes, validators))| ZoneShare { zone, nodes, validators }).collect()
 }
@@ -304,6 +341,12 @@ fn words(before: &State, after: &State, chain: &ChainKey, quorum: &QuorumPlan, d
             }
         });
     }
+    if let Some(moved) = moved(before, after, chain).filter(|_| ran) {
+        let node = moved.node;
+        words.push(format!(
+            "once {node} is there the others are started anew, one after another, to learn of it; nobody finds it before the first is back"
+        ));
+    }
     match (&quorum.after, after.chains.get(chain).map(|chain| &chain.wish)) {
         (Some(standing), _) => words.push(format!("afterwards {}", survives(standing))),
         (None, Some(Wish::Pause { .. })) => words.push("it makes no block until it is resumed".into()),
@@ -313,7 +356,7 @@ fn words(before: &State, after: &State, chain: &ChainKey, quorum: &QuorumPlan, d
                     .into(),
             );
         }
-        (None, Some(Wish::Run) | None) => {}
+        (None, Some(Wish::Run | Wish::Watch) | None) => {}
     }
     words
 }

@@ -204,7 +204,10 @@ fn of_node(node: &Node, observed: &Observed, now: Millis) -> Vec<Finding> {
             code: "NODE_DOWN",
             what: "it does not take part".into(),
             cause: reason,
-            recipe: format!("`hanse node log {short}`; it is started again by itself while it has repairs left"),
+            recipe: match &node.watched {
+                Some(endpoint) => format!("it is not the platform's: tell whoever runs {endpoint}"),
+                None => format!("`hanse node log {short}`; it is started again by itself while it has repairs left"),
+            },
         });
     }
     let left = repairs_left(node, now);
@@ -258,13 +261,17 @@ fn down(node: &Node, observed: &Observed) -> Option<String> {
             | NodeState::Moving,
             _,
         ) => None,
+        (NodeState::Watched, Health::Unhealthy) => Some(seen.unwrap_or_else(|| node.state_reason.clone())),
+        (NodeState::Watched, Health::Healthy | Health::Unknown) => None,
     }
 }
 
 fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figures, now: Millis) -> Vec<Finding> {
     let resource = name::chain(key);
     let nodes: Vec<&Node> = nodes_of(state, key).collect();
-    let began = |node: &&Node| matches!(node.state, NodeState::Running | NodeState::Restarting | NodeState::Blocked);
+    let began = |node: &&Node| {
+        matches!(node.state, NodeState::Running | NodeState::Restarting | NodeState::Blocked | NodeState::Watched)
+    };
     if nodes.is_empty() || !nodes.iter().all(began) {
         return Vec::new();
     }
@@ -274,8 +281,12 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
     let needed = quorum(nodes.len());
     let tolerated = nodes.len() - needed;
     let mut found = Vec::new();
+    let is_watched = nodes.iter().any(|node| node.watched.is_some());
     if let Some((what, since)) = stalled(&nodes, figures, now) {
-        let (cause, recipe) = why_stalled(state, &nodes, &out, observed, figures);
+        let (cause, recipe) = match is_watched {
+            true => (names(&out), "it is not the platform's: tell whoever runs its nodes".into()),
+            false => why_stalled(state, &nodes, &out, observed, figures),
+        };
         found.push(Finding {
             severity: Severity::Critical,
             resource: resource.clone(),
@@ -284,6 +295,8 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
             cause,
             recipe,
         });
+    } else if is_watched {
+        // Who else validates there is not known.
     } else if up < needed {
         let (cause, recipe) = too_few(&nodes, &out);
         let what = "it has no quorum: it can make no block".into();

@@ -18,6 +18,7 @@ mod proposal;
 mod repair;
 mod replica;
 mod rollout;
+mod seat;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -246,6 +247,14 @@ pub enum Act {
         reason: String,
         /// Whether an outage was agreed to.
         accept_outage: bool,
+    },
+    /// The next step of a seat among the validators that was decided, on the ledger: intent `Seat`, fact `Seating` while it
+    /// waits, and `Seated` once the ledger's validators say so.
+    Seat {
+        /// Which.
+        node: NodeKey,
+        /// Its generation.
+        generation: u64,
     },
     /// Commit `PurgeChain`: the grace of a deleted chain is over.
     Purge {

@@ -56,7 +56,7 @@ pub(crate) fn plan_drain(state: &State, chain: &Chain) -> Option<Step> {
         );
     }
     // The others are started anew once it is there.
-    let founders = nodes_of(state, &chain.key).filter(|node| node.joined == 0).count();
+    let founders = nodes_of(state, &chain.key).filter(|node| node.validates()).count();
     let is_small = founders < ENDURING_MIN;
     if (is_small || !may_disturb(state, &node.key)) && !host.outage_accepted {
         return wait("its chain would make no block meanwhile; `--accept-outage` of the drain agrees to that".into());

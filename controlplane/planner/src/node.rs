@@ -28,6 +28,7 @@ pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis)
             }
         }
         NodeWish::Stop | NodeWish::Remove => return plan_end(state, node),
+        NodeWish::Watch => return plan_watched(node, observed, now),
     }
     if node.state == NodeState::Moving {
         return plan_move(state, node);
@@ -45,7 +46,7 @@ pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis)
         NodeState::Starting | NodeState::Restarting => plan_start(state, node, observed, now),
         NodeState::Running => plan_running(state, node, observed, now),
         NodeState::Blocked => Step::wait(format!("blocked: {}", node.state_reason)),
-        NodeState::Stopping | NodeState::Stopped | NodeState::Removing | NodeState::Moving => {
+        NodeState::Stopping | NodeState::Stopped | NodeState::Removing | NodeState::Moving | NodeState::Watched => {
             Step::wait("it is wished to run, and its next state says how")
         }
     }
@@ -67,9 +68,44 @@ fn plan_end(state: &State, node: &Node) -> Step {
         _ => match (host_obstacle(state, node), node.wish) {
             (Some(reason), _) => Step::wait(reason),
             (None, NodeWish::Remove) => Step::Do(Act::Remove { node: key, generation }),
-            (None, NodeWish::Stop | NodeWish::Run | NodeWish::Leave) => Step::Do(Act::Stop { node: key, generation }),
+            (None, NodeWish::Stop | NodeWish::Run | NodeWish::Leave | NodeWish::Watch) => {
+                Step::Do(Act::Stop { node: key, generation })
+            }
         },
     }
+}
+
+/// What to do with a node that is not the platform's: look at it, and say when its health changes. Nothing else is ever done.
+fn plan_watched(node: &Node, observed: &Observed, now: Millis) -> Step {
+    let (key, generation) = (node.key.clone(), node.generation);
+    let look = Step::Do(Act::CheckHealth { node: key.clone(), generation });
+    let Some(NodeView { instance: Some(instance), health }) = observed.nodes.get(&node.key) else { return look };
+    let silence = now.since(health.as_ref().map_or(node.state_since, |health| health.at));
+    let words = match (&instance.run, health) {
+        (Run::Unreachable { reason }, _) if silence >= HEALTH_SILENCE_MS => Some(reason.clone()),
+        (Run::Unreachable { .. }, _) | (_, None) => return look,
+        (_, Some(health)) if !health.reasons.is_empty() => Some(health.reasons.join("; ")),
+        (_, Some(health)) if health.syncing => Some(format!("it is catching up, at height {}", health.height)),
+        (_, Some(_)) => None,
+    };
+    let fact = match (words, node.health) {
+        (None, Health::Unknown | Health::Unhealthy) => NodeFact::Healthy,
+        (Some(reason), Health::Unknown | Health::Healthy) => NodeFact::Unhealthy { reason },
+        // Another kind of illness is told; what only counts on is not.
+        (Some(reason), Health::Unhealthy) if kind(&reason) != kind(&node.state_reason) => {
+            NodeFact::Unhealthy { reason }
+        }
+        (None, Health::Healthy) | (Some(_), Health::Unhealthy) => {
+            let is_fresh = health.as_ref().is_some_and(|health| now.since(health.at) < HEALTH_PERIOD_MS);
+            return if is_fresh { Step::Done } else { look };
+        }
+    };
+    Step::Do(Act::RecordHealth { node: key, generation, fact })
+}
+
+/// What kind of illness words tell of: those before the first number or colon.
+fn kind(words: &str) -> &str {
+    words.split(|c: char| c.is_ascii_digit() || c == ':').next().unwrap_or_default()
 }
 
 /// Why nothing can be done on the node's host.

@@ -45,7 +45,7 @@ pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Milli
 
 /// Fewest of `nodes` equal nodes that a BFT chain needs: more than two thirds.
 pub const fn quorum(nodes: usize) -> usize {
-    nodes * 2 / 3 + 1
+    hanse_state::chain::seat::quorum(nodes)
 }
 
 /// Returns whether the chain keeps its quorum while this node is down.
@@ -57,10 +57,11 @@ pub fn may_disturb(state: &State, key: &NodeKey) -> bool {
     };
     let is_well =
         |node: &&Node| node.state == NodeState::Running && node.health == Health::Healthy && !is_maintained(node);
-    // Those that joined later validate only if the members wanted it; the founders are counted, which is never too few.
-    let founders = || nodes_of(state, &key.chain).filter(|node| node.joined == 0);
-    let others = founders().filter(|node| node.key != *key).filter(is_well).count();
-    others >= quorum(founders().count())
+    // Those that joined later validate only if the members wanted it; where the platform is not told, the founders are counted,
+    // which is never too few.
+    let validators = || nodes_of(state, &key.chain).filter(|node| node.validates());
+    let others = validators().filter(|node| node.key != *key).filter(is_well).count();
+    others >= quorum(validators().count())
 }
 
 /// What is wrong with the process, and whether it is dead.

@@ -108,7 +108,7 @@ fn wait_or_halt(chain: &Chain, rollout: &Rollout, node: &Node, ill: String, seen
 }
 
 /// Why a node does not count as well; `None` if it does.
-fn illness(node: &Node, nodes: &[&Node], observed: &Observed) -> Option<String> {
+pub(crate) fn illness(node: &Node, nodes: &[&Node], observed: &Observed) -> Option<String> {
     let words = |what: &str| match node.state_reason.as_str() {
         "" => what.to_owned(),
         reason => format!("{what} ({reason})"),

@@ -27,6 +27,7 @@ pub mod reconcile;
 pub mod series;
 mod serve;
 pub mod trail;
+mod watched;
 
 pub use context::{Context, Limits, Member, Parts};
 pub use error::ApiError;

@@ -175,6 +175,8 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::PauseChain(_)
         | Command::ResumeChain(_)
         | Command::RollChain(_)
+        | Command::ImportChain(_)
+        | Command::ForgetChain(_)
         | Command::RollBackChain(_)
         | Command::ContinueRollout(_) => Rule { platform: OPERATORS, ..deny() },
         Command::DeleteArtifact(_) => Rule { platform: OPERATORS, ..deny() },

@@ -248,6 +248,8 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::DeleteMachine(c) => cloud::apply::delete(state, cx, c),
         Command::RecordMachineIntent(c) => cloud::apply::intent(state, cx, c),
         Command::RecordMachineFact(c) => cloud::apply::fact(state, cx, c),
+        Command::ImportChain(c) => chain::imported_apply::import(state, cx, c),
+        Command::ForgetChain(c) => chain::imported_apply::forget(state, cx, c),
         Command::RemoveCloudOrphan(c) => cloud::apply::remove_orphan(state, cx, c),
     }
 }

@@ -1,13 +1,16 @@
 //! Orders: everything that can change the state. One variant a command; its struct lives in its area.
 
+mod since;
+
 use serde::{Deserialize, Serialize};
 
 use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailure, RestoreAccount, SuspendAccount};
 use crate::artifact::{DeleteArtifact, ImportArtifact, PinPublisher, UnpinPublisher};
 use crate::billing::{Meter, SetPlan};
+use crate::chain::imported::{ForgetChain, ImportChain};
 use crate::chain::life::{PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use crate::chain::moving::{MoveNode, RecordEvicted};
-use crate::chain::node::{NodeAct, NodeFact, RecordIntent, RecordNodeFact, RestartNode};
+use crate::chain::node::{RecordIntent, RecordNodeFact, RestartNode};
 use crate::chain::outfit::RollBackChain;
 use crate::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
 use crate::chain::{RecordGenesis, RecordTransaction};
@@ -15,11 +18,10 @@ use crate::cloud::{
     AddCloud, CreateMachine, DeleteMachine, RecordMachineFact, RecordMachineIntent, RemoveCloud, RemoveCloudOrphan,
 };
 use crate::cluster::backup::{CreateBackup, RestoreCluster, ResumeCluster};
-use crate::cluster::version::{RaiseClusterVersion, Version};
+use crate::cluster::version::RaiseClusterVersion;
 use crate::cluster::{Bootstrap, CheckDigest, InitCluster};
 use crate::consortium::ballot::CastBallot;
-use crate::consortium::policy::ActionKind;
-use crate::consortium::proposal::{Action, CloseProposal, OpenProposal, ProposalState};
+use crate::consortium::proposal::{CloseProposal, OpenProposal, ProposalState};
 use crate::consortium::{ActivateConsortium, CreateConsortium, InviteMember, JoinConsortium};
 use crate::contract::{DeployContract, RecordContractFact};
 use crate::digest::Digest;
@@ -225,6 +227,8 @@ pub enum Command {
     RecordMachineIntent(RecordMachineIntent),
     RecordMachineFact(RecordMachineFact),
     RemoveCloudOrphan(RemoveCloudOrphan),
+    ImportChain(ImportChain),
+    ForgetChain(ForgetChain),
 }
 
 impl Command {
@@ -302,6 +306,8 @@ impl Command {
             Self::RecordMachineIntent(_) => "RecordMachineIntent",
             Self::RecordMachineFact(_) => "RecordMachineFact",
             Self::RemoveCloudOrphan(_) => "RemoveCloudOrphan",
+            Self::ImportChain(_) => "ImportChain",
+            Self::ForgetChain(_) => "ForgetChain",
         }
     }
 
@@ -379,118 +385,8 @@ impl Command {
             Self::RecordMachineIntent(c) => name::machine(&c.machine),
             Self::RecordMachineFact(c) => name::machine(&c.machine),
             Self::RemoveCloudOrphan(c) => name::cloud_orphan(&c.cloud, &c.instance),
-        }
-    }
-
-    /// The cluster version it came with: builds of an older one cannot read it. A command with a field that
-    /// came later is of that later version when the field is set.
-    pub fn since(&self) -> Version {
-        match self {
-            Self::InitCluster(_)
-            | Self::Bootstrap(_)
-            | Self::CheckDigest(_)
-            | Self::CreateBackup(_)
-            | Self::RestoreCluster(_)
-            | Self::ResumeCluster(_)
-            | Self::CreateAccount(_)
-            | Self::SuspendAccount(_)
-            | Self::RestoreAccount(_)
-            | Self::OpenSession(_)
-            | Self::CloseSession(_)
-            | Self::RecordLoginFailure(_)
-            | Self::CreateTenant(_)
-            | Self::InviteMember(_)
-            | Self::JoinConsortium(_)
-            | Self::ActivateConsortium(_)
-            | Self::CloseProposal(_)
-            | Self::CastBallot(_)
-            | Self::CordonHost(_)
-            | Self::UncordonHost(_)
-            | Self::RecordHostFacts(_)
-            | Self::AcceptHostKey(_)
-            | Self::RecordGenesis(_)
-            | Self::DeployContract(_)
-            | Self::RecordContractFact(_)
-            | Self::SetPlan(_)
-            | Self::Meter(_)
-            | Self::SetTenantMetadata(_)
-            | Self::AddReplica(_)
-            | Self::PromoteReplica(_)
-            | Self::RemoveReplica(_)
-            | Self::TransferLeader(_)
-            | Self::RecordReplica(_) => Version::FIRST,
-            Self::RaiseClusterVersion(_) => Version(2),
-            Self::RecordTransaction(_) => Version(3),
-            Self::RemoveOrphan(_) => Version(4),
-            Self::DrainHost(c) if c.accept_outage => Version::MOVES,
-            Self::SetHostProperties(_) | Self::BeginHostMaintenance(_) | Self::DrainHost(_) | Self::RetireHost(_) => {
-                Version(4)
-            }
-            Self::EnrolHost(c) => c.since(),
-            Self::SetHostReach(_) | Self::MoveNode(_) | Self::RecordEvicted(_) | Self::RollBackChain(_) => Version(5),
-            Self::RecordHostKeyChanged(c) => {
-                if c.jump.is_none() {
-                    Version::FIRST
-                } else {
-                    Version(5)
-                }
-            }
-            Self::ImportArtifact(_) | Self::DeleteArtifact(_) | Self::PinPublisher(_) | Self::UnpinPublisher(_) => {
-                Version(4)
-            }
-            Self::PauseChain(_) | Self::ResumeChain(_) | Self::UndeleteChain(_) | Self::PurgeChain(_) => Version(4),
-            Self::RollChain(_)
-            | Self::HaltRollout(_)
-            | Self::ContinueRollout(_)
-            | Self::RollNode(_)
-            | Self::ReleaseNode(_) => Version(4),
-            Self::AddCloud(_)
-            | Self::RemoveCloud(_)
-            | Self::CreateMachine(_)
-            | Self::DeleteMachine(_)
-            | Self::RecordMachineIntent(_)
-            | Self::RecordMachineFact(_)
-            | Self::RemoveCloudOrphan(_) => Version(5),
-            Self::CreateConsortium(CreateConsortium { charter, .. }) => {
-                let is_first = charter.policies.keys().all(|kind| *kind == ActionKind::CreateChain);
-                if is_first { Version::FIRST } else { Version(4) }
-            }
-            Self::RecordIntent(RecordIntent { act, .. }) => match act {
-                NodeAct::Remove => Version(4),
-                NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => Version::MOVES,
-                NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop => Version::FIRST,
-            },
-            Self::RecordNodeFact(c) if !c.output.is_empty() => Version(5),
-            Self::RecordNodeFact(RecordNodeFact { fact, .. }) => match fact {
-                NodeFact::Signed { .. } => Version(3),
-                NodeFact::Stopped | NodeFact::Removed => Version(4),
-                NodeFact::Fenced | NodeFact::Carried | NodeFact::Cleared => Version::MOVES,
-                NodeFact::Prepared { identity } if identity.contribution.is_some() => Version(3),
-                NodeFact::Prepared { .. }
-                | NodeFact::Configured
-                | NodeFact::Started
-                | NodeFact::Healthy
-                | NodeFact::Unhealthy { .. }
-                | NodeFact::Failed { .. }
-                | NodeFact::Waiting { .. } => Version::FIRST,
-            },
-            Self::RestartNode(c) if c.accept_outage => Version(5),
-            Self::RestartNode(_) => Version::FIRST,
-            Self::OpenProposal(OpenProposal { action: Action::ChangeChain(c), .. }) => c.change.since(),
-            Self::OpenProposal(OpenProposal { action: Action::CreateChain(spec), .. }) => {
-                if spec.governance.is_some() || spec.anchor.is_some() { Version(3) } else { Version::FIRST }
-            }
-        }
-    }
-
-    /// The version it puts the cluster at, if it is one that does.
-    pub fn sets_version(&self) -> Option<Version> {
-        if let Self::InitCluster(InitCluster { version, .. })
-        | Self::RaiseClusterVersion(RaiseClusterVersion { version }) = self
-        {
-            Some(*version)
-        } else {
-            None
+            Self::ImportChain(c) => name::chain(&c.chain),
+            Self::ForgetChain(c) => name::chain(&c.chain),
         }
     }
 }

@@ -26,8 +26,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Artifact, Bundle, InstanceSpec, InstanceStatus};
 use hanse_engines_core::{
-    Account, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, LedgerValidator, NodeHealth, NodeIdentity,
-    NodePlan, NodeProgram, Peer, Progress, Result, Role, Seat, Signed, Transaction, WayBack,
+    Account, Block, BlockRef, ChainMark, ChainPlan, Engine, EngineError, Governance, LedgerValidator, NodeHealth,
+    NodeIdentity, NodePlan, NodeProgram, Peer, Progress, Result, Role, Seat, Signed, Transaction, WayBack,
 };
 use hanse_engines_evm::rpc::Rpc;
 use hanse_engines_evm::{self as evm, explorer, nonsense};
@@ -44,6 +44,8 @@ pub(crate) const GRPC: &str = "grpc";
 pub(crate) const METRICS: &str = "metrics";
 /// Port of Ethereum's JSON-RPC over WebSocket.
 pub(crate) const WEBSOCKET: &str = "websocket";
+/// Height of the first block of these chains, if none is carried over from another chain.
+const FIRST_BLOCK: u64 = 1;
 /// What a node needs besides the ports for peers and for clients.
 const PORTS: &[&str] = &[CONSENSUS_RPC, GRPC, METRICS, WEBSOCKET];
 
@@ -189,6 +191,16 @@ impl Engine for CometBftEngine {
 
     async fn halt_at(&self, host: &dyn Adapter, node: &NodePlan, height: Option<u64>) -> Result<()> {
         config::halt_at(&self.tool(host, node)?, height.unwrap_or(0)).await
+    }
+
+    async fn mark(&self, host: &dyn Adapter, node: &NodePlan) -> Result<ChainMark> {
+        let chain_id = evm::chain_id(host, node).await?;
+        // By the consensus' own hash: Ethereum's of such a block is made up by the application.
+        let rpc = Rpc::new(host, node).at(port(node, CONSENSUS_RPC)?);
+        let found = rpc.one("block", json!({ "height": FIRST_BLOCK.to_string() })).await?;
+        let hash = found["block_id"]["hash"].as_str().filter(|hash| !hash.is_empty());
+        let hash = hash.ok_or_else(|| nonsense(node, "block", &found))?.to_ascii_lowercase();
+        Ok(ChainMark { chain_id, first_block: format!("0x{hash}") })
     }
 
     async fn health(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeHealth> {

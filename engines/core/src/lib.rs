@@ -12,6 +12,7 @@ pub mod conformance;
 mod explorer;
 mod governance;
 mod program;
+mod role;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,6 +27,7 @@ pub use governance::{
     AllowList, Evidence, Governance, GovernancePlan, LedgerValidator, ListChange, PendingValidators, Rules, Upgrade,
 };
 pub use program::{NodeProgram, WayBack};
+pub use role::{ChainMark, Progress, Role, Seat};
 
 /// How an engine's call failed.
 #[derive(Debug, thiserror::Error)]
@@ -190,38 +192,6 @@ pub struct NodeHealth {
     pub power: Option<u64>,
 }
 
-/// What a node is to be on its chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It votes on blocks.
-    Validator,
-    /// It follows.
-    Follower,
-}
-
-/// A node of a chain with the way to its host.
-#[derive(Clone, Copy)]
-pub struct Seat<'a> {
-    /// Its host.
-    pub host: &'a dyn Adapter,
-    /// The node.
-    pub node: &'a NodePlan,
-    /// Who it is.
-    pub identity: &'a NodeIdentity,
-}
-
-/// How far something is that takes several blocks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// As wished; the chain says so.
-    Done,
-    /// The next act was done or nothing can be done now: ask again.
-    Waits {
-        /// For what, in words that people see.
-        reason: String,
-    },
-}
-
 /// One kind of ledger.
 #[async_trait]
 pub trait Engine: Send + Sync {
@@ -334,6 +304,14 @@ pub trait Engine: Send + Sync {
     /// `Unsupported`, `Host`.
     async fn halt_at(&self, _host: &dyn Adapter, _node: &NodePlan, _height: Option<u64>) -> Result<()> {
         Err(EngineError::Unsupported("stop at a height that is written into its configuration".into()))
+    }
+
+    /// Asks the running node which chain it is of.
+    ///
+    /// # Errors
+    /// `Unsupported`; `NotFound` if the node keeps the first block no more; `Host`, `Node`.
+    async fn mark(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<ChainMark> {
+        Err(EngineError::Unsupported("say which chain it is of".into()))
     }
 
     /// Asks the running node how it is.

@@ -19,8 +19,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
 use hanse_engines_core::{
-    Account, AnchorOrder, Anchors, Block, BlockRef, ChainPlan, Engine, EngineError, Governance, LedgerValidator,
-    NodeHealth, NodeIdentity, NodePlan, NodeProgram, Peer, Result, Transaction, WayBack,
+    Account, AnchorOrder, Anchors, Block, BlockRef, ChainMark, ChainPlan, Engine, EngineError, Governance,
+    LedgerValidator, NodeHealth, NodeIdentity, NodePlan, NodeProgram, Peer, Result, Transaction, WayBack,
 };
 use hanse_engines_evm::rpc::Rpc;
 use hanse_engines_evm::{self as evm, LATEST, nonsense, refused};
@@ -130,6 +130,12 @@ impl Engine for EmbeddedEngine {
             ports: node.listens(),
         };
         host.ensure(&spec).await.map_err(EngineError::Host)
+    }
+
+    async fn mark(&self, host: &dyn Adapter, node: &NodePlan) -> Result<ChainMark> {
+        let chain_id = evm::chain_id(host, node).await?;
+        let first_block = self.block(host, node, &BlockRef::Height(0)).await?.hash;
+        Ok(ChainMark { chain_id, first_block })
     }
 
     /// Asks the program before, on the host, what it makes of the node's home: its configuration, its genesis and, unless the

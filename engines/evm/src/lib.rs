@@ -35,6 +35,15 @@ pub async fn block(host: &dyn Adapter, node: &NodePlan, which: &BlockRef) -> Res
     if found.is_null() { Err(EngineError::NotFound(format!("block {name}"))) } else { Ok(found) }
 }
 
+/// Returns the chain's id.
+///
+/// # Errors
+/// Those of [`Rpc::one`].
+pub async fn chain_id(host: &dyn Adapter, node: &NodePlan) -> Result<u64> {
+    let answer = Rpc::new(host, node).one("eth_chainId", json!([])).await?;
+    explorer::quantity(&answer).ok_or_else(|| nonsense(node, "eth_chainId", &answer))
+}
+
 /// Returns a transaction, waiting ones included.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use super::ListArgs;
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
 use super::govern::{self, GovernCommand};
+use super::imported::{self, ImportArgs};
 use super::life::{self, LifeArgs};
 use super::monitor::{self, MonitorArgs};
 use super::moving::{self, MoveArgs};
@@ -67,6 +68,10 @@ pub(crate) enum ChainCommand {
     Govern(GovernCommand),
     /// Stop a chain's nodes; they keep everything, and time is not billed until it is resumed.
     Pause(LifeArgs),
+    /// Make a chain that was made outside of the platform known: it is watched and never touched.
+    Import(Box<ImportArgs>),
+    /// Forget an imported chain; nothing of the chain itself changes.
+    Forget(LifeArgs),
     /// Have a paused chain's nodes run again.
     Resume(LifeArgs),
     /// Take back a deletion while its grace lasts. Deleting is voted on: `hanse proposal open-change-chain`.
@@ -175,6 +180,8 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
             context.print(Shown { value, view: GOVERNANCE })
         }
         ChainCommand::Pause(args) => life::pause(args, context).await,
+        ChainCommand::Import(args) => imported::import(*args, context).await,
+        ChainCommand::Forget(args) => imported::forget(args, context).await,
         ChainCommand::Resume(args) => life::resume(args, context).await,
         ChainCommand::Undelete(args) => life::undelete(args, context).await,
         ChainCommand::Roll { life, accept_outage } => life::roll(life, accept_outage, context).await,

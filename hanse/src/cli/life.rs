@@ -79,6 +79,24 @@ enum ChangeCommand {
         #[arg(long)]
         accept_outage: bool,
     },
+    /// Nodes that follow become validators, by the ledger's own transactions: chains of CometBFT. Their owners must vote yes.
+    AddValidators {
+        /// Which, e.g. n4.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        /// Do it also to a chain that makes no block then until all its validators are well.
+        #[arg(long)]
+        accept_outage: bool,
+    },
+    /// Validators become nodes that follow, likewise. Their owners must vote yes.
+    RemoveValidators {
+        /// Which, e.g. n4.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        /// Do it also to a chain that could miss a validator before and cannot afterwards.
+        #[arg(long)]
+        accept_outage: bool,
+    },
     /// Its nodes run another program, one after another; the same as `hanse chain upgrade`.
     Upgrade(ProgramArgs),
     /// Its nodes are set otherwise, one after another; the same as `hanse chain reconfigure`.
@@ -243,6 +261,12 @@ pub(crate) async fn open_change(args: ChangeArgs, context: &Context) -> Result<(
         }
         ChangeCommand::RemoveNodes { nodes, accept_outage } => {
             ("Shrink", Change::RemoveNodes(pb::RemoveNodesChange { nodes, accept_outage }))
+        }
+        ChangeCommand::AddValidators { nodes, accept_outage } => {
+            ("Add validators to", Change::AddValidators(pb::ValidatorsChange { nodes, accept_outage }))
+        }
+        ChangeCommand::RemoveValidators { nodes, accept_outage } => {
+            ("Remove validators of", Change::RemoveValidators(pb::ValidatorsChange { nodes, accept_outage }))
         }
         ChangeCommand::Upgrade(to) => ("Upgrade", Change::Upgrade(to.change())),
         ChangeCommand::Reconfigure(to) => ("Reconfigure", Change::Reconfigure(to.change())),

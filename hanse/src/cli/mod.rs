@@ -20,6 +20,7 @@ mod error;
 mod explorer;
 mod govern;
 mod host;
+mod imported;
 mod key;
 mod life;
 mod monitor;

@@ -24,7 +24,8 @@ const SPEC_BYTES_MAX: u64 = 4 << 20;
 pub(crate) enum ProposalCommand {
     /// Propose a new chain, by flags or by a JSON file.
     OpenCreateChain(Box<OpenArgs>),
-    /// Propose a change of a chain: pause, resume, delete, undelete, add-nodes, remove-nodes, upgrade, reconfigure.
+    /// Propose a change of a chain: pause, resume, delete, undelete, add-nodes, remove-nodes, upgrade, reconfigure,
+    /// add-validators, remove-validators.
     OpenChangeChain(ChangeArgs),
     /// Show a proposal with its electorate, ballots and tally.
     Get {

@@ -107,6 +107,7 @@ impl Stage {
         let is_so = |node: &Node| match node.wish {
             NodeWish::Stop => node.state == NodeState::Stopped,
             NodeWish::Run | NodeWish::Leave | NodeWish::Remove => is_well(node),
+            NodeWish::Watch => node.state == NodeState::Watched,
         };
         let other = nodes.iter().find(|node| !is_so(node));
         other.map(|it| format!("{} is {:?} and {:?}: {}", it.key, it.state, it.health, it.state_reason))

@@ -128,10 +128,12 @@ pub(crate) fn of(command: &Command) -> Option<(Step, bool)> {
             NodeFact::Fenced => result_of(&seen.node, NodeAct::Fence),
             NodeFact::Carried => result_of(&seen.node, NodeAct::Carry),
             NodeFact::Cleared => result_of(&seen.node, NodeAct::Clear),
+            NodeFact::Seated { .. } => result_of(&seen.node, NodeAct::Seat),
             NodeFact::Healthy => Some((Step::new("healthy", instance_object(&seen.node)), false)),
             NodeFact::Unhealthy { .. }
             | NodeFact::Failed { .. }
             | NodeFact::Waiting { .. }
+            | NodeFact::Seating { .. }
             | NodeFact::Signed { .. } => None,
         },
         Command::RecordGenesis(it) => Some((Step::new("genesis", name::chain(&it.chain)), false)),

@@ -191,6 +191,8 @@ fn node(n: &Node) -> Facts {
         ("since", Value::Time(n.since)),
         ("health", s(&n.health)),
         ("health_reason", s(&n.says)),
+        ("seat", s(&n.seat.0)),
+        ("seat_waits", s(&n.seat.1)),
         ("generation", Value::Number(n.generation)),
     ];
     facts.extend(n.height.map(|h| ("height", Value::Number(h))));

@@ -223,7 +223,7 @@ pub(super) fn node_table(model: &Model, list: &[&crate::app::model::data::Node])
             dim(&n.owner),
             dim(n.generation.to_string()),
             dim(n.restarts.to_string()),
-            dim(if n.says.is_empty() { &n.reason } else { &n.says }),
+            dim([&n.says, &n.reason, &n.seat.1].into_iter().find(|words| !words.is_empty()).unwrap_or(&n.says)),
         ],
         open: Some(Screen::Facts { query: Query::Nodes, id: n.name.clone(), json: false }),
     });

@@ -204,6 +204,8 @@ service! { ChainService {
     list_nodes(ListNodesRequest) -> ListNodesResponse;
     restart_node(RestartNodeRequest) -> RestartNodeResponse;
     pause_chain(PauseChainRequest) -> PauseChainResponse;
+    import_chain(ImportChainRequest) -> ImportChainResponse;
+    forget_chain(ForgetChainRequest) -> ForgetChainResponse;
     resume_chain(ResumeChainRequest) -> ResumeChainResponse;
     undelete_chain(UndeleteChainRequest) -> UndeleteChainResponse;
     roll_chain(RollChainRequest) -> RollChainResponse;

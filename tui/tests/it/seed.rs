@@ -210,6 +210,7 @@ fn nodes() -> Vec<Node> {
         since: NOW - HOUR,
         health: s(health),
         says: String::new(),
+        seat: (s("VALIDATOR"), String::new()),
         generation: 1,
         height: (state == "RUNNING").then_some(1_204_331 - id as u64),
         ports: (26_600 + id as u32, 8_500 + id as u32),

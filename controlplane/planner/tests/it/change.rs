@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use hanse_planner::change::{ChangePlan, NodeWork, plan_change};
 use hanse_state::chain::NodeSpec;
 use hanse_state::chain::life::{Change, ChangeChain, PauseChain};
+use hanse_state::chain::moving::MoveNode;
 use hanse_state::chain::node::{NodeFact, RestartNode};
 use hanse_state::chain::rollout::RollChain;
 use hanse_state::cluster::version::{RaiseClusterVersion, Version};
@@ -104,6 +105,34 @@ fn a_roll_in_words() {
     assert_eq!(plan.words[2], "afterwards 4 of 4 validators are well: it tolerates 1 failure");
     assert!(plan.nodes.iter().all(|node| node.work == NodeWork::StartAnew && node.from == node.to));
     assert_eq!(plan.costs, []);
+}
+
+/// A node that moves is down, and then each of the others that learns of it; while the first of them starts nobody finds the one
+/// that moved either.
+#[test]
+fn a_move_counts_the_others_that_learn_of_it() {
+    for (nodes, spare) in [(4, -1), (7, 0)] {
+        let mut w = running(nodes);
+        w.enrol("h9", 1);
+        let (node, reason) = (node_key(1), "planned".to_owned());
+        let generation = w.state.nodes[&node].generation;
+        let to = "h9".parse().unwrap();
+        let target = MoveNode { node: node.clone(), generation, to, reason, accept_outage: false, lost: false };
+        let plan = plan(&w, &order(Command::MoveNode(target))).unwrap();
+        assert_eq!((plan.order.len(), &plan.order[0]), (nodes, &node));
+        let works: Vec<_> = plan.nodes.iter().map(|it| (it.node == node, it.work)).collect();
+        assert!(
+            works.iter().all(|it| *it == (it.0, if it.0 { NodeWork::Move } else { NodeWork::StartAnew })),
+            "{works:?}"
+        );
+        let during = plan.quorum.during.unwrap();
+        assert_eq!((during.well, during.tolerates), (nodes - 2, spare));
+        // Only one of them is started meanwhile.
+        assert!(
+            plan.quorum.during_ms * 2 <= 60_000 && plan.words.iter().any(|it| it.contains("to learn of it")),
+            "{plan:?}"
+        );
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Hosts {
             Act::Remove { node, generation } => (node, *generation, NodeAct::Remove),
             Act::Roll { .. } | Act::HaltRollout { .. } | Act::Release { .. } => panic!("{act:?}"),
             Act::CreateMachine { .. } | Act::LookMachine { .. } | Act::DeleteMachine { .. } => panic!("{act:?}"),
-            Act::MoveStep { .. } | Act::Move { .. } => panic!("{act:?}"),
+            Act::MoveStep { .. } | Act::Move { .. } | Act::Seat { .. } => panic!("{act:?}"),
             Act::Purge { chain } => {
                 w.ok(Actor::System, Command::PurgeChain(PurgeChain { chain: chain.clone() }));
                 return;
@@ -103,7 +103,7 @@ impl Hosts {
                 self.homes.remove(node);
                 return NodeFact::Removed;
             }
-            NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => panic!("nothing moves here"),
+            NodeAct::Fence | NodeAct::Carry | NodeAct::Clear | NodeAct::Seat => panic!("nothing moves here"),
         };
         if let Some(name) = name {
             *self.made.entry((name, node.clone(), generation)).or_default() += 1;
@@ -113,7 +113,7 @@ impl Hosts {
             NodeAct::Prepare => NodeFact::Prepared { identity: known.clone() },
             NodeAct::Configure => NodeFact::Configured,
             NodeAct::Start | NodeAct::Stop | NodeAct::Remove => NodeFact::Started,
-            NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => panic!("nothing moves here"),
+            NodeAct::Fence | NodeAct::Carry | NodeAct::Clear | NodeAct::Seat => panic!("nothing moves here"),
         }
     }
 
@@ -173,6 +173,7 @@ fn name(act: &Act) -> String {
         | Act::Remove { node, .. }
         | Act::MoveStep { node, .. }
         | Act::Move { node, .. }
+        | Act::Seat { node, .. }
         | Act::Block { node, .. } => format!("{kind} {}", node.node),
         Act::Genesis { .. } | Act::Purge { .. } | Act::Roll { .. } | Act::HaltRollout { .. } | Act::Release { .. } => {
             kind

@@ -13,3 +13,5 @@ mod outfit;
 mod repair;
 mod replica;
 mod rollout;
+mod seat;
+mod watched;

@@ -134,7 +134,7 @@ impl Fleet {
             NodeAct::Fence => Op::Fence { at, generation },
             NodeAct::Carry => Op::Carry { from: at, to: known.moving.unwrap().to, generation },
             NodeAct::Clear => Op::Clear { at, generation },
-            NodeAct::Remove => unreachable!("no chain ends here"),
+            NodeAct::Remove | NodeAct::Seat => unreachable!("no chain ends here, and no seat is voted on"),
         };
         self.flying.push((node.clone(), op));
     }

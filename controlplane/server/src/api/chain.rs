@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 use super::convert::ledger::is_hex;
 use super::node_call::{reach_chain, reach_node, within};
 use super::page::{Order, PAGE_DEFAULT, Page};
-use super::{Call, Wish, convert, found, governance, matches, moving, plan, request_id, rollback};
+use super::{Call, Wish, convert, found, governance, imported, matches, moving, plan, request_id, rollback};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -209,6 +209,22 @@ impl ChainService for Chains {
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
         let (header, chain, operation) = self.change(&call, wish, &key, command).await?;
         Ok(Response::new(pb::PauseChainResponse { header, chain, operation }))
+    }
+
+    async fn import_chain(
+        &self,
+        request: Request<pb::ImportChainRequest>,
+    ) -> Result<Response<pb::ImportChainResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        Ok(Response::new(imported::import(&self.0, &call, request.into_inner()).await?))
+    }
+
+    async fn forget_chain(
+        &self,
+        request: Request<pb::ForgetChainRequest>,
+    ) -> Result<Response<pb::ForgetChainResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        Ok(Response::new(imported::forget(&call, request.into_inner()).await?))
     }
 
     async fn resume_chain(

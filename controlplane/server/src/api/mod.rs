@@ -18,6 +18,7 @@ pub(crate) mod events;
 mod explorer;
 mod governance;
 mod host;
+mod imported;
 mod monitoring;
 mod moving;
 mod node_call;

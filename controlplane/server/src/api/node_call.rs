@@ -19,6 +19,7 @@ use super::convert::chain::nodes_of;
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::reconcile::node::node_plan;
+use crate::watched::{self, Watched};
 
 /// A node that can be asked.
 pub(crate) struct Reached {
@@ -61,7 +62,10 @@ impl Reached {
 pub(crate) async fn reach_chain(call: &Call, chain: &ChainKey) -> Result<Reached, ApiError> {
     call.sight().chain(chain)?;
     let best = nodes_of(&call.state, chain)
-        .filter(|node| node.state == NodeState::Running)
+        .filter(|node| {
+            let is_believed = node.state == NodeState::Watched && node.health == Health::Healthy;
+            node.state == NodeState::Running || is_believed
+        })
         .max_by_key(|node| {
             let view = call.context.observed().node(&node.key);
             (node.health == Health::Healthy, view.map_or(0, |view| view.height))
@@ -79,6 +83,12 @@ pub(crate) async fn reach_chain(call: &Call, chain: &ChainKey) -> Result<Reached
 /// A precondition if it is not placed; unavailable if its host is out of reach.
 pub(crate) async fn reach_node(call: &Call, node: &Node) -> Result<Reached, ApiError> {
     let named = name::node(&node.key);
+    if let Some(endpoint) = &node.watched {
+        let engine = engine_of(call, node)?;
+        let plan = watched::plan(&call.state, node, endpoint).ok_or_else(|| ApiError::internal("node plan", &named))?;
+        let adapter = Arc::new(Watched::new(endpoint));
+        return Ok(Reached { name: named, plan, engine, adapter, context: call.context.clone() });
+    }
     let host = node.host.as_ref().and_then(|id| call.state.hosts.get(id)).ok_or_else(|| {
         let message = format!("{named} is not placed on a host yet");
         ApiError::precondition("NOT_PLACED", &message, "enrol or uncordon a host")

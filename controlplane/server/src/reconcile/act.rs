@@ -12,7 +12,7 @@ use hanse_state::consortium::proposal::CloseProposal;
 use hanse_state::{Command, State};
 
 use super::order::OrderError;
-use super::{World, contract, look, machine, moving, node};
+use super::{World, contract, look, machine, moving, node, seat};
 
 /// Why an act had no effect this time; it is planned again after a pause.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,7 @@ pub(super) async fn carry_out(world: &World, state: &State, act: Act) -> Result<
             world.observed.forget(&key);
             Ok(())
         }
+        Act::Seat { node: key, generation } => seat::step(world, state, &key, generation).await,
         Act::Purge { chain } => {
             world.order(Command::PurgeChain(PurgeChain { chain })).await?;
             Ok(())

@@ -15,6 +15,9 @@ use crate::observed::NodeView;
 
 /// Looks at node `key` and keeps what was seen; a silent node is an error, so that it is asked again after a pause.
 pub(super) async fn look(world: &World, state: &State, key: &NodeKey) -> Result<(), Trouble> {
+    if state.nodes.get(key).is_some_and(|node| node.watched.is_some()) {
+        return super::watch::look(world, state, key).await;
+    }
     let result = look_at(world, state, key).await;
     if result.is_err() {
         world.observed.silent(key);

@@ -25,9 +25,11 @@ pub(crate) mod node;
 mod order;
 mod orphan;
 pub mod replica;
+mod seat;
 pub mod setup;
 mod transcript;
 mod upkeep;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

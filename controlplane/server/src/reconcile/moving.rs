@@ -77,7 +77,7 @@ async fn attempt(world: &World, state: &State, node: &Node, act: NodeAct) -> Res
                 Some(_) => Err(stale("is still on the host it leaves; it is removed again")),
             }
         }
-        NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop | NodeAct::Remove => {
+        NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop | NodeAct::Remove | NodeAct::Seat => {
             Err(stale("moves, and this is no step of that"))
         }
     }

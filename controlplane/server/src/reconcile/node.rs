@@ -62,7 +62,7 @@ pub(super) fn engine_of(world: &World, chain: &Chain) -> Result<Arc<dyn Engine>,
 }
 
 /// The chain as its engine needs to know it.
-fn chain_plan(chain: &Chain) -> Result<ChainPlan, Trouble> {
+pub(super) fn chain_plan(chain: &Chain) -> Result<ChainPlan, Trouble> {
     Ok(ChainPlan {
         chain_id: chain.spec.chain_id,
         genesis_time_ms: chain.created_at.0,
@@ -183,7 +183,7 @@ async fn attempt(
             world.observed.saw(key, view);
             if runs { tell(world, key, generation, NodeFact::Started, notes).await } else { Ok(()) }
         }
-        NodeAct::Stop | NodeAct::Remove | NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => {
+        NodeAct::Stop | NodeAct::Remove | NodeAct::Fence | NodeAct::Carry | NodeAct::Clear | NodeAct::Seat => {
             Err(Trouble::Stale(format!("{key}: {act:?} is no way to make it run")))
         }
     }

@@ -82,6 +82,8 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("ListNodes", Session),
             ("RestartNode", Session),
             ("PauseChain", Session),
+            ("ImportChain", Session),
+            ("ForgetChain", Session),
             ("ResumeChain", Session),
             ("UndeleteChain", Session),
             ("RollChain", Session),

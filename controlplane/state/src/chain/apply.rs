@@ -43,7 +43,7 @@ pub(crate) fn check_spec(state: &State, consortium: &Consortium, spec: &ChainSpe
 }
 
 /// Name and number belong to no chain and to no other open vote, so that a vote that passes can always be carried out.
-fn check_unclaimed(state: &State, consortium: &Consortium, spec: &ChainSpec) -> Result<(), Rejection> {
+pub(super) fn check_unclaimed(state: &State, consortium: &Consortium, spec: &ChainSpec) -> Result<(), Rejection> {
     let key = ChainKey::new(consortium.id.clone(), spec.chain.clone());
     let existing = state.chains.values().map(|chain| (&chain.key.consortium, &chain.spec, name::chain(&chain.key)));
     let open = state.proposals.values().filter(|proposal| proposal.state == ProposalState::Open);
@@ -110,6 +110,8 @@ pub(crate) fn order(
         nodes_ever: 0,
         outfit: Outfit::default(),
         refit: None,
+        retired_keys: std::collections::BTreeSet::new(),
+        imported: None,
     };
     cx.created(name::chain(&key));
     state.chains.insert(key.clone(), chain);
@@ -150,6 +152,8 @@ pub(super) fn new_node(state: &State, cx: &Cx<'_>, key: NodeKey, owner: TenantId
         joined: 0,
         moving: None,
         outfit: Outfit::default(),
+        seat: None,
+        watched: None,
     }
 }
 

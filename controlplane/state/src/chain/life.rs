@@ -47,6 +47,8 @@ pub enum Wish {
         /// The removal has begun: nothing can be taken back any more.
         purging: bool,
     },
+    /// It was made outside of the platform: it is watched and never touched. Came with cluster version 5.
+    Watch,
 }
 
 impl Wish {
@@ -68,6 +70,8 @@ pub enum NodeWish {
     Leave,
     /// It is stopped and removed with all it holds.
     Remove,
+    /// It is not the platform's: it is watched and never touched. Came with cluster version 5.
+    Watch,
 }
 
 impl NodeWish {
@@ -136,6 +140,23 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         accept_outage: bool,
     },
+    /// Nodes that follow the chain become validators, one after another, by the ledger's own transactions. Cannot pass without the
+    /// yes of whoever owns one. Came with cluster version 5, as what follows.
+    AddValidators {
+        /// Which.
+        nodes: Vec<NodeId>,
+        /// Whether it may be done to a chain that then makes no block until those that are not well are well again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_outage: bool,
+    },
+    /// Validators become nodes that follow, one after another, likewise.
+    RemoveValidators {
+        /// Which.
+        nodes: Vec<NodeId>,
+        /// Whether it may be done to a chain that could miss a validator before and cannot afterwards.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_outage: bool,
+    },
     /// The nodes are set otherwise, one after another. Came with cluster version 5.
     Reconfigure {
         /// By the names of the template's settings; those that are not named stay as they are.
@@ -153,9 +174,11 @@ impl Change {
     /// The cluster version that it came with.
     pub const fn since(&self) -> Version {
         match self {
-            Self::Upgrade { .. } | Self::Reconfigure { .. } | Self::RemoveNodes { accept_outage: true, .. } => {
-                Version(5)
-            }
+            Self::Upgrade { .. }
+            | Self::Reconfigure { .. }
+            | Self::RemoveNodes { accept_outage: true, .. }
+            | Self::AddValidators { .. }
+            | Self::RemoveValidators { .. } => Version(5),
             Self::Pause {}
             | Self::Resume {}
             | Self::Delete { .. }

@@ -1,19 +1,21 @@
 //! Rules of a chain's life: all checks, then all changes. A change of the wish is one entry with everything that follows
 //! from it: what becomes of each node, what ends to be billed, and the operation that people watch.
 
+use std::collections::BTreeSet;
+
 use super::apply::sync;
 use super::life::{
     Change, ChangeChain, GRACE_MS_MAX, GRACE_MS_MIN, NodeWish, PauseChain, PurgeChain, ResumeChain, UndeleteChain, Wish,
 };
 use super::node::{Health, Node, NodeState};
 use super::node_apply::{go, next_on_way};
-use super::{Chain, ChainState, REASON_MAX, outfit_apply, query, rollout_apply};
+use super::{Chain, ChainState, REASON_MAX, imported_apply, outfit_apply, query, rollout_apply, seat_apply};
 use crate::apply::Cx;
 use crate::cluster::version::Version;
 use crate::command::Outcome;
 use crate::consortium::Consortium;
 use crate::consortium::proposal::{Action, ProposalState};
-use crate::ids::{ChainKey, ConsortiumId, NodeId, NodeKey, OperationId};
+use crate::ids::{ChainKey, ConsortiumId, NodeId, NodeKey, OperationId, TenantId};
 use crate::operation::{self, OperationKind, Work};
 use crate::{Rejection, State, billing, check, host, name};
 
@@ -41,10 +43,34 @@ fn by_hand(
     match check_change(state, query::get(state, key)?, change)? {
         Need::Nothing => Ok(Outcome::Unchanged { resource }),
         Need::Work => {
-            let operation = carry_out(state, cx, key, change, reason);
+            let operation = carry_out(state, cx, key, &Order { change, reason, consent: &BTreeSet::new() });
             Ok(Outcome::OperationStarted { resource, operation })
         }
     }
+}
+
+/// The seats that a change is about; `None` if it is about none.
+fn seats(change: &Change) -> Option<seat_apply::Wanted<'_>> {
+    let (nodes, validate, accept_outage) = match change {
+        Change::AddValidators { nodes, accept_outage } => (nodes, true, *accept_outage),
+        Change::RemoveValidators { nodes, accept_outage } => (nodes, false, *accept_outage),
+        Change::Pause {}
+        | Change::Resume {}
+        | Change::Delete { .. }
+        | Change::Undelete {}
+        | Change::AddNodes { .. }
+        | Change::RemoveNodes { .. }
+        | Change::Upgrade { .. }
+        | Change::Reconfigure { .. } => return None,
+    };
+    Some(seat_apply::Wanted { nodes, validate, accept_outage })
+}
+
+/// Members without whose yes a vote on the change cannot pass, whatever the charter says: who owns a node that acts on its
+/// ledger for it.
+pub(crate) fn must_agree(state: &State, consortium: &ConsortiumId, c: &ChangeChain) -> BTreeSet<TenantId> {
+    let key = ChainKey::new(consortium.clone(), c.chain.clone());
+    seats(&c.change).map(|seats| seat_apply::owners(state, &key, seats.nodes)).unwrap_or_default()
 }
 
 /// Whether a change that is allowed has anything to do.
@@ -59,12 +85,17 @@ enum Need {
 fn check_change(state: &State, chain: &Chain, change: &Change) -> Result<Need, Rejection> {
     let wrong = |needs: &str| Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, needs));
     match (change, &chain.wish) {
+        (_, Wish::Watch) => wrong(imported_apply::TOUCHES),
         (Change::AddNodes { nodes, accept_outage }, _) => {
             let consortium = crate::consortium::query::get(state, &chain.key.consortium)?;
             rollout_apply::check_add(state, consortium, chain, nodes, *accept_outage).map(|()| Need::Work)
         }
         (Change::RemoveNodes { nodes, accept_outage }, _) => {
             rollout_apply::check_remove(state, chain, nodes, *accept_outage).map(|()| Need::Work)
+        }
+        (Change::AddValidators { .. } | Change::RemoveValidators { .. }, _) => {
+            let wanted = seats(change);
+            wanted.map_or(Ok(Need::Nothing), |wanted| seat_apply::check(state, chain, &wanted).map(|()| Need::Work))
         }
         (Change::Upgrade { program, limit_ms, accept_outage }, _) => {
             outfit_apply::check_upgrade(state, chain, program.as_ref(), *limit_ms, *accept_outage).map(|()| Need::Work)
@@ -124,23 +155,35 @@ pub(crate) fn check_ballot(state: &State, consortium: &ConsortiumId, c: &ChangeC
     check_change(state, meant(state, consortium, c)?, &c.change).map(|_| ())
 }
 
-/// Carries out what was voted; `None` if it has come about in the meantime.
+/// A change with why it is made, and the members that voted for it.
+struct Order<'a> {
+    change: &'a Change,
+    reason: &'a str,
+    consent: &'a BTreeSet<TenantId>,
+}
+
+/// Carries out what was voted by these members; `None` if it has come about in the meantime.
 pub(crate) fn order(
     state: &mut State,
     cx: &mut Cx<'_>,
     consortium: &ConsortiumId,
     c: &ChangeChain,
     title: &str,
+    consent: &BTreeSet<TenantId>,
 ) -> Option<OperationId> {
     let chain = meant(state, consortium, c).ok()?;
     let key = chain.key.clone();
     match check_change(state, chain, &c.change) {
-        Ok(Need::Work) => Some(carry_out(state, cx, &key, &c.change, title)),
+        Ok(Need::Work) => Some(carry_out(state, cx, &key, &Order { change: &c.change, reason: title, consent })),
         Ok(Need::Nothing) | Err(_) => None,
     }
 }
 
-fn carry_out(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, change: &Change, reason: &str) -> OperationId {
+fn carry_out(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, order: &Order<'_>) -> OperationId {
+    let Order { change, reason, consent } = *order;
+    if let Some(wanted) = seats(change) {
+        return seat_apply::order(state, cx, key, &wanted, consent);
+    }
     let was = state.chains.get(key).map(|chain| chain.wish.clone()).unwrap_or_default();
     let (wish, work) = match (change, was) {
         (Change::AddNodes { nodes, .. }, _) => return rollout_apply::add(state, cx, key, nodes, reason),
@@ -159,7 +202,10 @@ fn carry_out(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, change: &Change
         (Change::Undelete {}, Wish::Delete { was_paused: true, .. }) => (at_rest(cx, reason), Work::Undelete),
         (Change::Undelete {}, _) => (Wish::Run, Work::Undelete),
         (Change::Pause {}, _) => (at_rest(cx, reason), Work::Pause),
-        (Change::Resume {}, _) => (Wish::Run, Work::Resume),
+        // Seats were ordered above.
+        (Change::Resume {} | Change::AddValidators { .. } | Change::RemoveValidators { .. }, _) => {
+            (Wish::Run, Work::Resume)
+        }
     };
     let of_nodes = if wish.is_run() { NodeWish::Run } else { NodeWish::Stop };
     let operation = begin(state, cx, key, work);
@@ -218,7 +264,9 @@ fn wish_nodes(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, wish: NodeWish
         node.restarts.clear();
         let next = match (wish, &node.host) {
             (NodeWish::Stop, None) => NodeState::Stopped,
-            (NodeWish::Stop | NodeWish::Remove | NodeWish::Run | NodeWish::Leave, _) => next_on_way(&node),
+            (NodeWish::Stop | NodeWish::Remove | NodeWish::Run | NodeWish::Leave | NodeWish::Watch, _) => {
+                next_on_way(&node)
+            }
         };
         go(&mut node, cx.now, next, reason);
         state.nodes.insert(key.clone(), node);
@@ -233,7 +281,7 @@ pub(crate) fn purge(state: &mut State, cx: &mut Cx<'_>, c: &PurgeChain) -> Resul
         Wish::Delete { purging: true, .. } => return Ok(Outcome::Unchanged { resource }),
         Wish::Delete { purge_at, purging, .. } if *purge_at <= cx.now => *purging = true,
         Wish::Delete { .. } => return Err(check::wrong_state("chain", resource, chain.state, "its grace is not over")),
-        Wish::Run | Wish::Pause { .. } => {
+        Wish::Run | Wish::Pause { .. } | Wish::Watch => {
             return Err(check::wrong_state("chain", resource, chain.state, "only a deleted chain is removed"));
         }
     }
@@ -268,6 +316,9 @@ pub(crate) fn gone(state: &mut State, cx: &mut Cx<'_>, key: &NodeKey) -> Outcome
     if let Some(node) = node.as_ref().filter(|_| state.version() >= Version::RETIRES) {
         let newest = state.retired.get(&key.chain).copied().unwrap_or(0).max(node.generation);
         state.retired.insert(key.chain.clone(), newest);
+    }
+    if let Some(node) = &node {
+        seat_apply::retire(state, node);
     }
     let host = node.and_then(|node| node.host).and_then(|id| state.hosts.get(&id).cloned());
     if let Some(mut host) = host {
@@ -315,6 +366,7 @@ pub(super) fn state_of(wish: &Wish, nodes: &[&Node]) -> Option<(ChainState, Stri
     };
     match wish {
         Wish::Run => None,
+        Wish::Watch => Some(imported_apply::state_of(nodes)),
         Wish::Pause { reason, .. } => Some(at_rest(ChainState::Paused, reason)),
         Wish::Delete { purging: false, .. } => {
             Some(at_rest(ChainState::Deleted, "its nodes are stopped, and removed when the grace is over"))
@@ -334,5 +386,6 @@ pub(crate) fn check_runs(chain: &Chain) -> Result<(), Rejection> {
             Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, "it is paused: resume it first"))
         }
         Wish::Delete { .. } => Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, "it is deleted")),
+        Wish::Watch => Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, imported_apply::TOUCHES)),
     }
 }

@@ -3,6 +3,8 @@
 pub(crate) mod anchor;
 pub(crate) mod apply;
 pub mod governance;
+pub mod imported;
+pub(crate) mod imported_apply;
 pub mod life;
 pub(crate) mod life_apply;
 pub mod moving;
@@ -14,13 +16,16 @@ pub(crate) mod outfit_apply;
 pub mod query;
 pub mod rollout;
 pub(crate) mod rollout_apply;
+pub mod seat;
+pub(crate) mod seat_apply;
 pub mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use self::governance::GovernanceSpec;
+use self::imported::Imported;
 use self::life::Wish;
 use self::outfit::{Outfit, Refit};
 use self::rollout::Rollout;
@@ -99,6 +104,8 @@ pub enum ChainState {
     Deleted,
     /// Its nodes are being removed with all they hold.
     Removing,
+    /// It was made outside of the platform and is only watched. Came with cluster version 5.
+    Imported,
 }
 
 /// The genesis file that every node starts from.
@@ -121,9 +128,9 @@ pub struct Chain {
     pub spec: ChainSpec,
     /// Hash of the artifact that ordered it.
     pub artifact_hash: Digest,
-    /// The vote that ordered it.
+    /// The vote that ordered it; number 0 if it was imported.
     pub proposal: ProposalKey,
-    /// The operation that makes it.
+    /// The operation that makes it; number 0 if it was imported.
     pub operation: OperationId,
     /// How far it is; a pure function of its nodes.
     pub state: ChainState,
@@ -157,6 +164,13 @@ pub struct Chain {
     /// The change of that which is under way, or the last. Came with cluster version 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refit: Option<Refit>,
+    /// Public keys of nodes that are gone: no node of this chain has one of them again. Bounded by the votes that made the nodes.
+    /// Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub retired_keys: BTreeSet<String>,
+    /// Of a chain that was made outside of the platform: what it is known by. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
 }
 
 /// For fields that are not written while they are 0.

@@ -123,7 +123,9 @@ fn give_up(
         evict(state, cx, &id, &node);
     }
     let number = rollout_apply::start_as_is(state, cx, &node.key.chain, reason);
+    super::seat_apply::retire(state, &node);
     node.moving = None;
+    node.seat = None;
     node.identity = None;
     node.configured = false;
     node.signed = None;

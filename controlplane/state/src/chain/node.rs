@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use std::collections::BTreeMap;
 
+use super::imported::Endpoint;
 use super::life::NodeWish;
 use super::moving::Moving;
 use super::outfit::Outfit;
+use super::seat::Seat;
 use crate::digest::Blob;
 use crate::ids::{HostId, NodeKey, TenantId};
 use crate::time::Millis;
@@ -43,6 +45,8 @@ pub enum NodeState {
     Removing,
     /// It goes to another host, and runs nowhere meanwhile. Came with cluster version 5.
     Moving,
+    /// It is not the platform's and is only watched. Came with cluster version 5.
+    Watched,
 }
 
 /// The name of a node's instance on its host, within the cluster. The one place that names instances: two ways of naming would
@@ -81,6 +85,8 @@ pub enum NodeAct {
     Carry,
     /// Remove it where it leaves.
     Clear,
+    /// Have it take its seat among the validators, or give it up, on its ledger.
+    Seat,
 }
 
 impl NodeAct {
@@ -96,6 +102,7 @@ impl NodeAct {
             Self::Fence => "fence",
             Self::Carry => "carry",
             Self::Clear => "clear",
+            Self::Seat => "seat",
         }
     }
 }
@@ -196,6 +203,19 @@ pub struct Node {
     /// What it runs, whatever is voted until a rolling change reaches it. Came with cluster version 5.
     #[serde(default, skip_serializing_if = "Outfit::is_default")]
     pub outfit: Outfit,
+    /// What a vote decided on its part in the consensus; without it nothing but its genesis did. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seat: Option<Seat>,
+    /// Where a node that is not the platform's answers. Came with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Endpoint>,
+}
+
+impl Node {
+    /// Whether it counts as a validator of its chain: by its ledger's last word, or since genesis.
+    pub fn validates(&self) -> bool {
+        self.seat.as_ref().map_or(self.joined == 0, |seat| seat.held)
+    }
 }
 
 /// For fields that are not written while they are 0.
@@ -261,6 +281,16 @@ pub enum NodeFact {
     Carried,
     /// The host that it leaves has nothing of it any more.
     Cleared,
+    /// The ledger's validators say whether it is one of them, as it is wished. Came with cluster version 5, as what follows.
+    Seated {
+        /// Whether it is.
+        validates: bool,
+    },
+    /// Its seat waits.
+    Seating {
+        /// For what.
+        reason: String,
+    },
 }
 
 /// Something was seen of a node. By the system; an older generation is rejected, a known fact changes nothing.

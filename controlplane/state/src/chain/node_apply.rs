@@ -7,7 +7,8 @@ use super::node::{
     CONTRIBUTION_BYTES_MAX, Health, Intent, Node, NodeAct, NodeFact, NodeIdentity, NodeState, RESTART_BUDGET,
     RecordIntent, RecordNodeFact, RestartNode,
 };
-use super::{REASON_MAX, apply::sync, query};
+use super::seat::{Seat, quorum};
+use super::{REASON_MAX, apply::sync, imported_apply, query, seat_apply};
 use crate::apply::Cx;
 use crate::cluster::version::Version;
 use crate::command::{Actor, Outcome};
@@ -47,6 +48,7 @@ fn next_state(state: &State, node: &Node, act: NodeAct) -> Result<NodeState, Rej
         (NodeAct::Fence, NodeState::Moving) if is_at(MoveStage::Fence) => Ok(NodeState::Moving),
         (NodeAct::Carry, NodeState::Moving) if is_at(MoveStage::Carry) => Ok(NodeState::Moving),
         (NodeAct::Clear, NodeState::Moving) if is_at(MoveStage::Clear) => Ok(NodeState::Moving),
+        (NodeAct::Seat, NodeState::Running) if node.seat.as_ref().is_some_and(Seat::is_due) => Ok(NodeState::Running),
         (
             NodeAct::Prepare
             | NodeAct::Configure
@@ -55,7 +57,8 @@ fn next_state(state: &State, node: &Node, act: NodeAct) -> Result<NodeState, Rej
             | NodeAct::Remove
             | NodeAct::Fence
             | NodeAct::Carry
-            | NodeAct::Clear,
+            | NodeAct::Clear
+            | NodeAct::Seat,
             _,
         ) => {
             let needs = match act {
@@ -67,6 +70,7 @@ fn next_state(state: &State, node: &Node, act: NodeAct) -> Result<NodeState, Rej
                 NodeAct::Fence => "only a node that moves is fenced where it leaves, first of all",
                 NodeAct::Carry => "only a node that is fenced where it leaves is carried over",
                 NodeAct::Clear => "only a node that was carried over is removed where it leaves",
+                NodeAct::Seat => "only a running node whose seat was decided on acts on its ledger for it",
             };
             Err(check::wrong_state("act", name::node(&node.key), node.state, needs))
         }
@@ -108,13 +112,16 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
             go(&mut node, cx.now, NodeState::Running, "");
         }
         (NodeFact::Started, NodeState::Running) => {}
-        (NodeFact::Healthy, NodeState::Running) => {
+        (NodeFact::Healthy, NodeState::Running | NodeState::Watched) => {
             node.health = Health::Healthy;
             node.state_reason = String::new();
         }
-        (NodeFact::Unhealthy { reason }, NodeState::Running) => {
+        (NodeFact::Unhealthy { reason }, NodeState::Running | NodeState::Watched) => {
             node.health = Health::Unhealthy;
             node.state_reason = check::clip(reason, REASON_MAX);
+        }
+        (NodeFact::Failed { .. } | NodeFact::Waiting { .. } | NodeFact::Signed { .. }, NodeState::Watched) => {
+            return Err(wrong(&node, imported_apply::TOUCHES));
         }
         (NodeFact::Failed { reason }, _) => {
             billing::apply::stop(state, cx, &mut node);
@@ -145,6 +152,10 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         (NodeFact::Cleared, NodeState::Moving) if intends(&node, NodeAct::Clear) => {
             advance(state, cx, &mut node, &c.fact)?
         }
+        (NodeFact::Seated { validates }, NodeState::Running) if intends(&node, NodeAct::Seat) => {
+            seat_apply::seated(&mut node, *validates)?;
+        }
+        (NodeFact::Seating { reason }, _) => seat_apply::waits(&mut node, reason)?,
         (NodeFact::Signed { signed }, _) => node.signed = node.signed.max(Some(*signed)),
         (NodeFact::Waiting { reason }, _) => node.state_reason = check::clip(reason, REASON_MAX),
         (NodeFact::Prepared { .. }, _) => return Err(wrong(&node, "a leader must have meant to prepare it")),
@@ -152,6 +163,7 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         (NodeFact::Started, _) => return Err(wrong(&node, "a leader must have meant to start it")),
         (NodeFact::Stopped, _) => return Err(wrong(&node, "a leader must have meant to stop it")),
         (NodeFact::Removed, _) => return Err(wrong(&node, "a leader must have meant to remove it")),
+        (NodeFact::Seated { .. }, _) => return Err(wrong(&node, "a leader must have meant its seat")),
         (NodeFact::Fenced | NodeFact::Carried | NodeFact::Cleared, _) => {
             return Err(wrong(&node, "a leader must have meant this step of a move"));
         }
@@ -181,6 +193,10 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
         }
         NodeState::Requested | NodeState::Preparing | NodeState::Prepared | NodeState::Configured => {
             let needs = "it was never started, so there is nothing to start again";
+            return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
+        }
+        NodeState::Watched => {
+            let needs = imported_apply::TOUCHES;
             return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
         }
         NodeState::Moving => {
@@ -218,11 +234,11 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
 
 /// Checks that the chain goes on making blocks while this node is down; one that makes none already has nothing to lose.
 pub(super) fn check_spared(state: &State, node: &Node) -> Result<(), Rejection> {
-    let of_chain = || query::nodes_of(state, &node.key.chain).filter(|node| node.joined == 0);
+    let of_chain = || query::nodes_of(state, &node.key.chain).filter(|node| node.validates());
     let is_well = |node: &&Node| node.state == NodeState::Running && node.health == Health::Healthy;
     let (validators, well) = (of_chain().count(), of_chain().filter(is_well).count());
-    let needed = validators * 2 / 3 + 1;
-    if node.joined > 0 || !is_well(&node) || well != needed {
+    let needed = quorum(validators);
+    if !node.validates() || !is_well(&node) || well != needed {
         return Ok(());
     }
     let rule = format!(
@@ -240,6 +256,7 @@ pub(crate) fn next_on_way(node: &Node) -> NodeState {
     }
     match (node.wish, node.identity.is_some(), node.configured) {
         (NodeWish::Stop, ..) => NodeState::Stopping,
+        (NodeWish::Watch, ..) => NodeState::Watched,
         (NodeWish::Remove, ..) => NodeState::Removing,
         (NodeWish::Run | NodeWish::Leave, false, _) => NodeState::Requested,
         (NodeWish::Run | NodeWish::Leave, true, false) => NodeState::Prepared,
@@ -296,6 +313,15 @@ fn check_identity(state: &State, node: &Node, identity: &NodeIdentity) -> Result
         let theirs = other.identity.as_ref();
         theirs.is_some_and(|id| id.node_id == identity.node_id || id.public_key == identity.public_key)
     });
+    let is_retired =
+        state.chains.get(&node.key.chain).is_some_and(|chain| chain.retired_keys.contains(&identity.public_key));
+    if is_retired {
+        let what = format!(
+            "the key of a node that was removed from {}, which never comes back,",
+            name::chain(&node.key.chain)
+        );
+        return Err(Rejection::ConflictingFact { field: "fact".into(), what });
+    }
     // After a second preparation the keys are still those of the first.
     let differs = node.identity.as_ref().is_some_and(|known| known != identity);
     if is_taken || differs {

@@ -50,7 +50,7 @@ pub(super) fn check_outage_agreed(
     accept_outage: bool,
     field: &str,
 ) -> Result<(), Rejection> {
-    let founders = query::nodes_of(state, &chain.key).filter(|node| node.joined == 0).count();
+    let founders = query::nodes_of(state, &chain.key).filter(|node| node.validates()).count();
     if founders < ENDURING_MIN && !accept_outage {
         let rule = format!(
             "agreed to: of {founders} validators none can be missed, so the chain makes no block while one starts; from \
@@ -252,7 +252,8 @@ pub(crate) fn check_add(
     check_may_roll(state, chain, accept_outage, "action.change_chain.add_nodes.accept_outage")?;
     outfit_apply::check_may_change(state, chain)?;
     let template = Template::find(&chain.spec.template, chain.spec.template_version)?;
-    if !template.is_governed() {
+    let may_join = template.is_governed() || (template.has_seats() && state.version() >= Version::SEATS);
+    if !may_join {
         let needs = format!("nodes of template {} cannot join a chain that runs, yet", template.name);
         return Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, &needs));
     }
@@ -314,7 +315,11 @@ pub(crate) fn check_remove(
         if !node.wish.is_run() {
             return Err(check::wrong_state(FIELD, name::node(&key), node.state, "it leaves already"));
         }
-        if node.joined == 0 && !(template.is_governed() && chain.spec.governance.is_some()) {
+        if template.has_seats() && node.seat.as_ref().map_or(node.validates(), |seat| seat.held || seat.wished) {
+            let needs = "it validates: its consortium takes its seat first, by a vote on `remove-validators`";
+            return Err(check::wrong_state(FIELD, name::node(&key), node.state, needs));
+        }
+        if node.validates() && !(template.is_governed() && chain.spec.governance.is_some()) {
             let needs = "it validates since genesis, and this chain has no governance that could take it out";
             return Err(check::wrong_state(FIELD, name::node(&key), node.state, needs));
         }
@@ -324,7 +329,7 @@ pub(crate) fn check_remove(
 
 /// Checks that a chain that can lose a validator still can when these have left, unless that was agreed to.
 fn check_endures(state: &State, chain: &Chain, leave: &[NodeId], accept_outage: bool) -> Result<(), Rejection> {
-    let validates = |node: &&Node| node.joined == 0 && node.wish.is_run();
+    let validates = |node: &&Node| node.validates() && node.wish.is_run();
     let now = query::nodes_of(state, &chain.key).filter(validates).count();
     let left =
         query::nodes_of(state, &chain.key).filter(validates).filter(|node| !leave.contains(&node.key.node)).count();

@@ -228,6 +228,16 @@ impl Template {
         self.engine == "embedded"
     }
 
+    /// Whether its nodes say how they are at a port of the consensus' own.
+    pub(crate) fn has_consensus_rpc(&self) -> bool {
+        self.ports.contains(&"consensus-rpc")
+    }
+
+    /// Whether its ledger lets validators in and out by transactions that the platform makes at the consortium's wish.
+    pub fn has_seats(&self) -> bool {
+        self.engine == "cometbft"
+    }
+
     /// Checks that `name` can be set to `value` on nodes while the chain runs.
     pub(crate) fn check_setting(&self, field: &str, name: &str, value: u64) -> Result<(), Rejection> {
         let Some(setting) = self.settings.iter().find(|it| it.name == name) else {

@@ -39,6 +39,8 @@ use crate::{Rejection, State};
 /// | | changes; what was done on a host for each [step](crate::operation::Step); software that is voted on, clouds;
 /// | | nodes are [moved](crate::chain::moving::MoveNode) to other hosts with their keys, also off a host that is drained;
 /// | | a chain's nodes are spread over failure zones; an outage by a restart by hand or by validators that leave is agreed to |
+/// | | who validates on a CometBFT chain is [voted on](crate::chain::seat), and its nodes join and leave a chain that runs;
+/// | | chains that were made outside of the platform are [imported](crate::chain::imported) and watched;
 /// | | clouds and their machines: commands, records of the state ([`cloud`](crate::cloud)) |
 /// | | a chain's program and its nodes' settings are changed by vote, and [rolled back](crate::chain::outfit::RollBackChain); an artifact in use is kept |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,6 +58,8 @@ impl Version {
     pub const MOVES: Self = Self(5);
     /// The first in which generations never repeat for a chain's name.
     pub(crate) const RETIRES: Self = Self(5);
+    /// The first in which a consortium votes on who validates where the ledger's own transactions do it.
+    pub const SEATS: Self = Self(5);
     /// The first in which a person must agree to what costs a chain its blocks: a restart by hand, validators that leave.
     pub(crate) const GUARDED: Self = Self(5);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.

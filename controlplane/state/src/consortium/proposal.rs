@@ -130,7 +130,8 @@ pub struct CloseProposal {
 /// with one of `"pause":{}`, `"resume":{}`, `"delete":{"grace_ms"}`, `"undelete":{}`,
 /// `"add_nodes":{"nodes":[{"owner"}..]}` (then perhaps `"accept_outage":true`) and `"remove_nodes":{"nodes":["n4"..]}` (then
 /// perhaps `"accept_outage":true`), `"upgrade":{"program":{"name","version","sha256"}}` (without the program: the platform's own) and
-/// `"reconfigure":{"settings":{..}}` (each then perhaps with `"limit_ms"` and `"accept_outage":true`). A client computes the hash of what it shows before it signs.
+/// `"reconfigure":{"settings":{..}}` (each then perhaps with `"limit_ms"` and `"accept_outage":true`).,
+/// and `"add_validators"` and `"remove_validators"` of the form of `"remove_nodes"`. A client computes the hash of what it shows before it signs.
 pub fn artifact(action: &Action) -> String {
     #[derive(Serialize)]
     struct Artifact<'a> {
@@ -216,6 +217,10 @@ mod tests {
         let leave = vec![crate::ids::NodeId::new(4), crate::ids::NodeId::new(7)];
         let remove = |accept_outage| of(Change::RemoveNodes { nodes: leave.clone(), accept_outage });
         assert_eq!(remove(false), text("\"remove_nodes\":{\"nodes\":[\"n4\",\"n7\"]}"));
+        let seat = of(Change::AddValidators { nodes: leave.clone(), accept_outage: false });
+        assert_eq!(seat, text("\"add_validators\":{\"nodes\":[\"n4\",\"n7\"]}"));
+        let unseat = of(Change::RemoveValidators { nodes: leave.clone(), accept_outage: true });
+        assert_eq!(unseat, text("\"remove_validators\":{\"nodes\":[\"n4\",\"n7\"],\"accept_outage\":true}"));
         let program = crate::chain::outfit::Program {
             name: "ledgerd".into(),
             version: "2.0.0".into(),

@@ -1,6 +1,6 @@
 //! Rules of voting: all checks, then all changes; the deciding ballot's entry carries the consequence.
 
-use super::ballot::{Ballot, CastBallot, ballot_text};
+use super::ballot::{Ballot, CastBallot, Choice, ballot_text};
 use super::policy::Verdict;
 use super::proposal::{
     Action, CloseProposal, Elector, OPEN_PROPOSALS_MAX, OpenProposal, PROPOSALS_MAX, Proposal, ProposalState,
@@ -79,8 +79,23 @@ fn carry_out(state: &mut State, cx: &mut Cx<'_>, proposal: &Proposal) -> Option<
     match &proposal.action {
         Action::CreateChain(spec) => Some(chain::apply::order(state, cx, &proposal.key, proposal.artifact_hash, spec)),
         Action::ChangeChain(change) => {
-            chain::life_apply::order(state, cx, &proposal.key.consortium, change, &proposal.title)
+            let said_yes = proposal.ballots.iter().filter(|(_, ballot)| ballot.choice == Choice::Yes);
+            let consent = said_yes.map(|(tenant, _)| tenant.clone()).collect();
+            chain::life_apply::order(state, cx, &proposal.key.consortium, change, &proposal.title, &consent)
         }
+    }
+}
+
+/// What the ballots so far make certain: the charter's policy, and that whoever must agree does.
+fn verdict(state: &State, proposal: &Proposal) -> Verdict {
+    let verdict = tally(proposal).verdict;
+    let Action::ChangeChain(change) = &proposal.action else { return verdict };
+    let must = chain::life_apply::must_agree(state, &proposal.key.consortium, change);
+    let choices = || must.iter().map(|tenant| proposal.ballots.get(tenant).map(|ballot| ballot.choice));
+    match verdict {
+        Verdict::Passed | Verdict::Open if choices().flatten().any(|choice| choice != Choice::Yes) => Verdict::Rejected,
+        Verdict::Passed if choices().any(|choice| choice.is_none()) => Verdict::Open,
+        Verdict::Passed | Verdict::Rejected | Verdict::Open => verdict,
     }
 }
 
@@ -96,7 +111,8 @@ pub(crate) fn foresee(state: &mut State, cx: &mut Cx<'_>, c: &OpenProposal) -> R
             chain::apply::order(state, cx, &key, hash, spec);
         }
         Action::ChangeChain(change) => {
-            chain::life_apply::order(state, cx, &c.consortium, change, &c.title);
+            let all = electorate(&consortium).into_keys().collect();
+            chain::life_apply::order(state, cx, &c.consortium, change, &c.title, &all);
         }
     }
     Ok(())
@@ -123,7 +139,7 @@ pub(crate) fn cast(state: &mut State, cx: &mut Cx<'_>, c: &CastBallot) -> Result
 
     let ballot = Ballot { choice: c.choice, signature: c.signature, at: cx.now };
     proposal.ballots.insert(c.voter.clone(), ballot);
-    match tally(&proposal).verdict {
+    match verdict(state, &proposal) {
         Verdict::Open => {}
         Verdict::Rejected => decide(cx, &mut proposal, ProposalState::Rejected),
         Verdict::Passed => {

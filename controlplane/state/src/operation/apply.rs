@@ -264,6 +264,7 @@ pub(super) fn start_step(node: &Node) -> Wanted {
         | NodeState::Stopping
         | NodeState::Stopped
         | NodeState::Moving
+        | NodeState::Watched
         | NodeState::Removing => StepState::Pending,
     };
     of_node("start", node, state)

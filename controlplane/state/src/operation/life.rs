@@ -7,7 +7,7 @@ use super::{StepState, Work};
 use crate::chain::ChainState;
 use crate::chain::life::{NodeWish, Wish};
 use crate::chain::moving::MoveStage;
-use crate::chain::node::{Health, Node, NodeState};
+use crate::chain::node::{Health, Node, NodeAct, NodeState};
 use crate::chain::rollout_apply::is_under_way;
 use crate::ids::{ChainKey, NodeId, NodeKey};
 use crate::{State, name};
@@ -29,7 +29,7 @@ pub(super) fn steps(state: &State, key: &ChainKey, work: Work, nodes: &[NodeId])
             let grace = match chain.map(|chain| &chain.wish) {
                 Some(Wish::Delete { purging: false, .. }) => StepState::Running,
                 Some(Wish::Delete { purging: true, .. }) | None => StepState::Done,
-                Some(Wish::Run | Wish::Pause { .. }) => StepState::Pending,
+                Some(Wish::Run | Wish::Pause { .. } | Wish::Watch) => StepState::Pending,
             };
             of_nodes(stop_step).chain([of_chain("grace", grace)]).chain(of_nodes(remove_step)).collect()
         }
@@ -63,6 +63,8 @@ pub(super) fn steps(state: &State, key: &ChainKey, work: Work, nodes: &[NodeId])
             };
             nodes.iter().flat_map(steps).chain([verify_told(state, key)]).collect()
         }
+        Work::Seat => nodes.iter().map(|node| seat_step(state, node, true)).collect(),
+        Work::Unseat => nodes.iter().map(|node| seat_step(state, node, false)).collect(),
         Work::Shrink => {
             let left = nodes.iter().filter(|key| state.nodes.get(*key).is_none_or(|node| node.leaves));
             let left: Vec<&NodeKey> = left.collect();
@@ -125,6 +127,21 @@ fn roll_step(state: &State, key: &NodeKey) -> Wanted {
         (false, _) => StepState::Pending,
     };
     of_node("roll", node, state)
+}
+
+/// Done once the ledger says that the node validates, or does not, as it was decided.
+fn seat_step(state: &State, key: &NodeKey, validate: bool) -> Wanted {
+    let Some(node) = state.nodes.get(key) else { return of_gone("seat", key) };
+    let seat = node.seat.as_ref().filter(|seat| seat.wished == validate);
+    let is_meant = node.intent.as_ref().is_some_and(|intent| intent.act == NodeAct::Seat);
+    let at = match seat {
+        Some(seat) if seat.held == validate => StepState::Done,
+        Some(_) if is_meant => StepState::Running,
+        Some(_) | None => StepState::Pending,
+    };
+    let waits = seat.map(|seat| seat.waits.clone()).unwrap_or_default();
+    let detail = if at == StepState::Running { waits } else { String::new() };
+    Wanted { name: "seat", target: name::node(key), state: at, detail }
 }
 
 fn leave_step(state: &State, key: &NodeKey) -> Wanted {

@@ -65,6 +65,10 @@ pub enum Work {
     Reconfigure,
     /// Those of its nodes that were brought to another program go back to the one before.
     RollBack,
+    /// Nodes become validators.
+    Seat,
+    /// Validators become nodes that follow.
+    Unseat,
 }
 
 /// Life of an operation: `Running`, then `Succeeded`; `Failed` until a person unblocks what failed.
@@ -94,7 +98,7 @@ pub enum StepState {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`, `fence`, `carry`, `clear`.
+    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`, `fence`, `carry`, `clear`, `seat`.
     pub name: String,
     /// Of what: a resource name.
     pub target: String,

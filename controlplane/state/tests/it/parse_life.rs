@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use hanse_state::Command;
+use hanse_state::chain::imported::{Endpoint, ForgetChain, ImportChain};
 use hanse_state::chain::life::{Change, ChangeChain, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use hanse_state::chain::moving::{MoveNode, RecordEvicted};
 use hanse_state::chain::node::RestartNode;
@@ -35,6 +36,16 @@ pub(crate) fn change(w: &World, a: &Args, word: &str) -> Action {
                 let nodes = nodes.map(|node| node.parse().unwrap()).collect();
                 Change::RemoveNodes { nodes, accept_outage: a.get("accept").is_some() }
             }
+            "add-validators" | "remove-validators" => {
+                let nodes = a.get("nodes").unwrap_or("n4").split(',').filter(|node| !node.is_empty());
+                let nodes = nodes.map(|node| node.parse().unwrap()).collect();
+                let accept_outage = a.get("accept").is_some();
+                if word == "add-validators" {
+                    Change::AddValidators { nodes, accept_outage }
+                } else {
+                    Change::RemoveValidators { nodes, accept_outage }
+                }
+            }
             "upgrade" => Change::Upgrade {
                 program: (a.get("program") != Some("own")).then(|| program(a)),
                 limit_ms: a.get("limit").map(|limit| limit.parse().unwrap()),
@@ -56,6 +67,27 @@ pub(crate) fn change(w: &World, a: &Args, word: &str) -> Action {
     })
 }
 
+/// `endpoints=host:port,host:port:consensus-port` and the like.
+fn import(a: &Args, chain: hanse_state::ids::ChainKey) -> ImportChain {
+    let endpoint = |text: &str| {
+        let mut parts = text.split(':');
+        let host = parts.next().unwrap_or_default().to_owned();
+        let mut port = || parts.next().map(|port| port.parse().unwrap());
+        Endpoint { host, rpc_port: port().unwrap_or(0), consensus_port: port() }
+    };
+    let endpoints = a.get("endpoints").unwrap_or("l0.example:8545,l1.example:8545").split(',');
+    let ab = format!("0x{}", "ab".repeat(32));
+    ImportChain {
+        chain,
+        template: a.text("template", "evm-standard"),
+        chain_id: a.number("chain-id", 4_711),
+        first_block: a.text("first-block", &ab),
+        owner: a.id("owner", "acme"),
+        endpoints: endpoints.filter(|text| !text.is_empty()).map(endpoint).collect(),
+        reason: a.text("reason", "we buy from it"),
+    }
+}
+
 /// `program=CONTENT:NAME:VERSION`, by default the artifact of the scripts.
 fn program(a: &Args) -> Program {
     let mut parts = a.get("program").unwrap_or("program").split(':');
@@ -74,6 +106,8 @@ pub(crate) fn commands(w: &World, a: &Args) -> Option<Command> {
         "PauseChain" => Command::PauseChain(PauseChain { chain, reason: a.text("reason", "the bill") }),
         "ResumeChain" => Command::ResumeChain(ResumeChain { chain, reason: a.text("reason", "it was paid") }),
         "UndeleteChain" => Command::UndeleteChain(UndeleteChain { chain, reason: a.text("reason", "it is needed") }),
+        "ImportChain" => Command::ImportChain(import(a, chain)),
+        "ForgetChain" => Command::ForgetChain(ForgetChain { chain, reason: a.text("reason", "no more") }),
         "RollChain" => Command::RollChain(RollChain {
             chain,
             reason: a.text("reason", "a newer program"),

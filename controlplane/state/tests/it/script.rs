@@ -67,6 +67,8 @@ fn step(world: &mut World, input: &str, output: &mut String) {
             }
         }
         "wait" => world.at = world.at.plus(args.word(1).parse().unwrap()),
+        "run-chain" => world.run_chain(args.word(1).parse().unwrap()),
+        "roll-chain" => roll(world, args.word(1).parse().unwrap()),
         "show" => show(world, args.word(1), output),
         actor => {
             let command = parse::command(world, &args);
@@ -77,6 +79,23 @@ fn step(world: &mut World, input: &str, output: &mut String) {
             };
             describe(&before, &world.state, &applied, output);
         }
+    }
+}
+
+/// Brings the first so many nodes to the rollout that is under way.
+fn roll(w: &mut World, nodes: u64) {
+    use hanse_state::chain::node::{NodeAct, NodeFact};
+    use hanse_state::chain::rollout::RollNode;
+    for n in 0..nodes {
+        let node = super::world::node_key(n);
+        let number = w.state.chains[&node.chain].rollout.as_ref().unwrap().number;
+        let generation = w.state.nodes[&node].generation;
+        w.ok(hanse_state::Actor::System, hanse_state::Command::RollNode(RollNode { node, generation, number }));
+        for (act, fact) in [(NodeAct::Configure, NodeFact::Configured), (NodeAct::Start, NodeFact::Started)] {
+            w.intent(n, act);
+            w.fact(n, fact);
+        }
+        w.fact(n, NodeFact::Healthy);
     }
 }
 

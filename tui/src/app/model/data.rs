@@ -242,6 +242,8 @@ pub struct Node {
     pub health: String,
     /// What keeps it from following its chain, in its own words; empty if it is ready or does not answer.
     pub says: String,
+    /// `VALIDATOR`, `FOLLOWER`, or `TO_VALIDATE`, `TO_FOLLOW` until its ledger says so; and what that waits for.
+    pub seat: (String, String),
     /// Counts every start ordered anew.
     pub generation: u64,
     /// Last block it reported.

@@ -5,6 +5,7 @@ use hanse_state::State;
 use hanse_state::chain::life::Wish;
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::rollout::Rollout;
+use hanse_state::chain::seat::Seat;
 use hanse_state::chain::{Chain, ChainState};
 use hanse_state::contract::{Contract, ContractState};
 use hanse_state::host::Reach;
@@ -25,7 +26,8 @@ pub(crate) fn nodes_of<'a>(state: &'a State, chain: &'a ChainKey) -> impl Iterat
 pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain {
     let nodes: Vec<&Node> = nodes_of(state, &it.key).collect();
     let highest = nodes.iter().filter_map(|node| observed.node(&node.key)).max_by_key(|view| view.height);
-    let running = nodes.iter().filter(|n| n.state == NodeState::Running && n.health == Health::Healthy).count();
+    let takes_part = |n: &&&Node| matches!(n.state, NodeState::Running | NodeState::Watched);
+    let running = nodes.iter().filter(takes_part).filter(|n| n.health == Health::Healthy).count();
     let life = match it.state {
         ChainState::Requested => pb::ChainState::Requested,
         ChainState::Provisioning => pb::ChainState::Provisioning,
@@ -36,15 +38,16 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
         ChainState::Paused => pb::ChainState::Paused,
         ChainState::Deleted => pb::ChainState::Deleted,
         ChainState::Removing => pb::ChainState::Removing,
+        ChainState::Imported => pb::ChainState::Imported,
     };
     pb::Chain {
         name: name::chain(&it.key),
         consortium: it.key.consortium.to_string(),
         chain: it.key.chain.to_string(),
         spec: Some(consortium::spec(&it.spec)),
-        artifact_hash: it.artifact_hash.to_string(),
-        proposal: it.proposal.proposal.to_string(),
-        operation: it.operation.to_string(),
+        artifact_hash: made(it, || it.artifact_hash.to_string()),
+        proposal: made(it, || it.proposal.proposal.to_string()),
+        operation: made(it, || it.operation.to_string()),
         genesis_hash: it.genesis.as_ref().map(|genesis| genesis.sha256.to_string()).unwrap_or_default(),
         state: life.into(),
         state_reason: it.state_reason.clone(),
@@ -58,14 +61,24 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
         anchor: observed.anchor(&it.key).map(anchor),
         change_operation: it.change.map(|operation| operation.to_string()).unwrap_or_default(),
         rollout: it.rollout.as_ref().map(|rollout| self::rollout(rollout, &nodes)),
+        imported: it.imported.as_ref().map(|imported| pb::ImportedChain {
+            first_block: imported.first_block.clone(),
+            since_ms: ms(imported.since),
+            reason: imported.reason.clone(),
+        }),
         program: it.outfit.program.as_ref().map(outfit::program),
         settings: it.outfit.settings.clone(),
         refit: it.refit.as_ref().map(outfit::refit),
         purge_at_ms: match it.wish {
             Wish::Delete { purge_at, .. } => ms(purge_at),
-            Wish::Run | Wish::Pause { .. } => 0,
+            Wish::Run | Wish::Pause { .. } | Wish::Watch => 0,
         },
     }
+}
+
+/// What only a chain that was made by the platform has; empty for others.
+fn made(it: &Chain, what: impl FnOnce() -> String) -> String {
+    if it.imported.is_some() { String::new() } else { what() }
 }
 
 fn rollout(it: &Rollout, nodes: &[&Node]) -> pb::Rollout {
@@ -128,15 +141,30 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
         restarts_last_hour: u32::try_from(restarts).unwrap_or(u32::MAX),
         pid: view.as_ref().map_or(0, |view| view.pid),
         created_at_ms: state.chains.get(&it.key.chain).map_or(0, |chain| ms(chain.created_at)),
+        validates: it.validates(),
+        seat: it.seat.as_ref().map(seat),
         program: it.outfit.program.as_ref().map(outfit::program),
         settings: it.outfit.settings.clone(),
         health_reason: view.map_or_else(String::new, |view| view.reasons.join("; ")),
     }
 }
 
+fn seat(it: &Seat) -> pb::NodeSeat {
+    pb::NodeSeat {
+        wished: it.wished,
+        held: it.held,
+        consent: it.consent.iter().map(ToString::to_string).collect(),
+        since_ms: ms(it.since),
+        waits: it.waits.clone(),
+    }
+}
+
 /// JSON-RPC listens on the loopback of the node's host, so this URL works there (or through a tunnel to it); in a container
 /// on the container's own, where the platform alone gets at it.
 fn rpc_url(state: &State, it: &Node) -> String {
+    if let Some(endpoint) = &it.watched {
+        return format!("http://{endpoint}");
+    }
     let Some(host) = it.host.as_ref().and_then(|host| state.hosts.get(host)) else { return String::new() };
     match host.reach {
         Reach::Local { .. } | Reach::Ssh { .. } | Reach::Docker { .. } => format!("http://127.0.0.1:{}", it.rpc_port),
@@ -157,6 +185,7 @@ fn life(state: NodeState) -> pb::NodeState {
         NodeState::Stopped => pb::NodeState::Stopped,
         NodeState::Removing => pb::NodeState::Removing,
         NodeState::Moving => pb::NodeState::Moving,
+        NodeState::Watched => pb::NodeState::Watched,
     }
 }
 

@@ -45,6 +45,8 @@ fn node(it: &NodeChange) -> pb::PlannedNode {
         NodeWork::Leave => pb::NodeWork::Leave,
         NodeWork::Remove => pb::NodeWork::Remove,
         NodeWork::Move => pb::NodeWork::Move,
+        NodeWork::Seat => pb::NodeWork::Seat,
+        NodeWork::Unseat => pb::NodeWork::Unseat,
     };
     pb::PlannedNode {
         node: it.node.node.to_string(),

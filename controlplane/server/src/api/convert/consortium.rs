@@ -11,7 +11,7 @@ use hanse_state::consortium::ballot::Choice;
 use hanse_state::consortium::policy::{ActionKind, Policy, Tally};
 use hanse_state::consortium::proposal::{Action, Proposal, ProposalState, tally as count};
 use hanse_state::consortium::{Charter, Consortium, ConsortiumState, Member, MemberState};
-use hanse_state::ids::{ChainId, ChainKey, ConsortiumId, TenantId};
+use hanse_state::ids::{ChainId, ChainKey, ConsortiumId, NodeId, TenantId};
 
 use super::{id, ms, outfit, required};
 use crate::error::ApiError;
@@ -150,9 +150,16 @@ fn change_in(state: &State, of: &ConsortiumId, it: pb::ChangeChain) -> Result<Ch
             Change::AddNodes { nodes, accept_outage: add.accept_outage }
         }
         pb::change_chain::Change::RemoveNodes(remove) => {
-            let one = |node: &String| id("action.change_chain.remove_nodes.nodes", node);
-            let nodes = remove.nodes.iter().map(one).collect::<Result<_, _>>()?;
+            let nodes = node_ids("action.change_chain.remove_nodes.nodes", &remove.nodes)?;
             Change::RemoveNodes { nodes, accept_outage: remove.accept_outage }
+        }
+        pb::change_chain::Change::AddValidators(seats) => {
+            let nodes = node_ids("action.change_chain.add_validators.nodes", &seats.nodes)?;
+            Change::AddValidators { nodes, accept_outage: seats.accept_outage }
+        }
+        pb::change_chain::Change::RemoveValidators(seats) => {
+            let nodes = node_ids("action.change_chain.remove_validators.nodes", &seats.nodes)?;
+            Change::RemoveValidators { nodes, accept_outage: seats.accept_outage }
         }
         pb::change_chain::Change::Upgrade(upgrade) => Change::Upgrade {
             program: upgrade.program.map(|program| outfit::program_in(state, program)).transpose()?,
@@ -175,6 +182,10 @@ fn change_in(state: &State, of: &ConsortiumId, it: pb::ChangeChain) -> Result<Ch
         }
     };
     Ok(ChangeChain { chain, ordered_by, change })
+}
+
+fn node_ids(field: &str, nodes: &[String]) -> Result<Vec<NodeId>, ApiError> {
+    nodes.iter().map(|node| id(field, node)).collect()
 }
 
 fn spec_in(spec: pb::ChainSpec) -> Result<ChainSpec, ApiError> {

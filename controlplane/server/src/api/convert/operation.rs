@@ -21,6 +21,8 @@ pub(crate) fn operation(it: &Operation, sees_hosts: bool) -> pb::Operation {
                 Work::Roll => pb::OperationKind::RollChain,
                 Work::Move => pb::OperationKind::MoveNode,
                 Work::Replace => pb::OperationKind::ReplaceNode,
+                Work::Seat => pb::OperationKind::AddValidators,
+                Work::Unseat => pb::OperationKind::RemoveValidators,
                 Work::Upgrade => pb::OperationKind::UpgradeChain,
                 Work::Reconfigure => pb::OperationKind::ReconfigureChain,
                 Work::RollBack => pb::OperationKind::RollBackChain,

@@ -1,0 +1,79 @@
+//! Seats among a chain's validators: the ledger's own transactions, made where those who must act have their keys.
+//!
+//! One call looks at the ledger and has the one act made that is due. While it waits it counts as tried without effect, so
+//! that the ledger is asked again after a growing pause and not in every round.
+
+use std::sync::Arc;
+
+use hanse_adapters_core::Adapter;
+use hanse_engines_core::{NodeIdentity, NodePlan, Progress, Role, Seat as EngineSeat};
+use hanse_state::chain::node::{Node, NodeAct, NodeFact, RecordIntent};
+use hanse_state::chain::query::nodes_of;
+use hanse_state::chain::seat::Seat;
+use hanse_state::ids::NodeKey;
+use hanse_state::{Command, State};
+
+use super::World;
+use super::act::Trouble;
+use super::node::{Site, chain_plan, report};
+
+/// Makes the next step of the seat that was decided for node `key`.
+pub(super) async fn step(world: &World, state: &State, key: &NodeKey, generation: u64) -> Result<(), Trouble> {
+    let seat = state.nodes.get(key).and_then(|node| node.seat.clone()).filter(Seat::is_due);
+    let Some(seat) = seat else { return Err(Trouble::Stale(format!("{key}: no seat waits for it"))) };
+    world.order(Command::RecordIntent(RecordIntent { node: key.clone(), generation, act: NodeAct::Seat })).await?;
+    let reason = match act(world, state, key, &seat).await {
+        Ok(Progress::Done) => {
+            return report(world, key, generation, NodeFact::Seated { validates: seat.wished }).await;
+        }
+        Ok(Progress::Waits { reason }) => reason,
+        // Nothing was decided against: people see why, and it is tried again.
+        Err(trouble) => trouble.to_string(),
+    };
+    if reason != seat.waits {
+        report(world, key, generation, NodeFact::Seating { reason: reason.clone() }).await?;
+    }
+    Err(Trouble::Stale(reason))
+}
+
+async fn act(world: &World, state: &State, key: &NodeKey, seat: &Seat) -> Result<Progress, Trouble> {
+    let own = Site::reach(world, state, key).await?;
+    let plan = chain_plan(&own.chain)?;
+    // Who leaves acts alone.
+    let others = if seat.wished { consenting(world, state, key, seat).await } else { Vec::new() };
+    let seats: Vec<EngineSeat<'_>> = others.iter().map(Other::seat).collect();
+    let Some(identity) = &own.plan.identity else { return Err(Trouble::Stale(format!("{key}: has no identity"))) };
+    let own_seat = EngineSeat { host: own.adapter.as_ref(), node: &own.plan, identity };
+    let role = if seat.wished { Role::Validator } else { Role::Follower };
+    Ok(own.engine.ensure_role(&plan, &own_seat, role, &seats).await?)
+}
+
+/// A validator whose owner voted for it.
+struct Other {
+    adapter: Arc<dyn Adapter>,
+    plan: NodePlan,
+    identity: NodeIdentity,
+}
+
+impl Other {
+    fn seat(&self) -> EngineSeat<'_> {
+        EngineSeat { host: self.adapter.as_ref(), node: &self.plan, identity: &self.identity }
+    }
+}
+
+/// Those that can be reached: one that cannot keeps nobody else from acting.
+async fn consenting(world: &World, state: &State, key: &NodeKey, seat: &Seat) -> Vec<Other> {
+    let is_other = |node: &&Node| node.key != *key && node.validates() && seat.consent.contains(&node.owner);
+    let mut others = Vec::new();
+    for node in nodes_of(state, &key.chain).filter(is_other) {
+        match Site::reach(world, state, &node.key).await {
+            Ok(Site { adapter, plan, .. }) => {
+                if let Some(identity) = plan.identity.clone() {
+                    others.push(Other { adapter, plan, identity });
+                }
+            }
+            Err(trouble) => tracing::info!(node = %node.key, %trouble, "cannot act for a seat"),
+        }
+    }
+    others
+}
