@@ -169,7 +169,7 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let metrics = metrics_listener(&config).await?;
     let replica = Replica::start(replica_config(&config)?, end.child_token()).await?;
     tracing::info!(replica = config.replica, api = %own.api, peer = %own.peer, "replica is up");
-    let observed = Arc::new(Observed::with_series(keep::load(&config.data)));
+    let observed = Arc::new(Observed::with_series(keep::load(&config.data)).with_timing(&config.timing));
     let embedded: Arc<dyn Engine> = Arc::new(EmbeddedEngine::with_later(software.known()));
     let keys = SshKeys {
         identity: config.ssh_identity.clone(),

@@ -56,6 +56,7 @@ impl Story {
         );
         let mut cluster = Cluster::prepare(dir, "test", &config);
         cluster.add_timing("anchor_ms = 2000");
+        cluster.add_timing("hang_ms = 12000");
         (1..=3).for_each(|id| cluster.start_replica(id));
         let story = Self { cluster, sshd, dir: dir.to_path_buf(), artifact };
         story.cluster.bootstrap(PASSWORD);
@@ -228,6 +229,8 @@ fn a_chain_over_ssh_survives_a_dead_leader_and_a_dead_node() {
     the_audit_verifies(&story, dir.path());
     let rpc = format!("http://127.0.0.1:{}", story.nodes().unwrap()[0]["rpc_port"]);
     the_chain_holds_the_audit_trail(&story.cluster, dir.path(), &rpc);
+    crate::watched::a_node_that_hangs_is_started_anew(&story);
+    crate::watched::how_often_is_said(&story);
     crate::watched::what_is_wrong_is_told_until_it_is_gone(&mut story);
     governed::a_node_without_a_quorum_says_so(&mut story);
     stop_nodes(&story);

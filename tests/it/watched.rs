@@ -23,6 +23,80 @@ fn series(story: &Story, args: &[&str]) -> Result<Vec<(String, String, usize)>, 
     Ok(shown["series"].as_array().into_iter().flatten().map(one).collect())
 }
 
+fn generations(story: &Story) -> Vec<(String, u64)> {
+    let nodes = story.nodes().unwrap();
+    nodes.iter().map(|it| (it["node"].as_str().unwrap().to_owned(), it["generation"].as_u64().unwrap())).collect()
+}
+
+/// SIGSTOP to one ledger node: its process lives and says nothing. It is told, started anew once, by the system and with its
+/// cause, while the others go on untouched.
+pub(crate) fn a_node_that_hangs_is_started_anew(story: &Story) {
+    let before = generations(story);
+    let victim = story.nodes().unwrap().into_iter().find(|node| node["node"] == "n2").unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(victim["pid"].as_u64().unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    until("it is told that the node does not answer", PROVISION_MAX, || {
+        let found = findings(story)?;
+        let down = found.iter().any(|it| {
+            it["resource"].as_str().is_some_and(|name| name.ends_with("/nodes/n2"))
+                && (it["code"] == "NODE_DOWN" || it["code"] == "NODE_HANGS")
+        });
+        if down { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+    until("it is started anew and well", PROVISION_MAX, || {
+        let nodes = story.nodes()?;
+        let node = nodes.iter().find(|node| node["node"] == "n2").unwrap();
+        let (old, new) = (victim["generation"].as_u64().unwrap(), node["generation"].as_u64().unwrap());
+        let best = nodes.iter().filter_map(|node| node["height"].as_u64()).max().unwrap_or(0);
+        let is_near = node["height"].as_u64().unwrap_or(0) + 2 >= best;
+        let well = node["state"] == "RUNNING" && node["health"] == "HEALTHY" && is_near;
+        if well && new == old + 1 && node["pid"] != victim["pid"] { Ok(()) } else { Err(node.to_string()) }
+    });
+    let others = |all: Vec<(String, u64)>| all.into_iter().filter(|(node, _)| node != "n2").collect::<Vec<_>>();
+    assert_eq!(others(generations(story)), others(before), "the others are left alone");
+    let audit = story.cluster.tell("admin", &["audit", "list", "--filter", "RestartNode"]);
+    let restarted =
+        audit["records"].as_array().unwrap().iter().find(|it| {
+            it["actor"] == "system" && it["resource"].as_str().is_some_and(|name| name.ends_with("/nodes/n2"))
+        });
+    let restarted = restarted.unwrap_or_else(|| panic!("{audit}")).to_string();
+    assert!(restarted.contains("its process lives and has given no answer for"), "{restarted}");
+}
+
+/// How often nodes are started again is said for each chain; wrong numbers are refused, and what was said is seen and told.
+pub(crate) fn how_often_is_said(story: &Story) {
+    let repair = |args: &[&str]| {
+        let order = ["chain", "repair", "trade", "supply-1", "--reason", "try"];
+        story.cluster.ask("admin", &[&order[..], args].concat())
+    };
+    let left =
+        || -> Vec<u64> { story.nodes().unwrap().iter().map(|node| node["repairs_left"].as_u64().unwrap()).collect() };
+    let before = left();
+    let (_, words) = repair(&["--restarts-per-hour", "16"]).unwrap_err();
+    assert!(words.contains("restarts_per_hour") && words.contains("from 0 to 15"), "{words}");
+    assert_eq!(repair(&[]).unwrap_err().0, 2, "it has to be said how often");
+    let off = repair(&["--off", "--yes"]).unwrap();
+    assert_eq!(
+        (&off["chain"]["repairs_per_hour"], &off["chain"]["repairs_default"]),
+        (&0.into(), &false.into()),
+        "{off}"
+    );
+    assert_eq!(left(), [0; 4]);
+    assert!(of(&findings(story).unwrap(), "REPAIR_OFF").is_some());
+    let tenant = story.cluster.ask("acme", &["chain", "repair", "trade", "supply-1", "--default", "--reason", "try"]);
+    assert_eq!(tenant.unwrap_err().0, 4, "it is the platform's to say");
+    let back = repair(&["--default"]).unwrap();
+    assert_eq!(
+        (&back["chain"]["repairs_per_hour"], &back["chain"]["repairs_default"]),
+        (&5.into(), &true.into()),
+        "{back}"
+    );
+    assert_eq!(left(), before);
+    assert!(of(&findings(story).unwrap(), "REPAIR_OFF").is_none());
+    let audit = story.cluster.tell("admin", &["audit", "list", "--filter", "SetChainRepair"]);
+    assert!(audit["records"].as_array().is_some_and(|all| all.len() >= 2), "{audit}");
+}
+
 /// Two of four hosts are lost with their nodes: both are named, and the finding goes when they are back.
 pub(crate) fn what_is_wrong_is_told_until_it_is_gone(story: &mut Story) {
     let wanted = ["up", "height", "peers", "cpu", "memory", "disk_used"];
@@ -45,6 +119,7 @@ pub(crate) fn what_is_wrong_is_told_until_it_is_gone(story: &mut Story) {
         if of(&found, "STALLED").or(of(&found, "NODE_DOWN")).is_none() { Ok(()) } else { Err(format!("{found:?}")) }
     });
 
+    let before = generations(story);
     for host in &mut story.sshd[..2] {
         host.kill();
     }
@@ -72,6 +147,10 @@ pub(crate) fn what_is_wrong_is_told_until_it_is_gone(story: &mut Story) {
     let (cause, recipe) = (stalled["cause"].as_str().unwrap(), stalled["recipe"].as_str().unwrap());
     assert!(cause.starts_with("2 of 4 validators take part, 3 are needed"), "{stalled}");
     assert!(recipe.starts_with(&format!("bring 1 of {} back", lost.join(", "))), "{stalled}");
+
+    // What lives of a chain that stands as a whole is left alone, for longer than a single node that hangs.
+    let lives = |all: Vec<(String, u64)>| all.into_iter().filter(|(node, _)| !lost.contains(node)).collect::<Vec<_>>();
+    assert_eq!(lives(generations(story)), lives(before), "a stalled chain is not restarted");
 
     for host in &mut story.sshd[..2] {
         host.start().unwrap();

@@ -74,4 +74,12 @@ fn certified(story: &mut Story, port: &str) {
         let host = host(story);
         if host["state"] == "READY" && host["facts"].is_object() { Ok(()) } else { Err(host.to_string()) }
     });
+    until("its certificate, which ends within the hour, is told with what renews it", PROVISION_MAX, || {
+        let found = story.cluster.ask("admin", &["chain", "diagnose"]).map_err(|(_, words)| words)?;
+        let all = found["findings"].as_array().cloned().unwrap_or_default();
+        let told = all.iter().find(|it| it["code"] == "CERTIFICATE_EXPIRES" && it["resource"] == "hosts/h6");
+        let told = told.ok_or_else(|| found.to_string())?;
+        let recipe = told["recipe"].as_str().unwrap_or_default();
+        if told["severity"] == "CRITICAL" && recipe.contains("ssh-keygen -h") { Ok(()) } else { Err(told.to_string()) }
+    });
 }

@@ -16,7 +16,7 @@ mod host;
 pub(crate) mod plan;
 pub(crate) mod watch;
 
-pub(crate) use host::{host, host_check};
+pub(crate) use host::{host, host_check, is_jump, set_reach};
 
 /// Returns the state word of an enum's full name without its prefix; `UNSPECIFIED` becomes `UNKNOWN`.
 fn word(full: &str, prefix: &str) -> String {
@@ -180,6 +180,8 @@ pub(crate) fn chain(c: pb::Chain) -> Chain {
         parameters: spec.parameters.into_iter().map(|(k, v)| (k, v.to_string())).collect(),
         governors: spec.governance.map(|governance| (governance.threshold, governance.members.len())),
         created_at: c.created_at_ms,
+        repairs: c.repairs_per_hour,
+        repairs_default: c.repairs_default,
     }
 }
 
@@ -210,6 +212,7 @@ pub(crate) fn node(n: pb::Node) -> Node {
         height: (n.height_seen_at_ms > 0).then_some(n.height),
         ports: (n.p2p_port, n.rpc_port),
         restarts: n.restarts_last_hour.into(),
+        repairs_left: n.repairs_left,
         peers: n.peers.into(),
         identity: n.node_id,
     }

@@ -209,6 +209,10 @@ pub enum Action {
     RollBack,
     /// Move a node to another host.
     Move,
+    /// Say how often a chain's nodes are started again by the platform.
+    Repair,
+    /// Change how a host behind SSH is reached.
+    Reach,
 }
 
 impl Action {
@@ -232,6 +236,8 @@ impl Action {
                 | Self::Roll
                 | Self::RollBack
                 | Self::Move
+                | Self::Repair
+                | Self::Reach
         )
     }
 }
@@ -301,6 +307,8 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::Roll, &["L"], T::ActRoll, &[Kind::Chains, Kind::Chain], 2),
     only(Action::RollBack, &["B"], T::ActRollBack, &[Kind::Chains, Kind::Chain], 2),
     only(Action::Undelete, &["U"], T::ActUndelete, &[Kind::Chains, Kind::Chain], 2),
+    only(Action::Repair, &["E"], T::ActRepair, &[Kind::Chains, Kind::Chain], 2),
+    only(Action::Reach, &["W"], T::ActReach, &[Kind::Hosts], 3),
     only(Action::RaiseVersion, &["U"], T::ActRaiseVersion, &[Kind::Replicas], 2),
 ];
 

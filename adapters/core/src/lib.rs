@@ -14,6 +14,7 @@ mod bundle;
 pub mod cloud;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod figures;
 pub mod preflight;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use preflight::{Finding, PreflightWish};
 
 pub use bundle::{BUNDLE_FILES_MAX, Bundle, MANIFEST_VERSION, Manifest};
+pub use figures::{Expiry, HostLoad};
 
 /// A byte stream to a port of the host (an SSH channel or a TCP connection).
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -305,27 +307,6 @@ pub struct InstanceUsage {
     pub processes: u32,
 }
 
-/// What a host has and has left at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostLoad {
-    /// Ticks that its processors were busy since it started; with [`HostLoad::cpu_total_ticks`] it makes a share.
-    pub cpu_busy_ticks: u64,
-    /// All ticks since it started.
-    pub cpu_total_ticks: u64,
-    /// Load of the last minute, thousandths.
-    pub load_milli: u64,
-    /// Memory, bytes.
-    pub memory_bytes: u64,
-    /// Of it what could be given out without swapping, bytes.
-    pub memory_available_bytes: u64,
-    /// The file system of the instances, bytes.
-    pub disk_bytes: u64,
-    /// Of it what is free for us, bytes.
-    pub disk_free_bytes: u64,
-    /// The host's clock, milliseconds since 1970.
-    pub clock_ms: u64,
-}
-
 /// One host, whatever it is reached through.
 #[async_trait]
 pub trait Adapter: Send + Sync {
@@ -482,6 +463,11 @@ pub trait Adapter: Send + Sync {
     /// Any; nothing was changed.
     async fn load(&self) -> Result<Option<HostLoad>> {
         Ok(None)
+    }
+
+    /// Returns the certificates that this host was last reached with, and when they end; nothing if there are none.
+    async fn expiries(&self) -> Vec<Expiry> {
+        Vec::new()
     }
 
     /// Opens a stream to `port` on the host's loopback.

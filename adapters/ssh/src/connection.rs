@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hanse_adapters_core::{AdapterError, Result, Stream};
+use hanse_adapters_core::{AdapterError, Expiry, Result, Stream};
 use russh::client::{self, Handle, Msg};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, Preferred, cipher};
@@ -76,6 +76,8 @@ pub(crate) struct Connection {
     idle: Idle,
     /// Whether somebody looks after `idle`.
     is_swept: Mutex<bool>,
+    /// Certificates that machines showed.
+    pub(crate) expiries: Vec<Expiry>,
     /// Hashes seen in place over this connection; bounded by the artifacts in use.
     artifacts: Mutex<BTreeSet<String>>,
 }
@@ -125,7 +127,7 @@ pub async fn scan_host_key(address: &str, port: u16) -> Result<String> {
 pub async fn scan(address: &str, port: u16, jumps: Vec<Jump>, login: Option<&Login>) -> Result<HostKeys> {
     let hops = target::check_jumps(jumps)?;
     let way = match login {
-        Some(login) if !hops.is_empty() => go(&Credential::read(login)?, &hops).await?,
+        Some(login) if !hops.is_empty() => go(&Credential::read(login)?, &hops).await?.0,
         None if !hops.is_empty() => return Err(invalid("login", "is needed on the machines on the way")),
         Some(_) | None => Vec::new(),
     };
@@ -202,8 +204,11 @@ async fn handshake(
     }
 }
 
+/// A machine that was logged in to, and when the certificate that it showed ends.
+type Reached = (Handle<Pin>, Option<Expiry>);
+
 /// Connects to one machine, checks its key, then logs in.
-async fn log_in(credential: &Credential, hop: &Hop, through: Option<&Handle<Pin>>) -> Result<Handle<Pin>> {
+async fn log_in(credential: &Credential, hop: &Hop, through: Option<&Handle<Pin>>) -> Result<Reached> {
     let (pin, seen) = Pin::new(Some(hop.pin.clone()), &hop.address);
     let certificates = matches!(hop.pin, HostPin::Authority(_));
     let mut handle = match handshake(&hop.address, hop.port, through, pin, certificates).await {
@@ -216,20 +221,21 @@ async fn log_in(credential: &Credential, hop: &Hop, through: Option<&Handle<Pin>
         }
     };
     match timeout(CONNECT_LIMIT, credential.show(&mut handle, &hop.name, &hop.user)).await {
-        Ok(Ok(())) => Ok(handle),
+        Ok(Ok(())) => Ok((handle, pin::taken(&seen).and_then(|shown| pin::expiry(hop, &shown)))),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(AdapterError::Transient { subject: hop.name.clone(), reason: "the login took too long".into() }),
     }
 }
 
 /// Logs in to each machine on the way, the next one through the one before.
-async fn go(credential: &Credential, hops: &[Hop]) -> Result<Vec<Handle<Pin>>> {
-    let mut way: Vec<Handle<Pin>> = Vec::new();
+async fn go(credential: &Credential, hops: &[Hop]) -> Result<(Vec<Handle<Pin>>, Vec<Expiry>)> {
+    let (mut way, mut expiries): (Vec<Handle<Pin>>, Vec<Expiry>) = (Vec::new(), Vec::new());
     for hop in hops {
-        let handle = log_in(credential, hop, way.last()).await?;
+        let (handle, expiry) = log_in(credential, hop, way.last()).await?;
         way.push(handle);
+        expiries.extend(expiry);
     }
-    Ok(way)
+    Ok((way, expiries))
 }
 
 impl Connection {
@@ -239,10 +245,12 @@ impl Connection {
     /// `Denied` if a key differs from the pinned one (no credential was sent to that machine) or a login is refused;
     /// `Transient` if the host is out of reach.
     pub(crate) async fn open(target: &Checked) -> Result<Self> {
-        let way = go(&target.credential, &target.jumps).await?;
-        let handle = log_in(&target.credential, &target.host, way.last()).await?;
+        let (way, mut expiries) = go(&target.credential, &target.jumps).await?;
+        let (handle, expiry) = log_in(&target.credential, &target.host, way.last()).await?;
+        expiries.extend(expiry);
         Ok(Self {
             handle,
+            expiries,
             _way: way,
             name: target.name.clone(),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use hanse_adapters_core::preflight::{Finding, PreflightWish};
 use hanse_adapters_core::{
-    Adapter, AdapterError, Artifact, FileSpec, HomeFile, HostFacts, HostLoad, InstanceKey, InstanceSpec,
+    Adapter, AdapterError, Artifact, Expiry, FileSpec, HomeFile, HostFacts, HostLoad, InstanceKey, InstanceSpec,
     InstanceStatus, InstanceUsage, Piece, Result, RunOutput, RunSpec, Stream,
 };
 use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile};
@@ -295,6 +295,14 @@ impl Adapter for SshAdapter {
 
     async fn load(&self) -> Result<Option<HostLoad>> {
         self.act(Act::Load).await?.load().map(Some)
+    }
+
+    async fn expiries(&self) -> Vec<Expiry> {
+        let slot = self.slot.lock().await;
+        let mut all = slot.connection.as_ref().map(|connection| connection.expiries.clone()).unwrap_or_default();
+        // As the file says now: a new one counts at the next login, without anybody's doing.
+        all.extend(self.target.credential.expiry());
+        all
     }
 
     async fn dial(&self, port: u16) -> Result<Box<dyn Stream>> {

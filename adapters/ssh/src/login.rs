@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hanse_adapters_core::{AdapterError, Result};
+use hanse_adapters_core::{AdapterError, Expiry, Result};
 use russh::client::{AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
@@ -48,6 +48,17 @@ impl Credential {
             }
             Login::Agent(socket) => Ok(Self::Agent(socket.clone())),
         }
+    }
+
+    /// When what it shows ends; nothing if that is a key, or an agent's.
+    pub(crate) fn expiry(&self) -> Option<Expiry> {
+        let Self::Certificate(key, path) = self else { return None };
+        let certificate = parse_certificate(path).ok().filter(|it| it.public_key() == key.public_key().key_data())?;
+        let what = format!("the platform's SSH certificate ({}, `ssh_certificate` of the leader)", path.display());
+        let renew = "sign the platform's key anew (`ssh-keygen -s CA -I ID -n USER -V +52w KEY.pub`) and put the certificate there \
+                     on every replica; it is read at each login, nothing is restarted";
+        let until_ms = certificate.valid_before().saturating_mul(1_000);
+        Some(Expiry { what, until_ms, renew: renew.into() })
     }
 
     /// Logs in as `user`; the machine's key has been checked.
@@ -190,9 +201,7 @@ fn read_key(identity: &Identity) -> Result<PrivateKey> {
 
 fn read_certificate(path: &Path, key: &PrivateKey) -> Result<Certificate> {
     let subject = format!("certificate {}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|e| invalid(&subject, e.to_string()))?;
-    let certificate = Certificate::from_openssh(text.trim())
-        .map_err(|e| invalid(&subject, format!("{e}: give what `ssh-keygen -s CA -I ID -n USER KEY.pub` wrote")))?;
+    let certificate = parse_certificate(path)?;
     if certificate.public_key() != key.public_key().key_data() {
         return Err(invalid(&subject, "is of another key than `ssh_identity`: sign that key's public half"));
     }
@@ -207,4 +216,11 @@ fn read_certificate(path: &Path, key: &PrivateKey) -> Result<Certificate> {
         return Err(invalid(&subject, "is not valid yet: compare the clocks of this machine and the authority's"));
     }
     Ok(certificate)
+}
+
+fn parse_certificate(path: &Path) -> Result<Certificate> {
+    let subject = format!("certificate {}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|e| invalid(&subject, e.to_string()))?;
+    Certificate::from_openssh(text.trim())
+        .map_err(|e| invalid(&subject, format!("{e}: give what `ssh-keygen -s CA -I ID -n USER KEY.pub` wrote")))
 }

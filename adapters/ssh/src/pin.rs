@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hanse_adapters_core::AdapterError;
+use hanse_adapters_core::{AdapterError, Expiry};
 use russh::client;
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Certificate, HashAlg, PublicKeyOrCertificate};
@@ -17,8 +17,8 @@ use crate::target::{Hop, HostPin};
 pub(crate) enum Shown {
     /// A key, by its fingerprint.
     Key(String),
-    /// A certificate by an authority, both by fingerprint, and why it cannot be used, if it cannot.
-    Certificate { authority: String, fault: Option<String> },
+    /// A certificate by an authority, both by fingerprint, why it cannot be used, if it cannot, and when it ends (seconds).
+    Certificate { authority: String, fault: Option<String>, until: u64 },
 }
 
 /// Where what was shown is left.
@@ -52,6 +52,7 @@ impl client::Handler for Pin {
             PublicKeyOrCertificate::Certificate(certificate) => Shown::Certificate {
                 authority: certificate.signature_key().fingerprint(HashAlg::Sha256).to_string(),
                 fault: fault(certificate, &self.address),
+                until: certificate.valid_before(),
             },
         };
         let fits = self.wanted.as_ref().is_some_and(|wanted| fits(wanted, &shown));
@@ -64,7 +65,7 @@ impl client::Handler for Pin {
 pub(crate) fn fits(pin: &HostPin, shown: &Shown) -> bool {
     match (pin, shown) {
         (HostPin::Key(pinned), Shown::Key(shown)) => pinned == shown,
-        (HostPin::Authority(pinned), Shown::Certificate { authority, fault: None }) => pinned == authority,
+        (HostPin::Authority(pinned), Shown::Certificate { authority, fault: None, .. }) => pinned == authority,
         (HostPin::Key(_), Shown::Certificate { .. }) | (HostPin::Authority(_), _) => false,
     }
 }
@@ -116,4 +117,16 @@ pub(crate) fn refused(hop: &Hop, shown: &Shown) -> AdapterError {
         ),
     };
     AdapterError::Denied { subject: hop.name.clone(), reason }
+}
+
+/// When the certificate that `hop` showed ends; nothing if it showed a key.
+pub(crate) fn expiry(hop: &Hop, shown: &Shown) -> Option<Expiry> {
+    let Shown::Certificate { until, .. } = shown else { return None };
+    let until_ms = until.saturating_mul(1_000);
+    let renew = format!(
+        "sign the host's key anew (`ssh-keygen -h -s CA -I ID -n {} -V +52w KEY.pub`), put it where HostCertificate of its sshd_config \
+         says, and reload sshd",
+        hop.address
+    );
+    Some(Expiry { what: format!("the SSH certificate of {}", hop.name), until_ms, renew })
 }

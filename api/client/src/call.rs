@@ -140,6 +140,7 @@ calls! {
         write HaltRollout(HaltRolloutRequest) -> HaltRolloutResponse;
         write ContinueRollout(ContinueRolloutRequest) -> ContinueRolloutResponse;
         write MoveNode(MoveNodeRequest) -> MoveNodeResponse;
+        write SetChainRepair(SetChainRepairRequest) -> SetChainRepairResponse;
         read PlanChain(PlanChainRequest) -> PlanChainResponse;
         read GetNodeLog(GetNodeLogRequest) -> GetNodeLogResponse;
         write SendTransaction(SendTransactionRequest) -> SendTransactionResponse;

@@ -23,6 +23,7 @@ pub mod ballot;
 pub mod files;
 pub mod join;
 pub mod json;
+pub mod way;
 
 pub use backup::BackupPart;
 pub use call::{Call, Repeat};

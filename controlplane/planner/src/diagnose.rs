@@ -3,16 +3,22 @@
 //! Pure: of the state, what was seen, and figures. Nothing is acted on: what is repaired by itself is planned elsewhere,
 //! and a finding goes when what it tells of is gone.
 
+mod repairs;
+mod trust;
+
 use std::collections::BTreeMap;
 
-use hanse_state::chain::node::{Health, Node, NodeState, RESTART_BUDGET};
+use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::query::nodes_of;
+use hanse_state::chain::repair::budget;
 use hanse_state::host::HostState;
 use hanse_state::ids::{ChainKey, HostId, NodeKey};
 use hanse_state::time::HOUR_MS;
 use hanse_state::{Millis, State, name};
 
 use crate::{Observed, Run, quorum};
+
+pub use trust::{DoubleSign, EXPIRY_SOON_MS, EXPIRY_WARNING_MS, Expiry};
 
 /// How long no block may come before a chain is called stalled; a chain with slower blocks gets ten of them.
 pub const STALL_MS: u64 = 30_000;
@@ -64,6 +70,10 @@ pub struct Figures {
     pub nodes: BTreeMap<NodeKey, NodeFigures>,
     /// By host.
     pub hosts: BTreeMap<HostId, HostFigures>,
+    /// Certificates, and when they end.
+    pub expiries: Vec<Expiry>,
+    /// Proofs of double signing by chain.
+    pub double_signs: BTreeMap<ChainKey, Vec<DoubleSign>>,
 }
 
 /// Figures of a node.
@@ -97,11 +107,15 @@ pub fn diagnose(state: &State, observed: &Observed, figures: &Figures, now: Mill
         findings.extend(of_host(state, id, figures));
     }
     for node in state.nodes.values() {
-        findings.extend(of_node(node, observed, now));
+        findings.extend(of_node(state, node, observed, now));
     }
     for key in state.chains.keys() {
         findings.extend(of_chain(state, key, observed, figures, now));
+        findings.extend(repairs::off(state, key));
+        let proofs = figures.double_signs.get(key).map(Vec::as_slice).unwrap_or_default();
+        findings.extend(trust::double_signs(state, key, proofs));
     }
+    findings.extend(figures.expiries.iter().filter_map(|it| trust::expires(it, now)));
     // Stable: what is equally serious stays in the order of names within its kind.
     findings.sort_by(|a, b| (a.severity, &a.resource, a.code).cmp(&(b.severity, &b.resource, b.code)));
     findings
@@ -178,56 +192,27 @@ fn disk(seen: &HostFigures) -> Option<(Severity, &'static str, String)> {
     ))
 }
 
-fn of_node(node: &Node, observed: &Observed, now: Millis) -> Vec<Finding> {
+fn of_node(state: &State, node: &Node, observed: &Observed, now: Millis) -> Vec<Finding> {
     let resource = name::node(&node.key);
-    let (chain, node_id) = (&node.key.chain, node.key.node);
-    let short = format!("{} {} {node_id}", chain.consortium, chain.chain);
-    let restart =
-        format!("when the cause is gone: `hanse node restart {short}`, which also gives it all its repairs back");
     if node.state == NodeState::Blocked {
         let what = "it is blocked: nothing more is tried by itself".into();
-        let cause = node.state_reason.clone();
-        return vec![Finding {
-            severity: Severity::Critical,
-            resource,
-            code: "NODE_BLOCKED",
-            what,
-            cause,
-            recipe: restart,
-        }];
+        let (cause, recipe) = (node.state_reason.clone(), repairs::restart(node));
+        return vec![Finding { severity: Severity::Critical, resource, code: "NODE_BLOCKED", what, cause, recipe }];
     }
-    let mut found = Vec::new();
-    if let Some(reason) = down(node, observed) {
-        found.push(Finding {
-            severity: Severity::Warning,
-            resource: resource.clone(),
-            code: "NODE_DOWN",
-            what: "it does not take part".into(),
-            cause: reason,
-            recipe: match &node.watched {
-                Some(endpoint) => format!("it is not the platform's: tell whoever runs {endpoint}"),
-                None => format!("`hanse node log {short}`; it is started again by itself while it has repairs left"),
-            },
-        });
-    }
-    let left = repairs_left(node, now);
-    if left <= 1 {
-        found.push(Finding {
-            severity: Severity::Warning,
-            resource,
-            code: "REPAIRS_LOW",
-            what: format!("{left} of {RESTART_BUDGET} automatic repairs of this hour are left"),
-            cause: "it ended again and again".into(),
-            recipe: format!("find why (`hanse node log {short}`) before they are spent; {restart}"),
-        });
-    }
-    found
-}
-
-/// Returns how many automatic restarts a node has left in this hour.
-pub fn repairs_left(node: &Node, now: Millis) -> usize {
-    let spent = node.restarts.iter().filter(|at| now.since(**at) < HOUR_MS).count();
-    RESTART_BUDGET.saturating_sub(spent)
+    let down = down(node, observed).map(|cause| {
+        let short = repairs::short(node);
+        let recipe = match (&node.watched, budget(state, &node.key.chain)) {
+            (Some(endpoint), _) => format!("it is not the platform's: tell whoever runs {endpoint}"),
+            (None, 0) => format!(
+                "automatic repair of its chain is off: `hanse node log {short}`, then `hanse node restart {short}`"
+            ),
+            (None, _) => format!("`hanse node log {short}`; it is started again by itself while it has repairs left"),
+        };
+        let what = "it does not take part".into();
+        Finding { severity: Severity::Warning, resource, code: "NODE_DOWN", what, cause, recipe }
+    });
+    let hangs = repairs::hanging(state, node, observed, now);
+    down.into_iter().chain(hangs).chain(repairs::few_left(state, node, now)).collect()
 }
 
 /// Why a node takes no part; `None` if it does, or never did yet.

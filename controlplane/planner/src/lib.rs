@@ -11,6 +11,7 @@ mod chain;
 pub mod change;
 mod contract;
 pub mod diagnose;
+mod hang;
 mod machine;
 mod moving;
 mod node;
@@ -29,6 +30,7 @@ use hanse_state::ids::{ChainKey, ContractKey, HostId, NodeKey, ProposalKey};
 pub use billing::plan_metering;
 pub use chain::plan_chain;
 pub use contract::plan_contract;
+pub use hang::{HANG_BEHIND, HANG_LOOKS, HANG_MS, HANG_START_MS, Quiet};
 pub use machine::plan_machine;
 pub use node::{HEALTH_PERIOD_MS, HEALTH_SILENCE_MS, START_GRACE_MS, plan_node};
 pub use proposal::plan_proposals;
@@ -43,6 +45,23 @@ pub struct Observed {
     pub nodes: BTreeMap<NodeKey, NodeView>,
     /// Public keys of the validators by chain, as its ledger says; only of chains that a node is to leave.
     pub validators: BTreeMap<ChainKey, BTreeSet<String>>,
+    /// Since when nodes whose process runs give no answer, or stand still; by this leader's looks alone.
+    pub quiet: BTreeMap<NodeKey, Quiet>,
+    /// How patient it is configured to be.
+    pub limits: Limits,
+}
+
+/// How patient this replica is configured to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a node that has worked is seen to do nothing before it counts as hanging, milliseconds.
+    pub hang_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { hang_ms: HANG_MS }
+    }
 }
 
 /// What was seen of one node.

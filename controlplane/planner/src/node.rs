@@ -2,13 +2,15 @@
 
 use hanse_state::chain::life::NodeWish;
 use hanse_state::chain::node::{Health, Node, NodeFact, NodeState};
+use hanse_state::chain::repair::budget;
 use hanse_state::host::HostState;
 use hanse_state::ids::{HostId, NodeKey};
 use hanse_state::{Millis, State};
 
+use crate::hang::standing;
 use crate::moving::plan_move;
 use crate::repair::fault;
-use crate::{Act, HealthView, InstanceView, NodeView, Observed, Run, Step, plan_repair};
+use crate::{Act, InstanceView, NodeView, Observed, Run, Step, plan_repair};
 
 /// How often a running node is looked at.
 pub const HEALTH_PERIOD_MS: u64 = 2_000;
@@ -156,7 +158,11 @@ fn plan_running(state: &State, node: &Node, observed: &Observed, now: Millis) ->
             return match (plan_repair(state, &node.key, observed, now), fault(node, instance)) {
                 // What is dead is not called healthy until its pause has passed.
                 (Step::Wait { .. }, Some((reason, true))) if node.health != Health::Unhealthy => {
-                    let fact = NodeFact::Unhealthy { reason: format!("{reason}; it is started again after a pause") };
+                    let next = match budget(state, &node.key.chain) {
+                        0 => "automatic repair of its chain is off",
+                        _ => "it is started again after a pause",
+                    };
+                    let fact = NodeFact::Unhealthy { reason: format!("{reason}; {next}") };
                     Step::Do(Act::RecordHealth { node: node.key.clone(), generation: node.generation, fact })
                 }
                 (step, _) => step,
@@ -165,8 +171,12 @@ fn plan_running(state: &State, node: &Node, observed: &Observed, now: Millis) ->
         // The silence below is judged whether the host or the node is silent.
         Run::Unreachable { .. } => {}
     }
-    if let Some(fact) = health_change(state, node, instance, health.as_ref(), now) {
+    if let Some(fact) = health_change(state, node, instance, observed, now) {
         return Step::Do(Act::RecordHealth { node: node.key.clone(), generation: node.generation, fact });
+    }
+    // One that hangs is started anew within its budget; while that has to wait it is looked at, for it may come to.
+    if let repair @ Step::Do(_) = plan_repair(state, &node.key, observed, now) {
+        return repair;
     }
     let is_fresh = health.as_ref().is_some_and(|health| now.since(health.at) < HEALTH_PERIOD_MS);
     if is_fresh { Step::Done } else { look }
@@ -177,10 +187,10 @@ fn health_change(
     state: &State,
     node: &Node,
     instance: &InstanceView,
-    health: Option<&HealthView>,
+    observed: &Observed,
     now: Millis,
 ) -> Option<NodeFact> {
-    let trouble = trouble(state, node, instance, health, now)?;
+    let trouble = trouble(state, node, instance, observed, now)?;
     match (trouble, node.health) {
         (None, Health::Healthy) => None,
         (None, Health::Unknown | Health::Unhealthy) => Some(NodeFact::Healthy),
@@ -195,9 +205,10 @@ fn trouble(
     state: &State,
     node: &Node,
     instance: &InstanceView,
-    health: Option<&HealthView>,
+    observed: &Observed,
     now: Millis,
 ) -> Option<Option<String>> {
+    let health = observed.nodes.get(&node.key).and_then(|view| view.health.as_ref());
     // By generation and not by time: log time may be ahead of this leader's clock.
     let health = health.filter(|health| health.generation == node.generation);
     let heard = health.map_or(node.state_since, |health| health.at);
@@ -219,6 +230,7 @@ fn trouble(
         words.push(format!("it is catching up, at height {}", health.height));
     }
     words.extend(health.reasons.iter().cloned());
+    words.extend(standing(node, observed));
     match words.is_empty() {
         true => Some(None),
         // A young node is granted time to find its peers and to catch up.

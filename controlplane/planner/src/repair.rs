@@ -1,13 +1,15 @@
 //! A process that should run and does not: start it again, not too often, and never at the cost of the quorum.
 
-use hanse_state::chain::node::{Health, Node, NodeState, RESTART_BUDGET};
+use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::query::nodes_of;
+use hanse_state::chain::repair::budget;
 use hanse_state::host::HostState;
 use hanse_state::ids::NodeKey;
 use hanse_state::time::HOUR_MS;
 use hanse_state::{Millis, State};
 
-use crate::{Act, InstanceView, Observed, Run, Step};
+use crate::hang::hang;
+use crate::{Act, InstanceView, Observed, Quiet, Run, Step};
 
 /// Pause before the second restart within an hour; it doubles with each further one, so that a cause that passes by
 /// itself (a full disk, a port still held) has minutes to pass before the budget is spent.
@@ -18,16 +20,28 @@ pub const BACKOFF_MS_MAX: u64 = 300_000;
 /// Returns what to do with a node whose process is not as it should be; `Done` if nothing is wrong with it.
 ///
 /// A dead process is started again at once or after its pause: it is not part of the quorum any more. A live one of
-/// another generation is replaced only while the others are enough for the quorum.
+/// another generation, or one that hangs, is replaced only while the others are enough for the quorum.
 pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Millis) -> Step {
-    let Some(node) = state.nodes.get(key) else { return Step::Done };
+    // One that is only watched is not the platform's to start.
+    let Some(node) = state.nodes.get(key).filter(|node| node.watched.is_none()) else { return Step::Done };
     let Some(instance) = observed.nodes.get(key).and_then(|view| view.instance.as_ref()) else {
         return Step::wait("the host was not asked yet");
     };
-    let Some((reason, is_dead)) = fault(node, instance) else { return Step::Done };
+    let validators = nodes_of(state, &key.chain).filter(|node| node.validates()).count();
+    let (reason, needed) = match (fault(node, instance), hang(node, observed, now)) {
+        (Some((reason, true)), _) => (reason, 0),
+        (Some((reason, false)), _) => (reason, quorum(validators)),
+        // It takes no part already; but it is one at a time, also where none can be missed.
+        (None, Some(reason)) => (reason, quorum(validators).min(validators.saturating_sub(1))),
+        (None, None) => return Step::Done,
+    };
+    let budget = budget(state, &key.chain);
+    if budget == 0 {
+        return Step::wait(format!("{reason}; automatic repair of its chain is off"));
+    }
     let recent: Vec<Millis> = node.restarts.iter().copied().filter(|at| now.since(*at) < HOUR_MS).collect();
-    if recent.len() >= RESTART_BUDGET {
-        let reason = format!("{reason}; it was restarted {RESTART_BUDGET} times within an hour");
+    if recent.len() >= budget {
+        let reason = format!("{reason}; it was restarted {budget} times within an hour");
         return Step::Do(Act::Block { node: key.clone(), generation: node.generation, reason });
     }
     if let Some(last) = recent.last() {
@@ -37,7 +51,7 @@ pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Milli
             return Step::wait(format!("{reason}; restart in {} ms", due.since(now)));
         }
     }
-    if !is_dead && !may_disturb(state, key) {
+    if well_but(state, key, |other| is_sound(other, observed)) < needed {
         return Step::wait(format!("{reason}; restart would cost the chain its quorum"));
     }
     Step::Do(Act::Restart { node: key.clone(), generation: node.generation, reason })
@@ -50,6 +64,20 @@ pub const fn quorum(nodes: usize) -> usize {
 
 /// Returns whether the chain keeps its quorum while this node is down.
 pub fn may_disturb(state: &State, key: &NodeKey) -> bool {
+    let validators = nodes_of(state, &key.chain).filter(|node| node.validates()).count();
+    well_but(state, key, |_| true) >= quorum(validators)
+}
+
+/// Whether this leader sees nothing wrong with a node: what is planned for two nodes in one round is planned from one state, in
+/// which both are well.
+fn is_sound(node: &Node, observed: &Observed) -> bool {
+    let instance = observed.nodes.get(&node.key).and_then(|view| view.instance.as_ref());
+    instance.is_none_or(|instance| fault(node, instance).is_none())
+        && observed.quiet.get(&node.key).is_none_or(Quiet::is_well)
+}
+
+/// How many of the chain's other validators are well, and `counts` has nothing against.
+fn well_but(state: &State, key: &NodeKey, counts: impl Fn(&Node) -> bool) -> usize {
     // What stands on a host in maintenance may be down at any moment, whatever was seen of it last.
     let is_maintained = |node: &Node| {
         let host = node.host.as_ref().and_then(|id| state.hosts.get(id));
@@ -59,9 +87,8 @@ pub fn may_disturb(state: &State, key: &NodeKey) -> bool {
         |node: &&Node| node.state == NodeState::Running && node.health == Health::Healthy && !is_maintained(node);
     // Those that joined later validate only if the members wanted it; where the platform is not told, the founders are counted,
     // which is never too few.
-    let validators = || nodes_of(state, &key.chain).filter(|node| node.validates());
-    let others = validators().filter(|node| node.key != *key).filter(is_well).count();
-    others >= quorum(validators().count())
+    let validators = nodes_of(state, &key.chain).filter(|node| node.validates());
+    validators.filter(|node| node.key != *key).filter(is_well).filter(|node| counts(node)).count()
 }
 
 /// What is wrong with the process, and whether it is dead.

@@ -116,6 +116,8 @@ pub struct Timing {
     pub anchor_ms: u64,
     /// How long a thing of ours that no node is must have been on a host before the leader removes it.
     pub orphan_grace_ms: u64,
+    /// How long a node that has worked is seen to live and do nothing before it is started anew.
+    pub hang_ms: u64,
 }
 
 impl Default for Timing {
@@ -131,6 +133,7 @@ impl Default for Timing {
             meter_ms: 60_000,
             anchor_ms: 600_000,
             orphan_grace_ms: 600_000,
+            hang_ms: hanse_planner::HANG_MS,
         }
     }
 }
@@ -284,6 +287,9 @@ impl Timing {
         }
         if self.orphan_grace_ms < 1_000 {
             return fault("timing.orphan_grace_ms", "must be at least 1000: what is removed does not come back".into());
+        }
+        if self.hang_ms < 10_000 {
+            return fault("timing.hang_ms", "must be at least 10000: a busy node may take seconds to answer".into());
         }
         Ok(())
     }

@@ -100,6 +100,8 @@ struct Inner {
     events: EventLog,
     log_clock: LogClock,
     started_at: Millis,
+    /// Of the API's and the peers' certificate of this replica, the end that comes first; 0 if it is not known.
+    certificate_until_ms: u64,
     shutdown: CancellationToken,
 }
 
@@ -131,6 +133,8 @@ impl Context {
         let throttle = Throttle::default();
         let started_at = clock();
         let log_clock = LogClock::default();
+        let ends = [&tls.api_cert, &tls.peer_cert].into_iter().filter_map(|pem| crate::listen::ends_at(pem));
+        let certificate_until_ms = ends.min().unwrap_or(0);
         let inner = Inner {
             programs: Programs::of(parts.artifacts.clone()),
             parts,
@@ -140,6 +144,7 @@ impl Context {
             events,
             log_clock,
             started_at,
+            certificate_until_ms,
             shutdown,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -213,6 +218,11 @@ impl Context {
     /// The latest events.
     pub(crate) fn events(&self) -> &EventLog {
         &self.inner.events
+    }
+
+    /// When the first of this replica's certificates ends, milliseconds since 1970; 0 if it is not known.
+    pub(crate) fn certificate_until_ms(&self) -> u64 {
+        self.inner.certificate_until_ms
     }
 
     /// When this process began to serve.

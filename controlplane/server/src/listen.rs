@@ -71,6 +71,13 @@ impl ApiTls {
     }
 }
 
+/// When a certificate in PEM ends, milliseconds since 1970; `None` if it is none.
+pub(crate) fn ends_at(pem: &[u8]) -> Option<u64> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem).ok()?;
+    let until = pem.parse_x509().ok()?.validity().not_after.timestamp();
+    u64::try_from(until).ok().map(|seconds| seconds.saturating_mul(1_000))
+}
+
 /// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {

@@ -6,13 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use hanse_adapters_core::Expiry;
 use hanse_engines_core::Signed;
-use hanse_planner::{HealthView, InstanceView};
+use hanse_planner::diagnose::DoubleSign;
+use hanse_planner::{HEALTH_SILENCE_MS, HealthView, InstanceView, Limits, Quiet, Run};
 use hanse_state::Millis;
 use hanse_state::ids::{ChainKey, CloudId, HostId, NodeKey};
 
+use crate::config::Timing;
 use crate::orphans::Orphans;
 use crate::series::Series;
+
+/// Proofs of double signing that are kept of a chain; one is reason enough to look.
+pub const DOUBLE_SIGNS_MAX: usize = 100;
 
 /// What a node last said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +67,7 @@ pub struct AnchorView {
 struct Look {
     instance: Option<InstanceView>,
     view: Option<NodeView>,
+    quiet: Option<Quiet>,
 }
 
 /// The last looks, by node and by chain.
@@ -80,14 +87,26 @@ pub struct Observed {
     validators: RwLock<BTreeMap<ChainKey, BTreeSet<String>>>,
     /// How far each validator was seen to have signed; outlives a restart, because that is when it is needed.
     signed: RwLock<BTreeMap<NodeKey, Signed>>,
+    /// Certificates that hosts were last reached with.
+    expiries: RwLock<BTreeMap<HostId, Vec<Expiry>>>,
+    /// Proofs of double signing by chain, each once whoever kept it.
+    double_signs: RwLock<BTreeMap<ChainKey, BTreeSet<DoubleSign>>>,
     /// The last day; outlives a change of leader.
     series: Series,
+    /// How patient this replica is.
+    limits: Limits,
 }
 
 impl Observed {
     /// Nothing seen yet but what `series` knows of the last day.
     pub fn with_series(series: Series) -> Self {
         Self { series, ..Self::default() }
+    }
+
+    /// The same, as patient as `timing` says.
+    #[must_use]
+    pub fn with_timing(self, timing: &Timing) -> Self {
+        Self { limits: Limits { hang_ms: timing.hang_ms }, ..self }
     }
 
     /// The last day as time series.
@@ -114,13 +133,41 @@ impl Observed {
             });
             (key.clone(), hanse_planner::NodeView { instance: look.instance.clone(), health })
         });
+        let quiet = nodes.iter().filter_map(|(key, look)| Some((key.clone(), look.quiet?))).collect();
         let validators = self.validators.read().unwrap_or_else(PoisonError::into_inner).clone();
-        hanse_planner::Observed { nodes: views.collect(), validators }
+        hanse_planner::Observed { nodes: views.collect(), validators, quiet, limits: self.limits }
     }
 
     /// Returns what `chain` was last seen to hold of the audit trail, `None` if this leader has not looked.
     pub fn anchor(&self, chain: &ChainKey) -> Option<AnchorView> {
         self.anchors.read().unwrap_or_else(PoisonError::into_inner).get(chain).cloned()
+    }
+
+    /// Keeps the certificates that `host` was reached with, in place of those of the last time.
+    pub fn reached_with(&self, host: &HostId, expiries: Vec<Expiry>) {
+        self.expiries.write().unwrap_or_else(PoisonError::into_inner).insert(host.clone(), expiries);
+    }
+
+    /// Returns the certificates that hosts were last reached with.
+    pub fn expiries(&self) -> Vec<(HostId, Expiry)> {
+        let all = self.expiries.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().flat_map(|(host, list)| list.iter().map(|it| (host.clone(), it.clone()))).collect()
+    }
+
+    /// Keeps proofs of double signing that a node of `chain` told of, up to [`DOUBLE_SIGNS_MAX`], the newest.
+    pub fn double_signed(&self, chain: &ChainKey, proofs: impl IntoIterator<Item = DoubleSign>) {
+        let mut all = self.double_signs.write().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(chain.clone()).or_default();
+        known.extend(proofs);
+        while known.len() > DOUBLE_SIGNS_MAX {
+            known.pop_first();
+        }
+    }
+
+    /// Returns the proofs of double signing that nodes told of, by chain.
+    pub fn double_signs(&self) -> BTreeMap<ChainKey, Vec<DoubleSign>> {
+        let all = self.double_signs.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(chain, proofs)| (chain.clone(), proofs.iter().cloned().collect())).collect()
     }
 
     /// Keeps what `chain` was seen to hold of the audit trail.
@@ -133,14 +180,32 @@ impl Observed {
         self.validators.write().unwrap_or_else(PoisonError::into_inner).insert(chain.clone(), keys);
     }
 
-    /// Keeps a look at the process of `node`.
+    /// Keeps a look at the process of `node`; of one that does not run it is not known whether it would answer.
     pub fn saw(&self, node: &NodeKey, instance: InstanceView) {
-        self.writer().entry(node.clone()).or_default().instance = Some(instance);
+        let mut nodes = self.writer();
+        let look = nodes.entry(node.clone()).or_default();
+        if instance.run != Run::Running {
+            look.quiet = None;
+        }
+        look.instance = Some(instance);
     }
 
     /// Keeps what `node` said of itself.
     pub fn heard(&self, node: &NodeKey, view: NodeView) {
-        self.writer().entry(node.clone()).or_default().view = Some(view);
+        let mut nodes = self.writer();
+        let best = best_of_others(&nodes, node, view.at_ms);
+        let look = nodes.entry(node.clone()).or_default();
+        let last = look.view.as_ref().filter(|old| old.generation == view.generation).map(|old| old.height);
+        let (heights, at) = ((last, view.height, best), Millis(view.at_ms));
+        look.quiet = Some(Quiet::after_answer(look.quiet, view.generation, heights, at));
+        look.view = Some(view);
+    }
+
+    /// Keeps that `node`, whose process of `generation` runs, gave no answer at `at` to a look that began at `began`.
+    pub fn mute(&self, node: &NodeKey, generation: u64, began: Millis, at: Millis) {
+        let mut nodes = self.writer();
+        let look = nodes.entry(node.clone()).or_default();
+        look.quiet = Some(Quiet::after_silence(look.quiet, generation, began, at));
     }
 
     /// Takes back the words of `node`, which gave no answer now: what it had to say is not known any more.
@@ -184,6 +249,8 @@ impl Observed {
         self.rests.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.missed.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.anchors.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.expiries.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.double_signs.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.validators.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
@@ -206,4 +273,13 @@ impl Observed {
     fn writer(&self) -> RwLockWriteGuard<'_, BTreeMap<NodeKey, Look>> {
         self.nodes.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The greatest height of the other nodes of the chain of `node` that were heard lately.
+fn best_of_others(nodes: &BTreeMap<NodeKey, Look>, node: &NodeKey, now_ms: u64) -> u64 {
+    let first = NodeKey::new(node.chain.clone(), hanse_state::ids::NodeId::new(0));
+    let chain = nodes.range(first..).take_while(|(key, _)| key.chain == node.chain);
+    let others = chain.filter(|(key, _)| *key != node).filter_map(|(_, look)| look.view.as_ref());
+    let fresh = others.filter(|view| now_ms.saturating_sub(view.at_ms) < HEALTH_SILENCE_MS);
+    fresh.map(|view| view.height).max().unwrap_or(0)
 }

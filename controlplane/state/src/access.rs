@@ -178,6 +178,7 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::ImportChain(_)
         | Command::ForgetChain(_)
         | Command::RollBackChain(_)
+        | Command::SetChainRepair(_)
         | Command::ContinueRollout(_) => Rule { platform: OPERATORS, ..deny() },
         Command::DeleteArtifact(_) => Rule { platform: OPERATORS, ..deny() },
         Command::ImportArtifact(c) => match c.word {

@@ -240,6 +240,7 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::ContinueRollout(c) => chain::rollout_apply::go_on(state, cx, c),
         Command::RollNode(c) => chain::rollout_apply::roll_node(state, cx, c),
         Command::MoveNode(c) => chain::moving_apply::order(state, cx, c),
+        Command::SetChainRepair(c) => chain::repair::set(state, cx, c),
         Command::RecordEvicted(c) => chain::moving_apply::evicted(state, cx, c),
         Command::ReleaseNode(c) => chain::rollout_apply::release(state, cx, c),
         Command::AddCloud(c) => cloud::apply::add(state, cx, c),

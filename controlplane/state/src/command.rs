@@ -12,6 +12,7 @@ use crate::chain::life::{PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use crate::chain::moving::{MoveNode, RecordEvicted};
 use crate::chain::node::{RecordIntent, RecordNodeFact, RestartNode};
 use crate::chain::outfit::RollBackChain;
+use crate::chain::repair::SetChainRepair;
 use crate::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
 use crate::chain::{RecordGenesis, RecordTransaction};
 use crate::cloud::{
@@ -220,6 +221,7 @@ pub enum Command {
     ReleaseNode(ReleaseNode),
     MoveNode(MoveNode),
     RecordEvicted(RecordEvicted),
+    SetChainRepair(SetChainRepair),
     AddCloud(AddCloud),
     RemoveCloud(RemoveCloud),
     CreateMachine(CreateMachine),
@@ -299,6 +301,7 @@ impl Command {
             Self::ReleaseNode(_) => "ReleaseNode",
             Self::MoveNode(_) => "MoveNode",
             Self::RecordEvicted(_) => "RecordEvicted",
+            Self::SetChainRepair(_) => "SetChainRepair",
             Self::AddCloud(_) => "AddCloud",
             Self::RemoveCloud(_) => "RemoveCloud",
             Self::CreateMachine(_) => "CreateMachine",
@@ -378,6 +381,7 @@ impl Command {
             Self::ReleaseNode(c) => name::node(&c.node),
             Self::MoveNode(c) => name::node(&c.node),
             Self::RecordEvicted(c) => name::host(&c.host),
+            Self::SetChainRepair(c) => name::chain(&c.chain),
             Self::AddCloud(c) => name::cloud(&c.cloud),
             Self::RemoveCloud(c) => name::cloud(&c.cloud),
             Self::CreateMachine(c) => name::machine(&c.machine),

@@ -12,6 +12,7 @@
 mod bech32;
 mod config;
 mod contribution;
+mod evidence;
 mod genesis;
 mod guard;
 mod health;
@@ -175,7 +176,9 @@ impl Engine for CometBftEngine {
     }
 
     async fn governance(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Governance> {
-        roles::governance(host, node).await
+        let found = roles::governance(host, node).await?;
+        let evidence = evidence::of(host, node, found.next_height - 1).await?;
+        Ok(Governance { evidence, ..found })
     }
 
     async fn ensure_role(

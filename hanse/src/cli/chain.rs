@@ -9,7 +9,8 @@ use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
 use super::govern::{self, GovernCommand};
 use super::imported::{self, ImportArgs};
-use super::life::{self, LifeArgs};
+
+use super::life::{self, LifeArgs, RepairArgs};
 use super::monitor::{self, MonitorArgs};
 use super::moving::{self, MoveArgs};
 use super::plan::{self, PlanCommand};
@@ -112,6 +113,8 @@ pub(crate) enum ChainCommand {
         #[arg(long, global = true)]
         accept_outage: bool,
     },
+    /// Say how often each node of a chain is started again by the platform within an hour, before it waits for a person.
+    Repair(RepairArgs),
     /// Stop a rolling change where it is.
     RollHalt(LifeArgs),
     /// Let a halted rolling change go on.
@@ -152,6 +155,7 @@ const CHAINS: View = View {
         ("HEIGHT", "height"),
         ("RUNNING", "nodes_running"),
         ("NODES", "nodes_total"),
+        ("REPAIRS AN HOUR", "repairs_per_hour"),
         ("SINCE", "state_since_ms"),
         ("REASON", "state_reason"),
     ],
@@ -192,6 +196,7 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
         ChainCommand::Plan { consortium, chain, order, accept_outage } => {
             plan::of_order(consortium, chain, order, accept_outage, context).await
         }
+        ChainCommand::Repair(args) => life::repair(args, context).await,
         ChainCommand::RollHalt(args) => life::halt(args, context).await,
         ChainCommand::RollContinue(args) => life::go_on(args, context).await,
         ChainCommand::Govern(command) => govern::run(command, context),

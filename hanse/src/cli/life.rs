@@ -103,6 +103,23 @@ enum ChangeCommand {
     Reconfigure(SettingArgs),
 }
 
+/// `hanse chain repair`.
+#[derive(Debug, clap::Args)]
+#[group(id = "budget", required = true, multiple = false, args = ["restarts_per_hour", "off", "default"])]
+pub(crate) struct RepairArgs {
+    #[command(flatten)]
+    life: LifeArgs,
+    /// So often, 1 to 15 times; the pauses between them grow to five minutes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    restarts_per_hour: Option<u32>,
+    /// Never: a node that ends or hangs stays so until a person restarts it.
+    #[arg(long)]
+    off: bool,
+    /// As every chain of which nothing was said: 5 times.
+    #[arg(long)]
+    default: bool,
+}
+
 const CHAIN: View = View { key: "chain", name: "name", columns: &[] };
 
 /// Runs `hanse chain pause`.
@@ -151,6 +168,21 @@ pub(crate) async fn roll(args: LifeArgs, accept_outage: bool, context: &Context)
     let (request_id, validate_only) = (String::new(), context.global.dry_run);
     let request = pb::RollChainRequest { request_id, validate_only, consortium, chain, reason, accept_outage };
     order(request, context, |it| &it.operation).await
+}
+
+/// Runs `hanse chain repair`.
+///
+/// # Errors
+/// The call failed, or the user did not agree.
+pub(crate) async fn repair(args: RepairArgs, context: &Context) -> Result<(), CliError> {
+    let RepairArgs { life: LifeArgs { consortium, chain, reason }, restarts_per_hour, off, default: _ } = args;
+    if off {
+        context.confirm(&format!("Leave nodes of {consortium}/{chain} that end or hang as they are?"))?;
+    }
+    let restarts_per_hour = if off { Some(0) } else { restarts_per_hour };
+    let (request_id, validate_only) = (String::new(), context.global.dry_run);
+    let request = pb::SetChainRepairRequest { request_id, validate_only, consortium, chain, restarts_per_hour, reason };
+    context.show(request, CHAIN).await
 }
 
 /// Runs `hanse chain roll-halt`.

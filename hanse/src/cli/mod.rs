@@ -148,6 +148,16 @@ pub(crate) async fn status_of(global: &Global) -> Result<hanse_client::pb::GetSt
     ask.await.map_err(|error: CliError| error.to_string())
 }
 
+/// What the platform finds wrong with chains, nodes, hosts and keys, the first page.
+///
+/// # Errors
+/// In words, why it is not known.
+pub(crate) async fn findings_of(global: &Global) -> Result<Vec<hanse_client::pb::Finding>, String> {
+    let request = hanse_client::pb::ListFindingsRequest::default();
+    let ask = async { Ok(context::Context::new(global)?.call(request).await?.findings) };
+    ask.await.map_err(|error: CliError| error.to_string())
+}
+
 async fn dispatch(command: Command, global: &Global) -> Result<(), CliError> {
     // Keys are local; the trail can be verified from a file alone. Everything else needs a replica.
     match command {

@@ -86,6 +86,7 @@ const NODES: View = View {
         ("HEALTH", "health"),
         ("HEIGHT", "height"),
         ("GEN", "generation"),
+        ("REPAIRS LEFT", "repairs_left"),
         ("RPC", "rpc_url"),
         ("REASON", "state_reason"),
         ("SAYS", "health_reason"),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hanse_client::pb;
 
-use super::Finding;
-use crate::cli::{Global, status_of};
+use super::{DAY_MS, EXPIRY_ERROR_DAYS, EXPIRY_WARNING_DAYS, Finding};
+use crate::cli::{Global, findings_of, status_of};
 
 /// Entries a replica may be behind before somebody should look.
 const LAG_WARNING: u64 = 1_000;
@@ -19,7 +19,13 @@ pub(super) async fn look(global: &Global) -> Vec<Finding> {
         return vec![Finding::warning("cluster", "the cluster was not asked", advice)];
     }
     match status_of(global).await {
-        Ok(status) => judge(&status, i64::try_from(hanse_server::context::clock().0).unwrap_or(i64::MAX)),
+        Ok(status) => {
+            let mut findings = judge(&status, i64::try_from(hanse_server::context::clock().0).unwrap_or(i64::MAX));
+            if !status.replicas.is_empty() {
+                findings.extend(about_keys(findings_of(global).await));
+            }
+            findings
+        }
         Err(words) => vec![Finding::error("cluster", words, "is a replica running, and is --endpoint right?")],
     }
 }
@@ -36,6 +42,7 @@ fn judge(status: &pb::GetStatusResponse, now_ms: i64) -> Vec<Finding> {
         return findings;
     }
     findings.push(quorum(&status.replicas));
+    findings.push(certificates(&status.replicas, now_ms));
     findings.push(digests(&status.replicas));
     findings.extend(lag(&status.replicas));
     findings.push(versions(&status.replicas));
@@ -66,6 +73,56 @@ fn quorum(replicas: &[pb::Replica]) -> Finding {
         up if up * 2 > replicas.len() => Finding::warning("quorum", what, advice),
         _ => Finding::error("quorum", what, advice),
     }
+}
+
+/// Of the replicas' own certificates the one that ends first.
+fn certificates(replicas: &[pb::Replica], now_ms: i64) -> Finding {
+    let said = replicas.iter().filter(|replica| replica.certificate_until_ms > 0);
+    let Some(first) = said.min_by_key(|replica| replica.certificate_until_ms) else {
+        return Finding::ok("certificates", "no replica says when its certificates end");
+    };
+    let left = first.certificate_until_ms.saturating_sub(now_ms);
+    let what = match left {
+        left if left <= 0 => format!("a certificate of replica {} has ended", first.id),
+        left => format!("the first certificate to end is of replica {}, in {} days", first.id, left / DAY_MS),
+    };
+    let renew = format!(
+        "`hanse ca issue` makes new ones for replica {}: put them into its `tls` folder and start it again",
+        first.id
+    );
+    match left {
+        left if left < EXPIRY_ERROR_DAYS * DAY_MS => Finding::error("certificates", what, renew),
+        left if left < EXPIRY_WARNING_DAYS * DAY_MS => Finding::warning("certificates", what, renew),
+        _ => Finding::ok("certificates", what),
+    }
+}
+
+/// What the platform found about keys: certificates of hosts and of the platform, and keys that signed two things at once.
+fn about_keys(found: Result<Vec<pb::Finding>, String>) -> Vec<Finding> {
+    let all = match found {
+        Ok(all) => all,
+        Err(words) => {
+            let advice = "log in with `hanse login` and look again";
+            return vec![Finding::warning("keys", format!("the platform's findings were not told: {words}"), advice)];
+        }
+    };
+    let of_keys = all.iter().filter(|it| it.code == "DOUBLE_SIGN" || it.code.starts_with("CERTIFICATE_"));
+    // Those of replicas are told above, of each and not of the leader alone.
+    let of_keys: Vec<&pb::Finding> = of_keys.filter(|it| !it.resource.starts_with("replicas/")).collect();
+    if of_keys.is_empty() {
+        return vec![Finding::ok(
+            "keys",
+            "no certificate of a host ends soon, and no validator is known to have signed twice",
+        )];
+    }
+    let tell = |it: &&pb::Finding| {
+        let what = format!("{}: {}", it.resource, it.what);
+        match it.severity() {
+            pb::FindingSeverity::Critical => Finding::error("keys", what, it.recipe.clone()),
+            _ => Finding::warning("keys", what, it.recipe.clone()),
+        }
+    };
+    of_keys.iter().map(tell).collect()
 }
 
 /// Two digests of one revision that differ mean that one of the two replicas is wrong.
@@ -175,6 +232,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_found_about_keys_is_told_and_nothing_else() {
+        let one = |code: &str, severity: pb::FindingSeverity, resource: &str| pb::Finding {
+            code: code.into(),
+            severity: severity.into(),
+            resource: resource.into(),
+            ..Default::default()
+        };
+        let (critical, warning) = (pb::FindingSeverity::Critical, pb::FindingSeverity::Warning);
+        let told = |all: Vec<pb::Finding>| -> Vec<Severity> {
+            about_keys(Ok(all)).iter().map(|finding| finding.severity).collect()
+        };
+        let others = [one("STALLED", critical, "c"), one("CERTIFICATE_EXPIRES", critical, "replicas/1")];
+        assert_eq!(told(others.to_vec()), [Severity::Ok]);
+        let keys = vec![one("DOUBLE_SIGN", critical, "n"), one("CERTIFICATE_EXPIRES", warning, "hosts/h1")];
+        assert_eq!(told(keys), [Severity::Error, Severity::Warning]);
+        assert_eq!(about_keys(Err("no session".into()))[0].severity, Severity::Warning);
+    }
+
+    #[test]
     fn each_trouble_has_its_finding() {
         let down = pb::ReplicaRole::Unreachable;
         assert_eq!(worst(|_| {}), []);
@@ -188,6 +264,10 @@ mod tests {
         assert_eq!(worst(|it| it.replicas[1].speaks_newest = 2), [("cluster version", Severity::Warning)]);
         let raised = |it: &mut pb::GetStatusResponse| (newer(it), it.cluster_version = 2).0;
         assert_eq!(worst(raised), []);
+        let ends = |days: i64| worst(|it| it.replicas[1].certificate_until_ms = 2_000 + days * DAY_MS);
+        assert_eq!([ends(31), ends(30)], [[], []]);
+        assert_eq!(ends(29), [("certificates", Severity::Warning)]);
+        assert_eq!([ends(6), ends(0)], [[("certificates", Severity::Error)]; 2]);
         assert_eq!(worst(|it| it.backup_at_ms = 0), [("backup", Severity::Warning)]);
         assert_eq!(worst(|it| it.paused = true), [("paused", Severity::Warning)]);
         let lost = worst(|it| {

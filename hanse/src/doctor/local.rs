@@ -8,15 +8,13 @@ use std::time::{Duration, Instant};
 
 use hanse_server::config::Config;
 
-use super::Finding;
+use super::{EXPIRY_ERROR_DAYS, EXPIRY_WARNING_DAYS, Finding};
 
 /// Free space below which a replica will soon stop, and below which somebody should look.
 const FREE_BYTES_ERROR: u64 = 256 << 20;
 const FREE_BYTES_WARNING: u64 = 2 << 30;
 /// Open files that a replica with all its connections and logs may need.
 const OPEN_FILES_MIN: u64 = 4_096;
-/// Certificates are renewed by hand: say so in time.
-const EXPIRY_WARNING_S: i64 = 14 * 24 * 3_600;
 /// Samples of fsync; the median is told.
 const FSYNC_SAMPLES: usize = 20;
 /// Every write waits for an fsync on a majority.
@@ -173,7 +171,8 @@ fn certificate(path: &Path) -> Finding {
     let days = left / 86_400;
     match left {
         left if left <= 0 => bad(format!("expired {} days ago", -days)),
-        left if left < EXPIRY_WARNING_S => {
+        _ if days < EXPIRY_ERROR_DAYS => bad(format!("expires in {days} days")),
+        _ if days < EXPIRY_WARNING_DAYS => {
             Finding::warning("certificate", format!("{} expires in {days} days", path.display()), renew)
         }
         _ => Finding::ok("certificate", format!("{} is valid for {days} days", path.display())),

@@ -25,6 +25,12 @@ pub(crate) struct DoctorArgs {
     config: Option<PathBuf>,
 }
 
+/// A certificate that ends within so many days is a warning.
+const EXPIRY_WARNING_DAYS: i64 = 30;
+/// And within so many an error.
+const EXPIRY_ERROR_DAYS: i64 = 7;
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {

@@ -2,6 +2,7 @@
 
 use super::model::data::Query;
 use super::model::dialog::Choice;
+use super::model::edit::WayChange;
 
 /// An order to the runtime; its answer, if any, comes back as a `Msg`.
 #[derive(Clone, PartialEq, Eq)]
@@ -95,6 +96,22 @@ pub enum Write {
         /// Resource name.
         chain: String,
     },
+    /// Say how often a chain's nodes are started again by the platform.
+    SetChainRepair {
+        /// Resource name.
+        chain: String,
+        /// Within an hour; 0 for never, none for every chain's number.
+        restarts_per_hour: Option<u32>,
+        /// Why.
+        reason: String,
+    },
+    /// Change how a host behind SSH is reached; it is looked at by the new way first.
+    SetHostReach {
+        /// Resource name.
+        host: String,
+        /// What is to be another.
+        change: Box<WayChange>,
+    },
     /// Take a chain's deletion back.
     UndeleteChain {
         /// Resource name.
@@ -184,6 +201,10 @@ impl std::fmt::Debug for Write {
             Self::RollChain { chain } => write!(f, "RollChain({chain})"),
             Self::RollBackChain { chain } => write!(f, "RollBackChain({chain})"),
             Self::ContinueRollout { chain } => write!(f, "ContinueRollout({chain})"),
+            Self::SetChainRepair { chain, restarts_per_hour, reason } => {
+                write!(f, "SetChainRepair({chain}, {restarts_per_hour:?}, {reason})")
+            }
+            Self::SetHostReach { host, change } => write!(f, "SetHostReach({host}, {change:?})"),
             Self::UndeleteChain { chain } => write!(f, "UndeleteChain({chain})"),
             Self::CordonHost { host } => write!(f, "CordonHost({host})"),
             Self::MaintainHost { host } => write!(f, "MaintainHost({host})"),

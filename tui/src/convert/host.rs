@@ -1,9 +1,10 @@
 //! Hosts, and how they are reached, as the console shows them.
 
-use hanse_client::pb;
+use hanse_client::{pb, way};
 
 use super::word;
 use crate::app::model::data::{Host, HostCheck};
+use crate::app::model::edit::{Way, WayChange};
 
 /// An engine and what a node there may use; what is not limited is not said.
 fn docker(it: &pb::DockerReach) -> String {
@@ -36,6 +37,56 @@ fn way_of(s: &pb::SshReach) -> Vec<String> {
     way
 }
 
+/// A way as it is typed.
+fn typed(s: &pb::SshReach) -> Way {
+    let login = match s.login() {
+        pb::SshLogin::Unspecified | pb::SshLogin::Key => "key",
+        pb::SshLogin::Certificate => "certificate",
+        pb::SshLogin::Agent => "agent",
+    };
+    Way {
+        address: s.address.clone(),
+        port: s.port.to_string(),
+        user: s.user.clone(),
+        pin: format!("{}{}", if s.pins_authority { "authority " } else { "" }, s.fingerprint),
+        jumps: s.jumps.iter().map(way::jump_text).collect::<Vec<_>>().join(" "),
+        login: login.to_owned(),
+        sudo: if s.sudo { "yes" } else { "no" }.to_owned(),
+    }
+}
+
+/// Whether a text names a machine on the way with its pinned key.
+pub(crate) fn is_jump(text: &str) -> bool {
+    way::parse_jump(text).is_ok()
+}
+
+/// The order that a changed way is.
+///
+/// # Errors
+/// A machine on the way is not named as it must be.
+pub(crate) fn set_reach(host: String, change: WayChange) -> Result<pb::SetHostReachRequest, String> {
+    let jumps = change.jumps.iter().flatten().map(|jump| way::parse_jump(jump)).collect::<Result<_, _>>()?;
+    let login = change.login.map(|word| match word.as_str() {
+        "certificate" => pb::SshLogin::Certificate,
+        "agent" => pb::SshLogin::Agent,
+        _ => pb::SshLogin::Key,
+    });
+    Ok(pb::SetHostReachRequest {
+        host,
+        address: change.address,
+        port: change.port.map(u32::from),
+        user: change.user,
+        pins_authority: change.pin.as_ref().is_some_and(|(_, is_authority)| *is_authority),
+        fingerprint: change.pin.map(|(fingerprint, _)| fingerprint),
+        set_jumps: change.jumps.is_some(),
+        jumps,
+        login: login.map(i32::from),
+        sudo: change.sudo,
+        preflight: true,
+        ..pb::SetHostReachRequest::default()
+    })
+}
+
 /// What is pinned of the machine on the way that is called so.
 fn jump_named(s: &pb::SshReach, machine: &str) -> Option<String> {
     let found = s.jumps.iter().find(|it| format!("{}@{}:{}", it.user, it.address, it.port) == machine)?;
@@ -44,11 +95,11 @@ fn jump_named(s: &pb::SshReach, machine: &str) -> Option<String> {
 
 pub(crate) fn host(h: pb::Host) -> Host {
     let state = word(h.state().as_str_name(), "HOST_STATE_");
-    let (mut way, mut expected) = (Vec::new(), None);
+    let (mut way, mut expected, mut ssh) = (Vec::new(), None, None);
     let (reach, pinned) = match h.reach {
         Some(pb::host::Reach::Local(local)) => (format!("local {}", local.root), String::new()),
         Some(pb::host::Reach::Ssh(s)) => {
-            way = way_of(&s);
+            (way, ssh) = (way_of(&s), Some(typed(&s)));
             expected = jump_named(&s, &h.seen_machine);
             (format!("ssh {}@{}:{} {}", s.user, s.address, s.port, s.root), s.fingerprint)
         }
@@ -84,6 +135,7 @@ pub(crate) fn host(h: pb::Host) -> Host {
         dedicated_to: h.dedicated_to,
         seen_at: facts.seen_at_ms,
         orphans: h.orphans.iter().map(orphan).collect(),
+        ssh,
     }
 }
 

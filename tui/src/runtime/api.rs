@@ -1,20 +1,16 @@
 //! Effects as calls of the client.
 
-use std::path::Path;
 use std::time::Duration;
 
-use hanse_client::{CallOptions, Client, ClientError, pb};
+use hanse_client::{CallOptions, Client, pb};
 
-use crate::app::effect::Write;
 use crate::app::model::data::{Failure, Found, Loaded, Payload, Query};
-use crate::app::msg::Written;
 use crate::convert;
-use crate::runtime::signed::{Shown, cast, log_in};
 
 /// A read that takes longer is as good as none: the console says so and asks again.
 const READ_LIMIT: Duration = Duration::from_secs(4);
 /// A look at a host may put our program there first.
-const LOOK_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(120);
 /// Items of a page.
 const PAGE_SIZE: i32 = 500;
 /// Pages of a list; nobody reads more than this on a screen, and a filter finds the rest.
@@ -79,11 +75,11 @@ pub(super) fn within<'a>(name: &'a str, collection: &str) -> Result<(String, &'a
 }
 
 /// Consortium, id and reason of an order about a chain.
-fn order_of(chain: &str) -> Result<(String, String, String), Failure> {
+pub(super) fn order_of(chain: &str) -> Result<(String, String, String), Failure> {
     within(chain, "chains").map(|(consortium, id)| (consortium, id.to_owned(), "console".to_owned()))
 }
 
-fn id(name: &str) -> String {
+pub(super) fn id(name: &str) -> String {
     crate::screens::short(name)
 }
 
@@ -327,124 +323,4 @@ async fn get_block(
     let answer = read(client, pb::GetBlockRequest { consortium, chain, block: Some(block) }).await?;
     let found = Found::Block(convert::block(answer.block.unwrap_or_default()));
     Ok(loaded(Payload::Found(found), revision(answer.header)))
-}
-
-/// Carries out a change. The client mints its request id and keeps it over all repeats.
-///
-/// # Errors
-/// The refusal, or that the outcome is not known.
-pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Write) -> Result<Written, Failure> {
-    let done = |resource: String, header: Option<pb::ResponseHeader>| Written {
-        resource,
-        revision: revision(header),
-        ..Written::default()
-    };
-    let call = |e: ClientError| convert::failure(&e);
-    match write {
-        Write::Login { account, password } => log_in(client, token_path, account, password).await,
-        Write::Bootstrap { code, account, password } => {
-            let request = pb::BootstrapRequest {
-                setup_code: code,
-                account: account.clone(),
-                password: password.clone(),
-                ..Default::default()
-            };
-            client.call(request).await.map_err(call)?;
-            log_in(client, token_path, account, password).await
-        }
-        Write::CastBallot { proposal, choice, artifact, tenant, cluster_id, key_path } => {
-            cast(client, Shown { proposal, artifact, tenant, cluster_id }, choice, key_path.into()).await
-        }
-        Write::RestartNode { node } => {
-            let (consortium, chain, name) = convert::plan::node_parts(&node)?;
-            let reason = "console".to_owned();
-            let request = pb::RestartNodeRequest { consortium, chain, node: name, reason, ..Default::default() };
-            Ok(done(node, client.call(request).await.map_err(call)?.header))
-        }
-        Write::MoveNode { node } => {
-            let (consortium, chain, name) = convert::plan::node_parts(&node)?;
-            let reason = "console".to_owned();
-            let request = pb::MoveNodeRequest { consortium, chain, node: name, reason, ..Default::default() };
-            Ok(done(node, client.call(request).await.map_err(call)?.header))
-        }
-        Write::PauseChain { chain } => {
-            let (consortium, id, reason) = order_of(&chain)?;
-            let request = pb::PauseChainRequest { consortium, chain: id, reason, ..Default::default() };
-            Ok(done(chain, client.call(request).await.map_err(call)?.header))
-        }
-        Write::ResumeChain { chain } => {
-            let (consortium, id, reason) = order_of(&chain)?;
-            let request = pb::ResumeChainRequest { consortium, chain: id, reason, ..Default::default() };
-            Ok(done(chain, client.call(request).await.map_err(call)?.header))
-        }
-        Write::RollChain { chain } => {
-            let (consortium, id, reason) = order_of(&chain)?;
-            let request = pb::RollChainRequest { consortium, chain: id, reason, ..Default::default() };
-            Ok(done(chain, client.call(request).await.map_err(call)?.header))
-        }
-        Write::RollBackChain { chain } => {
-            let (consortium, id, reason) = order_of(&chain)?;
-            let request = pb::RollBackChainRequest { consortium, chain: id, reason, ..Default::default() };
-            Ok(done(chain, client.call(request).await.map_err(call)?.header))
-        }
-        Write::ContinueRollout { chain } => {
-            let (consortium, id, reason) = order_of(&chain)?;
-            let request = pb::ContinueRolloutRequest { consortium, chain: id, reason, ..Default::default() };
-            Ok(done(chain, client.call(request).await.map_err(call)?.header))
-        }
-        Write::UndeleteChain { chain } => {
-            let (consortium, id, reason) = order_of(&chain)?;
-            let request = pb::UndeleteChainRequest { consortium, chain: id, reason, ..Default::default() };
-            Ok(done(chain, client.call(request).await.map_err(call)?.header))
-        }
-        Write::CordonHost { host } => {
-            let request = pb::CordonHostRequest { host: id(&host), reason: "console".to_owned(), ..Default::default() };
-            Ok(done(host, client.call(request).await.map_err(call)?.header))
-        }
-        Write::MaintainHost { host } => {
-            let reason = "console".to_owned();
-            let request = pb::BeginHostMaintenanceRequest { host: id(&host), reason, ..Default::default() };
-            Ok(done(host, client.call(request).await.map_err(call)?.header))
-        }
-        Write::DrainHost { host } => {
-            let request = pb::DrainHostRequest { host: id(&host), reason: "console".to_owned(), ..Default::default() };
-            Ok(done(host, client.call(request).await.map_err(call)?.header))
-        }
-        Write::RetireHost { host } => {
-            let request = pb::RetireHostRequest { host: id(&host), reason: "console".to_owned(), ..Default::default() };
-            Ok(done(host, client.call(request).await.map_err(call)?.header))
-        }
-        Write::DeleteMachine { machine } => {
-            let reason = "console".to_owned();
-            let request = pb::DeleteMachineRequest { machine: id(&machine), reason, ..Default::default() };
-            Ok(done(machine, client.call(request).await.map_err(call)?.header))
-        }
-        Write::UncordonHost { host } => {
-            let request = pb::UncordonHostRequest { host: id(&host), ..Default::default() };
-            Ok(done(host, client.call(request).await.map_err(call)?.header))
-        }
-        Write::AcceptHostKey { host, fingerprint } => {
-            let request = pb::AcceptHostKeyRequest { host: id(&host), fingerprint, ..Default::default() };
-            Ok(done(host, client.call(request).await.map_err(call)?.header))
-        }
-        Write::TransferLeader { replica } => {
-            let reason = "console".to_owned();
-            let request = pb::TransferLeaderRequest { replica: replica.clone(), reason, ..Default::default() };
-            Ok(done(replica, client.call(request).await.map_err(call)?.header))
-        }
-        Write::PromoteReplica { replica } => {
-            let reason = "console".to_owned();
-            let request = pb::PromoteReplicaRequest { replica: replica.clone(), reason, ..Default::default() };
-            Ok(done(replica, client.call(request).await.map_err(call)?.header))
-        }
-        Write::RemoveReplica { replica } => {
-            let reason = "console".to_owned();
-            let request = pb::RemoveReplicaRequest { replica: replica.clone(), reason, ..Default::default() };
-            Ok(done(replica, client.call(request).await.map_err(call)?.header))
-        }
-        Write::RaiseVersion => {
-            let answer = client.call(pb::RaiseClusterVersionRequest::default()).await.map_err(call)?;
-            Ok(done(format!("version {}", answer.version), answer.header))
-        }
-    }
 }

@@ -25,6 +25,7 @@ mod api;
 mod keys;
 mod signed;
 mod terminal;
+mod writes;
 
 use keys::Keys;
 use terminal::Terminal;
@@ -197,7 +198,7 @@ impl Console {
                 Effect::Write(write) => {
                     let token_path = self.token_path.clone();
                     self.tasks
-                        .spawn(async move { Msg::Wrote(api::write(&client, token_path.as_deref(), write).await) });
+                        .spawn(async move { Msg::Wrote(writes::write(&client, token_path.as_deref(), write).await) });
                 }
                 Effect::Watch { after } => self.follow(after),
                 Effect::Redraw => {

@@ -275,6 +275,14 @@ fn chain_head(model: &Model, c: &Chain, columns: usize) -> Vec<Line> {
         let name = format!("{consortium}/proposals/{}", leaf(&c.proposal));
         lines.push(fact(model, T::ColProposal, short(&name)).opens(&name, Screen::Proposal(name.clone())));
     }
+    lines.push(match (c.repairs, c.repairs_default) {
+        (0, _) => labelled(model, T::Repairs, Span { text: model.t(T::RepairsOff).to_owned(), role: Role::Warn }),
+        (number, is_default) => {
+            let words = fill(model.t(T::RepairsEach), &number.to_string());
+            let note = if is_default { model.t(T::RepairsDefault) } else { "" };
+            fact(model, T::Repairs, words).and(format!("  {note}"), Role::Dim)
+        }
+    });
     lines.extend(c.anchor.iter().flat_map(|anchor| audit_anchor(model, anchor, columns)));
     lines
 }

@@ -201,6 +201,7 @@ fn node(n: &Node) -> Facts {
         ("p2p_port", Value::Number(n.ports.0.into())),
         ("rpc_port", Value::Number(n.ports.1.into())),
         ("restarts_last_hour", Value::Number(n.restarts)),
+        ("repairs_left", Value::Number(n.repairs_left.into())),
         ("identity", s(&n.identity)),
     ]);
     facts

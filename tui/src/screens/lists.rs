@@ -209,6 +209,7 @@ pub(super) fn node_table(model: &Model, list: &[&crate::app::model::data::Node])
         col(T::ColOwner, 16, 2),
         num(T::ColGeneration, 4, 3),
         num(T::ColRestarts, 8, 4),
+        num(T::ColRepairs, 8, 3),
         col(T::ColReason, 40, 1),
     ];
     let rows = list.iter().map(|n| Row {
@@ -223,6 +224,7 @@ pub(super) fn node_table(model: &Model, list: &[&crate::app::model::data::Node])
             dim(&n.owner),
             dim(n.generation.to_string()),
             dim(n.restarts.to_string()),
+            dim(n.repairs_left.to_string()),
             dim([&n.says, &n.reason, &n.seat.1].into_iter().find(|words| !words.is_empty()).unwrap_or(&n.says)),
         ],
         open: Some(Screen::Facts { query: Query::Nodes, id: n.name.clone(), json: false }),

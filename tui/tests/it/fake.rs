@@ -213,6 +213,7 @@ service! { ChainService {
     halt_rollout(HaltRolloutRequest) -> HaltRolloutResponse;
     continue_rollout(ContinueRolloutRequest) -> ContinueRolloutResponse;
     move_node(MoveNodeRequest) -> MoveNodeResponse;
+    set_chain_repair(SetChainRepairRequest) -> SetChainRepairResponse;
     plan_chain(PlanChainRequest) -> PlanChainResponse;
     get_node_log(GetNodeLogRequest) -> GetNodeLogResponse;
     send_transaction(SendTransactionRequest) -> SendTransactionResponse;

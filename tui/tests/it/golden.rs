@@ -140,6 +140,8 @@ fn dialogs() {
         w.type_text("/mnt/usb/bocom.pem");
     });
     shots("restart", Mood::Normal, ":nodes", |w| w.keys("R"));
+    shots("repair", Mood::Normal, ":ch trade/supply-1", |w| w.keys("E"));
+    shots("reach", Mood::Normal, ":hosts", |w| w.keys("Down W"));
     shots("pause", Mood::Normal, ":chains", |w| w.keys("Down P"));
     shots("undelete", Mood::Normal, ":chains", |w| w.keys("Down Down Down Down U"));
     shots("raise_version", Mood::Normal, ":replicas", |w| {

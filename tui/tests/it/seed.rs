@@ -145,6 +145,8 @@ fn chains() -> Vec<Chain> {
         program: String::new(),
         settings: Vec::new(),
         way_back: false,
+        repairs: 5,
+        repairs_default: true,
     };
     let making = Chain {
         name: s("consortiums/trade/chains/trace-3"),
@@ -215,6 +217,7 @@ fn nodes() -> Vec<Node> {
         height: (state == "RUNNING").then_some(1_204_331 - id as u64),
         ports: (26_600 + id as u32, 8_500 + id as u32),
         restarts: 0,
+        repairs_left: if state == "BLOCKED" { 0 } else { 5 },
         peers: 3,
         identity: s("0x52908400098527886e0f7030069857d2e4169ee7"),
     };

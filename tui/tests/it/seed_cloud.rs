@@ -2,6 +2,7 @@
 
 use hanse_tui::app::model::cloud::{Cloud, Machine};
 use hanse_tui::app::model::data::Host;
+use hanse_tui::app::model::edit::Way;
 
 use crate::seed::NOW;
 
@@ -70,6 +71,15 @@ pub(crate) fn hosts() -> Vec<Host> {
             .then(|| "trade.old-1.n2 (generation 3, runs, seen 2 times): removed after the grace time".into())
             .into_iter()
             .collect(),
+        ssh: (id != "h3").then(|| Way {
+            address: format!("10.1.0.{}", &id[1..]),
+            port: "22".into(),
+            user: "hanse".into(),
+            pin: format!("SHA256:{}", "A".repeat(43)),
+            jumps: if id == "h2" { "ops@10.0.0.1:22=SHA256:J".into() } else { String::new() },
+            login: "key".into(),
+            sudo: if id == "h2" { "yes" } else { "no" }.into(),
+        }),
     };
     vec![
         host("h1", "READY", ""),

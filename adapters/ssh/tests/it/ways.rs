@@ -58,6 +58,12 @@ async fn a_host_is_known_by_the_authority_that_signed_its_key() {
     let pinned = |sshd: &Sshd| SshTarget { pin: HostPin::Authority(ours.fingerprint.clone()), ..target(sshd) };
     let good = certified(&dir.path().join("good"), &ours, "127.0.0.1", "-1h:+1h");
     inspect(pinned(&good)).await.unwrap();
+    let host = SshAdapter::new(pinned(&good)).unwrap();
+    assert!(host.expiries().await.is_empty(), "it was not reached yet");
+    host.connect().await.unwrap();
+    let [ends] = host.expiries().await.try_into().unwrap();
+    let left = ends.until_ms.saturating_sub(hanse_hostrun::now_ms());
+    assert!((3_000_000..=3_600_000).contains(&left) && ends.renew.contains("ssh-keygen -h"), "{ends:?}");
     // Who has pinned the key itself is not shown the certificate.
     inspect(target(&good)).await.unwrap();
     let shown = scan("127.0.0.1", good.port, Vec::new(), None).await.unwrap();
@@ -95,6 +101,12 @@ async fn the_platform_is_known_by_a_certificate_that_is_read_at_each_login() {
     let host = SshAdapter::new(by_certificate()).unwrap();
     host.inspect().await.unwrap();
     assert!(sshd.log().contains("ED25519-CERT"), "{}", sshd.log());
+
+    let [ends] = host.expiries().await.try_into().unwrap();
+    assert!(ends.what.contains("the platform's SSH certificate"), "{ends:?}");
+    sign(&sshd.user, "-1h:+2h");
+    let [later] = host.expiries().await.try_into().unwrap();
+    assert!(later.until_ms >= ends.until_ms + 3_500_000, "{ends:?} {later:?}");
 
     // Renewed beside the platform: nothing is started anew.
     sign("somebody-else", "-1h:+1h");

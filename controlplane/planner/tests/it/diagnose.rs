@@ -3,6 +3,7 @@
 use hanse_planner::diagnose::*;
 use hanse_planner::*;
 use hanse_state::chain::node::{NodeFact, RESTART_BUDGET, RestartNode};
+use hanse_state::chain::repair::{SetChainRepair, left};
 use hanse_state::time::HOUR_MS;
 use hanse_state::{Actor, Command, Millis};
 
@@ -136,7 +137,7 @@ fn repairs_left_are_counted_down_and_a_person_gives_them_back() {
         w.intent(0, hanse_state::chain::node::NodeAct::Start);
         w.fact(0, NodeFact::Started);
         w.fact(0, NodeFact::Healthy);
-        assert_eq!(repairs_left(&w.state.nodes[&node_key(0)], w.state.now), RESTART_BUDGET - spent);
+        assert_eq!(left(&w.state, &w.state.nodes[&node_key(0)], w.state.now), RESTART_BUDGET - spent);
     }
     let (observed, figures) = well(&w);
     let found = diagnose(&w.state, &observed, &figures, w.at);
@@ -151,5 +152,92 @@ fn repairs_left_are_counted_down_and_a_person_gives_them_back() {
     let generation = w.state.nodes[&node_key(0)].generation;
     let by_hand = RestartNode { node: node_key(0), generation, reason: "looked at".into(), accept_outage: false };
     w.ok(super::world::actor("oda"), Command::RestartNode(by_hand));
-    assert_eq!(repairs_left(&w.state.nodes[&node_key(0)], w.state.now), RESTART_BUDGET);
+    assert_eq!(left(&w.state, &w.state.nodes[&node_key(0)], w.state.now), RESTART_BUDGET);
+}
+
+#[test]
+fn a_spent_budget_and_a_chain_without_repair_are_told_with_what_to_do() {
+    let mut w = World::running(4);
+    let root = super::world::actor("root");
+    let raise =
+        hanse_state::cluster::version::RaiseClusterVersion { version: hanse_state::cluster::version::Version::NEWEST };
+    w.ok(root, Command::RaiseClusterVersion(raise));
+    let said = |w: &mut World, restarts_per_hour| {
+        let reason = "try".to_owned();
+        let set = SetChainRepair { chain: super::world::chain_key(), restarts_per_hour, reason };
+        w.ok(super::world::actor("oda"), Command::SetChainRepair(set));
+        let (observed, figures) = well(w);
+        diagnose(&w.state, &observed, &figures, w.at)
+    };
+    assert_eq!(said(&mut w, Some(1)), [], "one that is left of one is no news");
+    let generation = w.state.nodes[&node_key(0)].generation;
+    let restart = RestartNode { node: node_key(0), generation, reason: "it died".into(), accept_outage: false };
+    w.ok(Actor::System, Command::RestartNode(restart));
+    w.intent(0, hanse_state::chain::node::NodeAct::Start);
+    w.fact(0, NodeFact::Started);
+    w.fact(0, NodeFact::Healthy);
+    let found = said(&mut w, Some(1));
+    assert_eq!(codes(&found), [("REPAIRS_SPENT", "n0")]);
+    assert!(found[0].recipe.contains("`hanse chain repair trade supply-1 --restarts-per-hour N"), "{found:?}");
+    let found = said(&mut w, Some(0));
+    assert_eq!(codes(&found).iter().map(|it| it.0).collect::<Vec<_>>(), ["REPAIR_OFF"]);
+    assert!(found[0].recipe.contains("--default"), "{found:?}");
+
+    // A dead node of such a chain is told, and neither started nor blocked.
+    let generation = w.state.nodes[&node_key(1)].generation;
+    let run = Run::Exited { code: Some(1), reason: "panic".into() };
+    let view = NodeView { instance: Some(InstanceView { generation, run }), health: None };
+    let observed = Observed { nodes: [(node_key(1), view)].into(), ..Observed::default() };
+    let step = plan_node(&w.state, &node_key(1), &observed, w.at);
+    let Step::Do(Act::RecordHealth { fact: fact @ NodeFact::Unhealthy { .. }, .. }) = step else { panic!("{step:?}") };
+    let words = "the process ended with code 1: panic; automatic repair of its chain is off";
+    assert_eq!(fact, NodeFact::Unhealthy { reason: words.into() });
+    w.fact(1, fact);
+    let step = plan_node(&w.state, &node_key(1), &observed, w.at);
+    assert_eq!(step, Step::Wait { reason: words.into() });
+    said(&mut w, None);
+    let step = plan_node(&w.state, &node_key(1), &observed, w.at);
+    assert!(matches!(step, Step::Do(Act::Restart { .. })), "{step:?}");
+}
+
+#[test]
+fn certificates_that_end_are_told_a_month_and_a_week_before() {
+    let w = World::running(4);
+    let day = 24 * HOUR_MS;
+    let told = |left: i64| {
+        let (observed, mut figures) = well(&w);
+        let until = Millis(w.at.0.saturating_add_signed(left));
+        let (what, renew) = ("the SSH certificate of h1".into(), "sign it anew".into());
+        figures.expiries = vec![Expiry { resource: "hosts/h1".into(), what, until, renew }];
+        let found = diagnose(&w.state, &observed, &figures, w.at);
+        found.into_iter().map(|it| (it.code, it.severity, it.what)).next()
+    };
+    let ms = |days: u64| i64::try_from(days * day).unwrap();
+    assert_eq!(told(ms(30)), None);
+    let (code, severity, what) = told(ms(30) - 1).unwrap();
+    assert_eq!(
+        (code, severity, what.as_str()),
+        ("CERTIFICATE_EXPIRES", Severity::Warning, "the SSH certificate of h1 ends in 29 days")
+    );
+    assert_eq!(told(ms(7)).unwrap().1, Severity::Warning);
+    assert_eq!(told(ms(7) - 1).unwrap().1, Severity::Critical);
+    assert_eq!(told(-1).unwrap().0, "CERTIFICATE_EXPIRED");
+}
+
+#[test]
+fn a_validator_that_signed_twice_is_named_once_with_its_newest_proof() {
+    let w = World::running(4);
+    let (observed, mut figures) = well(&w);
+    let proof =
+        |node_id: &str, height| DoubleSign { height, round: 1, node_id: node_id.into(), kind: "prevote".into() };
+    let proofs = vec![proof("id2", 7), proof("id2", 9), proof("stranger", 3)];
+    figures.double_signs = [(super::world::chain_key(), proofs)].into();
+    let found = diagnose(&w.state, &observed, &figures, w.at);
+    assert_eq!(codes(&found), [("DOUBLE_SIGN", "supply-1"), ("DOUBLE_SIGN", "n2")]);
+    assert!(found.iter().all(|it| it.severity == Severity::Critical));
+    assert_eq!(
+        found[1].what,
+        "n2 (id2) signed two different messages (prevote) at height 9, round 1; 2 proofs of it are kept"
+    );
+    assert!(found[0].what.starts_with("validator stranger signed"), "{found:?}");
 }

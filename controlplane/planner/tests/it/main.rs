@@ -6,6 +6,7 @@ mod world;
 
 mod change;
 mod diagnose;
+mod hang;
 mod life;
 mod machine;
 mod moving;

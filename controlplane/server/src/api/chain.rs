@@ -6,6 +6,7 @@ use hanse_state::account::TenantRole;
 use hanse_state::chain::RecordTransaction;
 use hanse_state::chain::life::{PauseChain, ResumeChain, UndeleteChain};
 use hanse_state::chain::node::RestartNode;
+use hanse_state::chain::repair::SetChainRepair;
 use hanse_state::chain::rollout::{ContinueRollout, HaltRollout, RollChain};
 use hanse_state::contract::{DeployContract, RAW_TRANSACTION_BYTES_MAX};
 use hanse_state::ids::{ChainKey, ConsortiumId, ContractId, ContractKey, NodeKey};
@@ -312,6 +313,21 @@ impl ChainService for Chains {
         let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
         let (header, chain, _) = self.change(&call, wish, &key, command).await?;
         Ok(Response::new(pb::ContinueRolloutResponse { header, chain }))
+    }
+
+    async fn set_chain_repair(
+        &self,
+        request: Request<pb::SetChainRepairRequest>,
+    ) -> Result<Response<pb::SetChainRepairResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        let it = request.into_inner();
+        let key = chain_key(&it.consortium, &it.chain)?;
+        call.sight().chain(&key)?;
+        let reason = convert::text("reason", it.reason)?;
+        let set = SetChainRepair { chain: key.clone(), restarts_per_hour: it.restarts_per_hour, reason };
+        let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
+        let (header, chain, _) = self.change(&call, wish, &key, Command::SetChainRepair(set)).await?;
+        Ok(Response::new(pb::SetChainRepairResponse { header, chain }))
     }
 
     async fn plan_chain(

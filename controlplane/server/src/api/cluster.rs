@@ -155,6 +155,7 @@ impl Cluster {
             started_at_ms: convert::ms(self.0.started_at()),
             speaks_oldest: SPOKEN.oldest.0.into(),
             speaks_newest: SPOKEN.newest.0.into(),
+            certificate_until_ms: i64::try_from(self.0.certificate_until_ms()).unwrap_or(i64::MAX),
         }
     }
 

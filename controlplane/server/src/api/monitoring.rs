@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use hanse_planner::diagnose::{Figures, Finding, HostFigures, NodeFigures, Severity, diagnose};
+use hanse_planner::diagnose::{Expiry, Figures, Finding, HostFigures, NodeFigures, Severity, diagnose};
 use hanse_proto::v1 as pb;
 use hanse_proto::v1::monitoring_service_server::MonitoringService;
 use hanse_state::time::HOUR_MS;
@@ -126,7 +126,29 @@ pub(crate) fn figures(state: &State, observed: &Observed, now: Millis) -> Figure
         };
         (id.clone(), figures)
     };
-    Figures { nodes: state.nodes.keys().map(node).collect(), hosts: state.hosts.keys().map(host).collect() }
+    let expiry = |(id, it): (hanse_state::ids::HostId, hanse_adapters_core::Expiry)| Expiry {
+        resource: name::host(&id),
+        what: it.what,
+        until: Millis(it.until_ms),
+        renew: it.renew,
+    };
+    Figures {
+        nodes: state.nodes.keys().map(node).collect(),
+        hosts: state.hosts.keys().map(host).collect(),
+        expiries: observed.expiries().into_iter().filter(|(id, _)| state.hosts.contains_key(id)).map(expiry).collect(),
+        double_signs: observed.double_signs(),
+    }
+}
+
+/// The certificates of the replica that answers.
+fn own_certificates(context: &Context) -> Option<Expiry> {
+    let (own, until) = (context.member().own, context.certificate_until_ms());
+    let renew = format!(
+        "`hanse ca issue` with the cluster's authorities makes new ones for replica {own}: put them into its `tls` folder and start it \
+         again; `hanse doctor` shows the others'"
+    );
+    let what = format!("the certificate of replica {own}, which leads,");
+    (until > 0).then(|| Expiry { resource: name::replica(own), what, until: Millis(until), renew })
 }
 
 /// Bytes by which a host's disk becomes less in an hour, over the last hours.
@@ -192,7 +214,9 @@ impl MonitoringService for Monitoring {
         let it = request.into_inner();
         let page = Page::<u64>::parse(it.page_size, &it.page_token, PAGE_DEFAULT)?;
         let (observed, now) = (self.0.observed(), self.0.now());
-        let all = diagnose(&call.state, &observed.for_planning(), &figures(&call.state, observed, now), now);
+        let mut figures = figures(&call.state, observed, now);
+        figures.expiries.extend(own_certificates(&self.0));
+        let all = diagnose(&call.state, &observed.for_planning(), &figures, now);
         let seen = all.into_iter().filter(|it| call.sight().sees_resource(&it.resource));
         let seen = seen.filter(|one| one.resource.starts_with(&it.filter)).map(finding);
         // The place in the order is all that names a finding.

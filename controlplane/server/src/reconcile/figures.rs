@@ -5,7 +5,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use hanse_engines_core::{NodeHealth, Signed};
+use hanse_engines_core::{EngineError, NodeHealth, Signed};
+use hanse_planner::diagnose::DoubleSign;
 use hanse_state::chain::node::NodeState;
 use hanse_state::host::HostState;
 use hanse_state::ids::{HostId, NodeKey};
@@ -15,6 +16,9 @@ use super::World;
 use super::act::Trouble;
 use super::node::Site;
 use crate::series::Metric;
+
+/// How often a node is asked for proofs of double signing.
+const PROOFS_EVERY_MS: u64 = 60_000;
 
 type Asking = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
 
@@ -48,7 +52,14 @@ async fn ask_host(world: &World, state: &State, id: &HostId) -> Result<(), Troub
     let (series, resource, before) = (world.observed.series(), name::host(id), (world.clock)().0);
     series.asked(&resource, before);
     let host = state.hosts.get(id).ok_or_else(|| Trouble::Stale(format!("host {id} is gone")))?;
-    let asked = async { world.hosts.connect(host).await?.load().await };
+    let asked = async {
+        let adapter = world.hosts.connect(host).await?;
+        let load = adapter.load().await;
+        if load.is_ok() {
+            world.observed.reached_with(id, adapter.expiries().await);
+        }
+        load
+    };
     let answer = asked.await;
     let now = (world.clock)().0;
     let load = match answer {
@@ -79,11 +90,35 @@ async fn ask_node(world: &World, state: &State, key: &NodeKey) -> Result<(), Tro
     let (series, resource) = (world.observed.series(), name::node(key));
     series.asked(&resource, (world.clock)().0);
     let site = Site::reach(world, state, key).await?;
-    let Some(usage) = site.adapter.usage(&site.plan.key).await? else { return Ok(()) };
+    let proofs = double_signs(world, &site).await;
+    let Some(usage) = site.adapter.usage(&site.plan.key).await? else { return proofs };
     let now = (world.clock)().0;
     series.record_share(&resource, Metric::Cpu, now, usage.cpu_ms);
     series.record(&resource, Metric::Memory, now, number(usage.memory_bytes));
     series.record(&resource, Metric::DiskUsed, now, number(usage.disk_bytes));
+    proofs
+}
+
+/// Asks a node for the proofs of double signing that it keeps, once a minute.
+async fn double_signs(world: &World, site: &Site) -> Result<(), Trouble> {
+    let (series, now) = (world.observed.series(), (world.clock)().0);
+    let about = format!("proofs at {}", name::node(&site.node.key));
+    if !series.is_due_after(&about, now, PROOFS_EVERY_MS) {
+        return Ok(());
+    }
+    series.asked(&about, now);
+    let found = match site.engine.governance(site.adapter.as_ref(), &site.plan).await {
+        Ok(found) => found,
+        Err(EngineError::Unsupported(_)) => return Ok(()),
+        Err(error) => return Err(Trouble::Stale(format!("proofs of double signing cannot be read: {error}"))),
+    };
+    let proofs = found.evidence.into_iter().map(|it| DoubleSign {
+        height: it.height,
+        round: it.round,
+        node_id: it.node_id,
+        kind: it.kind,
+    });
+    world.observed.double_signed(&site.node.key.chain, proofs);
     Ok(())
 }
 

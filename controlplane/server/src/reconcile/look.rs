@@ -1,8 +1,10 @@
 //! Looking at running nodes: the process on its host, and what the node says of itself. Heartbeats stay in the leader's
 //! memory; only a change of health becomes an entry, through the planner.
 
+use std::time::Duration;
+
 use hanse_adapters_core::{InstanceStatus, RunState};
-use hanse_engines_core::EngineError;
+use hanse_engines_core::{EngineError, NodeHealth};
 use hanse_planner::{InstanceView, Run};
 use hanse_state::State;
 use hanse_state::ids::NodeKey;
@@ -41,10 +43,7 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
     world.observed.saw(key, view(&status));
     figures::saw(world, key, matches!(status.run, RunState::Running { .. }));
     let RunState::Running { pid, .. } = status.run else { return Ok(()) };
-    let health = match site.engine.health(site.adapter.as_ref(), &site.plan).await {
-        Ok(health) => health,
-        Err(error) => return Err(Trouble::Stale(format!("its process runs and does not answer: {error}"))),
-    };
+    let health = ask(world, key, &site, status.generation).await?;
     let before = world.observed.node(key).map(|view| (view.height, view.block_time_ms));
     figures::heard(world, key, &health, before);
     let signed = super::node::watch_signed(world, key, &site).await;
@@ -64,6 +63,18 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
         },
     );
     signed.and(validators)
+}
+
+/// Asks a node whose process of `generation` runs how it is, for a quarter of the time after which silence counts as hanging.
+async fn ask(world: &World, key: &NodeKey, site: &Site, generation: u64) -> Result<NodeHealth, Trouble> {
+    let (began, limit) = ((world.clock)(), Duration::from_millis(world.timing.hang_ms / 4));
+    let why = match tokio::time::timeout(limit, site.engine.health(site.adapter.as_ref(), &site.plan)).await {
+        Ok(Ok(health)) => return Ok(health),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} ms", limit.as_millis()),
+    };
+    world.observed.mute(key, generation, began, (world.clock)());
+    Err(Trouble::Stale(format!("its process runs and does not answer: {why}")))
 }
 
 /// The planner's view of what a host said of a process.

@@ -151,7 +151,12 @@ impl Series {
 
     /// Whether an adapter is to be asked for figures of `resource` again.
     pub(crate) fn is_due(&self, resource: &str, now_ms: u64) -> bool {
-        self.lock().asked.get(resource).is_none_or(|at| now_ms.saturating_sub(*at) >= ASK_EVERY_MS)
+        self.is_due_after(resource, now_ms, ASK_EVERY_MS)
+    }
+
+    /// The same of what is asked at another pace.
+    pub(crate) fn is_due_after(&self, about: &str, now_ms: u64, every_ms: u64) -> bool {
+        self.lock().asked.get(about).is_none_or(|at| now_ms.saturating_sub(*at) >= every_ms)
     }
 
     /// Remembers that an adapter is being asked.

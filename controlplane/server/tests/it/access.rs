@@ -90,6 +90,7 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("RollBackChain", Session),
             ("HaltRollout", Session),
             ("ContinueRollout", Session),
+            ("SetChainRepair", Session),
             ("PlanChain", Session),
             ("MoveNode", Session),
             ("GetNodeLog", Session),

@@ -112,6 +112,7 @@ pub(crate) fn order(
         refit: None,
         retired_keys: std::collections::BTreeSet::new(),
         imported: None,
+        restarts_per_hour: None,
     };
     cx.created(name::chain(&key));
     state.chains.insert(key.clone(), chain);

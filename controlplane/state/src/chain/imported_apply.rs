@@ -40,6 +40,7 @@ pub(crate) fn import(state: &mut State, cx: &mut Cx<'_>, c: &ImportChain) -> Res
         nodes_ever: 0,
         outfit: super::outfit::Outfit::default(),
         refit: None,
+        restarts_per_hour: None,
         retired_keys: BTreeSet::new(),
         imported: Some(Imported { first_block: c.first_block.clone(), since: cx.now, reason: c.reason.clone() }),
     };

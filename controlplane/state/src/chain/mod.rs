@@ -14,6 +14,7 @@ pub(crate) mod node_apply;
 pub mod outfit;
 pub(crate) mod outfit_apply;
 pub mod query;
+pub mod repair;
 pub mod rollout;
 pub(crate) mod rollout_apply;
 pub mod seat;
@@ -171,6 +172,10 @@ pub struct Chain {
     /// Of a chain that was made outside of the platform: what it is known by. Came with cluster version 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
+    /// How often each of its nodes is started again by the platform within an hour, 0 for never; `None` as every chain's. Came
+    /// with cluster version 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts_per_hour: Option<u32>,
 }
 
 /// For fields that are not written while they are 0.

@@ -13,7 +13,7 @@ use crate::digest::Blob;
 use crate::ids::{HostId, NodeKey, TenantId};
 use crate::time::Millis;
 
-/// Automatic restarts within an hour of log time.
+/// Automatic restarts within an hour of log time, of a chain of which nothing else was said.
 pub const RESTART_BUDGET: usize = 5;
 
 /// Life of a node: `Requested` → `Preparing` → `Prepared` → `Configured` → `Starting` → `Running` ⇄ `Restarting`;
@@ -175,7 +175,8 @@ pub struct Node {
     pub configured: bool,
     /// The last committed wish that has no fact yet.
     pub intent: Option<Intent>,
-    /// Automatic restarts within the last hour, oldest first, at most [`RESTART_BUDGET`].
+    /// Automatic restarts within the last hour, oldest first, at most
+    /// [`RESTARTS_PER_HOUR_MAX`](super::repair::RESTARTS_PER_HOUR_MAX).
     pub restarts: Vec<Millis>,
     /// Running time up to here is billed; `None` while not running.
     pub metered_until: Option<Millis>,

@@ -4,8 +4,8 @@ use super::life::NodeWish;
 use super::moving::MoveStage;
 use super::moving_apply::advance;
 use super::node::{
-    CONTRIBUTION_BYTES_MAX, Health, Intent, Node, NodeAct, NodeFact, NodeIdentity, NodeState, RESTART_BUDGET,
-    RecordIntent, RecordNodeFact, RestartNode,
+    CONTRIBUTION_BYTES_MAX, Health, Intent, Node, NodeAct, NodeFact, NodeIdentity, NodeState, RecordIntent,
+    RecordNodeFact, RestartNode,
 };
 use super::seat::{Seat, quorum};
 use super::{REASON_MAX, apply::sync, imported_apply, query, seat_apply};
@@ -212,8 +212,9 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
         check_spared(state, &node)?;
     }
     node.restarts = recent_restarts(&node, cx.now);
-    if !is_by_hand && node.restarts.len() >= RESTART_BUDGET {
-        let (node, budget) = (name::node(&c.node), RESTART_BUDGET as u64);
+    let budget = super::repair::budget(state, &c.node.chain);
+    if !is_by_hand && node.restarts.len() >= budget {
+        let (node, budget) = (name::node(&c.node), budget as u64);
         return Err(Rejection::RestartBudgetSpent { node, budget });
     }
 

@@ -41,6 +41,7 @@ use crate::{Rejection, State};
 /// | | a chain's nodes are spread over failure zones; an outage by a restart by hand or by validators that leave is agreed to |
 /// | | who validates on a CometBFT chain is [voted on](crate::chain::seat), and its nodes join and leave a chain that runs;
 /// | | chains that were made outside of the platform are [imported](crate::chain::imported) and watched;
+/// | | how often a chain's nodes are [started again](crate::chain::repair::SetChainRepair) by the platform;
 /// | | clouds and their machines: commands, records of the state ([`cloud`](crate::cloud)) |
 /// | | a chain's program and its nodes' settings are changed by vote, and [rolled back](crate::chain::outfit::RollBackChain); an artifact in use is kept |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -55,6 +55,7 @@ impl Command {
             }
             Self::EnrolHost(c) => c.since(),
             Self::SetHostReach(_)
+            | Self::SetChainRepair(_)
             | Self::MoveNode(_)
             | Self::RecordEvicted(_)
             | Self::ImportChain(_)

@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 73] = [
+pub(crate) const SAMPLES: [&str; 74] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -84,6 +84,7 @@ pub(crate) const SAMPLES: [&str; 73] = [
     "MoveNode to=h2",
     "MoveNode to=h2 lost=yes",
     "RecordEvicted",
+    "SetChainRepair",
 ];
 
 #[test]

@@ -18,7 +18,7 @@ use super::parse::{self, Args};
 use super::world::{MEMBERS, World, actor, ballot, owner, spec};
 
 /// Lines of the scripts that random logs are made of; good ones and bad ones.
-const LINES: [&str; 107] = [
+const LINES: [&str; 109] = [
     "system RecordIntent Prepare",
     "system RecordIntent Configure",
     "system RecordIntent Start",
@@ -115,6 +115,8 @@ const LINES: [&str; 107] = [
     "system RollNode number=1",
     "system RollNode number=2",
     "system HaltRollout number=1",
+    "oda SetChainRepair restarts=1",
+    "oda SetChainRepair",
     "oda ContinueRollout",
     "owner@acme OpenProposal change=add-nodes owners=acme,globex",
     "owner@acme OpenProposal change=add-nodes",

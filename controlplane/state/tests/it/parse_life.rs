@@ -7,6 +7,7 @@ use hanse_state::chain::life::{Change, ChangeChain, PauseChain, PurgeChain, Resu
 use hanse_state::chain::moving::{MoveNode, RecordEvicted};
 use hanse_state::chain::node::RestartNode;
 use hanse_state::chain::outfit::{Program, RollBackChain};
+use hanse_state::chain::repair::SetChainRepair;
 use hanse_state::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
 use hanse_state::chain::{NodeSpec, RecordTransaction};
 use hanse_state::consortium::proposal::Action;
@@ -134,6 +135,11 @@ pub(crate) fn commands(w: &World, a: &Args) -> Option<Command> {
             reason: a.text("reason", "h1 is old"),
             accept_outage: a.get("accept").is_some(),
             lost: a.get("lost").is_some(),
+        }),
+        "SetChainRepair" => Command::SetChainRepair(SetChainRepair {
+            chain,
+            restarts_per_hour: a.get("restarts").map(|number| number.parse().unwrap()),
+            reason: a.text("reason", "it comes back by itself"),
         }),
         "RecordEvicted" => Command::RecordEvicted(RecordEvicted { host: a.id("host", "h1"), node }),
         "PurgeChain" => Command::PurgeChain(PurgeChain { chain }),

@@ -116,7 +116,7 @@ fn life_of_version_4() -> Vec<Request> {
     logged(&[&by_hand[..], &facts, &votes, &rolls].concat())
 }
 
-/// What came with version 5 for the life of chains: outages that are agreed to.
+/// What came with version 5 for the life of chains: outages that are agreed to, how often nodes are started again.
 fn life_of_version_5() -> Vec<Request> {
     logged(&[
         "RestartNode accept=yes",
@@ -126,6 +126,8 @@ fn life_of_version_5() -> Vec<Request> {
         "RollBackChain",
         "RollBackChain risk=yes",
         "OpenProposal change=reconfigure limit=60000 accept=yes",
+        "SetChainRepair restarts=0",
+        "SetChainRepair",
     ])
 }
 

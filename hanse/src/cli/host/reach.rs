@@ -6,7 +6,7 @@ use hanse_client::pb;
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct WayArgs {
     /// Machine on the way, with its pinned key; may be repeated, the first one first.
-    #[arg(long = "jump", value_name = "USER@ADDRESS[:PORT]=SHA256:...", value_parser = jump)]
+    #[arg(long = "jump", value_name = "USER@ADDRESS[:PORT]=SHA256:...", value_parser = hanse_client::way::parse_jump)]
     pub(super) jumps: Vec<pb::SshJump>,
     /// What the platform shows, to the host and to machines on the way: the replicas' key, its certificate, or their agent's keys.
     #[arg(long, value_enum)]
@@ -39,25 +39,6 @@ impl From<LoginArg> for i32 {
             LoginArg::Agent => pb::SshLogin::Agent.into(),
         }
     }
-}
-
-/// Reads a machine on the way.
-fn jump(text: &str) -> Result<pb::SshJump, String> {
-    let form = || format!("`{text}` is not USER@ADDRESS[:PORT]=SHA256:...; an IPv6 address stands in brackets");
-    let (machine, fingerprint) = text.split_once('=').ok_or_else(form)?;
-    let (user, place) = machine.split_once('@').ok_or_else(form)?;
-    let (address, port) = match place.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').ok_or_else(form)?,
-        None => place.find(':').map_or((place, ""), |at| place.split_at(at)),
-    };
-    let port = match port {
-        "" => 22,
-        port => port.strip_prefix(':').and_then(|port| port.parse::<u16>().ok()).ok_or_else(form)?.into(),
-    };
-    if user.is_empty() || address.is_empty() || !fingerprint.starts_with("SHA256:") {
-        return Err(form());
-    }
-    Ok(pb::SshJump { address: address.into(), port, user: user.into(), fingerprint: fingerprint.into() })
 }
 
 /// What `reach` takes.
@@ -126,27 +107,5 @@ impl ReachArgs {
             preflight: !self.no_preflight,
             accept_findings: self.accept_findings,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_machine_on_the_way_is_read_as_it_is_written() {
-        let key = format!("SHA256:{}", "A".repeat(43));
-        let read = |text: &str| jump(&format!("{text}={key}"));
-        let machine = |user: &str, address: &str, port| {
-            Ok(pb::SshJump { address: address.into(), port, user: user.into(), fingerprint: key.clone() })
-        };
-        assert_eq!(read("ops@bastion"), machine("ops", "bastion", 22));
-        assert_eq!(read("ops@10.0.0.1:2222"), machine("ops", "10.0.0.1", 2222));
-        assert_eq!(read("ops@[fd00::1]:2222"), machine("ops", "fd00::1", 2222));
-        assert_eq!(read("ops@[fd00::1]"), machine("ops", "fd00::1", 22));
-        for bad in ["bastion", "ops@", "@bastion", "ops@bastion:x", "ops@bastion:70000", "ops@[fd00::1"] {
-            assert!(read(bad).is_err_and(|words| words.contains("USER@ADDRESS")), "{bad}");
-        }
-        assert!(jump("ops@bastion").is_err() && jump("ops@bastion=MD5:00").is_err());
     }
 }

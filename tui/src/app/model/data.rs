@@ -5,6 +5,7 @@
 //! the API without prefixes (`RUNNING`). Texts are as received: the drawing code cleans them.
 
 pub use super::governance::{AllowList, AnchorSeen, DoubleSigning, Governance, ListChange, Validator, ValidatorSet};
+pub use super::host::{Host, HostCheck};
 pub use super::query::{Failure, FailureKind, Found, Loaded, Payload, Query};
 
 /// The cluster as one replica sees it.
@@ -221,6 +222,10 @@ pub struct Chain {
     pub governors: Option<(u32, usize)>,
     /// When it was made.
     pub created_at: i64,
+    /// How often each of its nodes is started again by the platform within an hour; 0 for never.
+    pub repairs: u32,
+    /// Whether that is every chain's number.
+    pub repairs_default: bool,
 }
 
 /// A blockchain node.
@@ -252,60 +257,12 @@ pub struct Node {
     pub ports: (u32, u32),
     /// Restarts within the hour.
     pub restarts: u64,
+    /// How often it is started again by the platform before it waits for a person.
+    pub repairs_left: u32,
     /// Peers it is connected to.
     pub peers: u64,
     /// Node id on the ledger, empty before it is prepared.
     pub identity: String,
-}
-
-/// A machine that nodes run on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Host {
-    /// Resource name.
-    pub name: String,
-    /// `READY`, `CORDONED`, `DISTRUSTED`, ...
-    pub state: String,
-    /// Why.
-    pub reason: String,
-    /// `local` or `ssh user@address:port`.
-    pub reach: String,
-    /// Pinned fingerprint, empty if it is not behind SSH.
-    pub pinned: String,
-    /// What is pinned of the machine that showed `seen`: the host itself, or one on the way.
-    pub expected: String,
-    /// What is special about the way there, one line each: machines between with their keys, the login, root.
-    pub way: Vec<String>,
-    /// Fingerprint it showed instead, empty unless it is distrusted.
-    pub seen: String,
-    /// Address for peers.
-    pub address: String,
-    /// Slots used and all.
-    pub slots: (u64, u64),
-    /// Processors, memory and free disk in words.
-    pub capacity: String,
-    /// Failure zone, empty for none.
-    pub zone: String,
-    /// Labels as `key=value`, in the order of their keys.
-    pub labels: Vec<String>,
-    /// The tenant whose nodes alone it takes, empty for all.
-    pub dedicated_to: String,
-    /// Last facts.
-    pub seen_at: i64,
-    /// What is there and nothing asks for, one line each.
-    pub orphans: Vec<String>,
-}
-
-/// One thing that was looked at on a host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostCheck {
-    /// What.
-    pub check: String,
-    /// `FINE`, `WARNING`, `ERROR`.
-    pub severity: String,
-    /// What was seen.
-    pub found: String,
-    /// What to do, empty if it is fine.
-    pub advice: String,
 }
 
 /// Work that takes a while.

@@ -5,6 +5,7 @@ use crate::app::input::Input;
 use crate::i18n::T;
 
 use super::data::{Failure, Query};
+use super::edit::Edit;
 use super::plan::Planned;
 
 /// A dialog ignores every key for this long after it opened: a buffered key of a slow line must not confirm it.
@@ -59,6 +60,8 @@ pub enum Dialog {
     Vote(Vote),
     /// Trust in a host's new key.
     AcceptKey(AcceptKey),
+    /// Fields to fill in.
+    Edit(Edit),
     /// A failure in full.
     Failure {
         /// The failure.
@@ -80,7 +83,9 @@ impl Dialog {
             Self::Confirm { write: Write::RestartNode { node }, .. } => Planned::Restart(node.clone()),
             Self::Confirm { write: Write::MoveNode { node }, .. } => Planned::Move(node.clone()),
             Self::Vote(vote) => Planned::Proposal(vote.proposal.clone()),
-            Self::Confirm { .. } | Self::Typed(_) | Self::AcceptKey(_) | Self::Failure { .. } => return None,
+            Self::Confirm { .. } | Self::Typed(_) | Self::AcceptKey(_) | Self::Edit(_) | Self::Failure { .. } => {
+                return None;
+            }
         };
         Some(Query::Plan(planned))
     }
@@ -92,6 +97,7 @@ impl Dialog {
             Self::Typed(confirm) => confirm.opened_at,
             Self::Vote(vote) => vote.opened_at,
             Self::AcceptKey(accept) => accept.opened_at,
+            Self::Edit(edit) => edit.opened_at,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::app::input::Input;
 use crate::app::model::Model;
 use crate::app::model::data::Query;
 use crate::app::model::dialog::{AcceptKey, Dialog, TypedConfirm, Vote};
+use crate::app::model::edit::Edit;
 use crate::app::view::body_size;
 use crate::i18n::T;
 use crate::keymap::Action;
@@ -42,6 +43,8 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::RemoveReplica => remove_replica(model, &line).map(Dialog::Typed),
         Action::RaiseVersion => raise_version(model).map(Dialog::Typed),
         Action::Pause | Action::Undelete | Action::Roll | Action::RollBack => life(model, action, &line),
+        Action::Repair => repair(model, &line).map(Dialog::Edit),
+        Action::Reach => reach(model, &line).map(Dialog::Edit),
         _ => Err(T::BlockNothing),
     };
     match dialog {
@@ -143,6 +146,23 @@ fn life(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
     };
     let command = format!("hanse chain {verb} {} --reason=console", short(&target).replace('/', " "));
     Ok(Dialog::Confirm { title, target, plan, command, write, opened_at: model.now })
+}
+
+/// How often the nodes of the chain of the page or under the cursor are started again.
+fn repair(model: &Model, line: &str) -> Result<Edit, T> {
+    let name = match &model.view().screen {
+        Screen::Chain(name) => name.as_str(),
+        _ => line,
+    };
+    let chain = model.chains(&Query::Chains).iter().find(|c| c.name == name).ok_or(T::BlockNothing)?;
+    let now = (!chain.repairs_default).then_some(chain.repairs);
+    Ok(Edit::repair(&chain.name, now, model.now))
+}
+
+fn reach(model: &Model, line: &str) -> Result<Edit, T> {
+    let host = model.hosts(&Query::Hosts).iter().find(|h| h.name == line).ok_or(T::BlockNothing)?;
+    let way = host.ssh.as_ref().ok_or(T::BlockNotSsh)?;
+    Ok(Edit::reach(&host.name, way, model.now))
 }
 
 fn cordon(model: &Model, line: &str) -> Result<Dialog, T> {

@@ -106,7 +106,9 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::Undelete
         | Action::Roll
         | Action::RollBack
-        | Action::Move => return acts::act(model, action),
+        | Action::Move
+        | Action::Repair
+        | Action::Reach => return acts::act(model, action),
     }
     Vec::new()
 }

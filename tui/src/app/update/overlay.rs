@@ -4,6 +4,7 @@ use crate::app::effect::{Effect, Write};
 use crate::app::input::Input;
 use crate::app::model::Model;
 use crate::app::model::dialog::{AcceptKey, Choice, DEAF_MS, Dialog, Form, PromptKind, TypedConfirm, Vote};
+use crate::app::model::edit::Edit;
 use crate::i18n::{T, fill};
 use crate::keymap::{Code, Key};
 use crate::screens::Screen;
@@ -35,6 +36,7 @@ pub(super) fn paste(model: &mut Model, text: &str) {
     let input = match (&mut model.form, &mut model.dialog, &mut model.prompt) {
         (Some(form), ..) => form.fields.get_mut(form.focus).map(|(_, input)| input),
         (None, Some(Dialog::Vote(vote)), _) if vote.focus == 1 && !deaf => Some(&mut vote.key_path),
+        (None, Some(Dialog::Edit(edit)), _) if !deaf => edit.fields.get_mut(edit.focus).map(|(_, input)| input),
         (None, None, Some(prompt)) => Some(&mut prompt.input),
         _ => None,
     };
@@ -134,6 +136,7 @@ pub(super) fn dialog_key(model: &mut Model, key: Key) -> Vec<Effect> {
         Dialog::Typed(confirm) => typed_key(model, confirm, key),
         Dialog::Vote(vote) => vote_key(model, vote, key),
         Dialog::AcceptKey(accept) => accept_key(model, accept, key),
+        Dialog::Edit(dialog) => edit_key(model, dialog, key),
         Dialog::Failure { .. } => {
             model.dialog = Some(dialog);
             Vec::new()
@@ -202,6 +205,32 @@ fn vote_key(model: &mut Model, mut vote: Vote, key: Key) -> Vec<Effect> {
         _ => {}
     }
     model.dialog = Some(Dialog::Vote(vote));
+    Vec::new()
+}
+
+fn edit_key(model: &mut Model, mut dialog: Edit, key: Key) -> Vec<Effect> {
+    let stops = dialog.fields.len() + 1;
+    let is_buttons = dialog.focus + 1 == stops;
+    dialog.error = None;
+    match key.code {
+        Code::Esc => return Vec::new(),
+        Code::Tab | Code::Down => dialog.focus = (dialog.focus + 1) % stops,
+        Code::BackTab | Code::Up => dialog.focus = (dialog.focus + stops - 1) % stops,
+        // Enter goes on, and on the buttons it is "cancel": the change leaves with `y` alone.
+        Code::Enter if is_buttons => return Vec::new(),
+        Code::Enter => dialog.focus += 1,
+        _ if is_buttons && key.half_width().code == Code::Char('y') => match dialog.write() {
+            Ok(write) => return confirmed(model, write),
+            Err(wrong) => dialog.error = Some(wrong),
+        },
+        _ => {
+            if let Some((label, input)) = dialog.fields.get_mut(dialog.focus) {
+                // Only a reason may be in Chinese.
+                edit(input, if *label == T::ColReason { key } else { key.half_width() });
+            }
+        }
+    }
+    model.dialog = Some(Dialog::Edit(dialog));
     Vec::new()
 }
 

@@ -6,6 +6,7 @@ use crate::app::input::Input;
 use crate::app::model::Model;
 use crate::app::model::data::{Failure, Query};
 use crate::app::model::dialog::{AcceptKey, Choice, DEAF_MS, Dialog, Form, TypedConfirm, Vote};
+use crate::app::model::edit::Edit;
 use crate::app::model::plan::Planned;
 use crate::format::{fit, short_hash, width, wrap};
 use crate::i18n::{T, fill};
@@ -81,6 +82,7 @@ pub(super) fn dialog(model: &Model, canvas: &mut Canvas<'_>, body: Rect, dialog:
         Dialog::Typed(confirm) => draw_typed(model, canvas, body, confirm),
         Dialog::Vote(vote) => draw_vote(model, canvas, body, vote),
         Dialog::AcceptKey(accept) => draw_accept_key(model, canvas, body, accept),
+        Dialog::Edit(edit) => draw_edit(model, canvas, body, edit),
         Dialog::Failure { failure, .. } => {
             draw_failure(model, canvas, body, failure);
             None
@@ -177,6 +179,26 @@ fn draw_accept_key(model: &Model, canvas: &mut Canvas<'_>, body: Rect, accept: &
         pen.wrapped(canvas, model.t(error), Role::Danger);
     }
     typed_buttons(model, canvas, inside, accept.opened_at, accept.is_typed());
+    caret
+}
+
+fn draw_edit(model: &Model, canvas: &mut Canvas<'_>, body: Rect, edit: &Edit) -> Option<Position> {
+    let area = centered(body, WIDTH, u16::try_from(edit.fields.len()).unwrap_or(0) + 12);
+    let (title, help) = edit.kind.words();
+    let inside = canvas.panel(area, model.t(title), Role::Danger);
+    let mut pen = Pen { area: inside, y: inside.y };
+    pen.line(canvas, &edit.target, Role::Strong);
+    pen.y += 1;
+    let mut caret = None;
+    for (at, (label, input)) in edit.fields.iter().enumerate() {
+        caret = pen.input(canvas, model.t(*label), input, at == edit.focus).or(caret);
+    }
+    pen.y += 1;
+    match edit.error {
+        Some(error) => pen.wrapped(canvas, model.t(error), Role::Danger),
+        None => pen.wrapped(canvas, model.t(help), Role::Dim),
+    }
+    buttons(model, canvas, inside, edit.opened_at, edit.focus == edit.fields.len());
     caret
 }
 

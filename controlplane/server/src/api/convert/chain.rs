@@ -4,6 +4,7 @@ use hanse_proto::v1 as pb;
 use hanse_state::State;
 use hanse_state::chain::life::Wish;
 use hanse_state::chain::node::{Health, Node, NodeState};
+use hanse_state::chain::repair;
 use hanse_state::chain::rollout::Rollout;
 use hanse_state::chain::seat::Seat;
 use hanse_state::chain::{Chain, ChainState};
@@ -73,6 +74,8 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
             Wish::Delete { purge_at, .. } => ms(purge_at),
             Wish::Run | Wish::Pause { .. } | Wish::Watch => 0,
         },
+        repairs_per_hour: u32::try_from(repair::budget(state, &it.key)).unwrap_or(u32::MAX),
+        repairs_default: it.restarts_per_hour.is_none(),
     }
 }
 
@@ -139,6 +142,7 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
         height_seen_at_ms: seen_at(view.as_ref()),
         peers: view.as_ref().map_or(0, |view| view.peers),
         restarts_last_hour: u32::try_from(restarts).unwrap_or(u32::MAX),
+        repairs_left: u32::try_from(repair::left(state, it, state.now)).unwrap_or(u32::MAX),
         pid: view.as_ref().map_or(0, |view| view.pid),
         created_at_ms: state.chains.get(&it.key.chain).map_or(0, |chain| ms(chain.created_at)),
         validates: it.validates(),

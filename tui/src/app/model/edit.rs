@@ -1,0 +1,188 @@
+//! The dialog of what is filled in: fields that begin with what holds now, checked before anything is sent.
+
+use crate::app::effect::Write;
+use crate::app::input::Input;
+use crate::convert::is_jump;
+use crate::i18n::T;
+
+/// Most restarts an hour that the platform takes.
+const RESTARTS_MAX: u32 = 15;
+
+/// Fields of one resource, and what they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// What is changed.
+    pub kind: EditKind,
+    /// Resource name.
+    pub target: String,
+    /// Labels and values.
+    pub fields: Vec<(T, Input)>,
+    /// The values when it opened.
+    was: Vec<String>,
+    /// The field that takes the keys; after the last one the buttons.
+    pub focus: usize,
+    /// What is wrong, said after a try.
+    pub error: Option<T>,
+    /// When it opened.
+    pub opened_at: i64,
+}
+
+/// What a dialog of fields changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditKind {
+    /// How often a chain's nodes are started again by the platform.
+    Repair,
+    /// How a host behind SSH is reached.
+    Reach,
+}
+
+impl EditKind {
+    /// Its headline, and what the fields take.
+    pub fn words(self) -> (T, T) {
+        match self {
+            Self::Repair => (T::RepairTitle, T::RepairHelp),
+            Self::Reach => (T::ReachTitle, T::ReachHelp),
+        }
+    }
+}
+
+/// The way to a host behind SSH, as it is typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Name or address.
+    pub address: String,
+    /// Port.
+    pub port: String,
+    /// Login name.
+    pub user: String,
+    /// `SHA256:...`, with `authority ` before it if it is one's.
+    pub pin: String,
+    /// Machines on the way, `USER@ADDRESS[:PORT]=SHA256:...`, separated by spaces.
+    pub jumps: String,
+    /// `key`, `certificate` or `agent`.
+    pub login: String,
+    /// `yes` or `no`.
+    pub sudo: String,
+}
+
+/// What of a way is to be another; `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WayChange {
+    /// Name or address.
+    pub address: Option<String>,
+    /// Port.
+    pub port: Option<u16>,
+    /// Login name.
+    pub user: Option<String>,
+    /// Pinned fingerprint, and whether it is of an authority.
+    pub pin: Option<(String, bool)>,
+    /// All machines on the way.
+    pub jumps: Option<Vec<String>>,
+    /// `key`, `certificate` or `agent`.
+    pub login: Option<String>,
+    /// Whether it works as root.
+    pub sudo: Option<bool>,
+}
+
+impl Edit {
+    /// The dialog of a chain's budget; `now` is its number, none if it is every chain's.
+    pub fn repair(chain: &str, now: Option<u32>, opened_at: i64) -> Self {
+        let now = match now {
+            None => "default".to_owned(),
+            Some(0) => "off".to_owned(),
+            Some(number) => number.to_string(),
+        };
+        Self::of(EditKind::Repair, chain, vec![(T::RepairTimes, now), (T::ColReason, String::new())], opened_at)
+    }
+
+    /// The dialog of the way to a host.
+    pub fn reach(host: &str, way: &Way, opened_at: i64) -> Self {
+        let fields = vec![
+            (T::ReachAddress, way.address.clone()),
+            (T::ReachPort, way.port.clone()),
+            (T::ReachUser, way.user.clone()),
+            (T::ReachPin, way.pin.clone()),
+            (T::ReachJumps, way.jumps.clone()),
+            (T::ReachLogin, way.login.clone()),
+            (T::ReachSudo, way.sudo.clone()),
+        ];
+        Self::of(EditKind::Reach, host, fields, opened_at)
+    }
+
+    fn of(kind: EditKind, target: &str, fields: Vec<(T, String)>, opened_at: i64) -> Self {
+        let was = fields.iter().map(|(_, text)| text.clone()).collect();
+        let fields = fields.into_iter().map(|(label, text)| (label, Input::of(&text))).collect();
+        Self { kind, target: target.to_owned(), fields, was, focus: 0, error: None, opened_at }
+    }
+
+    /// Returns what is to be sent, or what is wrong with the fields.
+    ///
+    /// # Errors
+    /// The text that says so.
+    pub fn write(&self) -> Result<Write, T> {
+        match self.kind {
+            EditKind::Repair => self.write_repair(),
+            EditKind::Reach => {
+                Ok(Write::SetHostReach { host: self.target.clone(), change: Box::new(self.way_change()?) })
+            }
+        }
+    }
+
+    fn text(&self, at: usize) -> String {
+        self.fields.get(at).map(|(_, input)| input.text().trim().to_owned()).unwrap_or_default()
+    }
+
+    /// The text of a field that was changed.
+    fn changed(&self, at: usize) -> Option<String> {
+        let text = self.text(at);
+        (self.was.get(at) != Some(&text)).then_some(text)
+    }
+
+    fn write_repair(&self) -> Result<Write, T> {
+        let restarts_per_hour = match self.text(0).as_str() {
+            "default" => None,
+            "off" => Some(0),
+            number => Some(number.parse().ok().filter(|it| (1..=RESTARTS_MAX).contains(it)).ok_or(T::RepairWrong)?),
+        };
+        let reason = self.text(1);
+        if reason.is_empty() {
+            return Err(T::ReasonMissing);
+        }
+        Ok(Write::SetChainRepair { chain: self.target.clone(), restarts_per_hour, reason })
+    }
+
+    fn way_change(&self) -> Result<WayChange, T> {
+        let named = |at| match self.changed(at) {
+            Some(text) if text.is_empty() || text.contains(' ') => Err(T::ReachName),
+            other => Ok(other),
+        };
+        let port = |text: String| text.parse().ok().filter(|port| *port > 0).ok_or(T::ReachPortWrong);
+        let pin = |text: String| {
+            let (key, is_authority) = text.strip_prefix("authority ").map_or((text.as_str(), false), |key| (key, true));
+            if key.starts_with("SHA256:") { Ok((key.to_owned(), is_authority)) } else { Err(T::ReachPinWrong) }
+        };
+        let jumps = |text: String| {
+            let all: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            if all.iter().all(|jump| is_jump(jump)) { Ok(all) } else { Err(T::ReachJumpsWrong) }
+        };
+        let login = |text: String| match text.as_str() {
+            "key" | "certificate" | "agent" => Ok(text),
+            _ => Err(T::ReachLoginWrong),
+        };
+        let sudo = |text: String| match text.as_str() {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err(T::ReachSudoWrong),
+        };
+        let change = WayChange {
+            address: named(0)?,
+            port: self.changed(1).map(port).transpose()?,
+            user: named(2)?,
+            pin: self.changed(3).map(pin).transpose()?,
+            jumps: self.changed(4).map(jumps).transpose()?,
+            login: self.changed(5).map(login).transpose()?,
+            sudo: self.changed(6).map(sudo).transpose()?,
+        };
+        if change == WayChange::default() { Err(T::ReachSame) } else { Ok(change) }
+    }
+}
