@@ -81,7 +81,12 @@ fn plan_end(state: &State, node: &Node) -> Step {
 fn plan_watched(node: &Node, observed: &Observed, now: Millis) -> Step {
     let (key, generation) = (node.key.clone(), node.generation);
     let look = Step::Do(Act::CheckHealth { node: key.clone(), generation });
-    let Some(NodeView { instance: Some(instance), health }) = observed.nodes.get(&node.key) else { return look };
+    let view = observed.nodes.get(&node.key);
+    let Some(NodeView { instance: Some(instance), health }) = view else { return look };
+    if instance.generation != generation {
+        return look;
+    }
+    let health = health.as_ref().filter(|health| health.generation == generation);
     let silence = now.since(health.as_ref().map_or(node.state_since, |health| health.at));
     let words = match (&instance.run, health) {
         (Run::Unreachable { reason }, _) if silence >= HEALTH_SILENCE_MS => Some(reason.clone()),
@@ -111,7 +116,7 @@ fn kind(words: &str) -> &str {
 }
 
 /// Why nothing can be done on the node's host.
-fn host_obstacle(state: &State, node: &Node) -> Option<String> {
+pub(crate) fn host_obstacle(state: &State, node: &Node) -> Option<String> {
     match &node.host {
         Some(id) => obstacle(state, id),
         None => Some("waits for a slot on a host".into()),

@@ -28,11 +28,11 @@ pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Milli
         return Step::wait("the host was not asked yet");
     };
     let validators = nodes_of(state, &key.chain).filter(|node| node.validates()).count();
-    let (reason, needed) = match (fault(node, instance), hang(node, observed, now)) {
-        (Some((reason, true)), _) => (reason, 0),
-        (Some((reason, false)), _) => (reason, quorum(validators)),
-        // It takes no part already; but it is one at a time, also where none can be missed.
-        (None, Some(reason)) => (reason, quorum(validators).min(validators.saturating_sub(1))),
+    let (reason, needed, hangs) = match (fault(node, instance), hang(node, observed, now)) {
+        (Some((reason, true)), _) => (reason, 0, false),
+        (Some((reason, false)), _) => (reason, quorum(validators), false),
+        // That it takes no part is not proven by its silence.
+        (None, Some(reason)) => (reason, quorum(validators), true),
         (None, None) => return Step::Done,
     };
     let budget = budget(state, &key.chain);
@@ -42,6 +42,10 @@ pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Milli
     let recent: Vec<Millis> = node.restarts.iter().copied().filter(|at| now.since(*at) < HOUR_MS).collect();
     if recent.len() >= budget {
         let reason = format!("{reason}; it was restarted {budget} times within an hour");
+        if hangs {
+            // It lives, and is looked at as before.
+            return Step::wait(reason);
+        }
         return Step::Do(Act::Block { node: key.clone(), generation: node.generation, reason });
     }
     if let Some(last) = recent.last() {

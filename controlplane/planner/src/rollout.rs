@@ -40,6 +40,11 @@ pub(crate) fn plan_rollout(state: &State, chain: &Chain, observed: &Observed, no
     if let Some(step) = heal(&due, is_back.then_some(&chain.outfit), rollout.number, observed) {
         return Some(step);
     }
+    // What stands there may be down at any moment, whatever was seen of it last.
+    let kept = |node: &&Node| Some((node.key.node, crate::node::host_obstacle(state, node)?));
+    if let Some((node, why)) = nodes.iter().find_map(kept) {
+        return Some(Step::wait(format!("{node}: {why}")));
+    }
     // What joins is well only once the others know it, and what has moved once one of them does.
     let told = |moved: &NodeId| nodes.iter().any(|it| it.key.node != *moved && it.rolled == rollout.number);
     let untold = rollout.moved.filter(|moved| !told(moved));
@@ -74,7 +79,7 @@ fn heal(due: &[&Node], back: Option<&Outfit>, number: u64, observed: &Observed) 
     let back = back?;
     let is_down = |node: &&&Node| match node.state {
         NodeState::Running => {
-            has_ended(node, observed) || (node.health == Health::Unhealthy && !has_spoken(node, observed))
+            has_ended(node, observed) || (node.health == Health::Unhealthy && is_silent(node, observed))
         }
         NodeState::Moving | NodeState::Requested | NodeState::Preparing => false,
         _ => true,
@@ -82,10 +87,12 @@ fn heal(due: &[&Node], back: Option<&Outfit>, number: u64, observed: &Observed) 
     due.iter().filter(|node| node.outfit != *back).find(is_down).map(|node| roll(node, number))
 }
 
-/// Whether the node's present generation ever answered this leader.
-fn has_spoken(node: &Node, observed: &Observed) -> bool {
+/// Whether this leader has asked the node's present generation and never had an answer: one that was not asked may be well.
+fn is_silent(node: &Node, observed: &Observed) -> bool {
     let health = observed.nodes.get(&node.key).and_then(|view| view.health.as_ref());
-    health.is_some_and(|it| it.generation == node.generation)
+    let has_spoken = health.is_some_and(|it| it.generation == node.generation);
+    let quiet = observed.quiet.get(&node.key).filter(|it| it.generation == node.generation);
+    !has_spoken && quiet.is_some_and(|it| it.silent_since.is_some())
 }
 
 /// Whether the process of the node's present generation was seen to have ended.
@@ -99,7 +106,8 @@ fn wait_or_halt(chain: &Chain, rollout: &Rollout, node: &Node, ill: String, seen
     let reason = format!("{} has not come back: {ill}", node.key.node);
     // What it runs is new to it and has ended by itself twice, once after a restart: more of the same tells nothing more.
     let is_change = chain.refit.as_ref().is_some_and(|refit| refit.rollout == rollout.number);
-    let ends_again = is_change && !node.restarts.is_empty() && has_ended(node, observed);
+    let again = is_change && !node.restarts.is_empty();
+    let ends_again = again && (has_ended(node, observed) || crate::hang::hang(node, observed, now).is_some());
     let limit = rollout.limit_ms.unwrap_or(ROLL_LIMIT_MS);
     if node.state == NodeState::Blocked || ends_again || now.since(node.state_since) >= limit {
         return Step::Do(Act::HaltRollout { chain: chain.key.clone(), number: rollout.number, reason });
@@ -121,6 +129,10 @@ pub(crate) fn illness(node: &Node, nodes: &[&Node], observed: &Observed) -> Opti
     }
     if has_ended(node, observed) {
         return Some("its process has ended".into());
+    }
+    let instance = observed.nodes.get(&node.key).and_then(|view| view.instance.as_ref());
+    if let Some((fault, _)) = instance.and_then(|instance| crate::repair::fault(node, instance)) {
+        return Some(fault);
     }
     let height = |node: &Node| {
         let health = observed.nodes.get(&node.key)?.health.as_ref()?;

@@ -12,19 +12,25 @@ use crate::{Act, Observed, Step, quorum};
 /// Returns the next step of a seat that was decided; `None` if there is none to be taken or given up.
 pub(crate) fn plan_seat(state: &State, chain: &Chain, observed: &Observed) -> Option<Step> {
     let nodes: Vec<&Node> = nodes_of(state, &chain.key).filter(|node| node.wish.is_run()).collect();
-    let (node, seat) = nodes.iter().find_map(|node| Some((*node, node.seat.as_ref().filter(|seat| seat.is_due())?)))?;
-    let wait = |why: String| Some(Step::wait(format!("{} {}: {why}", node.key.node, words(seat))));
+    let due = nodes.iter().filter_map(|node| Some((*node, node.seat.as_ref().filter(|seat| seat.is_due())?)));
+    // One that has to wait keeps no other from its turn.
+    let steps: Vec<Step> = due.map(|(node, seat)| plan_one(state, chain, (node, seat), &nodes, observed)).collect();
+    steps.iter().find(|step| matches!(step, Step::Do(_))).or(steps.first()).cloned()
+}
+
+fn plan_one(state: &State, chain: &Chain, (node, seat): (&Node, &Seat), nodes: &[&Node], observed: &Observed) -> Step {
+    let wait = |why: String| Step::wait(format!("{} {}: {why}", node.key.node, words(seat)));
     if node.moving.is_some() {
         return wait("it goes to another host first".into());
     }
-    if let Some(ill) = illness(node, &nodes, observed) {
+    if let Some(ill) = illness(node, nodes, observed) {
         return wait(format!("it is not well: {ill}"));
     }
     let validators: Vec<&Node> = nodes_of(state, &chain.key).filter(|node| node.validates()).collect();
     if let Some(why) = obstacle(&validators, seat) {
         return wait(why);
     }
-    Some(Step::Do(Act::Seat { node: node.key.clone(), generation: node.generation }))
+    Step::Do(Act::Seat { node: node.key.clone(), generation: node.generation })
 }
 
 fn words(seat: &Seat) -> &'static str {

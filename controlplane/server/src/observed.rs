@@ -180,6 +180,11 @@ impl Observed {
         self.validators.write().unwrap_or_else(PoisonError::into_inner).insert(chain.clone(), keys);
     }
 
+    /// Forgets who validates on `chain`.
+    pub fn validators_unknown(&self, chain: &ChainKey) {
+        self.validators.write().unwrap_or_else(PoisonError::into_inner).remove(chain);
+    }
+
     /// Keeps a look at the process of `node`; of one that does not run it is not known whether it would answer.
     pub fn saw(&self, node: &NodeKey, instance: InstanceView) {
         let mut nodes = self.writer();
@@ -206,6 +211,13 @@ impl Observed {
         let mut nodes = self.writer();
         let look = nodes.entry(node.clone()).or_default();
         look.quiet = Some(Quiet::after_silence(look.quiet, generation, began, at));
+    }
+
+    /// Whether `node` would answer is not known now: what was seen of its silence does not count.
+    pub fn unquiet(&self, node: &NodeKey) {
+        if let Some(look) = self.writer().get_mut(node) {
+            look.quiet = None;
+        }
     }
 
     /// Takes back the words of `node`, which gave no answer now: what it had to say is not known any more.

@@ -17,6 +17,8 @@ use hanse_state::chain::Chain;
 use hanse_state::chain::imported::Endpoint;
 use hanse_state::chain::node::{Node, instance_object};
 
+/// Longest hash that a stranger's answer is quoted with.
+const HASH_CHARS_MAX: usize = 66;
 /// How long a connection may take to open.
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
 /// The engines' name for the port of the consensus.
@@ -134,10 +136,12 @@ pub(crate) async fn stranger(
     if (seen.chain_id, seen.first_block.as_str()) == pinned {
         return Ok(None);
     }
+    // A stranger's words, of any length.
+    let shown: String = seen.first_block.chars().take(HASH_CHARS_MAX).collect();
     let first_block = if pinned.1.is_empty() { "no first block" } else { pinned.1 };
     Ok(Some(format!(
         "another chain answers at {}: chain id {}, first block {}; pinned are {} and {first_block}. Nothing that it says is believed",
-        adapter.endpoint, seen.chain_id, seen.first_block, pinned.0
+        adapter.endpoint, seen.chain_id, shown, pinned.0
     )))
 }
 

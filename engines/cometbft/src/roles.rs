@@ -104,7 +104,9 @@ impl Change<'_> {
         if health.syncing {
             return waits(format!("it catches up first, it is at height {}", health.height));
         }
-        let (known, stake) = (self.own_seat(&tool).await?, self.stake_at_hand(&tool, &own).await?);
+        // In this order: a claim that comes into a block in between is seen as a seat, and not as a stake that is gone.
+        let stake = self.stake_at_hand(&tool, &own).await?;
+        let known = self.own_seat(&tool).await?;
         let staked = known.as_ref().map_or(0, |seat| amount(&seat["tokens"]));
         match known {
             // It left before, or its stake is not counted while it is jailed.

@@ -129,17 +129,23 @@ pub(crate) fn identity(stdout: &str) -> std::result::Result<NodeIdentity, String
 
 /// Returns what `node show` of the program before says of going back to it.
 pub(crate) fn way_back(code: Option<i32>, stdout: &str, stderr: &str) -> WayBack {
-    if code != Some(0) {
-        let how = code.map_or("by a signal or the time-out".into(), |code| format!("with code {code}"));
+    let Some(code) = code else {
+        return WayBack::Unknown("the program before did not answer in time, or was killed".into());
+    };
+    if code != 0 {
         return WayBack::Closed(format!(
-            "the program before does not read the node's home, it ended {how}: {}",
+            "the program before does not read the node's home, it ended with code {code}: {}",
             stderr.trim()
         ));
     }
     let shown: serde_json::Value =
         stdout.lines().rev().find_map(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-    if let Some(reason) = shown["stored"]["unreadable"].as_str() {
+    if let Some(reason) = shown["stored"]["of_another_kind"].as_str() {
         return WayBack::Closed(format!("the program before does not read the node's store: {reason}"));
+    }
+    // So it is also while a node holds the store, or after one that was killed, whose store is mended when it is opened in earnest.
+    if let Some(reason) = shown["stored"]["unreadable"].as_str() {
+        return WayBack::Unknown(format!("the program before cannot look into the node's store now: {reason}"));
     }
     if shown["node_id"].is_string() {
         return WayBack::Open;

@@ -2,7 +2,7 @@
 
 use hanse_engines_core::Engine;
 use hanse_proto::v1 as pb;
-use hanse_state::chain::imported::{Endpoint, ForgetChain, ImportChain};
+use hanse_state::chain::imported::{ENDPOINTS_MAX, Endpoint, ForgetChain, ImportChain};
 use hanse_state::chain::template::Template;
 use hanse_state::{Command, name};
 
@@ -76,6 +76,10 @@ async fn ask(context: &Context, call: &Call, order: &ImportChain) -> Result<(), 
         ApiError::precondition("NO_ENGINE", &message, "run the same version and configuration on every replica")
     })?;
     let pinned = (order.chain_id, order.first_block.as_str());
+    if order.endpoints.len() > ENDPOINTS_MAX {
+        let why = format!("are {}, more than {ENDPOINTS_MAX}", order.endpoints.len());
+        return Err(ApiError::invalid("endpoints", &why, "name some nodes of the chain, not all"));
+    }
     let mut silent = Vec::new();
     for endpoint in &order.endpoints {
         match ask_one(context, call, engine.as_ref(), endpoint, pinned).await {

@@ -134,7 +134,10 @@ async fn miss(
         let reason = match seen {
             Some(seen) if seen.phase.is_over() => machine::ended(&seen),
             // It was only late in the list.
-            Some(_) => continue,
+            Some(_) => {
+                shown(world, lost).await?;
+                continue;
+            }
             None => match unseen(world, lost).await? {
                 Some(reason) => reason,
                 None => continue,
@@ -160,12 +163,17 @@ async fn unseen(world: &World, lost: &Machine) -> Result<Option<String>, Trouble
 
 /// Takes back what was said of machines that the cloud shows again.
 async fn found_again(world: &World, state: &State, id: &CloudId, there: &[Seen]) -> Result<(), Trouble> {
-    let shown = |it: &&Machine| there.iter().any(|seen| Some(&seen.id) == it.instance.as_ref());
-    for machine in query::machines_of(state, id).filter(shown) {
-        world.observed.machine_found(&machine.id);
-        if machine.state_reason == UNSEEN {
-            machine::record(world, machine, MachineFact::Waiting { reason: String::new() }).await?;
-        }
+    let is_shown = |it: &&Machine| there.iter().any(|seen| Some(&seen.id) == it.instance.as_ref());
+    for machine in query::machines_of(state, id).filter(is_shown) {
+        shown(world, machine).await?;
+    }
+    Ok(())
+}
+
+async fn shown(world: &World, machine: &Machine) -> Result<(), Trouble> {
+    world.observed.machine_found(&machine.id);
+    if machine.state_reason == UNSEEN {
+        machine::record(world, machine, MachineFact::Waiting { reason: String::new() }).await?;
     }
     Ok(())
 }

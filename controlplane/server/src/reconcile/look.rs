@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hanse_adapters_core::{InstanceStatus, RunState};
+use hanse_adapters_core::{AdapterError, InstanceStatus, RunState};
 use hanse_engines_core::{EngineError, NodeHealth};
 use hanse_planner::{InstanceView, Run};
 use hanse_state::State;
@@ -68,13 +68,23 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
 /// Asks a node whose process of `generation` runs how it is, for a quarter of the time after which silence counts as hanging.
 async fn ask(world: &World, key: &NodeKey, site: &Site, generation: u64) -> Result<NodeHealth, Trouble> {
     let (began, limit) = ((world.clock)(), Duration::from_millis(world.timing.hang_ms / 4));
-    let why = match tokio::time::timeout(limit, site.engine.health(site.adapter.as_ref(), &site.plan)).await {
-        Ok(Ok(health)) => return Ok(health),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {} ms", limit.as_millis()),
-    };
-    world.observed.mute(key, generation, began, (world.clock)());
+    let (why, is_silence) =
+        match tokio::time::timeout(limit, site.engine.health(site.adapter.as_ref(), &site.plan)).await {
+            Ok(Ok(health)) => return Ok(health),
+            Ok(Err(error)) => (error.to_string(), is_silence(&error)),
+            Err(_) => (format!("no answer within {} ms", limit.as_millis()), true),
+        };
+    match is_silence {
+        true => world.observed.mute(key, generation, began, (world.clock)()),
+        false => world.observed.unquiet(key),
+    }
     Err(Trouble::Stale(format!("its process runs and does not answer: {why}")))
+}
+
+/// Whether an error means that nobody answered. One that says that it is busy lives, and of one whose host lets nobody through
+/// nothing is known.
+fn is_silence(error: &EngineError) -> bool {
+    matches!(error, EngineError::Host(AdapterError::Transient { .. } | AdapterError::Unknown { .. }))
 }
 
 /// The planner's view of what a host said of a process.
@@ -94,12 +104,12 @@ pub(super) fn view(status: &InstanceStatus) -> InstanceView {
 }
 
 /// Reasons kept of one node.
-const REASONS_MAX: usize = 8;
+pub(super) const REASONS_MAX: usize = 8;
 
 /// Longest part of a process's last words that goes into a reason.
 const WORDS_MAX: usize = 300;
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let skip = text.chars().count().saturating_sub(WORDS_MAX);
     text.chars().skip(skip).collect()
 }

@@ -13,6 +13,7 @@ use hanse_state::chain::node::{
 };
 use hanse_state::chain::template::Template;
 use hanse_state::chain::{Chain, RecordGenesis};
+use hanse_state::cloud::reason_kept;
 use hanse_state::cluster::version::Version;
 use hanse_state::host::way::{Pin, Way};
 use hanse_state::host::{Host, Reach, RecordHostKeyChanged};
@@ -222,7 +223,12 @@ async fn attempt_end(
     let instance = instance_key(state, node).ok_or_else(|| stale("cannot be named on a host"))?;
     let adapter = noted(&world.hosts.connect(host).await?, notes);
     if act == NodeAct::Remove {
-        adapter.remove_at(&instance, node.generation).await?;
+        if state.cluster.as_ref().is_some_and(|cluster| cluster.restored.is_some()) {
+            // The backup may be older than what is there, and what is there is to go.
+            adapter.remove(&instance).await?;
+        } else {
+            adapter.remove_at(&instance, node.generation).await?;
+        }
         return match adapter.look(&instance).await? {
             None => Ok(NodeFact::Removed),
             Some(_) => Err(stale("is still on its host after it was removed; it is removed again")),
@@ -291,7 +297,12 @@ pub(super) async fn watch_signed(world: &World, key: &NodeKey, site: &Site) -> R
 pub(super) async fn watch_validators(world: &World, state: &State, site: &Site, syncing: bool) -> Result<(), Trouble> {
     let chain = &site.node.key.chain;
     let leaves = |node: &Node| node.wish == NodeWish::Leave;
-    if syncing || !hanse_state::chain::query::nodes_of(state, chain).any(leaves) {
+    if !hanse_state::chain::query::nodes_of(state, chain).any(leaves) {
+        // What was seen then says nothing of those that join and leave later.
+        world.observed.validators_unknown(chain);
+        return Ok(());
+    }
+    if syncing {
         return Ok(());
     }
     let validators = site.engine.validators(site.adapter.as_ref(), &site.plan).await;
@@ -349,7 +360,8 @@ pub(super) async fn explain(
         | EngineError::NotNow { .. }
         | EngineError::NotFound(_) => Some(NodeFact::Waiting { reason: words(error) }),
     };
-    let known = |fact: &NodeFact| matches!(fact, NodeFact::Waiting { reason } if node.state_reason == *reason);
+    let known =
+        |fact: &NodeFact| matches!(fact, NodeFact::Waiting { reason } if node.state_reason == reason_kept(reason));
     match fact {
         Some(fact) if !known(&fact) => match tell(world, &node.key, node.generation, fact, notes).await {
             Ok(()) => trouble,

@@ -16,7 +16,7 @@ use hanse_state::chain::node::instance_object;
 use hanse_state::cluster::version::Version;
 use hanse_state::host::HostState;
 use hanse_state::host::orphan::RemoveOrphan;
-use hanse_state::ids::HostId;
+use hanse_state::ids::{ChainKey, HostId};
 use hanse_state::{Command, Millis, State, name};
 use tracing::{info, warn};
 
@@ -69,11 +69,24 @@ async fn sweep(world: &World, id: &HostId) -> Result<(), Trouble> {
     for orphan in world.observed.orphans.due(id, now) {
         let key = InstanceKey::new(&cluster, &orphan.object).ok_or_else(|| stale("an orphan cannot be named"))?;
         order(world, id, &orphan).await?;
-        adapter.remove(&key).await?;
+        // What is still on its way to a host when a chain of that name is made again must not reach its nodes.
+        match retired(&state, &orphan.object) {
+            Some(newest) => adapter.remove_at(&key, orphan.generation.max(newest)).await?,
+            None => adapter.remove(&key).await?,
+        }
         info!(host = %id, object = %orphan.object, "an orphan was removed");
         world.observed.orphans.gone(id, &orphan.object);
     }
     Ok(())
+}
+
+/// The newest generation of a former chain's nodes, if the object has the name of one of them.
+fn retired(state: &State, object: &str) -> Option<u64> {
+    let is_of = |chain: &ChainKey| {
+        let rest = object.strip_prefix(chain.consortium.as_str()).and_then(|rest| rest.strip_prefix('.'));
+        rest.and_then(|rest| rest.strip_prefix(chain.chain.as_str())).is_some_and(|rest| rest.starts_with('.'))
+    };
+    state.retired.iter().find(|(chain, _)| is_of(chain)).map(|(_, newest)| *newest)
 }
 
 /// Writes the removal down, once by each leader.

@@ -10,11 +10,13 @@ use hanse_engines_core::{NodeIdentity, NodePlan, Progress, Role, Seat as EngineS
 use hanse_state::chain::node::{Node, NodeAct, NodeFact, RecordIntent};
 use hanse_state::chain::query::nodes_of;
 use hanse_state::chain::seat::Seat;
+use hanse_state::cloud::reason_kept;
 use hanse_state::ids::NodeKey;
 use hanse_state::{Command, State};
 
 use super::World;
 use super::act::Trouble;
+use super::mask::masked;
 use super::node::{Site, chain_plan, report};
 
 /// Makes the next step of the seat that was decided for node `key`.
@@ -30,6 +32,8 @@ pub(super) async fn step(world: &World, state: &State, key: &NodeKey, generation
         // Nothing was decided against: people see why, and it is tried again.
         Err(trouble) => trouble.to_string(),
     };
+    // As the state keeps it, so that the same words are written once.
+    let reason = reason_kept(&masked(&reason));
     if reason != seat.waits {
         report(world, key, generation, NodeFact::Seating { reason: reason.clone() }).await?;
     }
@@ -37,7 +41,9 @@ pub(super) async fn step(world: &World, state: &State, key: &NodeKey, generation
 }
 
 async fn act(world: &World, state: &State, key: &NodeKey, seat: &Seat) -> Result<Progress, Trouble> {
-    let own = Site::reach(world, state, key).await?;
+    let mut own = Site::reach(world, state, key).await?;
+    // What its members voted for, put where it may not be yet.
+    own.plan.program = world.programs.find(state, &own.node.outfit).await?;
     let plan = chain_plan(&own.chain)?;
     // Who leaves acts alone.
     let others = if seat.wished { consenting(world, state, key, seat).await } else { Vec::new() };
@@ -67,7 +73,14 @@ async fn consenting(world: &World, state: &State, key: &NodeKey, seat: &Seat) ->
     let mut others = Vec::new();
     for node in nodes_of(state, &key.chain).filter(is_other) {
         match Site::reach(world, state, &node.key).await {
-            Ok(Site { adapter, plan, .. }) => {
+            Ok(Site { adapter, mut plan, node, .. }) => {
+                match world.programs.find(state, &node.outfit).await {
+                    Ok(program) => plan.program = program,
+                    Err(trouble) => {
+                        tracing::info!(node = %node.key, %trouble, "cannot act for a seat");
+                        continue;
+                    }
+                }
                 if let Some(identity) = plan.identity.clone() {
                     others.push(Other { adapter, plan, identity });
                 }

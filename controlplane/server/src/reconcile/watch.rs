@@ -6,6 +6,7 @@ use hanse_state::State;
 use hanse_state::ids::NodeKey;
 
 use super::act::Trouble;
+use super::look::{REASONS_MAX, cut};
 use super::node::engine_of;
 use super::{World, figures};
 use crate::observed::NodeView;
@@ -64,7 +65,7 @@ async fn ask(world: &World, state: &State, key: &NodeKey) -> Result<NodeView, Tr
         view.block_time_ms = health.block_time_ms;
         view.peers = health.peers;
         view.syncing = health.syncing;
-        view.reasons = health.reasons;
+        view.reasons = health.reasons.iter().take(REASONS_MAX).map(|reason| cut(reason)).collect();
     }
     Ok(view)
 }

@@ -144,7 +144,11 @@ pub(crate) fn forget(state: &mut State, cx: &mut Cx<'_>, c: &ForgetChain) -> Res
 
     let nodes: Vec<NodeKey> = query::nodes_of(state, &c.chain).map(|node| node.key.clone()).collect();
     for node in nodes {
-        state.nodes.remove(&node);
+        if let Some(gone) = state.nodes.remove(&node) {
+            // What was seen of it is older than whatever is imported under its name later.
+            let newest = state.retired.get(&node.chain).copied().unwrap_or(0).max(gone.generation);
+            state.retired.insert(node.chain.clone(), newest);
+        }
         cx.deleted(name::node(&node));
     }
     state.chains.remove(&c.chain);

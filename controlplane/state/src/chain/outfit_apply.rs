@@ -36,8 +36,10 @@ pub(super) fn check_upgrade(
     if let Some(program) = program {
         check_kept(state, chain, FIELD, program)?;
     }
-    check_may_change(state, chain)?;
-    if chain.outfit.program.as_ref() == program {
+    // Not asked whether the change before is settled: another program is the way out where one works on no node, and no way leads
+    // back. The same one again carries on what was halted, in its own right.
+    let is_open = chain.refit.as_ref().is_some_and(|refit| refit.settled_at.is_none());
+    if chain.outfit.program.as_ref() == program && !(is_open && is_mixed(state, chain)) {
         let value = chain.outfit.program_words();
         let rule = "another one than what its nodes run already; `hanse chain roll` starts them anew with it";
         return Err(check::invalid(FIELD, value, rule));
@@ -76,7 +78,7 @@ fn check_kept(state: &State, chain: &Chain, field: &str, program: &Program) -> R
     Ok(())
 }
 
-/// Checks that no change of what the nodes run is unsettled, but one that was given up and cannot be carried out.
+/// Checks that no change of what the nodes run is unsettled, for settings and more nodes; but one that was given up and cannot be carried out.
 pub(super) fn check_may_change(state: &State, chain: &Chain) -> Result<(), Rejection> {
     let Some(refit) = chain.refit.as_ref().filter(|refit| refit.settled_at.is_none()) else { return Ok(()) };
     let is_stuck = chain.rollout.as_ref().is_some_and(|it| it.halted.is_some() && is_under_way(state, chain, it));
@@ -152,7 +154,12 @@ pub(super) fn reconfigure(
 fn refit(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, outfit: Outfit, limit_ms: Option<u64>, reason: &str) {
     let number = start(state, cx, key, reason);
     let Some(chain) = state.chains.get_mut(key) else { return };
-    let before = std::mem::replace(&mut chain.outfit, outfit);
+    let given = std::mem::replace(&mut chain.outfit, outfit);
+    let before = match &chain.refit {
+        // What was on its way to nodes, and is not wanted any more, is nothing to go back to.
+        Some(open) if open.settled_at.is_none() && open.rolled_back.is_none() => open.before.clone(),
+        Some(_) | None => given,
+    };
     chain.refit = Some(Refit { before, rollout: number, since: cx.now, settled_at: None, rolled_back: None });
     if let Some(rollout) = &mut chain.rollout {
         rollout.limit_ms = limit_ms;

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::life::Wish;
 use super::node::{Node, RESTART_BUDGET};
 use super::{REASON_MAX, query};
 use crate::apply::Cx;
@@ -47,6 +48,9 @@ pub(crate) fn set(state: &mut State, cx: &mut Cx<'_>, c: &SetChainRepair) -> Res
         check::range("restarts_per_hour", number.into(), 0, RESTARTS_PER_HOUR_MAX.into())?;
     }
     let resource = name::chain(&c.chain);
+    if chain.wish == Wish::Watch {
+        return Err(check::wrong_state("chain", resource, chain.state, super::imported_apply::TOUCHES));
+    }
     if chain.restarts_per_hour == c.restarts_per_hour {
         return Ok(Outcome::Unchanged { resource });
     }

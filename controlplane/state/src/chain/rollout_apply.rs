@@ -63,16 +63,15 @@ pub(super) fn check_outage_agreed(
 
 /// Checks that no halted change of what the nodes run waits for a decision: an ordinary roll would carry it on unasked.
 fn check_not_halted_midway(state: &State, chain: &Chain) -> Result<(), Rejection> {
-    let number = chain.refit.as_ref().filter(|refit| refit.settled_at.is_none()).map(|refit| refit.rollout);
-    let is_it = |it: &&Rollout| Some(it.number) == number && it.halted.is_some() && is_under_way(state, chain, it);
-    match chain.rollout.as_ref().filter(is_it) {
-        Some(it) => {
-            let words = chain.outfit.words();
-            let needs = format!("rolling change {} to {words} is halted: let it go on, or roll it back", it.number);
-            Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, &needs))
-        }
-        None => Ok(()),
+    let is_open = chain.refit.as_ref().is_some_and(|refit| refit.settled_at.is_none());
+    // Also if another rolling change came after it, as when a node moved.
+    if !is_open || !outfit_apply::is_mixed(state, chain) {
+        return Ok(());
     }
+    let words = chain.outfit.words();
+    let needs =
+        format!("the rolling change to {words} is halted: let it go on, vote for a program again, or roll it back");
+    Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, &needs))
 }
 
 /// Checks that no rolling change goes on.
@@ -315,7 +314,10 @@ pub(crate) fn check_remove(
         if !node.wish.is_run() {
             return Err(check::wrong_state(FIELD, name::node(&key), node.state, "it leaves already"));
         }
-        if template.has_seats() && node.seat.as_ref().map_or(node.validates(), |seat| seat.held || seat.wished) {
+        if state.version() >= Version::SEATS
+            && template.has_seats()
+            && node.seat.as_ref().map_or(node.validates(), |seat| seat.held || seat.wished)
+        {
             let needs = "it validates: its consortium takes its seat first, by a vote on `remove-validators`";
             return Err(check::wrong_state(FIELD, name::node(&key), node.state, needs));
         }

@@ -64,7 +64,9 @@ pub(super) fn check(state: &State, chain: &Chain, wanted: &Wanted<'_>) -> Result
 fn check_node(node: &Node, validate: bool, field: &str) -> Result<(), Rejection> {
     let wrong = |needs: &str| Err(check::wrong_state(field, name::node(&node.key), node.state, needs));
     let is_wished = node.seat.as_ref().map_or_else(|| node.validates(), |seat| seat.wished);
-    if is_wished == validate {
+    // One that waits is voted on again, for more members to agree.
+    let waits = validate && node.seat.as_ref().is_some_and(Seat::is_due);
+    if is_wished == validate && !waits {
         return wrong(if validate { "it validates, or is about to, already" } else { "it does not validate" });
     }
     if !node.wish.is_run() {

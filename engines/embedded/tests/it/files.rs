@@ -194,12 +194,12 @@ async fn the_program_before_says_whether_there_is_a_way_back() {
     let bad = hanse_adapters_core::Artifact { sha256, path: bad };
     let WayBack::Closed(why) = engine.way_back(&host, &before(bad)).await.unwrap() else { panic!("it reads nothing") };
     assert!(why.contains("code 3") && why.contains("what is this"), "{why}");
-    // A store that the program does not know.
+    // A store that the program cannot look into: a person decides.
     let data = root.path().join("instances/test/one/home/data");
     std::fs::create_dir_all(&data).unwrap();
     std::fs::write(data.join("ledger.redb"), "of another time").unwrap();
-    let WayBack::Closed(why) = engine.way_back(&host, &before(artifact())).await.unwrap() else {
+    let WayBack::Unknown(why) = engine.way_back(&host, &before(artifact())).await.unwrap() else {
         panic!("it is no store")
     };
-    assert!(why.contains("does not read the node's store"), "{why}");
+    assert!(why.contains("cannot look into the node's store"), "{why}");
 }

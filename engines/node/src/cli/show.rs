@@ -64,6 +64,7 @@ fn stored(home: &Path) -> Value {
     }
     match store::peek(&path) {
         Ok((height, hash)) => json!({ "height": height, "hash": hash }),
+        Err(error @ NodeError::Corrupt { .. }) => json!({ "of_another_kind": error.chain() }),
         Err(error) => json!({ "unreadable": error.chain() }),
     }
 }

@@ -96,12 +96,24 @@ pub(crate) fn peek(path: &Path) -> Result<(u64, B256), NodeError> {
     let what = "read its newest block (does a node run on it, or did one not end in order?)";
     let db = redb::ReadOnlyDatabase::open(path).map_err(NodeError::store(what))?;
     let tx = db.begin_read().map_err(NodeError::store(what))?;
+    let meta = tx.open_table(META).map_err(NodeError::store(what))?;
+    if let Some(found) = meta.get("version").map_err(NodeError::store(what))? {
+        check_known(found.value())?;
+    }
     let blocks = tx.open_table(BLOCKS).map_err(NodeError::store(what))?;
     let empty = || NodeError::Corrupt { what: "the ledger's store", reason: "it holds no block".to_owned() };
     let (number, raw) = blocks.last().map_err(NodeError::store(what))?.ok_or_else(empty)?;
     let header = block::decode_header(raw.value())
         .map_err(|reason| NodeError::Corrupt { what: "the newest stored block", reason })?;
     Ok((number.value(), header.hash_slow()))
+}
+
+fn check_known(version: &[u8]) -> Result<(), NodeError> {
+    if version == VERSION || version == migrate::V1 {
+        return Ok(());
+    }
+    let reason = format!("version {version:?}, this program reads {VERSION:?} and {:?}", migrate::V1);
+    Err(NodeError::Corrupt { what: "the ledger's store", reason })
 }
 
 /// The open store.
@@ -178,12 +190,7 @@ impl Store {
         match version.as_deref() {
             None | Some(VERSION) => {}
             Some(migrate::V1) => migrate::from_v1(&tx)?,
-            Some(other) => {
-                return Err(NodeError::Corrupt {
-                    what: "the ledger's store",
-                    reason: format!("version {other:?}, this program reads {VERSION:?} and {:?}", migrate::V1),
-                });
-            }
+            Some(other) => check_known(other)?,
         }
         set_meta(&tx, "version", VERSION).map_err(NodeError::store("write its version"))?;
         tx.commit().map_err(NodeError::store("commit"))
