@@ -159,6 +159,20 @@ fn moves_of_version_5() -> Vec<Request> {
     ])
 }
 
+/// What came with it for seats among validators, and for chains of others.
+fn seats_of_version_5() -> Vec<Request> {
+    logged(&[
+        "OpenProposal change=add-validators nodes=n4 accept=yes",
+        "OpenProposal change=remove-validators nodes=n4",
+        "RecordIntent Seat",
+        "RecordNodeFact Seated",
+        "RecordNodeFact Seating reason=its_chain_votes",
+        "ImportChain",
+        "ImportChain template=cosmos-evm endpoints=a:1:2,b:1:2",
+        "ForgetChain",
+    ])
+}
+
 pub(crate) fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -185,6 +199,8 @@ fn requests_of_each_version_are_read_and_written_alike() {
     assert!(moves_of_version_5().iter().all(|request| request.command.since() == Version(5)));
     assert!(life_of_version_5().iter().all(|request| request.command.since() == Version(5)));
     read_and_written_alike("v5/way_requests.hex", &ways_of_version_5());
+    read_and_written_alike("v5/seat_requests.hex", &seats_of_version_5());
+    assert!(seats_of_version_5().iter().all(|request| request.command.since() == Version(5)));
     assert!(ways_of_version_5().iter().all(|request| request.command.since() == Version(5)));
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(5), "commands of a new version need a frozen example of their own");
