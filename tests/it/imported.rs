@@ -135,9 +135,11 @@ impl Story {
         self.cluster.ask("acme", &open).unwrap_err().1
     }
 
-    /// Keys of the ledger's validators.
+    /// Keys of the ledger's validators; a node that has just begun may fail inside once.
     fn validators(&self) -> Vec<String> {
-        let shown = self.cluster.tell("acme", &["chain", "governance", "trade", "supply-1"]);
+        let shown = until("its validators are told", LONG, || {
+            self.cluster.ask("acme", &["chain", "governance", "trade", "supply-1"]).map_err(|(_, words)| words)
+        });
         let list = shown["governance"]["validators"].as_array().cloned().unwrap_or_default();
         list.iter().filter_map(|it| it["public_key"].as_str().map(str::to_owned)).collect()
     }
@@ -176,8 +178,7 @@ fn the_chain_works(story: &Story) {
     let call = ["contract", "call", "trade", "supply-1", "notary", "--data", "0x06661abd"];
     let count = story.cluster.tell("acme", &call);
     assert!(count.to_string().contains(&"0".repeat(64)), "{count}");
-    let governance = story.cluster.tell("acme", &["chain", "governance", "trade", "supply-1"]);
-    assert_eq!(governance.to_string().matches("\"public_key\"").count(), 4, "{governance}");
+    assert_eq!(story.validators().len(), 4);
 }
 
 fn a_dead_validator_is_started_again(story: &Story) {

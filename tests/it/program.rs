@@ -130,7 +130,7 @@ impl Told {
         self.refused(
             "admin",
             &["chain", "roll", CHAIN[0], CHAIN[1], "--reason", "x", "--yes"],
-            "let it go on, or roll it back",
+            "let it go on, vote for a program again, or roll it back",
         );
     }
 

@@ -18,6 +18,8 @@ use crate::profile::Profile;
 const RUN_LIMIT: Duration = Duration::from_secs(60);
 /// Gas that a transaction of the driver may use; each of them needs a fraction.
 const GAS: u64 = 500_000;
+/// What a node answers to a transaction that it has already (cosmos-sdk, types/errors: ErrTxInMempoolCache).
+const IN_MEMPOOL: u64 = 19;
 /// Most of what a program said that goes into an error.
 const SAID_MAX: usize = 400;
 
@@ -94,7 +96,11 @@ impl<'a> Tool<'a> {
                 if answer["code"].as_u64() == Some(0) {
                     return Ok(());
                 }
-                answer["raw_log"].as_str().unwrap_or_default().to_owned()
+                match (answer["code"].as_u64(), answer["raw_log"].as_str().unwrap_or_default()) {
+                    // The SDK gives this one without words (cosmos-sdk, client/broadcast.go, CheckCometError).
+                    (Some(IN_MEMPOOL), "") => "tx already in mempool".to_owned(),
+                    (_, words) => words.to_owned(),
+                }
             }
             Err(said) => said,
         };

@@ -96,8 +96,15 @@ impl<'a> Rpc<'a> {
         let batch: Vec<_> =
             calls.iter().enumerate().map(|(id, (method, params))| request(id, method, params)).collect();
         let body = self.post(&json!(batch)).await?;
-        let mut answers: Vec<Answer> =
+        let told: Value =
             serde_json::from_slice(&body).map_err(|e| self.unreadable(format!("no JSON-RPC answers: {e}")))?;
+        let unread = |e: serde_json::Error| self.unreadable(format!("no JSON-RPC answers: {e}"));
+        if told.is_object() {
+            // One answer to all of them: the server refused the batch, or failed in the middle of it.
+            self.result(serde_json::from_value(told).map_err(unread)?)?;
+            return Err(self.said("one answer to a batch".into()));
+        }
+        let mut answers: Vec<Answer> = serde_json::from_value(told).map_err(unread)?;
         let mut results = Vec::with_capacity(calls.len());
         for id in 0..calls.len() {
             let at = answers.iter().position(|answer| answer.id == json!(id));
