@@ -100,9 +100,9 @@ impl<'a> Rpc<'a> {
             serde_json::from_slice(&body).map_err(|e| self.unreadable(format!("no JSON-RPC answers: {e}")))?;
         let unread = |e: serde_json::Error| self.unreadable(format!("no JSON-RPC answers: {e}"));
         if told.is_object() {
-            // One answer to all of them: the server refused the batch, or failed in the middle of it.
-            self.result(serde_json::from_value(told).map_err(unread)?)?;
-            return Err(self.said("one answer to a batch".into()));
+            // CometBFT answers a batch of one so, and to more of them if it refused the batch or failed in the middle of it.
+            let result = self.result(serde_json::from_value(told).map_err(unread)?)?;
+            return if calls.len() == 1 { Ok(vec![result]) } else { Err(self.said("one answer to a batch".into())) };
         }
         let mut answers: Vec<Answer> = serde_json::from_value(told).map_err(unread)?;
         let mut results = Vec::with_capacity(calls.len());
