@@ -236,6 +236,7 @@ mod tests {
         }
         // In running text a command is often only named, without what it is about.
         let text: String = joined.split("```").step_by(2).collect();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|it| it.starts_with("hanse ")).collect();
         assert!(named.len() > 5, "commands in the text are found: {}", named.len());
         for line in named {
