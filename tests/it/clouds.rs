@@ -180,7 +180,8 @@ impl<'a> Story<'a> {
         let (planted, stranger) = (plant(cluster), plant("another"));
         until("it is shown", LONG, || {
             let seen = self.cluster.ask("admin", &["cloud", "get", "east"]).map_err(|(_, words)| words)?;
-            let is_shown = seen["cloud"]["orphans"].as_array().is_some_and(|all| all[0]["instance"] == *planted);
+            let is_shown =
+                seen["cloud"]["orphans"].as_array().is_some_and(|all| all.iter().any(|it| it["instance"] == *planted));
             if is_shown { Ok(()) } else { Err(seen.to_string()) }
         });
         until("it is removed", LONG, || {
