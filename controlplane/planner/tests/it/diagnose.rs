@@ -127,16 +127,21 @@ fn hosts_are_told_before_they_hurt() {
     assert!(silent[1].what.contains("2 s ahead"), "{}", silent[1].what);
 }
 
+/// n0 dies, is started again by the system, and is well.
+fn restarted(w: &mut World) {
+    let generation = w.state.nodes[&node_key(0)].generation;
+    let restart = RestartNode { node: node_key(0), generation, reason: "it died".into(), accept_outage: false };
+    w.ok(Actor::System, Command::RestartNode(restart));
+    w.intent(0, hanse_state::chain::node::NodeAct::Start);
+    w.fact(0, NodeFact::Started);
+    w.fact(0, NodeFact::Healthy);
+}
+
 #[test]
 fn repairs_left_are_counted_down_and_a_person_gives_them_back() {
     let mut w = World::running(4);
     for spent in 1..RESTART_BUDGET {
-        let generation = w.state.nodes[&node_key(0)].generation;
-        let restart = RestartNode { node: node_key(0), generation, reason: "it died".into(), accept_outage: false };
-        w.ok(Actor::System, Command::RestartNode(restart));
-        w.intent(0, hanse_state::chain::node::NodeAct::Start);
-        w.fact(0, NodeFact::Started);
-        w.fact(0, NodeFact::Healthy);
+        restarted(&mut w);
         assert_eq!(left(&w.state, &w.state.nodes[&node_key(0)], w.state.now), RESTART_BUDGET - spent);
     }
     let (observed, figures) = well(&w);
@@ -170,12 +175,7 @@ fn a_spent_budget_and_a_chain_without_repair_are_told_with_what_to_do() {
         diagnose(&w.state, &observed, &figures, w.at)
     };
     assert_eq!(said(&mut w, Some(1)), [], "one that is left of one is no news");
-    let generation = w.state.nodes[&node_key(0)].generation;
-    let restart = RestartNode { node: node_key(0), generation, reason: "it died".into(), accept_outage: false };
-    w.ok(Actor::System, Command::RestartNode(restart));
-    w.intent(0, hanse_state::chain::node::NodeAct::Start);
-    w.fact(0, NodeFact::Started);
-    w.fact(0, NodeFact::Healthy);
+    restarted(&mut w);
     let found = said(&mut w, Some(1));
     assert_eq!(codes(&found), [("REPAIRS_SPENT", "n0")]);
     assert!(found[0].recipe.contains("`hanse chain repair trade supply-1 --restarts-per-hour N"), "{found:?}");

@@ -150,6 +150,41 @@ fn two_of_four_that_hang_are_left_to_people() {
 }
 
 #[test]
+fn of_three_none_can_be_spared_though_it_hangs() {
+    let mut w = World::running(3);
+    unhealthy(&mut w, 0);
+    let (since, now, mut observed) = (w.at, w.at.plus(HANG_MS), Observed::default());
+    (1..3).for_each(|n| hears(&w, &mut observed, n, 9, now));
+    is_silent(&w, &mut observed, 0, since, now);
+    let step = plan_repair(&w.state, &node_key(0), &observed, now);
+    assert!(matches!(&step, Step::Wait { reason } if reason.contains("quorum")), "{step:?}");
+}
+
+/// It lives: whoever calls it blocked looks at it no more, and when it dies in earnest nobody starts it.
+#[test]
+fn one_that_hangs_on_when_its_budget_is_spent_is_looked_at_as_before() {
+    let mut w = World::running(4);
+    for _ in 0..RESTART_BUDGET {
+        let generation = w.state.nodes[&node_key(0)].generation;
+        let restart = RestartNode { node: node_key(0), generation, reason: "it hung".into(), accept_outage: false };
+        w.ok(Actor::System, Command::RestartNode(restart));
+        w.intent(0, NodeAct::Start);
+        w.fact(0, NodeFact::Started);
+        w.fact(0, NodeFact::Healthy);
+    }
+    unhealthy(&mut w, 0);
+    let (since, now, mut observed) = (w.at, w.at.plus(HANG_MS), Observed::default());
+    is_silent(&w, &mut observed, 0, since, now);
+    let step = plan_repair(&w.state, &node_key(0), &observed, now);
+    assert!(matches!(&step, Step::Wait { reason } if reason.contains("within an hour")), "{step:?}");
+    let generation = w.state.nodes[&node_key(0)].generation;
+    let ended = InstanceView { generation, run: Run::Exited { code: Some(1), reason: String::new() } };
+    observed.nodes.get_mut(&node_key(0)).unwrap().instance = Some(ended);
+    let step = plan_repair(&w.state, &node_key(0), &observed, now);
+    assert!(matches!(step, Step::Do(Act::Block { .. })), "one that is dead is blocked: {step:?}");
+}
+
+#[test]
 fn a_hanging_node_is_a_finding() {
     let mut w = World::running(4);
     unhealthy(&mut w, 0);

@@ -5,6 +5,8 @@ use hanse_state::chain::life::NodeWish;
 use hanse_state::chain::node::{Health, NodeAct, NodeFact, NodeState};
 use hanse_state::chain::rollout::{HaltRollout, RollChain, RollNode};
 use hanse_state::cluster::version::{RaiseClusterVersion, Version};
+use hanse_state::host::UncordonHost;
+use hanse_state::host::care::BeginHostMaintenance;
 use hanse_state::{Actor, Command};
 
 use super::world::{World, actor, chain_key, node_key};
@@ -85,6 +87,18 @@ fn an_ill_one_comes_first_and_two_ill_ones_are_too_many() {
     w.fact(3, NodeFact::Unhealthy { reason: "it has no peers".into() });
     waits_for(&w, &seen(&w, [100; 4]), "n3 is not well");
     assert_eq!(roll(&mut w, &step), 2);
+}
+
+/// Whatever was seen last of what stands there, it may be down at any moment.
+#[test]
+fn none_goes_while_a_host_is_in_maintenance() {
+    let mut w = rolling();
+    let host = w.state.nodes[&node_key(3)].host.clone().unwrap();
+    let begin = BeginHostMaintenance { host: host.clone(), reason: "disks".into(), forced: true };
+    w.ok(actor("oda"), Command::BeginHostMaintenance(begin));
+    waits_for(&w, &seen(&w, [100; 4]), "is in maintenance");
+    w.ok(actor("oda"), Command::UncordonHost(UncordonHost { host }));
+    assert!(matches!(next(&w, &seen(&w, [100; 4])), Step::Do(Act::Roll { .. })));
 }
 
 #[test]
