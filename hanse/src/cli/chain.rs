@@ -15,7 +15,7 @@ use super::monitor::{self, MonitorArgs};
 use super::moving::{self, MoveArgs};
 use super::plan::{self, PlanCommand};
 use super::units::parse_hex;
-use super::upgrade::{self, ReconfigureArgs, UpgradeArgs};
+use super::upgrade::{self, ProgramArgs, RefitArgs, SettingArgs};
 use super::view::{Shown, View};
 use crate::output::Format;
 
@@ -86,9 +86,9 @@ pub(crate) enum ChainCommand {
         accept_outage: bool,
     },
     /// Propose that a chain's nodes run another program, one after another, each only while all others are well; members vote.
-    Upgrade(UpgradeArgs),
+    Upgrade(RefitArgs<ProgramArgs>),
     /// Propose that a chain's nodes are set otherwise, one after another, each only while all others are well; members vote.
-    Reconfigure(ReconfigureArgs),
+    Reconfigure(RefitArgs<SettingArgs>),
     /// Have the nodes that an upgrade has reached go back to the program before, one after another; as long as not every node
     /// runs the new one and is well.
     Rollback {
@@ -189,8 +189,13 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
         ChainCommand::Resume(args) => life::resume(args, context).await,
         ChainCommand::Undelete(args) => life::undelete(args, context).await,
         ChainCommand::Roll { life, accept_outage } => life::roll(life, accept_outage, context).await,
-        ChainCommand::Reconfigure(args) => upgrade::reconfigure(args, context).await,
-        ChainCommand::Upgrade(args) => upgrade::upgrade(args, context).await,
+        ChainCommand::Reconfigure(args) => {
+            upgrade::propose(args, "Reconfigure", |to| pb::change_chain::Change::Reconfigure(to.change()), context)
+                .await
+        }
+        ChainCommand::Upgrade(args) => {
+            upgrade::propose(args, "Upgrade", |to| pb::change_chain::Change::Upgrade(to.change()), context).await
+        }
         ChainCommand::Rollback { life, accept_risk } => upgrade::rollback(life, accept_risk, context).await,
         ChainCommand::MoveNode(args) => moving::run(args, context).await,
         ChainCommand::Plan { consortium, chain, order, accept_outage } => {

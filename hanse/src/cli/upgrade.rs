@@ -10,15 +10,15 @@ use super::life::{self, LifeArgs, Opened};
 use super::proposal::parse_parameter;
 use super::units::{millis, parse_duration};
 
-/// What `hanse chain upgrade` takes.
+/// A change of what the nodes of a chain run, to be voted on.
 #[derive(Debug, clap::Args)]
-pub(crate) struct UpgradeArgs {
+pub(crate) struct RefitArgs<T: clap::Args> {
     /// The consortium.
     consortium: String,
     /// The chain.
     chain: String,
     #[command(flatten)]
-    to: ProgramArgs,
+    to: T,
     /// Title for people, and the reason that the members read.
     #[arg(long, visible_alias = "reason")]
     title: Option<String>,
@@ -28,6 +28,17 @@ pub(crate) struct UpgradeArgs {
     /// Open nothing: show what it would do.
     #[arg(long)]
     plan: bool,
+}
+
+/// How careful the nodes are brought to it.
+#[derive(Debug, clap::Args)]
+struct CareArgs {
+    /// In which time each node must be well again, or it halts; 10 seconds to 1 day.
+    #[arg(long, value_parser = parse_duration, default_value = "5m")]
+    limit: Duration,
+    /// Do it also to a chain that makes no block while one of its nodes starts (fewer than four founders).
+    #[arg(long)]
+    accept_outage: bool,
 }
 
 /// Which program, and how careful.
@@ -39,12 +50,8 @@ pub(crate) struct ProgramArgs {
     /// The platform's own program, as each replica has it.
     #[arg(long, conflicts_with = "artifact")]
     own: bool,
-    /// In which time each node must be well again, or it halts; 10 seconds to 1 day.
-    #[arg(long, value_parser = parse_duration, default_value = "5m")]
-    limit: Duration,
-    /// Do it also to a chain that makes no block while one of its nodes starts (fewer than four founders).
-    #[arg(long)]
-    accept_outage: bool,
+    #[command(flatten)]
+    care: CareArgs,
 }
 
 impl ProgramArgs {
@@ -54,28 +61,8 @@ impl ProgramArgs {
             Some((name, version)) => pb::Program { name: name.into(), version: version.into(), sha256: String::new() },
             None => pb::Program { name: String::new(), version: String::new(), sha256: artifact },
         });
-        pb::UpgradeChange { program, limit_ms: millis(self.limit), accept_outage: self.accept_outage }
+        pb::UpgradeChange { program, limit_ms: millis(self.care.limit), accept_outage: self.care.accept_outage }
     }
-}
-
-/// What `hanse chain reconfigure` takes.
-#[derive(Debug, clap::Args)]
-pub(crate) struct ReconfigureArgs {
-    /// The consortium.
-    consortium: String,
-    /// The chain.
-    chain: String,
-    #[command(flatten)]
-    to: SettingArgs,
-    /// Title for people, and the reason that the members read.
-    #[arg(long, visible_alias = "reason")]
-    title: Option<String>,
-    /// How long the proposal is open; by default as the charter says.
-    #[arg(long, value_parser = parse_duration)]
-    voting_period: Option<Duration>,
-    /// Open nothing: show what it would do.
-    #[arg(long)]
-    plan: bool,
 }
 
 /// Which settings, and how careful.
@@ -84,41 +71,30 @@ pub(crate) struct SettingArgs {
     /// A setting of the chain's template (`hanse template list -o json`); once for each. Those not named stay as they are.
     #[arg(long = "set", value_name = "NAME=NUMBER", value_parser = parse_parameter, required = true)]
     settings: Vec<(String, u64)>,
-    /// In which time each node must be well again, or it halts; 10 seconds to 1 day.
-    #[arg(long, value_parser = parse_duration, default_value = "5m")]
-    limit: Duration,
-    /// Do it also to a chain that makes no block while one of its nodes starts (fewer than four founders).
-    #[arg(long)]
-    accept_outage: bool,
+    #[command(flatten)]
+    care: CareArgs,
 }
 
 impl SettingArgs {
     /// The change to be voted on.
     pub(crate) fn change(self) -> pb::ReconfigureChange {
         let settings = self.settings.into_iter().collect();
-        pb::ReconfigureChange { settings, limit_ms: millis(self.limit), accept_outage: self.accept_outage }
+        pb::ReconfigureChange { settings, limit_ms: millis(self.care.limit), accept_outage: self.care.accept_outage }
     }
 }
 
-/// Runs `hanse chain reconfigure`: opens the proposal, or shows what it would do.
+/// Runs `hanse chain upgrade` and `hanse chain reconfigure` (`word`): opens the proposal, or shows what it would do.
 ///
 /// # Errors
 /// The call failed.
-pub(crate) async fn reconfigure(args: ReconfigureArgs, context: &Context) -> Result<(), CliError> {
-    let ReconfigureArgs { consortium, chain, to, title, voting_period, plan } = args;
-    let change = pb::change_chain::Change::Reconfigure(to.change());
-    let opened = Opened { consortium, chain, word: "Reconfigure", change, title, voting_period };
-    life::open(opened.request(), plan, context).await
-}
-
-/// Runs `hanse chain upgrade`: opens the proposal, or shows what it would do.
-///
-/// # Errors
-/// The call failed.
-pub(crate) async fn upgrade(args: UpgradeArgs, context: &Context) -> Result<(), CliError> {
-    let UpgradeArgs { consortium, chain, to, title, voting_period, plan } = args;
-    let change = pb::change_chain::Change::Upgrade(to.change());
-    let opened = Opened { consortium, chain, word: "Upgrade", change, title, voting_period };
+pub(crate) async fn propose<T: clap::Args>(
+    args: RefitArgs<T>,
+    word: &'static str,
+    change: impl FnOnce(T) -> pb::change_chain::Change,
+    context: &Context,
+) -> Result<(), CliError> {
+    let RefitArgs { consortium, chain, to, title, voting_period, plan } = args;
+    let opened = Opened { consortium, chain, word, change: change(to), title, voting_period };
     life::open(opened.request(), plan, context).await
 }
 

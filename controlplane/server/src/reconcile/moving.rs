@@ -101,9 +101,7 @@ async fn carry(
         target.fence(instance, generation, Duration::ZERO).await?;
         there.clear();
     }
-    for file in wanted.iter().filter(|file| !there.contains(file)) {
-        copy(source, target, instance, generation, file).await?;
-    }
+    send((source, &wanted), (target, &there), instance, generation).await?;
     let there = target.list_home(instance).await?;
     match there == wanted {
         true => Ok(()),
@@ -121,7 +119,17 @@ async fn bring(
 ) -> Result<(), Trouble> {
     let left = source.list_home(instance).await?;
     let there = target.list_home(instance).await?;
-    for file in left.iter().filter(|file| !there.contains(file)) {
+    send((source, &left), (target, &there), instance, generation).await
+}
+
+/// Sends the files that the target has not.
+async fn send(
+    (source, files): (&dyn Adapter, &[HomeFile]),
+    (target, there): (&dyn Adapter, &[HomeFile]),
+    instance: &InstanceKey,
+    generation: u64,
+) -> Result<(), Trouble> {
+    for file in files.iter().filter(|file| !there.contains(file)) {
         copy(source, target, instance, generation, file).await?;
     }
     Ok(())

@@ -12,11 +12,11 @@
 use std::collections::BTreeSet;
 
 use hanse_adapters_core::{InstanceKey, InstanceStatus, RunState};
-use hanse_state::chain::node::instance_object;
+use hanse_state::chain::node::{instance_object, is_object_of};
 use hanse_state::cluster::version::Version;
 use hanse_state::host::HostState;
 use hanse_state::host::orphan::RemoveOrphan;
-use hanse_state::ids::{ChainKey, HostId};
+use hanse_state::ids::HostId;
 use hanse_state::{Command, Millis, State, name};
 use tracing::{info, warn};
 
@@ -82,11 +82,7 @@ async fn sweep(world: &World, id: &HostId) -> Result<(), Trouble> {
 
 /// The newest generation of a former chain's nodes, if the object has the name of one of them.
 fn retired(state: &State, object: &str) -> Option<u64> {
-    let is_of = |chain: &ChainKey| {
-        let rest = object.strip_prefix(chain.consortium.as_str()).and_then(|rest| rest.strip_prefix('.'));
-        rest.and_then(|rest| rest.strip_prefix(chain.chain.as_str())).is_some_and(|rest| rest.starts_with('.'))
-    };
-    state.retired.iter().find(|(chain, _)| is_of(chain)).map(|(_, newest)| *newest)
+    state.retired.iter().find(|(chain, _)| is_object_of(object, chain)).map(|(_, newest)| *newest)
 }
 
 /// Writes the removal down, once by each leader.

@@ -10,7 +10,7 @@ use super::moving::Moving;
 use super::outfit::Outfit;
 use super::seat::Seat;
 use crate::digest::Blob;
-use crate::ids::{HostId, NodeKey, TenantId};
+use crate::ids::{ChainKey, HostId, NodeKey, TenantId};
 use crate::time::Millis;
 
 /// Automatic restarts within an hour of log time, of a chain of which nothing else was said.
@@ -53,6 +53,11 @@ pub enum NodeState {
 /// make two instances of one node.
 pub fn instance_object(key: &NodeKey) -> String {
     format!("{}.{}.{}", key.chain.consortium, key.chain.chain, key.node)
+}
+
+/// Whether an instance of this name is, or was, of a node of the chain; see [`instance_object`].
+pub fn is_object_of(object: &str, chain: &ChainKey) -> bool {
+    object.strip_prefix(&format!("{}.{}.", chain.consortium, chain.chain)).is_some_and(|node| !node.is_empty())
 }
 
 /// What the node last said of itself while running.
