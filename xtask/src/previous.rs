@@ -12,11 +12,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-/// The last commit that speaks cluster versions up to 4 only. Raised with the cluster version: the commit before the one that
+/// The last commit that speaks cluster versions up to 5 only. Raised with the cluster version: the commit before the one that
 /// brings a new version.
-const COMMIT: &str = "3eecd51068280071a0ecb65f6ce263aef45cf6a5";
+const COMMIT: &str = "e755fa3f0f54650878e588278ebfbd5d2c2c9429";
 /// What only the program of a newer version says of itself.
-const NEWER: &str = "cluster versions 1 to 5";
+const NEWER: &str = "cluster versions 1 to 6";
 
 /// Builds the program if it is not there, and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {

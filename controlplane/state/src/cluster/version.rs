@@ -44,6 +44,7 @@ use crate::{Rejection, State};
 /// | | how often a chain's nodes are [started again](crate::chain::repair::SetChainRepair) by the platform;
 /// | | clouds and their machines: commands, records of the state ([`cloud`](crate::cloud)) |
 /// | | a chain's program and its nodes' settings are changed by vote, and [rolled back](crate::chain::outfit::RollBackChain); an artifact in use is kept |
+/// | 6 | chains of others are taken over |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);
@@ -52,7 +53,7 @@ impl Version {
     /// The version of clusters from before there were versions.
     pub const FIRST: Self = Self(1);
     /// The newest that this build speaks.
-    pub const NEWEST: Self = Self(5);
+    pub const NEWEST: Self = Self(6);
     /// The first in which a chain's nodes are spread over failure zones.
     pub(crate) const ZONES: Self = Self(5);
     /// The first in which nodes move to other hosts.

@@ -84,10 +84,10 @@ fn the_version_leaves_the_bytes_of_version_1_alone_and_stands_in_the_envelope() 
     mixed[2] = 1;
     assert!(matches!(codec::decode_state(&mixed), Err(CodecError::Body { .. })));
     let mut newer = second;
-    newer[2] = 6;
+    newer[2] = 7;
     let error = codec::decode_state(&newer).unwrap_err();
-    assert!(matches!(error, CodecError::ClusterVersion { found: Version(6), .. }));
-    assert!(error.to_string().contains("cluster version 6, this build speaks 1 to 5"), "{error}");
+    assert!(matches!(error, CodecError::ClusterVersion { found: Version(7), .. }));
+    assert!(error.to_string().contains("cluster version 7, this build speaks 1 to 6"), "{error}");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn an_order_for_a_version_that_is_not_spoken_is_not_even_decoded() {
 #[test]
 fn a_cluster_begins_at_the_version_that_its_first_entry_says() {
     for (line, version) in
-        [("system InitCluster", 1), ("system InitCluster version=2", 2), ("system InitCluster version=5", 5)]
+        [("system InitCluster", 1), ("system InitCluster version=2", 2), ("system InitCluster version=6", 6)]
     {
         let mut w = World::empty();
         assert_eq!(w.state.version(), Version::FIRST);
