@@ -41,8 +41,9 @@ mod wire;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hanse_adapters_core::{AdapterError, Artifact};
@@ -151,6 +152,8 @@ pub fn handle(root: &Path, request: Request) -> Response {
 /// What sh(1) answers for a program that is not there, and what this one ends with, having done nothing, when its file was
 /// deleted while it ran.
 const EXIT_GONE: u8 = 127;
+/// What sh(1) answers for a program that cannot be executed.
+const EXIT_UNSTARTED: u8 = 126;
 
 /// Serves requests until the end of standard input: JSON a line there, JSON a line on standard output. With no `root`, the
 /// root is the one this program was uploaded under, else `$HOME/.hanse`. Exits 0 unless an answer could not be printed, or
@@ -190,11 +193,21 @@ pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
     }
 }
 
-/// Puts this very program, uploaded under another name into the folder of its hash, in its place, and prints the answer as
-/// [`run_stdio`] does. Exits 0 unless that could not be printed.
+/// Puts this very program, uploaded under another name into the folder of its hash, in its place, prints the answer as
+/// [`run_stdio`] does, and if that went well becomes `host-run` from there: who has sent it need not begin a second session.
+/// Exits 0 unless an answer could not be printed or what was put there does not start.
 pub fn keep_self() -> ExitCode {
-    let kept = std::env::current_exe().map_err(|e| layout::io_error("this program", &e));
-    answer(&Response::from_result(kept.and_then(|exe| artifact::keep(&exe)).map(|()| Reply::Done)))
+    let exe = std::env::current_exe().map_err(|e| layout::io_error("this program", &e));
+    match exe.and_then(|exe| artifact::keep(&exe)) {
+        Ok(kept) if answer(&Response::from_result(Ok(Reply::Done))) == ExitCode::SUCCESS => {
+            let failed = Command::new(kept).arg("host-run").exec();
+            // Nobody may read it; the exit code is what sh(1) answers for a program that cannot be executed.
+            let _ = writeln!(std::io::stderr(), "host-run: {failed}");
+            ExitCode::from(EXIT_UNSTARTED)
+        }
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => answer(&Response::from_result(Err(error))),
+    }
 }
 
 fn answer(response: &Response) -> ExitCode {

@@ -11,8 +11,7 @@ use std::time::Duration;
 use hanse_adapters_core::{AdapterError, Expiry, Result, Stream};
 use russh::client::{self, Handle, Msg};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
-use russh::{Channel, ChannelMsg, ChannelOpenFailure, Preferred, cipher};
-use tokio::io::AsyncWriteExt as _;
+use russh::{Channel, ChannelOpenFailure, Preferred, cipher};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -22,7 +21,6 @@ use crate::login::Credential;
 use crate::pin::{self, Pin, Shown, fits};
 use crate::served::{IDLE_LIMIT, Idle};
 use crate::target::{self, Checked, Hop, HostPin, Jump, Login};
-use crate::upload::Body;
 
 /// TCP connection and key exchange; authentication may take as long again.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -82,15 +80,13 @@ pub(crate) struct Connection {
     artifacts: Mutex<BTreeSet<String>>,
 }
 
-/// What became of an `exec`.
+/// What became of a request to our program on the host.
 #[derive(Debug)]
 pub(crate) enum Ran {
-    /// It exited 0; its standard output.
+    /// The line that it answered.
     Answered(Vec<u8>),
     /// The host could not execute the program; what its shell said. Nothing was done.
     NoProgram(String),
-    /// It ended with this exit code and no answer.
-    Failed { code: u32, said: String },
     /// The connection broke before the request was sent. Nothing was done.
     NotSent(String),
     /// It was sent and no answer came.
@@ -307,24 +303,6 @@ impl Connection {
         }
     }
 
-    /// Executes `command` with `input` as its standard input and waits for its end.
-    pub(crate) async fn exec(&self, command: &str, input: &Body, limit: Duration) -> Ran {
-        let (mut channel, _permit) = match self.session().await {
-            Ok(opened) => opened,
-            Err(reason) => return Ran::NotSent(reason),
-        };
-        if let Err(e) = channel.exec(true, command).await {
-            return Ran::NotSent(e.to_string());
-        }
-        let ran = match timeout(limit, converse(&mut channel, input)).await {
-            Ok(ran) => ran,
-            Err(_) => Ran::NoAnswer(format!("no answer within {} s", limit.as_secs())),
-        };
-        // The channel may be closed already; a broken connection shows itself at the next call.
-        let _ = channel.close().await;
-        ran
-    }
-
     /// Opens a stream to `port` on the host's loopback; `None` if the connection is broken.
     pub(crate) async fn dial(&self, port: u16) -> Result<Option<Box<dyn Stream>>> {
         let subject = format!("{} port {port}", self.name);
@@ -350,50 +328,5 @@ impl std::fmt::Debug for Connection {
             .field("name", &self.name)
             .field("closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-/// Sends the input once the command is accepted and gathers what comes until the channel closes.
-async fn converse(channel: &mut Channel<Msg>, input: &Body) -> Ran {
-    let (mut stdout, mut stderr, mut code) = (Vec::new(), Vec::new(), None);
-    let mut writer = channel.make_writer();
-    // A command that ended early (not found) closes its input; its exit status tells.
-    let sending = async {
-        if input.send(&mut writer).await.is_ok() {
-            let _ = writer.shutdown().await;
-        }
-    };
-    tokio::pin!(sending);
-    let (mut is_accepted, mut is_sent) = (false, false);
-    loop {
-        let message = tokio::select! {
-            () = &mut sending, if is_accepted && !is_sent => {
-                is_sent = true;
-                continue;
-            }
-            message = channel.wait() => message,
-        };
-        let Some(message) = message else { break };
-        match message {
-            ChannelMsg::Success => is_accepted = true,
-            ChannelMsg::Failure => return Ran::NoProgram("the host refuses to execute commands".into()),
-            ChannelMsg::Data { data } if stdout.len() + data.len() <= ANSWER_BYTES_MAX => {
-                stdout.extend_from_slice(&data)
-            }
-            ChannelMsg::Data { .. } => return Ran::NoAnswer(format!("the answer exceeds {ANSWER_BYTES_MAX} bytes")),
-            ChannelMsg::ExtendedData { data, .. } => {
-                stderr.extend_from_slice(&data[..data.len().min(STDERR_BYTES_MAX - stderr.len())]);
-            }
-            ChannelMsg::ExitStatus { exit_status } => code = Some(exit_status),
-            _ => {}
-        }
-    }
-    let said = String::from_utf8_lossy(&stderr).trim().to_owned();
-    match code {
-        Some(0) => Ran::Answered(stdout),
-        // What sh(1) answers for a program that is not there or cannot be executed.
-        Some(126 | 127) => Ran::NoProgram(said),
-        Some(code) => Ran::Failed { code, said },
-        None => Ran::NoAnswer("the connection ended before the answer".into()),
     }
 }

@@ -136,7 +136,7 @@ impl SshAdapter {
                     tracing::debug!(host = %self.target.name, %reason, "connecting anew");
                     self.forget(&connection).await;
                 }
-                Ran::NoAnswer(reason) | Ran::Failed { said: reason, .. } => {
+                Ran::NoAnswer(reason) => {
                     if connection.is_closed() {
                         self.forget(&connection).await;
                     }

@@ -1,8 +1,9 @@
 //! Our program on the host, kept for the next request: it costs a session, a shell and a start only once.
 //!
-//! Each is one `exec` of `host-run`, which answers a line of JSON with a line of JSON and ends with its input. One serves
-//! one request at a time; what is idle is kept, at most [`IDLE_MAX`] and for [`IDLE_LIMIT`], so that nothing of ours stays
-//! on a host that is not asked. It never asks again what was sent once.
+//! Each is one session in which `host-run` answers a line of JSON with a line of JSON and ends with its input; in the first of a
+//! connection a shell says before whether the program is there at all, and else receives it. One serves one request at a time;
+//! what is idle is kept, at most [`IDLE_MAX`] and for [`IDLE_LIMIT`], so that nothing of ours stays on a host that is not
+//! asked. It never asks again what was sent once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,25 +79,28 @@ impl Connection {
     pub(crate) async fn serve(self: &Arc<Self>, command: &str, request: &[u8], body: &Body, limit: Duration) -> Ran {
         let mut served = match self.idle().take(command) {
             Some(served) => served,
-            None => match self.start(command).await {
+            None => match self.start(command, command).await {
                 Ok(served) => served,
                 Err(reason) => return Ran::NotSent(reason),
             },
         };
-        let ran = match timeout(limit, served.ask(request, body)).await {
-            Ok(ran) => ran,
-            Err(_) => Ran::NoAnswer(format!("no answer within {} s", limit.as_secs())),
-        };
+        let ran = served.ask_within(request, body, limit).await;
         if let Ran::Answered(_) = ran {
-            self.idle().keep(served);
-            self.spawn_sweep();
+            self.keep(served);
         }
         ran
     }
 
-    async fn start(&self, command: &str) -> Result<Served, String> {
+    /// Keeps what waits for a request.
+    pub(crate) fn keep(self: &Arc<Self>, served: Served) {
+        self.idle().keep(served);
+        self.spawn_sweep();
+    }
+
+    /// Starts `script` in a session, which becomes what answers as `command`.
+    pub(crate) async fn start(&self, script: &str, command: &str) -> Result<Served, String> {
         let (channel, permit) = self.session().await?;
-        channel.exec(true, command).await.map_err(|e| e.to_string())?;
+        channel.exec(true, script).await.map_err(|e| e.to_string())?;
         Ok(Served {
             channel: Some(channel),
             command: command.to_owned(),
@@ -115,14 +119,66 @@ impl Served {
         self.channel.as_mut()?.wait().await
     }
 
-    async fn ask(&mut self, request: &[u8], body: &Body) -> Ran {
+    /// Waits until the host has accepted the command, or says what became of it instead.
+    async fn accepted(&mut self) -> Result<(), Ran> {
         while !self.is_accepted {
             match self.next().await {
                 Some(ChannelMsg::Success) => self.is_accepted = true,
-                Some(ChannelMsg::Failure) => return Ran::NoProgram("the host refuses to execute commands".into()),
+                Some(ChannelMsg::Failure) => return Err(Ran::NoProgram("the host refuses to execute commands".into())),
                 Some(message) => drop(self.take(message)),
-                None => return Ran::NotSent("the connection ended before the request".into()),
+                None => return Err(Ran::NotSent("the connection ended before the request".into())),
             }
+        }
+        Ok(())
+    }
+
+    /// Waits for a line that is one of `signs` and returns which; other lines were printed by the account's shell at its start.
+    ///
+    /// # Errors
+    /// What the command ended with instead.
+    pub(crate) async fn sign<'a>(&mut self, signs: &[&'a str], limit: Duration) -> Result<&'a str, Ran> {
+        let heard = async {
+            self.accepted().await?;
+            while let Some(message) = self.next().await {
+                if let ChannelMsg::Data { data } = &message {
+                    self.line.extend_from_slice(data);
+                    while let Some(line) = self.whole_line() {
+                        let said = signs.iter().find(|sign| sign.as_bytes() == line.trim_ascii());
+                        if let Some(sign) = said {
+                            return Ok(*sign);
+                        }
+                    }
+                    if self.line.len() > ANSWER_BYTES_MAX {
+                        return Err(Ran::NoAnswer(format!("the answer exceeds {ANSWER_BYTES_MAX} bytes")));
+                    }
+                } else {
+                    drop(self.take(message));
+                }
+            }
+            Err(self.ended(Ran::NoAnswer("the connection ended before the answer".into())))
+        };
+        match timeout(limit, heard).await {
+            Ok(heard) => heard,
+            Err(_) => Err(Ran::NoAnswer(format!("no answer within {} s", limit.as_secs()))),
+        }
+    }
+
+    /// As [`Served::ask`], in so much time.
+    pub(crate) async fn ask_within(&mut self, request: &[u8], body: &Body, limit: Duration) -> Ran {
+        match timeout(limit, self.ask(request, body)).await {
+            Ok(ran) => ran,
+            Err(_) => Ran::NoAnswer(format!("no answer within {} s", limit.as_secs())),
+        }
+    }
+
+    /// With what code the command ended, if it did, and what it said.
+    pub(crate) fn code(&self) -> Option<(u32, String)> {
+        Some((self.code?, self.said()))
+    }
+
+    async fn ask(&mut self, request: &[u8], body: &Body) -> Ran {
+        if let Err(ran) = self.accepted().await {
+            return ran;
         }
         let Some(mut writer) = self.channel.as_ref().map(|channel| channel.make_writer()) else {
             return Ran::NotSent("the channel is closed".into());
@@ -189,8 +245,7 @@ impl Served {
     /// Whole lines that are no answer were printed by the account's shell at its start, or are empty.
     fn read(&mut self, data: &[u8]) -> Option<Ran> {
         self.line.extend_from_slice(data);
-        while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.line.drain(..=end).collect();
+        while let Some(line) = self.whole_line() {
             if serde_json::from_slice::<Response>(&line).is_ok() {
                 return Some(Ran::Answered(line));
             }
@@ -198,8 +253,18 @@ impl Served {
         None
     }
 
+    /// The next line that has come whole, with its end.
+    fn whole_line(&mut self) -> Option<Vec<u8>> {
+        let end = self.line.iter().position(|byte| *byte == b'\n')?;
+        Some(self.line.drain(..=end).collect())
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).trim().to_owned()
+    }
+
     fn ended(&self, otherwise: Ran) -> Ran {
-        let said = String::from_utf8_lossy(&self.stderr).trim().to_owned();
+        let said = self.said();
         match self.code {
             // What sh(1) answers for a program that is not there or cannot be executed, and what ours ends with, before it
             // does anything, when its file was deleted.

@@ -1,8 +1,9 @@
 //! Putting artifacts on a host: asked first, uploaded aside, checked there, then renamed into place.
 //!
-//! The first is our own small program (`hanse-carried`), which nobody on the host can check but itself: a shell writes it
-//! aside, and it puts itself in its place if its content is what its folder says. Every other artifact is received by that
-//! program, which hashes what arrives. Nothing but sshd and a POSIX shell with `mkdir`, `cat` and `chmod` is needed of a host.
+//! The first is our own small program (`hanse-carried`), which nobody on the host can check but itself: one session asks a shell
+//! for it; if it is not there the shell writes it aside and becomes it, and it puts itself in its place if its content is what
+//! its folder says, and goes on answering requests. Every other artifact is received by that program, which hashes what
+//! arrives. Nothing but sshd and a POSIX shell with `mkdir`, `head -c` and `chmod` is needed of a host.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,12 +16,16 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::connection::{Connection, Ran};
+use crate::served::Served;
 use crate::{HASH_LIMIT, SshAdapter, invalid};
 
 /// Longest upload of one artifact.
 const UPLOAD_LIMIT: Duration = Duration::from_secs(1800);
-/// Read from the local file at once.
-const CHUNK_BYTES: usize = 1024 * 1024;
+/// Read from the local file at once: many hosts are sent to at the same time, each from a buffer of its own.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// What the shell says when our program is there, before it becomes it, and when it is not and is waited for.
+const THERE: &str = "hanse: there";
+const ABSENT: &str = "hanse: absent";
 /// How our program is uploaded ends with one of these, if it fails: the folder cannot be made, the file not be written or
 /// not be made executable.
 const EXIT_FOLDER: u32 = 41;
@@ -68,10 +73,14 @@ impl SshAdapter {
             return Ok(());
         }
         let _one = self.uploads.lock().await;
-        if !connection.has_artifact(sha256) && !self.answers_for_itself(connection).await? {
-            let started = Instant::now();
-            self.upload_program(connection).await?;
-            self.tell(sha256, PROGRAM.len() as u64, started);
+        if !connection.has_artifact(sha256) {
+            let script = format!("{}{}", self.if_there(), self.receive_program()?);
+            let served = match self.begin(connection, &script).await? {
+                Some(served) => served,
+                // What is in its place is not our program, or cannot be executed: it is replaced, or that is why.
+                None => self.begin(connection, &self.receive_program()?).await?.ok_or_else(|| self.unheard())?,
+            };
+            connection.keep(served);
         }
         connection.remember_artifact(sha256);
         Ok(())
@@ -119,53 +128,82 @@ impl SshAdapter {
         tracing::info!(host = %self.target.name, sha256, bytes, millis, "artifact uploaded");
     }
 
-    /// Whether what is in our program's place says that it is our program.
-    async fn answers_for_itself(&self, connection: &Arc<Connection>) -> Result<bool> {
-        let request = self.encode(Act::HashSelf)?;
-        match connection.serve(&self.command, &request, &Body::Nothing, HASH_LIMIT).await {
-            Ran::Answered(stdout) => {
-                let said = self.decode(&stdout).and_then(|reply| reply.sha256());
-                Ok(said.is_ok_and(|said| said == hanse_carried::sha256()))
+    /// The part of a script that becomes our program if it is there.
+    fn if_there(&self) -> String {
+        let program = format!("{}/hanse", self.target.artifact_dir(hanse_carried::sha256()));
+        format!("if [ -x {program} ]; then echo; echo {THERE}; exec {program} host-run; fi; ")
+    }
+
+    /// The part that writes our program aside and becomes it; that takes its place and answers.
+    fn receive_program(&self) -> Result<String> {
+        let dir = self.target.artifact_dir(hanse_carried::sha256());
+        let (file, bytes) = (format!("{dir}/.upload-{}", random_hex()?), PROGRAM.len());
+        Ok(format!(
+            "mkdir -p {dir} || exit {EXIT_FOLDER}; echo; echo {ABSENT}; head -c {bytes} > {file} || exit {EXIT_WRITE}; \
+             chmod 755 {file} || exit {EXIT_MODE}; exec {file} host-keep"
+        ))
+    }
+
+    /// Has `script` become our program, sent if it is waited for; `None` if what is there does not answer for itself.
+    async fn begin(&self, connection: &Arc<Connection>, script: &str) -> Result<Option<Served>> {
+        let started = connection.start(&self.target.shell(script), &self.command).await;
+        let mut served = started.map_err(|reason| self.transient(&reason))?;
+        match served.sign(&[THERE, ABSENT], HASH_LIMIT).await {
+            Ok(THERE) => self.answers_for_itself(connection, served).await,
+            Ok(_) => {
+                let started = Instant::now();
+                let ran = served.ask_within(b"", &Body::Bytes(PROGRAM), UPLOAD_LIMIT).await;
+                self.uploaded(ran, &served)?;
+                self.tell(hanse_carried::sha256(), PROGRAM.len() as u64, started);
+                Ok(Some(served))
             }
-            Ran::NoProgram(_) => Ok(false),
-            // A file that is there but is not our program ends in any way it likes: it is replaced.
-            Ran::NoAnswer(reason) | Ran::Failed { said: reason, .. } if !connection.is_closed() => {
-                tracing::warn!(host = %self.target.name, %reason, "the program on the host does not answer for itself");
-                Ok(false)
-            }
-            Ran::NotSent(reason) | Ran::NoAnswer(reason) | Ran::Failed { said: reason, .. } => {
-                Err(self.transient(&reason))
-            }
+            Err(ran) => self.uploaded(ran, &served).map(|()| None),
         }
     }
 
-    /// One command: a shell writes the program aside and becomes it; it looks at itself and takes its place.
-    async fn upload_program(&self, connection: &Arc<Connection>) -> Result<()> {
-        let dir = self.target.artifact_dir(hanse_carried::sha256());
-        let file = format!("{dir}/.upload-{}", random_hex()?);
-        let script = format!(
-            "mkdir -p {dir} || exit {EXIT_FOLDER}; cat > {file} || exit {EXIT_WRITE}; chmod 755 {file} || exit {EXIT_MODE}; \
-             exec {file} host-keep"
-        );
+    /// Asks what is in our program's place whether it is our program.
+    async fn answers_for_itself(&self, connection: &Arc<Connection>, mut served: Served) -> Result<Option<Served>> {
+        let request = self.encode(Act::HashSelf)?;
+        match served.ask_within(&request, &Body::Nothing, HASH_LIMIT).await {
+            Ran::Answered(line) => {
+                let said = self.decode(&line).and_then(|reply| reply.sha256());
+                Ok(said.is_ok_and(|said| said == hanse_carried::sha256()).then_some(served))
+            }
+            Ran::NoProgram(_) => Ok(None),
+            // A file that is there but is not our program ends in any way it likes: it is replaced.
+            Ran::NotSent(reason) | Ran::NoAnswer(reason) if !connection.is_closed() => {
+                tracing::warn!(host = %self.target.name, %reason, "the program on the host does not answer for itself");
+                Ok(None)
+            }
+            Ran::NotSent(reason) | Ran::NoAnswer(reason) => Err(self.transient(&reason)),
+        }
+    }
+
+    fn unheard(&self) -> AdapterError {
+        self.transient("the account's shell does not do what it is told: it must be a POSIX shell, or start sh")
+    }
+
+    /// What became of an upload, as the shell and the program tell it.
+    fn uploaded(&self, ran: Ran, served: &Served) -> Result<()> {
         let denied = |reason: String| AdapterError::Denied { subject: self.target.name.clone(), reason };
         let root = &self.target.root;
-        match connection.exec(&self.target.shell(&script), &Body::Bytes(PROGRAM), UPLOAD_LIMIT).await {
-            Ran::Answered(stdout) => self.decode(&stdout)?.done(),
-            Ran::NoProgram(said) => Err(denied(format!(
+        match (ran, served.code()) {
+            (Ran::Answered(line), _) => self.decode(&line)?.done(),
+            (Ran::NoProgram(said), _) => Err(denied(format!(
                 "the host cannot execute what was uploaded to {root}: {said}. Is the file system mounted noexec, the \
                  processor another one, or the account without a shell?"
             ))),
-            Ran::Failed { code: EXIT_FOLDER | EXIT_MODE, said } => {
+            (_, Some((EXIT_FOLDER | EXIT_MODE, said))) => {
                 Err(denied(format!("{said}: choose a root folder that the account can write to")))
             }
-            Ran::Failed { code: EXIT_WRITE, said } => Err(self.transient(&format!(
+            (_, Some((EXIT_WRITE, said))) => Err(self.transient(&format!(
                 "the upload was not written: {said}: is the host's disk full, or {root} another account's?"
             ))),
             // What sudo(8) exits with if it may not, or would have to ask.
-            Ran::Failed { code: 1, said } if self.target.sudo => Err(denied(format!(
+            (_, Some((1, said))) if self.target.sudo => Err(denied(format!(
                 "it cannot become root: {said}: give the account `NOPASSWD: ALL` in sudoers, or enrol the host without sudo"
             ))),
-            Ran::Failed { said, .. } | Ran::NotSent(said) | Ran::NoAnswer(said) => Err(self.transient(&said)),
+            (Ran::NotSent(said) | Ran::NoAnswer(said), _) => Err(self.transient(&said)),
         }
     }
 
@@ -181,9 +219,7 @@ impl SshAdapter {
                 connection.idle().clear();
                 Err(self.transient(&format!("our program on the host is gone: {said}")))
             }
-            Ran::NotSent(reason) | Ran::NoAnswer(reason) | Ran::Failed { said: reason, .. } => {
-                Err(self.transient(&reason))
-            }
+            Ran::NotSent(reason) | Ran::NoAnswer(reason) => Err(self.transient(&reason)),
         }
     }
 }
