@@ -342,6 +342,15 @@ pub trait Adapter: Send + Sync {
     /// Any; some of the files may have been written, and doing it again completes them.
     async fn put_files(&self, key: &InstanceKey, files: &[FileSpec]) -> Result<()>;
 
+    /// As [`Adapter::put_files`] for `generation`, unless something newer was written, started or fenced there: what a deposed leader
+    /// still sends is not what the newer one wrote. An adapter that cannot tell writes it all the same.
+    ///
+    /// # Errors
+    /// `Invalid` if something newer is there (we are deposed), nothing was changed; else as [`Adapter::put_files`].
+    async fn put_files_at(&self, key: &InstanceKey, _generation: u64, files: &[FileSpec]) -> Result<()> {
+        self.put_files(key, files).await
+    }
+
     /// Returns the content of `path` in the home of `key`, `None` if there is no such file. It takes no lock, so a file that
     /// is being replaced is the old or the new one. Never meant for a file that holds a private key.
     ///

@@ -336,7 +336,7 @@ impl Adapter for DockerAdapter {
 
     async fn put_files(&self, key: &InstanceKey, files: &[FileSpec]) -> Result<()> {
         let files = files.iter().map(WireFile::from).collect();
-        self.act(Some(key), Act::PutFiles { key: key.clone(), files }).await?.done()
+        self.act(Some(key), Act::PutFiles { key: key.clone(), files, generation: None }).await?.done()
     }
 
     async fn read_file(&self, key: &InstanceKey, path: &str) -> Result<Option<Vec<u8>>> {

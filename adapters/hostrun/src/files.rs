@@ -11,6 +11,7 @@ use hanse_adapters_core::{AdapterError, InstanceKey, READ_BYTES_MAX};
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
+use crate::instance;
 use crate::layout::{Layout, invalid, io_error};
 use crate::wire::WireFile;
 
@@ -21,8 +22,13 @@ const NAME_BYTES_MAX: usize = 200;
 /// Put before the name of a file while it is written.
 pub(crate) const TEMP_PREFIX: &str = ".hanse-new-";
 
-/// Writes `files` into the home of `key`.
-pub(crate) fn put(layout: &Layout, key: &InstanceKey, files: &[WireFile]) -> Result<(), AdapterError> {
+/// Writes `files` into the home of `key`, unless something newer than `generation` is there.
+pub(crate) fn put(
+    layout: &Layout,
+    key: &InstanceKey,
+    generation: Option<u64>,
+    files: &[WireFile],
+) -> Result<(), AdapterError> {
     // All paths are judged before the first byte is written.
     let mut judged = Vec::with_capacity(files.len());
     for file in files {
@@ -35,6 +41,9 @@ pub(crate) fn put(layout: &Layout, key: &InstanceKey, files: &[WireFile]) -> Res
     }
     let dir = layout.instance(key)?;
     let _lock = dir.lock()?;
+    if let Some(generation) = generation {
+        instance::claim(&dir, generation)?;
+    }
     let home = File::open(dir.make_home()?).map_err(|e| io_error("home", &e))?;
     for (file, parts, content) in judged {
         replace(&home, &parts, file.mode, &content).map_err(|error| match error {
@@ -191,20 +200,40 @@ mod tests {
         let outside = tempfile::tempdir().unwrap();
         let layout = Layout::new(root.path());
         let key = InstanceKey::new("c", "o").unwrap();
-        put(&layout, &key, &[file("d/f", "one")]).unwrap();
+        put(&layout, &key, None, &[file("d/f", "one")]).unwrap();
         let home = layout.instance(&key).unwrap().home();
         let before = std::fs::metadata(home.join("d/f")).unwrap();
-        put(&layout, &key, &[file("d/f", "one")]).unwrap();
+        put(&layout, &key, None, &[file("d/f", "one")]).unwrap();
         assert_eq!(std::fs::metadata(home.join("d/f")).unwrap().ino(), before.ino());
 
         symlink(outside.path(), home.join("link")).unwrap();
-        assert!(matches!(put(&layout, &key, &[file("link/f", "x")]), Err(AdapterError::Invalid { .. })));
+        assert!(matches!(put(&layout, &key, None, &[file("link/f", "x")]), Err(AdapterError::Invalid { .. })));
         assert!(std::fs::read_dir(outside.path()).unwrap().next().is_none());
         // A link under the file's own name is replaced, its target stays as it is.
         std::fs::write(outside.path().join("target"), "safe").unwrap();
         symlink(outside.path().join("target"), home.join("g")).unwrap();
-        put(&layout, &key, &[file("g", "new")]).unwrap();
+        put(&layout, &key, None, &[file("g", "new")]).unwrap();
         assert_eq!(std::fs::read_to_string(outside.path().join("target")).unwrap(), "safe");
         assert_eq!(std::fs::read_to_string(home.join("g")).unwrap(), "new");
+    }
+
+    /// What a deposed leader still sends comes after what the newer one wrote, also before anything of that was started.
+    #[test]
+    fn files_of_an_older_generation_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let key = InstanceKey::new("c", "trade.supply-1.n0").unwrap();
+        let file = |text: &str| WireFile { path: "config".into(), mode: 0o600, hex: hex::encode(text) };
+        let put = |generation, text| put(&layout, &key, generation, &[file(text)]);
+        let holds = || String::from_utf8(read(&layout, &key, "config").unwrap().unwrap()).unwrap();
+        put(Some(1), "one").unwrap();
+        put(Some(3), "three").unwrap();
+        let late = put(Some(2), "two").unwrap_err();
+        assert!(matches!(&late, AdapterError::Invalid { reason, .. } if reason.contains("generation 3")), "{late:?}");
+        assert_eq!(holds(), "three");
+        put(Some(3), "three again").unwrap();
+        instance::fence(&layout, &key, 5, std::time::Duration::ZERO).unwrap();
+        assert!(put(Some(4), "four").is_err() && put(Some(5), "five").is_ok());
+        assert_eq!(holds(), "five");
     }
 }

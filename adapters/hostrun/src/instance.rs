@@ -169,6 +169,24 @@ pub(crate) fn fence(layout: &Layout, key: &InstanceKey, generation: u64, grace: 
     end_processes(&dir, grace.min(GRACE_MAX))
 }
 
+/// Takes the home for files of `generation`: first that is durable, so that whatever of an older one comes later is refused, also before
+/// anything of this one was started.
+pub(crate) fn claim(dir: &InstanceDir, generation: u64) -> Result<(), AdapterError> {
+    check_newest(dir, generation, "written")?;
+    let written: Option<StoredFence> = read_json(&dir.written())?;
+    let known = written.map_or(0, |written| written.generation);
+    if known > generation {
+        let reason =
+            format!("files of generation {known} are there, {generation} was to be written: read the newest state");
+        return Err(invalid(&dir.key, reason));
+    }
+    if known < generation {
+        let mark = StoredFence { version: FILE_VERSION, generation };
+        write_json(&dir.written(), &mark).map_err(|e| io_error(&dir.key.to_string(), &e))?;
+    }
+    Ok(())
+}
+
 /// Checks that nothing newer than `generation` is on the host.
 fn check_newest(dir: &InstanceDir, generation: u64, what: &str) -> Result<(), AdapterError> {
     let known = load(dir)?.spec.map_or(0, |spec| spec.spec.generation).max(fenced(dir)?);

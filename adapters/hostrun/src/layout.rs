@@ -81,6 +81,9 @@ impl InstanceDir {
     pub(crate) fn fence(&self) -> PathBuf {
         self.path.join("fence.json")
     }
+    pub(crate) fn written(&self) -> PathBuf {
+        self.path.join("written.json")
+    }
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
     }

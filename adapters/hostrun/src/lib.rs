@@ -15,6 +15,7 @@
 //!                              spec.json       what was wished last, with its generation
 //!                              status.json     what the supervisor saw last, with pid and start time
 //!                              fence.json      the first generation that may run, if it was stopped for good
+//!                              written.json    the generation whose files were written last
 //!                              log, log.1      standard output and error of the node, bounded
 //!                              lock            flock: one request at a time for one instance
 //! ```
@@ -109,7 +110,9 @@ impl Host {
             Act::HasArtifact { sha256 } => artifact::has(layout, &sha256).map(Reply::Has),
             Act::Inspect => facts::inspect(layout).map(Reply::Facts),
             Act::Preflight { wish } => preflight::report(layout, &wish).map(|report| Reply::Report(Box::new(report))),
-            Act::PutFiles { key, files } => files::put(layout, &key, &files).map(|()| Reply::Done),
+            Act::PutFiles { key, files, generation } => {
+                files::put(layout, &key, generation, &files).map(|()| Reply::Done)
+            }
             Act::ReadFile { key, path } => {
                 files::read(layout, &key, &path).map(|content| Reply::Content(content.map(hex::encode)))
             }

@@ -69,6 +69,9 @@ pub enum Act {
         key: InstanceKey,
         /// Which files.
         files: Vec<WireFile>,
+        /// Refused if something newer is there, see [`hanse_adapters_core::Adapter::put_files_at`]; without it nothing is compared.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        generation: Option<u64>,
     },
     /// See [`hanse_adapters_core::Adapter::read_file`].
     ReadFile {

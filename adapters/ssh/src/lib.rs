@@ -233,7 +233,12 @@ impl Adapter for SshAdapter {
 
     async fn put_files(&self, key: &InstanceKey, files: &[FileSpec]) -> Result<()> {
         let files = files.iter().map(WireFile::from).collect();
-        self.act(Act::PutFiles { key: key.clone(), files }).await?.done()
+        self.act(Act::PutFiles { key: key.clone(), files, generation: None }).await?.done()
+    }
+
+    async fn put_files_at(&self, key: &InstanceKey, generation: u64, files: &[FileSpec]) -> Result<()> {
+        let files = files.iter().map(WireFile::from).collect();
+        self.act(Act::PutFiles { key: key.clone(), files, generation: Some(generation) }).await?.done()
     }
 
     async fn read_file(&self, key: &InstanceKey, path: &str) -> Result<Option<Vec<u8>>> {

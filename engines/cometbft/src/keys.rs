@@ -131,6 +131,7 @@ async fn write(tool: &Tool<'_>, path: &str, value: &Value) -> Result<()> {
 
 pub(crate) async fn put(tool: &Tool<'_>, path: &str, content: &[u8]) -> Result<()> {
     let file = FileSpec { path: path.into(), mode: 0o600, content: content.into() };
-    let done: std::result::Result<(), AdapterError> = tool.host.put_files(&tool.node.key, &[file]).await;
+    let done: std::result::Result<(), AdapterError> =
+        tool.host.put_files_at(&tool.node.key, tool.node.generation, &[file]).await;
     done.map_err(EngineError::Host)
 }

@@ -104,6 +104,12 @@ impl Adapter for Transcript {
         self.note(&format!("files {}", names.join(", ")), begin, self.host.put_files(key, files).await)
     }
 
+    async fn put_files_at(&self, key: &InstanceKey, generation: u64, files: &[FileSpec]) -> Result<()> {
+        let begin = Instant::now();
+        let names: Vec<String> = files.iter().map(|it| format!("{} ({} bytes)", it.path, it.content.len())).collect();
+        self.note(&format!("files {}", names.join(", ")), begin, self.host.put_files_at(key, generation, files).await)
+    }
+
     async fn read_file(&self, key: &InstanceKey, path: &str) -> Result<Option<Vec<u8>>> {
         self.host.read_file(key, path).await
     }
