@@ -7,7 +7,9 @@
 //! What this never does: decide what a node runs, or take a file whose hash differs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use hanse_engines_core::{EngineError, NodeProgram};
 use hanse_state::artifact::ArtifactKind;
@@ -20,8 +22,8 @@ use crate::artifacts::{ArtifactStore, StoreError};
 #[derive(Clone, Default)]
 pub struct Programs {
     store: Option<ArtifactStore>,
-    /// What was read and compared since this replica started.
-    known: Arc<Mutex<BTreeMap<Digest, NodeProgram>>>,
+    /// What was read and compared since this replica started, with how its files were then.
+    known: Arc<Mutex<BTreeMap<Digest, (Marks, NodeProgram)>>>,
 }
 
 impl Programs {
@@ -36,8 +38,12 @@ impl Programs {
     /// `NotNow` if it is not (wholly) here, or not as its hash says.
     pub async fn find(&self, state: &State, outfit: &Outfit) -> Result<Option<NodeProgram>, EngineError> {
         let Some(program) = &outfit.program else { return Ok(None) };
-        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&program.sha256) {
-            return Ok(Some(known.clone()));
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&program.sha256).cloned();
+        if let Some((marks, found)) = known
+            && state.artifacts.contains_key(&program.sha256)
+            && marks == marks_of(&found)
+        {
+            return Ok(Some(found));
         }
         let wait = |reason: String| EngineError::NotNow { node: format!("program {program}"), reason };
         let kept = state.artifacts.get(&program.sha256);
@@ -48,9 +54,28 @@ impl Programs {
         let found = read.map_err(|e| wait(e.to_string()))?.map_err(|error| {
             wait(format!("it is not on this replica yet ({error}); `hanse artifact get {sha256}` tells who has it"))
         })?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256, found.clone());
+        let marks = marks_of(&found);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256, (marks, found.clone()));
         Ok(Some(found))
     }
+}
+
+/// Size and time of change of each file; `None` of one that is not there. A file that was deleted, brought again or written to is
+/// read and compared again.
+type Marks = Vec<Option<(u64, SystemTime)>>;
+
+fn marks_of(program: &NodeProgram) -> Marks {
+    let files: Vec<&PathBuf> = match program {
+        NodeProgram::Program(artifact) => vec![&artifact.path],
+        NodeProgram::Bundle(bundle) => {
+            [&bundle.manifest.path].into_iter().chain(bundle.files.iter().map(|file| &file.path)).collect()
+        }
+    };
+    let mark = |path: &PathBuf| {
+        let known = std::fs::metadata(path).ok()?;
+        Some((known.len(), known.modified().ok()?))
+    };
+    files.into_iter().map(mark).collect()
 }
 
 fn read(store: &ArtifactStore, program: &Program, kind: ArtifactKind) -> Result<NodeProgram, StoreError> {
