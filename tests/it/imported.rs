@@ -12,17 +12,17 @@ use crate::people::{PASSWORD, form_consortium, node, vote_a_chain};
 use crate::wait::until;
 
 /// Longest wait for anything on a busy two-core machine.
-const LONG: Duration = Duration::from_secs(180);
+pub(crate) const LONG: Duration = Duration::from_secs(180);
 /// What runs of a node besides its supervisor.
-const PROCESS: &str = "injectived start --home";
+pub(crate) const PROCESS: &str = "injectived start --home";
 
-struct Story {
-    cluster: Cluster,
-    dir: PathBuf,
+pub(crate) struct Story {
+    pub(crate) cluster: Cluster,
+    pub(crate) dir: PathBuf,
 }
 
 /// The real program and its library, and nothing else, below `dir`; see `cargo xtask parts`.
-fn bring(dir: &Path) -> PathBuf {
+pub(crate) fn bring(dir: &Path) -> PathBuf {
     let parts = std::env::var_os("HANSE_PARTS")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/parts"), PathBuf::from);
     let versions = std::fs::read_dir(parts.join("injective/lib")).expect("run `cargo xtask parts`").flatten();
@@ -37,7 +37,7 @@ fn bring(dir: &Path) -> PathBuf {
 }
 
 impl Story {
-    fn begin(dir: &Path) -> Self {
+    pub(crate) fn begin(dir: &Path) -> Self {
         let (files, manifest) = (bring(dir), dir.join("bundle.json"));
         let (folder, out) = (files.to_str().unwrap(), manifest.to_str().unwrap());
         let described = ["artifact", "describe", folder, "--program", "injectived", "--out", out, "-o", "json"];
@@ -87,23 +87,23 @@ impl Story {
         assert!(code == 5 && words.contains("cometbft.sha256"), "its chains need it: {code}: {words}");
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.dir.join(name).display().to_string()
     }
 
     /// One local host with room for five nodes of six ports.
-    fn enrol_host(&self) {
+    pub(crate) fn enrol_host(&self) {
         let (root, first) = (self.path("host"), free_ports(30, 1)[0].to_string());
         let place = ["--root", &root, "--peer-address", "127.0.0.1", "--port-first", &first];
         let room = ["--port-count", "30", "--slots", "5"];
         self.cluster.tell("admin", &[&["host", "enrol", "h1", "--local"][..], &place, &room].concat());
     }
 
-    fn node(&self, name: &str) -> Result<Value, String> {
+    pub(crate) fn node(&self, name: &str) -> Result<Value, String> {
         node(&self.cluster, name)
     }
 
-    fn healthy(&self, name: &str, generation: u64) -> u64 {
+    pub(crate) fn healthy(&self, name: &str, generation: u64) -> u64 {
         until("the node is healthy", LONG, || {
             let (node, best) = (self.node(name)?, self.node("n0")?["height"].as_u64().unwrap_or(0));
             let height = node["height"].as_u64().unwrap_or(0);
@@ -113,7 +113,13 @@ impl Story {
     }
 
     /// Has the consortium vote for a change of the chain, and waits until it has come about.
-    fn change(&self, change: &[&str]) {
+    pub(crate) fn change(&self, change: &[&str]) {
+        let operation = self.vote(change);
+        self.succeeds(&operation);
+    }
+
+    /// Has the consortium vote for a change of the chain; gives the operation.
+    pub(crate) fn vote(&self, change: &[&str]) -> String {
         let open = [&["proposal", "open-change-chain", "trade", "supply-1"][..], change].concat();
         let opened = self.cluster.tell("acme", &open);
         let proposal = opened["proposal"]["proposal"].as_str().unwrap().to_owned();
@@ -123,14 +129,18 @@ impl Story {
             let voted = self.cluster.tell(tenant, &[&vote[..], &["--yes"]].concat());
             operation = voted["proposal"]["operation"].as_str().unwrap_or_default().to_owned();
         }
-        until(&format!("{change:?} comes about"), LONG, || {
-            let it = self.cluster.ask("admin", &["operation", "get", &operation]).map_err(|(_, words)| words)?;
+        operation
+    }
+
+    pub(crate) fn succeeds(&self, operation: &str) {
+        until(&format!("{operation} comes about"), LONG, || {
+            let it = self.cluster.ask("admin", &["operation", "get", operation]).map_err(|(_, words)| words)?;
             if it["operation"]["state"] == "SUCCEEDED" { Ok(()) } else { Err(it.to_string()) }
         });
     }
 
     /// Why the change cannot be voted on.
-    fn refused(&self, change: &[&str]) -> String {
+    pub(crate) fn refused(&self, change: &[&str]) -> String {
         let open = [&["proposal", "open-change-chain", "trade", "supply-1"][..], change].concat();
         self.cluster.ask("acme", &open).unwrap_err().1
     }
@@ -144,7 +154,7 @@ impl Story {
         list.iter().filter_map(|it| it["public_key"].as_str().map(str::to_owned)).collect()
     }
 
-    fn kill(&self, name: &str) {
+    pub(crate) fn kill(&self, name: &str) {
         let pid = i32::try_from(self.node(name).unwrap()["pid"].as_u64().unwrap()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();

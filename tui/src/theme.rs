@@ -54,7 +54,9 @@ impl Level {
             "RUNNING" | "HEALTHY" | "READY" | "ACTIVE" | "SUCCEEDED" | "DONE" | "PASSED" | "DEPLOYED" | "LEADER"
             | "FOLLOWER" | "YES" | "OK" | "JOINED" => Self::Ok,
             "REQUESTED" | "PROVISIONING" | "PREPARING" | "PREPARED" | "CONFIGURED" | "STARTING" | "RESTARTING"
-            | "CREATING" | "OPEN" | "SENT" | "CANDIDATE" | "LEARNER" | "INVITED" | "FORMING" => Self::Working,
+            | "CREATING" | "HALTED" | "OPEN" | "SENT" | "CANDIDATE" | "LEARNER" | "INVITED" | "FORMING" => {
+                Self::Working
+            }
             "STOPPED" | "PENDING" | "CORDONED" | "MAINTENANCE" | "DRAINING" | "EXPIRED" | "WITHDRAWN" | "CLOSED"
             | "ABSTAIN" | "DRAFT" => Self::Stopped,
             "WARNING" | "DEGRADED" | "STOPPING" | "DELETED" | "REMOVING" | "MOVING" | "UNHEALTHY" | "SUSPENDED"

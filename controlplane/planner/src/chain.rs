@@ -1,11 +1,12 @@
 //! Life of a chain beside its nodes: its genesis, and the end of its grace.
 
-use hanse_state::chain::ChainState;
 use hanse_state::chain::life::Wish;
 use hanse_state::chain::query::nodes_of;
+use hanse_state::chain::{Chain, ChainState};
 use hanse_state::ids::ChainKey;
 use hanse_state::{Millis, State};
 
+use crate::height::plan_height;
 use crate::moving::plan_drain;
 use crate::rollout::plan_rollout;
 use crate::seat::plan_seat;
@@ -29,6 +30,9 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
             _ => Step::wait(format!("{unprepared} nodes are not prepared yet")),
         };
     }
+    if let Some(step) = plan_height(state, chain, observed, now) {
+        return step;
+    }
     if let Some(step) = plan_rollout(state, chain, observed, now) {
         return step;
     }
@@ -36,6 +40,9 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
         return step;
     }
     if let Some(step) = plan_seat(state, chain, observed) {
+        return step;
+    }
+    if let Some(step) = plan_lost(chain, observed) {
         return step;
     }
     match chain.state {
@@ -48,6 +55,14 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
         | ChainState::Paused
         | ChainState::Deleted
         | ChainState::Removing
-        | ChainState::Imported => Step::wait(chain.state_reason.clone()),
+        | ChainState::Imported
+        | ChainState::Halted => Step::wait(chain.state_reason.clone()),
     }
+}
+
+/// A lost key that the ledger does not count any more; `None` if there is none, or if its validators are not known.
+fn plan_lost(chain: &Chain, observed: &Observed) -> Option<Step> {
+    let validators = observed.validators.get(&chain.key)?;
+    let gone = chain.lost.iter().find(|key| !validators.contains(*key))?;
+    Some(Step::Do(Act::Unseated { chain: chain.key.clone(), public_key: gone.clone() }))
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_state::billing::query::price_now;
 use hanse_state::chain::Chain;
+use hanse_state::chain::height::{HeightStage, open};
 use hanse_state::chain::life::{NodeWish, Wish};
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::query::nodes_of;
@@ -250,7 +251,8 @@ fn is_well(state: &State, node: &Node) -> bool {
 fn quorums(before: &State, after: &State, chain: &ChainKey, order: &[NodeKey]) -> QuorumPlan {
     let now: Vec<&Node> = nodes_of(before, chain).filter(|node| node.validates()).collect();
     let well = |key: &NodeKey| before.nodes.get(key).is_some_and(|node| is_well(before, node));
-    let now = standing(now.len(), now.iter().filter(|node| is_well(before, node)).count());
+    let lost_keys = |state: &State| state.chains.get(chain).map_or(0, |chain| chain.lost.len());
+    let now = standing(now.len() + lost_keys(before), now.iter().filter(|node| is_well(before, node)).count());
     let disturbs = |key: &&NodeKey| before.nodes.get(*key).is_some_and(|node| node.validates());
     // Whoever is ill already costs nothing more. Nobody finds a node that moved before the first of the others was told.
     let moved = moved(before, after, chain);
@@ -270,7 +272,7 @@ fn quorums(before: &State, after: &State, chain: &ChainKey, order: &[NodeKey]) -
         let touched = before.nodes.get(&node.key).is_none_or(|old| old != **node) || order.contains(&node.key);
         node.host.is_some() && (touched || well(&node.key))
     };
-    let after = runs.then(|| standing(stay.len(), stay.iter().filter(will).count()));
+    let after = runs.then(|| standing(stay.len() + lost_keys(after), stay.iter().filter(will).count()));
     let during_ms = pace_ms(before, chain).0.saturating_mul(so_long as u64);
     QuorumPlan { now, during, during_ms: if during.is_some() { during_ms } else { 0 }, after }
 }
@@ -282,10 +284,11 @@ fn standing(validators: usize, well: usize) -> Standing {
 }
 
 /// How long a start of one of the chain's nodes takes, by the middle one of its past; and whether that is measured.
-fn pace_ms(state: &State, chain: &ChainKey) -> (u64, bool) {
+pub(crate) fn pace_ms(state: &State, chain: &ChainKey) -> (u64, bool) {
     let of_chain = |kind: &OperationKind| operation::query::chain_of(kind) == chain;
     let operations = state.operations.values().filter(|it| of_chain(&it.kind));
-    let starts = operations.flat_map(|it| &it.steps).filter(|step| matches!(step.name.as_str(), "start" | "roll"));
+    let starts =
+        operations.flat_map(|it| &it.steps).filter(|step| matches!(step.name.as_str(), "start" | "roll" | "tell"));
     let done = starts.filter(|step| step.state == StepState::Done);
     let mut took: Vec<u64> = done.filter_map(|step| Some(step.ended_at?.since(step.started_at?))).collect();
     took.sort_unstable();
@@ -364,6 +367,14 @@ fn words(before: &State, after: &State, chain: &ChainKey, quorum: &QuorumPlan, d
 /// What the nodes run and how they are set before and after, if that changes; and whether there is a way back.
 fn program_words(before: &State, after: &State, chain: &ChainKey) -> Vec<String> {
     let (Some(old), Some(new)) = (before.chains.get(chain), after.chains.get(chain)) else { return Vec::new() };
+    if let Some(at) = open(new).filter(|at| at.stage == HeightStage::Telling && open(old).is_none()) {
+        let (height, to, from) = (at.height, at.to.program_words(), old.outfit.program_words());
+        return vec![
+            format!("its nodes are told to stop before block {height}; from that block on they run {to} instead of {from}"),
+            "at that block it makes none until enough of them have the next program; that is planned, and nothing is repaired".into(),
+            "until then an operator can call it off, afterwards have them go back, as long as none has made that block".into(),
+        ];
+    }
     if old.outfit == new.outfit {
         return Vec::new();
     }
@@ -408,6 +419,8 @@ fn risks(
     if unplaced > 0 {
         risks.push(format!("{unplaced} {} no slot on any host and would wait for one", plural_verb(unplaced)));
     }
+    let joins = changes.iter().filter(|change| change.work == NodeWork::Seat);
+    risks.extend(crate::seat::too_few(before, chain, joins.map(|change| &change.owner).collect()));
     if let Some(after) = &quorum.after {
         let tolerated = after.validators.saturating_sub(crate::quorum(after.validators));
         for zone in zones.iter().filter(|zone| zone.validators > tolerated && after.validators > 1) {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::query::nodes_of;
 use hanse_state::chain::repair::budget;
+use hanse_state::chain::{Chain, ChainState};
 use hanse_state::host::HostState;
 use hanse_state::ids::{ChainKey, HostId, NodeKey};
 use hanse_state::time::HOUR_MS;
@@ -199,6 +200,9 @@ fn of_node(state: &State, node: &Node, observed: &Observed, now: Millis) -> Vec<
         let (cause, recipe) = (node.state_reason.clone(), repairs::restart(node));
         return vec![Finding { severity: Severity::Critical, resource, code: "NODE_BLOCKED", what, cause, recipe }];
     }
+    if node.stands_at().is_some() {
+        return Vec::new();
+    }
     let down = down(node, observed).map(|cause| {
         let short = repairs::short(node);
         let recipe = match (&node.watched, budget(state, &node.key.chain)) {
@@ -260,11 +264,15 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
     if nodes.is_empty() || !nodes.iter().all(began) {
         return Vec::new();
     }
+    if let Some(chain) = state.chains.get(key).filter(|chain| chain.state == ChainState::Halted) {
+        return vec![exchange(chain)];
+    }
     let out: Vec<(&Node, String)> =
         nodes.iter().filter_map(|node| process_down(node, observed).map(|reason| (*node, reason))).collect();
     let up = nodes.len() - out.len();
-    let needed = quorum(nodes.len());
-    let tolerated = nodes.len() - needed;
+    let lost = state.chains.get(key).map_or(0, |chain| chain.lost.len());
+    let needed = quorum(nodes.len() + lost);
+    let tolerated = (nodes.len() + lost) - needed;
     let mut found = Vec::new();
     let is_watched = nodes.iter().any(|node| node.watched.is_some());
     if let Some((what, since)) = stalled(&nodes, figures, now) {
@@ -318,6 +326,26 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
         });
     }
     found
+}
+
+/// A chain that makes no block because its program is exchanged: planned, unless the exchange itself is halted.
+fn exchange(chain: &Chain) -> Finding {
+    let halted = chain.rollout.as_ref().and_then(|rollout| rollout.halted.as_ref());
+    let (severity, cause, recipe) = match halted {
+        None => (
+            Severity::Notice,
+            "its members voted that its program is exchanged at one height".into(),
+            "nothing: it goes on with the next program by itself",
+        ),
+        Some(reason) => (
+            Severity::Critical,
+            format!("the exchange is halted: {reason}"),
+            "`hanse node log` says why; let it go on (`hanse chain roll-continue`), go back (`hanse chain rollback`), or vote for \
+             another program",
+        ),
+    };
+    let (resource, what) = (name::chain(&chain.key), chain.state_reason.clone());
+    Finding { severity, resource, code: "EXCHANGE", what, cause, recipe: recipe.into() }
 }
 
 /// As [`down`] for what cannot vote: a process that lives may only wait for the others.

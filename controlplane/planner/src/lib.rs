@@ -12,6 +12,7 @@ pub mod change;
 mod contract;
 pub mod diagnose;
 mod hang;
+pub mod height;
 mod machine;
 mod moving;
 mod node;
@@ -237,6 +238,27 @@ pub enum Act {
         number: u64,
         /// Why.
         reason: String,
+    },
+    /// Commit `RollBackChain` as the system: the height of a change comes before all nodes know of it.
+    CallOff {
+        /// Of which chain.
+        chain: ChainKey,
+        /// Why.
+        reason: String,
+    },
+    /// Commit `ExchangeProgram`: its nodes stand at the height.
+    Exchange {
+        /// Of which chain.
+        chain: ChainKey,
+        /// Number of the rolling change that told them.
+        number: u64,
+    },
+    /// Commit `RecordUnseated`: the ledger does not count a lost key any more.
+    Unseated {
+        /// Of which chain.
+        chain: ChainKey,
+        /// Which key.
+        public_key: String,
     },
     /// Commit `ReleaseNode`: a node that leaves does not validate.
     Release {

@@ -38,6 +38,9 @@ pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis)
     if let Some(reason) = host_obstacle(state, node) {
         return Step::wait(reason);
     }
+    if let Some(step) = plan_standing(node, observed, now) {
+        return step;
+    }
     let has_genesis = state.chains.get(&key.chain).is_some_and(|chain| chain.genesis.is_some());
     let (node_key, generation) = (key.clone(), node.generation);
     match node.state {
@@ -51,6 +54,33 @@ pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis)
         NodeState::Stopping | NodeState::Stopped | NodeState::Removing | NodeState::Moving | NodeState::Watched => {
             Step::wait("it is wished to run, and its next state says how")
         }
+    }
+}
+
+/// What to do with a node that stands where its program is exchanged: look at it, and nothing else. Whether its process lives or has
+/// ended, it goes on with the next program.
+fn plan_standing(node: &Node, observed: &Observed, now: Millis) -> Option<Step> {
+    let height = node.stands_at()?;
+    match node.state {
+        NodeState::Running => {
+            let view = observed.nodes.get(&node.key);
+            let has_ended = view.and_then(|view| view.instance.as_ref()).is_some_and(|it| it.run != Run::Running);
+            let health = view.and_then(|view| view.health.as_ref());
+            let is_fresh = health.is_some_and(|health| now.since(health.at) < HEALTH_PERIOD_MS);
+            let look = Step::Do(Act::CheckHealth { node: node.key.clone(), generation: node.generation });
+            Some(if is_fresh || has_ended { Step::wait(format!("it stands before block {height}")) } else { look })
+        }
+        NodeState::Starting | NodeState::Restarting => Some(Step::wait(format!("it stands before block {height}"))),
+        NodeState::Requested
+        | NodeState::Preparing
+        | NodeState::Prepared
+        | NodeState::Configured
+        | NodeState::Blocked
+        | NodeState::Stopping
+        | NodeState::Stopped
+        | NodeState::Removing
+        | NodeState::Moving
+        | NodeState::Watched => None,
     }
 }
 

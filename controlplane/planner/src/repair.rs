@@ -1,7 +1,7 @@
 //! A process that should run and does not: start it again, not too often, and never at the cost of the quorum.
 
 use hanse_state::chain::node::{Health, Node, NodeState};
-use hanse_state::chain::query::nodes_of;
+use hanse_state::chain::query::{counted, nodes_of};
 use hanse_state::chain::repair::budget;
 use hanse_state::host::HostState;
 use hanse_state::ids::NodeKey;
@@ -24,10 +24,13 @@ pub const BACKOFF_MS_MAX: u64 = 300_000;
 pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Millis) -> Step {
     // One that is only watched is not the platform's to start.
     let Some(node) = state.nodes.get(key).filter(|node| node.watched.is_none()) else { return Step::Done };
+    if let Some(height) = node.stands_at() {
+        return Step::wait(format!("it stands before block {height}, where its program is exchanged"));
+    }
     let Some(instance) = observed.nodes.get(key).and_then(|view| view.instance.as_ref()) else {
         return Step::wait("the host was not asked yet");
     };
-    let validators = nodes_of(state, &key.chain).filter(|node| node.validates()).count();
+    let validators = counted(state, &key.chain);
     let (reason, needed, hangs) = match (fault(node, instance), hang(node, observed, now)) {
         (Some((reason, true)), _) => (reason, 0, false),
         (Some((reason, false)), _) => (reason, quorum(validators), false),
@@ -68,7 +71,7 @@ pub const fn quorum(nodes: usize) -> usize {
 
 /// Returns whether the chain keeps its quorum while this node is down.
 pub fn may_disturb(state: &State, key: &NodeKey) -> bool {
-    let validators = nodes_of(state, &key.chain).filter(|node| node.validates()).count();
+    let validators = counted(state, &key.chain);
     well_but(state, key, |_| true) >= quorum(validators)
 }
 

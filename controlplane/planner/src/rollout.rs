@@ -5,6 +5,7 @@ use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::outfit::Outfit;
 use hanse_state::chain::query::nodes_of;
 use hanse_state::chain::rollout::Rollout;
+use hanse_state::cluster::version::Version;
 use hanse_state::ids::NodeId;
 use hanse_state::{Millis, State};
 
@@ -24,7 +25,9 @@ pub(crate) fn plan_rollout(state: &State, chain: &Chain, observed: &Observed, no
     let nodes: Vec<&Node> = nodes_of(state, &chain.key).filter(|node| node.wish.is_run()).collect();
     let due: Vec<&Node> = nodes.iter().copied().filter(|node| node.rolled < rollout.number).collect();
     if due.is_empty() {
-        return None;
+        // Before, nothing could be halted that has reached all.
+        let is_told = state.version() >= Version::HEIGHTS;
+        return is_told.then(|| last(chain, rollout, &nodes, (observed, now))).flatten();
     }
     if let Some(reason) = &rollout.halted {
         return Some(Step::wait(format!("rolling change {} is halted: {reason}", rollout.number)));
@@ -69,7 +72,19 @@ pub(crate) fn plan_rollout(state: &State, chain: &Chain, observed: &Observed, no
     Some(roll(next, rollout.number))
 }
 
-fn roll(node: &Node, number: u64) -> Step {
+/// All are reached: if what they run was changed, the last one may not come back either, and people are told.
+fn last(chain: &Chain, rollout: &Rollout, nodes: &[&Node], (observed, now): (&Observed, Millis)) -> Option<Step> {
+    let is_open = chain.refit.as_ref().is_some_and(|it| it.settled_at.is_none() && it.rollout == rollout.number);
+    if !is_open || rollout.halted.is_some() {
+        return None;
+    }
+    let ill = nodes.iter().find_map(|node| Some((*node, illness(node, nodes, observed)?)));
+    let step = ill.map(|(node, ill)| wait_or_halt(chain, rollout, node, ill, (observed, now)));
+    step.filter(|step| matches!(step, Step::Do(_)))
+}
+
+/// Has the node begun by this rollout.
+pub(crate) fn roll(node: &Node, number: u64) -> Step {
     Step::Do(Act::Roll { node: node.key.clone(), generation: node.generation, number })
 }
 
@@ -84,7 +99,9 @@ fn heal(due: &[&Node], back: Option<&Outfit>, number: u64, observed: &Observed) 
         NodeState::Moving | NodeState::Requested | NodeState::Preparing => false,
         _ => true,
     };
-    due.iter().filter(|node| node.outfit != *back).find(is_down).map(|node| roll(node, number))
+    // What stands at a height that is called off has ended there, and goes on when it is told so.
+    let goes_back = |node: &&&Node| node.outfit != *back || node.halt.is_some();
+    due.iter().filter(goes_back).find(is_down).map(|node| roll(node, number))
 }
 
 /// Whether this leader has asked the node's present generation and never had an answer: one that was not asked may be well.
@@ -101,7 +118,14 @@ fn has_ended(node: &Node, observed: &Observed) -> bool {
     instance.is_some_and(|it| it.generation == node.generation && matches!(it.run, Run::Exited { .. }))
 }
 
-fn wait_or_halt(chain: &Chain, rollout: &Rollout, node: &Node, ill: String, seen: (&Observed, Millis)) -> Step {
+/// Waits for a node that was begun, or halts the rollout for it.
+pub(crate) fn wait_or_halt(
+    chain: &Chain,
+    rollout: &Rollout,
+    node: &Node,
+    ill: String,
+    seen: (&Observed, Millis),
+) -> Step {
     let (observed, now) = seen;
     let reason = format!("{} has not come back: {ill}", node.key.node);
     // What it runs is new to it and has ended by itself twice, once after a restart: more of the same tells nothing more.

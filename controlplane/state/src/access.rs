@@ -125,6 +125,8 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::PurgeChain(_)
         | Command::RollNode(_)
         | Command::ReleaseNode(_)
+        | Command::ExchangeProgram(_)
+        | Command::RecordUnseated(_)
         | Command::RecordEvicted(_)
         | Command::Meter(_) => Rule { system: true, ..deny() },
         Command::Bootstrap(_) => Rule { setup_code: true, ..deny() },
@@ -177,7 +179,6 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::RollChain(_)
         | Command::ImportChain(_)
         | Command::ForgetChain(_)
-        | Command::RollBackChain(_)
         | Command::SetChainRepair(_)
         | Command::ContinueRollout(_) => Rule { platform: OPERATORS, ..deny() },
         Command::DeleteArtifact(_) => Rule { platform: OPERATORS, ..deny() },
@@ -186,7 +187,8 @@ fn rule(command: &Command) -> Rule<'_> {
             Word::Unsigned { .. } => Rule { platform: ADMINISTRATOR, ..deny() },
         },
         Command::MoveNode(c) if c.lost => Rule { platform: ADMINISTRATOR, ..deny() },
-        Command::MoveNode(_) | Command::RestartNode(_) | Command::HaltRollout(_) => {
+        // The system calls off what comes too late.
+        Command::MoveNode(_) | Command::RestartNode(_) | Command::HaltRollout(_) | Command::RollBackChain(_) => {
             Rule { system: true, platform: OPERATORS, ..deny() }
         }
         Command::DeployContract(c) => {

@@ -238,6 +238,8 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::RollBackChain(c) => chain::outfit_apply::roll_back(state, cx, c),
         Command::HaltRollout(c) => chain::rollout_apply::halt(state, cx, c),
         Command::ContinueRollout(c) => chain::rollout_apply::go_on(state, cx, c),
+        Command::RecordUnseated(c) => chain::seat_apply::unseated(state, cx, c),
+        Command::ExchangeProgram(c) => chain::height_apply::exchange(state, cx, c),
         Command::RollNode(c) => chain::rollout_apply::roll_node(state, cx, c),
         Command::MoveNode(c) => chain::moving_apply::order(state, cx, c),
         Command::SetChainRepair(c) => chain::repair::set(state, cx, c),

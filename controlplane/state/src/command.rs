@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailure, RestoreAccount, SuspendAccount};
 use crate::artifact::{DeleteArtifact, ImportArtifact, PinPublisher, UnpinPublisher};
 use crate::billing::{Meter, SetPlan};
+use crate::chain::height::ExchangeProgram;
 use crate::chain::imported::{ForgetChain, ImportChain};
 use crate::chain::life::{PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use crate::chain::moving::{MoveNode, RecordEvicted};
@@ -14,6 +15,7 @@ use crate::chain::node::{RecordIntent, RecordNodeFact, RestartNode};
 use crate::chain::outfit::RollBackChain;
 use crate::chain::repair::SetChainRepair;
 use crate::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
+use crate::chain::seat::RecordUnseated;
 use crate::chain::{RecordGenesis, RecordTransaction};
 use crate::cloud::{
     AddCloud, CreateMachine, DeleteMachine, RecordMachineFact, RecordMachineIntent, RemoveCloud, RemoveCloudOrphan,
@@ -219,6 +221,8 @@ pub enum Command {
     ContinueRollout(ContinueRollout),
     RollNode(RollNode),
     ReleaseNode(ReleaseNode),
+    ExchangeProgram(ExchangeProgram),
+    RecordUnseated(RecordUnseated),
     MoveNode(MoveNode),
     RecordEvicted(RecordEvicted),
     SetChainRepair(SetChainRepair),
@@ -299,6 +303,8 @@ impl Command {
             Self::ContinueRollout(_) => "ContinueRollout",
             Self::RollNode(_) => "RollNode",
             Self::ReleaseNode(_) => "ReleaseNode",
+            Self::ExchangeProgram(_) => "ExchangeProgram",
+            Self::RecordUnseated(_) => "RecordUnseated",
             Self::MoveNode(_) => "MoveNode",
             Self::RecordEvicted(_) => "RecordEvicted",
             Self::SetChainRepair(_) => "SetChainRepair",
@@ -379,6 +385,8 @@ impl Command {
             Self::ContinueRollout(c) => name::chain(&c.chain),
             Self::RollNode(c) => name::node(&c.node),
             Self::ReleaseNode(c) => name::node(&c.node),
+            Self::ExchangeProgram(c) => name::chain(&c.chain),
+            Self::RecordUnseated(c) => name::chain(&c.chain),
             Self::MoveNode(c) => name::node(&c.node),
             Self::RecordEvicted(c) => name::host(&c.host),
             Self::SetChainRepair(c) => name::chain(&c.chain),

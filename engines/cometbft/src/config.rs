@@ -97,6 +97,8 @@ fn app_settings(tool: &Tool<'_>) -> Result<Settings> {
         ("json-rpc.address", text(format!("127.0.0.1:{}", node.rpc_port)), Must),
         ("json-rpc.ws-address", loopback(WEBSOCKET)?, Must),
         ("json-rpc.api", text("eth,net,web3"), Must),
+        // Who is to stop at a height is told so afterwards.
+        ("halt-height", Value::Integer(0), IfThere),
     ])
 }
 

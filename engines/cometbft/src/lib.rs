@@ -16,6 +16,7 @@ mod evidence;
 mod genesis;
 mod guard;
 mod health;
+mod height;
 mod keys;
 mod profile;
 mod roles;
@@ -160,8 +161,11 @@ impl Engine for CometBftEngine {
         host.ensure(&spec).await.map_err(EngineError::Host)
     }
 
-    /// Its application's state says nothing of who can read it.
-    async fn way_back(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<WayBack> {
+    /// Its application's state says nothing of who can read it; that nothing was executed can be seen.
+    async fn way_back(&self, host: &dyn Adapter, node: &NodePlan, from: Option<u64>) -> Result<WayBack> {
+        if let Some(height) = from {
+            return height::way_back(&self.tool(host, node)?, height).await;
+        }
         let reason = "whether an older program of this application goes on from what a newer one wrote is known to its makers \
                       alone: once blocks were made by other rules (a store upgrade, an x/upgrade handler), it does not";
         Ok(WayBack::Unknown(reason.into()))
@@ -194,6 +198,14 @@ impl Engine for CometBftEngine {
 
     async fn halt_at(&self, host: &dyn Adapter, node: &NodePlan, height: Option<u64>) -> Result<()> {
         config::halt_at(&self.tool(host, node)?, height.unwrap_or(0)).await
+    }
+
+    async fn stands_at(&self, host: &dyn Adapter, node: &NodePlan, height: u64) -> Result<bool> {
+        height::stands_at(&self.tool(host, node)?, height).await
+    }
+
+    async fn go_on_from(&self, host: &dyn Adapter, node: &NodePlan, height: u64) -> Result<()> {
+        height::go_on(&self.tool(host, node)?, height).await
     }
 
     async fn mark(&self, host: &dyn Adapter, node: &NodePlan) -> Result<ChainMark> {

@@ -74,8 +74,9 @@ impl Change<'_> {
         let is_validator = now.iter().any(|one| one.public_key == self.seat.identity.public_key);
         let done = match role {
             Role::Validator if is_validator => return Ok(Progress::Done),
-            Role::Follower if !is_validator => return Ok(Progress::Done),
-            Role::Follower if now.len() == 1 => {
+            // A seat that was claimed, and is not counted yet, is given up all the same.
+            Role::Follower if !is_validator && !self.has_stake().await? => return Ok(Progress::Done),
+            Role::Follower if now.len() == 1 && is_validator => {
                 return Err(refused(self.seat.node, "is the last validator: the chain would end with it".into()));
             }
             Role::Validator => self.join().await,
@@ -123,6 +124,12 @@ impl Change<'_> {
             None if stake >= STAKE => self.claim(&tool).await,
             Some(_) | None => self.grant(&own.operator).await,
         }
+    }
+
+    /// Whether it has staked for a seat.
+    async fn has_stake(&self) -> Result<bool> {
+        let seat = self.own_seat(&self.tool(self.seat)).await?;
+        Ok(seat.is_some_and(|seat| amount(&seat["tokens"]) > 0))
     }
 
     fn coins(&self, amount: u128) -> String {

@@ -254,11 +254,12 @@ pub trait Engine: Send + Sync {
     async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus>;
 
     /// Returns whether the node can go back to `node.program`, which it ran before it ran another. Nothing of the node is changed; what
-    /// is asked of the program before, it is asked on the node's host.
+    /// is asked of the program before, it is asked on the node's host. `from` is the first block that was for the other program, if
+    /// they were exchanged at a height: without that block the program before goes on.
     ///
     /// # Errors
     /// `Host`, or `Node` if the program does not answer.
-    async fn way_back(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<WayBack> {
+    async fn way_back(&self, _host: &dyn Adapter, _node: &NodePlan, _from: Option<u64>) -> Result<WayBack> {
         let reason = "whether an older program reads what a newer one wrote is known to its makers alone: ask them";
         Ok(WayBack::Unknown(reason.into()))
     }
@@ -304,6 +305,24 @@ pub trait Engine: Send + Sync {
     /// `Unsupported`, `Host`.
     async fn halt_at(&self, _host: &dyn Adapter, _node: &NodePlan, _height: Option<u64>) -> Result<()> {
         Err(EngineError::Unsupported("stop at a height that is written into its configuration".into()))
+    }
+
+    /// Returns whether the node stands before it executes block `height`, at which it was told to stop: it has executed all before
+    /// it and waits, or has ended for that. `false` says nothing of where it is.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Host`, `Node`.
+    async fn stands_at(&self, _host: &dyn Adapter, _node: &NodePlan, _height: u64) -> Result<bool> {
+        Err(EngineError::Unsupported("tell whether it stands at a height".into()))
+    }
+
+    /// Has the node, which stands before block `height`, execute it when it starts next, with `node.program`; and keeps what
+    /// [`Engine::way_back`] must know of how it stood. Doing it again is safe.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Host`, `Node`.
+    async fn go_on_from(&self, _host: &dyn Adapter, _node: &NodePlan, _height: u64) -> Result<()> {
+        Err(EngineError::Unsupported("go on from a height at which it stands".into()))
     }
 
     /// Asks the running node which chain it is of.

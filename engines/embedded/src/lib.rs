@@ -113,7 +113,7 @@ impl Engine for EmbeddedEngine {
         let config = files::config(node, identity, peers).await?;
         let file = |path: &str, content: &[u8]| FileSpec { path: path.into(), mode: 0o600, content: content.into() };
         let files = [file(files::GENESIS_FILE, genesis), file(files::CONFIG_FILE, config.as_bytes())];
-        host.put_files(&node.key, &files).await.map_err(EngineError::Host)
+        host.put_files_at(&node.key, node.generation, &files).await.map_err(EngineError::Host)
     }
 
     async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus> {
@@ -141,7 +141,7 @@ impl Engine for EmbeddedEngine {
     /// Asks the program before, on the host, what it makes of the node's home: its configuration, its genesis and, unless the
     /// node runs and holds it, its store. What it cannot see then it refuses by itself when it starts, before it writes: every
     /// program of this ledger compares the version of the store with its own.
-    async fn way_back(&self, host: &dyn Adapter, node: &NodePlan) -> Result<WayBack> {
+    async fn way_back(&self, host: &dyn Adapter, node: &NodePlan, _from: Option<u64>) -> Result<WayBack> {
         let (code, stdout, stderr) = self.tell(host, node, "show").await?;
         Ok(files::way_back(code, &stdout, &stderr))
     }

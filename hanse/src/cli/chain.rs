@@ -193,9 +193,7 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
             upgrade::propose(args, "Reconfigure", |to| pb::change_chain::Change::Reconfigure(to.change()), context)
                 .await
         }
-        ChainCommand::Upgrade(args) => {
-            upgrade::propose(args, "Upgrade", |to| pb::change_chain::Change::Upgrade(to.change()), context).await
-        }
+        ChainCommand::Upgrade(args) => upgrade::upgrade(args, context).await,
         ChainCommand::Rollback { life, accept_risk } => upgrade::rollback(life, accept_risk, context).await,
         ChainCommand::MoveNode(args) => moving::run(args, context).await,
         ChainCommand::Plan { consortium, chain, order, accept_outage } => {

@@ -300,7 +300,10 @@ pub(crate) async fn open_change(args: ChangeArgs, context: &Context) -> Result<(
         ChangeCommand::RemoveValidators { nodes, accept_outage } => {
             ("Remove validators of", Change::RemoveValidators(pb::ValidatorsChange { nodes, accept_outage }))
         }
-        ChangeCommand::Upgrade(to) => ("Upgrade", Change::Upgrade(to.change())),
+        ChangeCommand::Upgrade(to) => {
+            let height = to.height(&consortium, &chain, context).await?;
+            ("Upgrade", Change::Upgrade(to.change(height)))
+        }
         ChangeCommand::Reconfigure(to) => ("Reconfigure", Change::Reconfigure(to.change())),
         ChangeCommand::Undelete => ("Keep", Change::Undelete(pb::UndeleteChange {})),
     };

@@ -50,18 +50,62 @@ pub(crate) struct ProgramArgs {
     /// The platform's own program, as each replica has it.
     #[arg(long, conflicts_with = "artifact")]
     own: bool,
+    /// The first block that all nodes make with it: they are told one after another, stop before it by themselves, and change at once;
+    /// +N is that many blocks from now. By default they change one after another, at whatever height.
+    #[arg(long, value_name = "HEIGHT|+N", value_parser = parse_height)]
+    at_height: Option<At>,
     #[command(flatten)]
     care: CareArgs,
 }
 
+/// A height, or how many blocks from now.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    Height(u64),
+    Ahead(u64),
+}
+
+fn parse_height(text: &str) -> Result<At, String> {
+    let number = |text: &str| match text.parse() {
+        Ok(0) | Err(_) => {
+            Err(format!("{text:?} is no number from 1 on: write a height, or +N for so many blocks from now"))
+        }
+        Ok(number) => Ok(number),
+    };
+    match text.strip_prefix('+') {
+        Some(ahead) => number(ahead).map(At::Ahead),
+        None => number(text).map(At::Height),
+    }
+}
+
 impl ProgramArgs {
+    /// The height that is named, 0 if none is; so many blocks from now are counted from what the chain has.
+    ///
+    /// # Errors
+    /// The call failed, or nobody knows how high the chain is.
+    pub(crate) async fn height(&self, consortium: &str, chain: &str, context: &Context) -> Result<u64, CliError> {
+        let ahead = match self.at_height {
+            None => return Ok(0),
+            Some(At::Height(height)) => return Ok(height),
+            Some(At::Ahead(ahead)) => ahead,
+        };
+        let request = pb::GetChainRequest { consortium: consortium.into(), chain: chain.into() };
+        let shown = context.call(request).await?.chain.unwrap_or_default();
+        if shown.height_seen_at_ms == 0 {
+            let why = "--at-height +N: no node of the chain has told its height yet";
+            return Err(CliError::local(why, "name the height itself, or wait until one does"));
+        }
+        Ok(shown.height.saturating_add(ahead))
+    }
+
     /// The change to be voted on; the platform writes into it what the artifact's name and version, or its hash, do not say.
-    pub(crate) fn change(self) -> pb::UpgradeChange {
+    pub(crate) fn change(self, at_height: u64) -> pb::UpgradeChange {
         let program = self.artifact.map(|artifact| match artifact.split_once('@') {
             Some((name, version)) => pb::Program { name: name.into(), version: version.into(), sha256: String::new() },
             None => pb::Program { name: String::new(), version: String::new(), sha256: artifact },
         });
-        pb::UpgradeChange { program, limit_ms: millis(self.care.limit), accept_outage: self.care.accept_outage }
+        let CareArgs { limit, accept_outage } = self.care;
+        pb::UpgradeChange { program, limit_ms: millis(limit), accept_outage, at_height }
     }
 }
 
@@ -83,7 +127,16 @@ impl SettingArgs {
     }
 }
 
-/// Runs `hanse chain upgrade` and `hanse chain reconfigure` (`word`): opens the proposal, or shows what it would do.
+/// Runs `hanse chain upgrade`: opens the proposal, or shows what it would do.
+///
+/// # Errors
+/// The call failed.
+pub(crate) async fn upgrade(args: RefitArgs<ProgramArgs>, context: &Context) -> Result<(), CliError> {
+    let height = args.to.height(&args.consortium, &args.chain, context).await?;
+    propose(args, "Upgrade", |to| pb::change_chain::Change::Upgrade(to.change(height)), context).await
+}
+
+/// Runs `hanse chain reconfigure`, and what `hanse chain upgrade` (`word`) does: opens the proposal, or shows what it would do.
 ///
 /// # Errors
 /// The call failed.

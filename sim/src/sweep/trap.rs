@@ -134,6 +134,7 @@ pub(crate) fn of(command: &Command) -> Option<(Step, bool)> {
             | NodeFact::Failed { .. }
             | NodeFact::Waiting { .. }
             | NodeFact::Seating { .. }
+            | NodeFact::Halted { .. }
             | NodeFact::Signed { .. } => None,
         },
         Command::RecordGenesis(it) => Some((Step::new("genesis", name::chain(&it.chain)), false)),

@@ -8,6 +8,7 @@ pub(super) const ALL: &[(&str, &str, &str)] = &[
     ("PROVISIONING", "PROVISIONING", "部署中"),
     ("RUNNING", "RUNNING", "运行中"),
     ("DEGRADED", "DEGRADED", "降级"),
+    ("HALTED", "HALTED", "已停在升级高度"),
     ("FAILED", "FAILED", "失败"),
     ("PREPARING", "PREPARING", "准备中"),
     ("PREPARED", "PREPARED", "已准备"),

@@ -38,7 +38,12 @@ impl Hosts {
             Act::Start { node, generation } => (node, *generation, NodeAct::Start),
             Act::Stop { node, generation } => (node, *generation, NodeAct::Stop),
             Act::Remove { node, generation } => (node, *generation, NodeAct::Remove),
-            Act::Roll { .. } | Act::HaltRollout { .. } | Act::Release { .. } => panic!("{act:?}"),
+            Act::Roll { .. }
+            | Act::HaltRollout { .. }
+            | Act::CallOff { .. }
+            | Act::Exchange { .. }
+            | Act::Unseated { .. }
+            | Act::Release { .. } => panic!("{act:?}"),
             Act::CreateMachine { .. } | Act::LookMachine { .. } | Act::DeleteMachine { .. } => panic!("{act:?}"),
             Act::MoveStep { .. } | Act::Move { .. } | Act::Seat { .. } => panic!("{act:?}"),
             Act::Purge { chain } => {
@@ -175,9 +180,14 @@ fn name(act: &Act) -> String {
         | Act::Move { node, .. }
         | Act::Seat { node, .. }
         | Act::Block { node, .. } => format!("{kind} {}", node.node),
-        Act::Genesis { .. } | Act::Purge { .. } | Act::Roll { .. } | Act::HaltRollout { .. } | Act::Release { .. } => {
-            kind
-        }
+        Act::Genesis { .. }
+        | Act::Purge { .. }
+        | Act::Roll { .. }
+        | Act::HaltRollout { .. }
+        | Act::CallOff { .. }
+        | Act::Exchange { .. }
+        | Act::Unseated { .. }
+        | Act::Release { .. } => kind,
         Act::SendContract { .. } | Act::LookContract { .. } | Act::CloseProposal { .. } | Act::Meter { .. } => words,
         Act::CreateMachine { .. } | Act::LookMachine { .. } | Act::DeleteMachine { .. } => words,
     }

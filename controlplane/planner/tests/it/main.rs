@@ -7,6 +7,7 @@ mod world;
 mod change;
 mod diagnose;
 mod hang;
+mod height;
 mod life;
 mod machine;
 mod moving;

@@ -4,6 +4,7 @@
 use hanse_planner::*;
 use hanse_state::artifact::{ArtifactKind, ImportArtifact, Word};
 use hanse_state::chain::life::Change;
+use hanse_state::chain::moving::MoveNode;
 use hanse_state::chain::node::{Health, NodeAct, NodeFact, NodeState, RestartNode};
 use hanse_state::chain::outfit::{Program, RollBackChain};
 use hanse_state::chain::rollout::{ContinueRollout, HaltRollout};
@@ -17,7 +18,7 @@ use super::world::{World, actor, chain_key, hash, node_key};
 /// A chain whose nodes are to run another program.
 fn changing() -> World {
     let mut w = World::running(4);
-    w.ok(actor("root"), Command::RaiseClusterVersion(RaiseClusterVersion { version: Version(5) }));
+    w.ok(actor("root"), Command::RaiseClusterVersion(RaiseClusterVersion { version: Version(6) }));
     let (name, version, word) = ("ledgerd", "2.0.0", Word::Unsigned { reason: "our own".into() });
     let import = ImportArtifact {
         sha256: hash("program"),
@@ -30,7 +31,12 @@ fn changing() -> World {
         word,
     };
     w.ok(actor("root"), Command::ImportArtifact(import));
-    w.change(Change::Upgrade { program: Some(program()), limit_ms: Some(60_000), accept_outage: false });
+    w.change(Change::Upgrade {
+        program: Some(program()),
+        limit_ms: Some(60_000),
+        accept_outage: false,
+        at_height: None,
+    });
     w
 }
 
@@ -81,6 +87,64 @@ fn the_limit_of_the_change_is_what_the_vote_says() {
     waits_for(&w, &seen(&w, [100; 4]), "not heard yet");
     w.at = w.at.plus(1);
     assert!(matches!(next(&w, &seen(&w, [100; 4])), Step::Do(Act::HaltRollout { .. })));
+}
+
+/// There is no next one whose turn would have to wait; people are told all the same, and it is over when it is well.
+#[test]
+fn the_last_node_that_stays_away_halts_it_too() {
+    let mut w = changing();
+    for n in 0..4 {
+        let step = next(&w, &seen(&w, [100; 4]));
+        assert_eq!(roll(&mut w, &step), n);
+        start(&mut w, n);
+        if n < 3 {
+            w.fact(n, NodeFact::Healthy);
+        }
+    }
+    w.at = w.state.nodes[&node_key(3)].state_since.plus(60_000);
+    let step = next(&w, &seen(&w, [100; 4]));
+    let Step::Do(Act::HaltRollout { chain, number, reason }) = step else { panic!("{step:?}") };
+    assert!(reason.contains("n3 has not come back"), "{reason}");
+    w.ok(Actor::System, Command::HaltRollout(HaltRollout { chain, number, reason }));
+    let upgrade = w.state.chains[&chain_key()].change.unwrap();
+    assert!(w.state.operations[&upgrade].cause.as_ref().is_some_and(|cause| cause.contains("n3")));
+    w.fact(3, NodeFact::Healthy);
+    let chain = &w.state.chains[&chain_key()];
+    assert!(chain.refit.as_ref().unwrap().settled_at.is_some() && chain.rollout.as_ref().unwrap().halted.is_none());
+    assert_eq!(w.state.operations[&upgrade].cause, None);
+}
+
+/// Its host is lost while it has the program that is given up: it is made with the one before, for the other may never make its keys.
+#[test]
+fn a_node_that_is_made_anew_goes_back_too() {
+    let mut w = changing();
+    let step = next(&w, &seen(&w, [100; 4]));
+    assert_eq!(roll(&mut w, &step), 0);
+    let halt = HaltRollout { chain: chain_key(), number: 1, reason: "it is bad".into() };
+    w.ok(actor("root"), Command::HaltRollout(halt));
+    let node = &w.state.nodes[&node_key(0)];
+    let (generation, host) = (node.generation, node.host.clone().unwrap());
+    let to = w.state.hosts.keys().find(|id| **id != host).unwrap().clone();
+    let order =
+        MoveNode { node: node_key(0), generation, to, reason: "it burnt".into(), accept_outage: true, lost: true };
+    w.ok(actor("root"), Command::MoveNode(order));
+    assert!(w.state.nodes[&node_key(0)].outfit.program.is_some(), "it keeps what it had");
+    let halt = HaltRollout { chain: chain_key(), number: 2, reason: "it never gets keys".into() };
+    w.ok(actor("root"), Command::HaltRollout(halt));
+    roll_back(&mut w);
+    let node = &w.state.nodes[&node_key(0)];
+    assert!(node.outfit.is_default() && node.state == NodeState::Requested, "{node:?}");
+    w.intent(0, NodeAct::Prepare);
+    w.fact(0, NodeFact::Prepared { identity: super::world::identity(77) });
+    start(&mut w, 0);
+    w.fact(0, NodeFact::Healthy);
+    for n in 1..4 {
+        let step = next(&w, &seen(&w, [100; 4]));
+        assert_eq!(roll(&mut w, &step), n, "they learn of its new key");
+        start(&mut w, n);
+        w.fact(n, NodeFact::Healthy);
+    }
+    assert!(w.state.chains[&chain_key()].refit.as_ref().unwrap().settled_at.is_some());
 }
 
 /// Two nodes are down with the program that is given up: each is brought back without waiting for the other, a healthy one only

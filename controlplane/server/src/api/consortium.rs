@@ -182,6 +182,7 @@ impl ConsortiumService for Consortiums {
         let period = convert::consortium::period("voting_period_ms", it.voting_period_ms)?;
         let mut action = convert::consortium::action_in(&call.state, &id, it.action)?;
         put_key(&self.0, &mut action)?;
+        super::height::check(&call, &id, &it.request_id, &action)?;
         let command = Command::OpenProposal(OpenProposal {
             consortium: id,
             title: convert::text("title", it.title)?,

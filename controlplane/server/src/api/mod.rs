@@ -17,6 +17,7 @@ pub(crate) mod convert;
 pub(crate) mod events;
 mod explorer;
 mod governance;
+mod height;
 mod host;
 mod imported;
 mod monitoring;

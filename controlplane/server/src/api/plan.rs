@@ -12,7 +12,7 @@ use hanse_state::ids::{ChainKey, ConsortiumId, NodeKey, ProposalKey};
 use hanse_state::{Actor, Command, Planned, preview};
 
 use super::convert::{self, required};
-use super::{Call, chain::chain_key, moving};
+use super::{Call, chain::chain_key, height, moving};
 use crate::error::ApiError;
 use crate::propose::system_id;
 
@@ -53,6 +53,7 @@ fn planned(call: &Call, request: pb::PlanChainRequest) -> Result<(ChainKey, Plan
     match required("planned", request.planned)? {
         Asked::Action(action) => {
             let action = convert::consortium::action_in(&call.state, &consortium, Some(action))?;
+            height::check(call, &consortium, "", &action)?;
             let (chain, title) = (of(&action), REASON.to_owned());
             let open = OpenProposal { consortium: consortium.clone(), title, action, voting_period_ms: None };
             Ok((chain, Planned::Order(Box::new(Command::OpenProposal(open)))))

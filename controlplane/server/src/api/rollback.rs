@@ -5,6 +5,7 @@
 
 use hanse_engines_core::WayBack;
 use hanse_proto::v1 as pb;
+use hanse_state::chain::height::open;
 use hanse_state::chain::node::Node;
 use hanse_state::chain::outfit::{Outfit, RollBackChain};
 use hanse_state::chain::query::nodes_of;
@@ -33,7 +34,8 @@ pub(super) async fn order(
     let id = request_id(&it.request_id, context.log_clock())?;
     let known = call.state.dedup.seen.get(&id).is_some_and(|seen| seen.outcome.is_ok());
     let before = chain.refit.as_ref().filter(|refit| refit.settled_at.is_none() && refit.rolled_back.is_none());
-    if let (false, Some(refit)) = (known, before) {
+    // What only asks whether it may be done runs nothing on hosts.
+    if let (false, false, Some(refit)) = (known, it.validate_only, before) {
         call.may(&command)?;
         ask(context, call, &key, &refit.before, it.accept_risk).await?;
     }
@@ -49,6 +51,7 @@ async fn ask(
     accept_risk: bool,
 ) -> Result<(), ApiError> {
     let mut doubts = Vec::new();
+    let from = call.state.chains.get(key).and_then(open).map(|at| at.height);
     // Settings alone are no risk: the program stays, and it refuses what it cannot read.
     let goes_back = |node: &&Node| node.outfit.program != before.program && node.host.is_some();
     for node in nodes_of(&call.state, key).filter(goes_back) {
@@ -60,7 +63,7 @@ async fn ask(
                 .find(&call.state, before)
                 .await
                 .map_err(|error| ApiError::node_unavailable(&named, &error.to_string()))?;
-            reached.ask(reached.engine.way_back(&*reached.adapter, &reached.plan)).await
+            reached.ask(reached.engine.way_back(&*reached.adapter, &reached.plan, from)).await
         };
         match asked.await {
             Ok(WayBack::Open) => {}

@@ -4,10 +4,13 @@ use hanse_adapters_core::AdapterError;
 use hanse_engines_core::EngineError;
 use hanse_planner::Act;
 use hanse_state::billing::Meter;
+use hanse_state::chain::height::ExchangeProgram;
 use hanse_state::chain::life::PurgeChain;
 use hanse_state::chain::moving::MoveNode;
 use hanse_state::chain::node::{NodeAct, NodeFact};
+use hanse_state::chain::outfit::RollBackChain;
 use hanse_state::chain::rollout::{HaltRollout, ReleaseNode, RollNode};
+use hanse_state::chain::seat::RecordUnseated;
 use hanse_state::consortium::proposal::CloseProposal;
 use hanse_state::{Command, State};
 
@@ -62,6 +65,18 @@ pub(super) async fn carry_out(world: &World, state: &State, act: Act) -> Result<
         }
         Act::HaltRollout { chain, number, reason } => {
             world.order(Command::HaltRollout(HaltRollout { chain, number, reason })).await?;
+            Ok(())
+        }
+        Act::CallOff { chain, reason } => {
+            world.order(Command::RollBackChain(RollBackChain { chain, reason, accept_risk: false })).await?;
+            Ok(())
+        }
+        Act::Exchange { chain, number } => {
+            world.order(Command::ExchangeProgram(ExchangeProgram { chain, number })).await?;
+            Ok(())
+        }
+        Act::Unseated { chain, public_key } => {
+            world.order(Command::RecordUnseated(RecordUnseated { chain, public_key })).await?;
             Ok(())
         }
         Act::Release { node: key, generation } => {

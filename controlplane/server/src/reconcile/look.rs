@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use hanse_adapters_core::{AdapterError, InstanceStatus, RunState};
-use hanse_engines_core::{EngineError, NodeHealth};
+use hanse_engines_core::{EngineError, NodeHealth, NodePlan};
 use hanse_planner::{InstanceView, Run};
 use hanse_state::State;
+use hanse_state::chain::height::HaltStage;
+use hanse_state::chain::node::NodeFact;
 use hanse_state::ids::NodeKey;
 
 use super::World;
@@ -42,6 +44,7 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
     };
     world.observed.saw(key, view(&status));
     figures::saw(world, key, matches!(status.run, RunState::Running { .. }));
+    watch_halt(world, state, key, &site).await?;
     let RunState::Running { pid, .. } = status.run else { return Ok(()) };
     let health = ask(world, key, &site, status.generation).await?;
     let before = world.observed.node(key).map(|view| (view.height, view.block_time_ms));
@@ -63,6 +66,23 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
         },
     );
     signed.and(validators)
+}
+
+/// Writes down that a node which was told to stop at a height stands there; whether its process lives or has ended with that.
+async fn watch_halt(world: &World, state: &State, key: &NodeKey, site: &Site) -> Result<(), Trouble> {
+    let Some(halt) = site.node.halt.filter(|halt| halt.stage == HaltStage::Told) else { return Ok(()) };
+    // What runs it is asked of the bundle that it runs.
+    let program = world.programs.find(state, &site.node.outfit).await?;
+    let plan = NodePlan { program, ..site.plan.clone() };
+    let limit = Duration::from_millis(world.timing.hang_ms / 4);
+    let asked = tokio::time::timeout(limit, site.engine.stands_at(site.adapter.as_ref(), &plan, halt.height)).await;
+    match asked {
+        Ok(Ok(true)) => {
+            super::node::report(world, key, site.node.generation, NodeFact::Halted { height: halt.height }).await
+        }
+        // Of what does not answer the look itself says so.
+        Ok(Ok(false) | Err(_)) | Err(_) => Ok(()),
+    }
 }
 
 /// Asks a node whose process of `generation` runs how it is, for a quarter of the time after which silence counts as hanging.

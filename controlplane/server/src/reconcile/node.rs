@@ -7,6 +7,7 @@ use hanse_adapters_core::{Adapter, AdapterError, InstanceKey};
 use hanse_engines_core::{ChainPlan, Engine, EngineError, GovernancePlan, NodePlan, Peer};
 use hanse_planner::Run;
 use hanse_state::chain::governance::GovernanceSpec;
+use hanse_state::chain::height::{self, HeightStage};
 use hanse_state::chain::life::NodeWish;
 use hanse_state::chain::node::{
     Node, NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact, RestartNode, Signed, instance_object,
@@ -174,6 +175,7 @@ async fn attempt(
         NodeAct::Configure => {
             let (genesis, identity, peers) = network(state, &site)?;
             site.engine.configure(adapter, plan, &identity, &genesis, &peers).await?;
+            halt(&site, plan).await?;
             tell(world, key, generation, NodeFact::Configured, notes).await
         }
         NodeAct::Start => {
@@ -187,6 +189,19 @@ async fn attempt(
         NodeAct::Stop | NodeAct::Remove | NodeAct::Fence | NodeAct::Carry | NodeAct::Clear | NodeAct::Seat => {
             Err(Trouble::Stale(format!("{key}: {act:?} is no way to make it run")))
         }
+    }
+}
+
+/// Writes at which height the node stops, if it is to, and from which it goes on, if its program was exchanged there.
+async fn halt(site: &Site, plan: &NodePlan) -> Result<(), Trouble> {
+    let adapter = site.adapter.as_ref();
+    if let Some(halt) = site.node.halt {
+        return Ok(site.engine.halt_at(adapter, plan, Some(halt.height)).await?);
+    }
+    let exchanged = height::open(&site.chain).filter(|at| at.stage == HeightStage::Exchanging);
+    match exchanged {
+        Some(at) => Ok(site.engine.go_on_from(adapter, plan, at.height).await?),
+        None => Ok(()),
     }
 }
 
@@ -292,12 +307,13 @@ pub(super) async fn watch_signed(world: &World, key: &NodeKey, site: &Site) -> R
     report(world, key, site.node.generation, NodeFact::Signed { signed }).await
 }
 
-/// If some node is to leave the chain of `site`: who validates by the word of this one, whose process runs. The answer of a node
+/// If some node is to leave the chain of `site`, or a lost key is counted by its ledger: who validates by the word of this one, whose process runs. The answer of a node
 /// that is behind may be old, so only one that follows is asked.
 pub(super) async fn watch_validators(world: &World, state: &State, site: &Site, syncing: bool) -> Result<(), Trouble> {
     let chain = &site.node.key.chain;
     let leaves = |node: &Node| node.wish == NodeWish::Leave;
-    if !hanse_state::chain::query::nodes_of(state, chain).any(leaves) {
+    let is_asked = hanse_state::chain::query::nodes_of(state, chain).any(leaves) || !site.chain.lost.is_empty();
+    if !is_asked {
         // What was seen then says nothing of those that join and leave later.
         world.observed.validators_unknown(chain);
         return Ok(());

@@ -19,12 +19,19 @@ use super::act::Trouble;
 use super::mask::masked;
 use super::node::{Site, chain_plan, report};
 
+/// How long after a decision was reversed the ledger's word on it is not the last, milliseconds.
+const SETTLE_MS: u64 = 30_000;
+
 /// Makes the next step of the seat that was decided for node `key`.
 pub(super) async fn step(world: &World, state: &State, key: &NodeKey, generation: u64) -> Result<(), Trouble> {
     let seat = state.nodes.get(key).and_then(|node| node.seat.clone()).filter(Seat::is_due);
     let Some(seat) = seat else { return Err(Trouble::Stale(format!("{key}: no seat waits for it"))) };
     world.order(Command::RecordIntent(RecordIntent { node: key.clone(), generation, act: NodeAct::Seat })).await?;
     let reason = match act(world, state, key, &seat).await {
+        // What was begun for the decision before may wait in somebody's pool; a block or two later the ledger would show it.
+        Ok(Progress::Done) if seat.unsure && (world.clock)().since(seat.since) < SETTLE_MS => {
+            "its ledger may still carry out what was begun before; it is asked again".into()
+        }
         Ok(Progress::Done) => {
             return report(world, key, generation, NodeFact::Seated { validates: seat.wished }).await;
         }

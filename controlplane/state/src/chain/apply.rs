@@ -9,6 +9,7 @@ use super::{
     RecordTransaction, anchor, governance, outfit_apply, query,
 };
 use crate::apply::Cx;
+use crate::cluster::version::Version;
 use crate::command::Outcome;
 use crate::consortium::Consortium;
 use crate::consortium::proposal::{Action, ProposalState};
@@ -111,6 +112,7 @@ pub(crate) fn order(
         outfit: Outfit::default(),
         refit: None,
         retired_keys: std::collections::BTreeSet::new(),
+        lost: std::collections::BTreeSet::new(),
         imported: None,
         restarts_per_hour: None,
     };
@@ -155,6 +157,7 @@ pub(super) fn new_node(state: &State, cx: &Cx<'_>, key: NodeKey, owner: TenantId
         outfit: Outfit::default(),
         seat: None,
         watched: None,
+        halt: None,
     }
 }
 
@@ -210,9 +213,14 @@ pub(crate) fn sync(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey) {
         cx.updated(name::chain(key));
         state.chains.insert(key.clone(), chain);
     }
+    let version = state.version();
     let settled = state.chains.get(key).and_then(|chain| outfit_apply::settles(state, chain, cx.now));
     if let (Some(at), Some(chain)) = (settled, state.chains.get_mut(key)) {
         chain.refit.iter_mut().for_each(|refit| refit.settled_at = Some(at));
+        if version >= Version::HEIGHTS {
+            // All are well with it: what it was halted for is over.
+            chain.rollout.iter_mut().for_each(|rollout| rollout.halted = None);
+        }
         chain.version += 1;
         cx.updated(name::chain(key));
     }
@@ -241,6 +249,9 @@ fn state_of(chain: &Chain, nodes: &[&Node]) -> (ChainState, String) {
     let count = nodes.len();
     if let Some(at_rest) = super::life_apply::state_of(&chain.wish, nodes) {
         return at_rest;
+    }
+    if let Some(halted) = super::height_apply::state_of(chain, nodes) {
+        return halted;
     }
     if well == count {
         return (ChainState::Running, format!("all {count} nodes run and are healthy"));

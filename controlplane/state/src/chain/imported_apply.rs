@@ -42,6 +42,7 @@ pub(crate) fn import(state: &mut State, cx: &mut Cx<'_>, c: &ImportChain) -> Res
         refit: None,
         restarts_per_hour: None,
         retired_keys: BTreeSet::new(),
+        lost: BTreeSet::new(),
         imported: Some(Imported { first_block: c.first_block.clone(), since: cx.now, reason: c.reason.clone() }),
     };
     cx.created(name::chain(&c.chain));

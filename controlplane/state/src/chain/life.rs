@@ -139,6 +139,10 @@ pub enum Change {
         /// Whether it may be done to a chain that makes no block while one of its nodes starts.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         accept_outage: bool,
+        /// The first block that all nodes make with it: they stop there and change at once. Left out: one after another, at
+        /// whatever height. Came with cluster version 6.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_height: Option<u64>,
     },
     /// Nodes that follow the chain become validators, one after another, by the ledger's own transactions. Cannot pass without the
     /// yes of whoever owns one. Came with cluster version 5, as what follows.
@@ -174,6 +178,7 @@ impl Change {
     /// The cluster version that it came with.
     pub const fn since(&self) -> Version {
         match self {
+            Self::Upgrade { at_height: Some(_), .. } => Version::HEIGHTS,
             Self::Upgrade { .. }
             | Self::Reconfigure { .. }
             | Self::RemoveNodes { accept_outage: true, .. }

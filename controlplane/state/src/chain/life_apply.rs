@@ -9,7 +9,9 @@ use super::life::{
 };
 use super::node::{Health, Node, NodeState};
 use super::node_apply::{go, next_on_way};
-use super::{Chain, ChainState, REASON_MAX, imported_apply, outfit_apply, query, rollout_apply, seat_apply};
+use super::{
+    Chain, ChainState, REASON_MAX, height_apply, imported_apply, outfit_apply, query, rollout_apply, seat_apply,
+};
 use crate::apply::Cx;
 use crate::cluster::version::Version;
 use crate::command::Outcome;
@@ -97,8 +99,9 @@ fn check_change(state: &State, chain: &Chain, change: &Change) -> Result<Need, R
             let wanted = seats(change);
             wanted.map_or(Ok(Need::Nothing), |wanted| seat_apply::check(state, chain, &wanted).map(|()| Need::Work))
         }
-        (Change::Upgrade { program, limit_ms, accept_outage }, _) => {
-            outfit_apply::check_upgrade(state, chain, program.as_ref(), *limit_ms, *accept_outage).map(|()| Need::Work)
+        (Change::Upgrade { program, limit_ms, accept_outage, at_height }, _) => {
+            outfit_apply::check_upgrade(state, chain, program.as_ref(), *limit_ms, *accept_outage)?;
+            at_height.map_or(Ok(()), |height| height_apply::check(state, chain, height)).map(|()| Need::Work)
         }
         (Change::Reconfigure { settings, limit_ms, accept_outage }, _) => {
             outfit_apply::check_reconfigure(state, chain, settings, *limit_ms, *accept_outage).map(|()| Need::Work)
@@ -188,6 +191,9 @@ fn carry_out(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, order: &Order<'
     let (wish, work) = match (change, was) {
         (Change::AddNodes { nodes, .. }, _) => return rollout_apply::add(state, cx, key, nodes, reason),
         (Change::RemoveNodes { nodes, .. }, _) => return rollout_apply::remove(state, cx, key, nodes),
+        (Change::Upgrade { program, limit_ms, at_height: Some(height), .. }, _) => {
+            return height_apply::upgrade(state, cx, key, (program.as_ref(), *height), *limit_ms, reason);
+        }
         (Change::Upgrade { program, limit_ms, .. }, _) => {
             return outfit_apply::upgrade(state, cx, key, program.as_ref(), *limit_ms, reason);
         }

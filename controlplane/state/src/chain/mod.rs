@@ -3,6 +3,8 @@
 pub(crate) mod anchor;
 pub(crate) mod apply;
 pub mod governance;
+pub mod height;
+pub(crate) mod height_apply;
 pub mod imported;
 pub(crate) mod imported_apply;
 pub mod life;
@@ -83,6 +85,7 @@ pub struct NodeSpec {
 }
 
 /// Life of a chain: `Requested` → `Provisioning` → `Running` ⇄ `Degraded`; `Failed` if a node is blocked before it ran.
+/// While all its nodes change their program at one height `Halted`, between `Running` and `Running`.
 /// From any of them by order: `Stopping` → `Paused`, and back; or `Stopping` → `Deleted`, back while the grace lasts, and
 /// then `Removing` until nothing is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,6 +110,9 @@ pub enum ChainState {
     Removing,
     /// It was made outside of the platform and is only watched. Came with cluster version 5.
     Imported,
+    /// Its nodes stand at the height at which their program is exchanged: planned, and nothing to be repaired. Came with
+    /// cluster version 6.
+    Halted,
 }
 
 /// The genesis file that every node starts from.
@@ -169,6 +175,10 @@ pub struct Chain {
     /// Came with cluster version 5.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub retired_keys: BTreeSet<String>,
+    /// Public keys of validators whose nodes were given up with their hosts: its ledger goes on counting them until it says otherwise.
+    /// Came with cluster version 6.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lost: BTreeSet<String>,
     /// Of a chain that was made outside of the platform: what it is known by. Came with cluster version 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,

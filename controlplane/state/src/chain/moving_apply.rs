@@ -5,7 +5,7 @@ use super::life_apply::check_runs;
 use super::moving::{MoveNode, MoveStage, Moving, RecordEvicted};
 use super::node::{Health, Node, NodeFact};
 use super::node_apply::{check_spared, fenced, go, next_on_way};
-use super::{REASON_MAX, query, rollout_apply};
+use super::{REASON_MAX, height_apply, query, rollout_apply};
 use crate::apply::Cx;
 use crate::command::Outcome;
 use crate::host::placement::{self, Place};
@@ -53,6 +53,7 @@ fn check_node(state: &State, node: &Node, c: &MoveNode) -> Result<(), Rejection>
         return wrong(&format!("{} of its chain moves, and one moves at a time", other.key.node));
     }
     rollout_apply::check_none_under_way(state, chain)?;
+    height_apply::check_none(chain)?;
     if c.lost {
         return Ok(());
     }
@@ -123,6 +124,7 @@ fn give_up(
         evict(state, cx, &id, &node);
     }
     let number = rollout_apply::start_as_is(state, cx, &node.key.chain, reason);
+    super::seat_apply::lose(state, &node);
     super::seat_apply::retire(state, &node);
     node.moving = None;
     node.seat = None;

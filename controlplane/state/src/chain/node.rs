@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use std::collections::BTreeMap;
 
+use super::height::{HaltStage, NodeHalt};
 use super::imported::Endpoint;
 use super::life::NodeWish;
 use super::moving::Moving;
@@ -215,12 +216,20 @@ pub struct Node {
     /// Where a node that is not the platform's answers. Came with cluster version 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched: Option<Endpoint>,
+    /// The height at which it stops for its chain's change of program. Came with cluster version 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halt: Option<NodeHalt>,
 }
 
 impl Node {
     /// Whether it counts as a validator of its chain: by its ledger's last word, or since genesis.
     pub fn validates(&self) -> bool {
         self.seat.as_ref().map_or(self.joined == 0, |seat| seat.held)
+    }
+
+    /// The height at which it was seen to stand for its chain's change of program: nothing of it is to be repaired then.
+    pub fn stands_at(&self) -> Option<u64> {
+        self.halt.filter(|halt| halt.stage == HaltStage::Reached).map(|halt| halt.height)
     }
 }
 
@@ -296,6 +305,11 @@ pub enum NodeFact {
     Seating {
         /// For what.
         reason: String,
+    },
+    /// It stands before it executes the block at which it was told to stop. Came with cluster version 6.
+    Halted {
+        /// That block.
+        height: u64,
     },
 }
 

@@ -8,7 +8,7 @@ use super::node::{
     RecordNodeFact, RestartNode,
 };
 use super::seat::{Seat, quorum};
-use super::{REASON_MAX, apply::sync, imported_apply, query, seat_apply};
+use super::{REASON_MAX, apply::sync, height_apply, imported_apply, query, seat_apply};
 use crate::apply::Cx;
 use crate::cluster::version::Version;
 use crate::command::{Actor, Outcome};
@@ -109,6 +109,7 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
             node.intent = None;
             node.health = Health::Unknown;
             node.metered_until = Some(cx.now);
+            height_apply::started(&mut node);
             go(&mut node, cx.now, NodeState::Running, "");
         }
         (NodeFact::Started, NodeState::Running) => {}
@@ -156,6 +157,7 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
             seat_apply::seated(&mut node, *validates)?;
         }
         (NodeFact::Seating { reason }, _) => seat_apply::waits(&mut node, reason)?,
+        (NodeFact::Halted { height }, _) => height_apply::halted(&mut node, *height)?,
         (NodeFact::Signed { signed }, _) => node.signed = node.signed.max(Some(*signed)),
         (NodeFact::Waiting { reason }, _) => node.state_reason = check::clip(reason, REASON_MAX),
         (NodeFact::Prepared { .. }, _) => return Err(wrong(&node, "a leader must have meant to prepare it")),
@@ -184,6 +186,7 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
     let mut node = fenced(state, &c.node, c.generation)?;
     check::text("reason", &check::clip(&c.reason, REASON_MAX), REASON_MAX)?;
     let is_by_hand = cx.request.actor != Actor::System;
+    height_apply::check_goes_on(&node)?;
     match node.state {
         NodeState::Starting | NodeState::Running | NodeState::Restarting => {}
         NodeState::Blocked if is_by_hand => {}
@@ -237,7 +240,8 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
 pub(super) fn check_spared(state: &State, node: &Node) -> Result<(), Rejection> {
     let of_chain = || query::nodes_of(state, &node.key.chain).filter(|node| node.validates());
     let is_well = |node: &&Node| node.state == NodeState::Running && node.health == Health::Healthy;
-    let (validators, well) = (of_chain().count(), of_chain().filter(is_well).count());
+    let well = of_chain().filter(is_well).count();
+    let validators = query::counted(state, &node.key.chain);
     let needed = quorum(validators);
     if !node.validates() || !is_well(&node) || well != needed {
         return Ok(());

@@ -12,6 +12,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::height::AtHeight;
 use crate::digest::Digest;
 use crate::ids::ChainKey;
 use crate::time::{DAY_MS, Millis, SECOND_MS};
@@ -89,10 +90,13 @@ pub struct Refit {
     /// Why the nodes go back to what they had before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<String>,
+    /// The height at which all nodes change at once, if that is how. Came with cluster version 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<AtHeight>,
 }
 
 /// Has the nodes that an unsettled change of their program has reached go back to the one before, one after another. By an
-/// administrator or operator.
+/// administrator or operator, or by the system, which calls off a change at a height that comes before all nodes know of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RollBackChain {

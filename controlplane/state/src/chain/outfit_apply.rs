@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::apply::sync;
+use super::height::{AtHeight, HeightStage};
 use super::life::{Change, ChangeChain};
 use super::life_apply::{begin, check_runs};
 use super::node::Node;
+use super::node_apply::{go, next_on_way};
 use super::outfit::{LIMIT_MS_MAX, LIMIT_MS_MIN, Outfit, Program, Refit, RollBackChain};
 use super::rollout_apply::{check_may_roll, check_none_under_way, is_under_way, start};
 use super::template::Template;
-use super::{Chain, ChainState, REASON_MAX, query};
+use super::{Chain, ChainState, REASON_MAX, height, query};
 use crate::apply::Cx;
 use crate::artifact::ArtifactKind;
-use crate::command::Outcome;
+use crate::cluster::version::Version;
+use crate::command::{Actor, Outcome};
 use crate::consortium::proposal::{Action, ProposalState};
 use crate::digest::Digest;
 use crate::ids::{ChainKey, NodeKey, OperationId};
@@ -160,7 +163,10 @@ fn refit(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, outfit: Outfit, lim
         Some(open) if open.settled_at.is_none() && open.rolled_back.is_none() => open.before.clone(),
         Some(_) | None => given,
     };
-    chain.refit = Some(Refit { before, rollout: number, since: cx.now, settled_at: None, rolled_back: None });
+    // What stands at a height goes on from there with what was voted last.
+    let at = height::open(chain).filter(|at| at.stage == HeightStage::Exchanging).cloned();
+    let at = at.map(|at| AtHeight { to: chain.outfit.clone(), ..at });
+    chain.refit = Some(Refit { before, rollout: number, since: cx.now, settled_at: None, rolled_back: None, at });
     if let Some(rollout) = &mut chain.rollout {
         rollout.limit_ms = limit_ms;
     }
@@ -180,6 +186,9 @@ pub(crate) fn roll_back(state: &mut State, cx: &mut Cx<'_>, c: &RollBackChain) -
         Some(Refit { rolled_back: Some(_), .. }) => return wrong("its nodes go back already"),
         Some(refit) => refit.clone(),
     };
+    if cx.request.actor == Actor::System && refit.at.as_ref().is_none_or(|at| at.stage != HeightStage::Telling) {
+        return wrong("the platform by itself calls off only a change at a height that comes too soon");
+    }
     if let Some(node) = query::nodes_of(state, &c.chain).find(|node| node.moving.is_some()) {
         return wrong(&format!("{} goes to another host: wait until it is there", node.key.node));
     }
@@ -191,9 +200,16 @@ pub(crate) fn roll_back(state: &mut State, cx: &mut Cx<'_>, c: &RollBackChain) -
     let (limit_ms, stay) = (chain.rollout.as_ref().and_then(|it| it.limit_ms), who_stays(state, chain, &refit));
     let number = start(state, cx, &c.chain, &c.reason);
     if let Some(chain) = state.chains.get_mut(&c.chain) {
-        let given_up = std::mem::replace(&mut chain.outfit, refit.before.clone());
+        let now = std::mem::replace(&mut chain.outfit, refit.before.clone());
+        let (given_up, at) = match refit.at {
+            Some(at) if at.stage == HeightStage::Telling => {
+                (at.to.clone(), Some(AtHeight { stage: HeightStage::CalledOff, ..at }))
+            }
+            at => (now, at.map(|at| AtHeight { stage: HeightStage::Back, ..at })),
+        };
         let rolled_back = Some(check::clip(&c.reason, REASON_MAX));
-        chain.refit = Some(Refit { before: given_up, rollout: number, since: cx.now, settled_at: None, rolled_back });
+        chain.refit =
+            Some(Refit { before: given_up, rollout: number, since: cx.now, settled_at: None, rolled_back, at });
         if let Some(rollout) = &mut chain.rollout {
             rollout.limit_ms = limit_ms;
         }
@@ -204,16 +220,40 @@ pub(crate) fn roll_back(state: &mut State, cx: &mut Cx<'_>, c: &RollBackChain) -
             cx.updated(name::node(&key));
         }
     }
+    keyless(state, cx, &c.chain, &refit.before, number);
     let operation = begin(state, cx, &c.chain, Work::RollBack);
     sync(state, cx, &c.chain);
     Ok(Outcome::OperationStarted { resource: name::chain(&c.chain), operation })
+}
+
+/// Nodes that are being made anew, as one whose host was lost: no rolling change reaches them before they have keys, and the program
+/// that is given up may never make any. They are made with the one before instead.
+fn keyless(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, before: &Outfit, number: u64) {
+    if state.version() < Version::HEIGHTS {
+        return;
+    }
+    let is_keyless = |node: &&Node| node.wish.is_run() && node.identity.is_none() && node.outfit != *before;
+    let keys: Vec<NodeKey> = query::nodes_of(state, key).filter(is_keyless).map(|node| node.key.clone()).collect();
+    for key in keys {
+        let Some(mut node) = state.nodes.get(&key).cloned() else { continue };
+        node.outfit = before.clone();
+        (node.joined, node.rolled) = (number, number);
+        node.generation += 1;
+        node.intent = None;
+        let next = next_on_way(&node);
+        go(&mut node, cx.now, next, "it is made with the program before");
+        state.nodes.insert(key.clone(), node);
+        cx.updated(name::node(&key));
+    }
 }
 
 /// Nodes that the change has not reached: they have nothing to go back from, and are not touched. Unless they were still to learn
 /// from another rolling change where a node is now.
 fn who_stays(state: &State, chain: &Chain, refit: &Refit) -> Vec<NodeKey> {
     let other = chain.rollout.as_ref().filter(|it| it.number != refit.rollout).map_or(0, |it| it.number);
-    let stays = |node: &&Node| node.outfit == refit.before && node.identity.is_some() && node.rolled >= other;
+    let stays = |node: &&Node| {
+        node.outfit == refit.before && node.halt.is_none() && node.identity.is_some() && node.rolled >= other
+    };
     query::nodes_of(state, &chain.key).filter(stays).map(|node| node.key.clone()).collect()
 }
 
@@ -225,7 +265,8 @@ pub(super) fn is_mixed(state: &State, chain: &Chain) -> bool {
 /// The moment at which the change is settled, if that is now: every node has it and is well.
 pub(super) fn settles(state: &State, chain: &Chain, now: Millis) -> Option<Millis> {
     let refit = chain.refit.as_ref()?;
-    let is_due = refit.settled_at.is_none() && chain.state == ChainState::Running;
+    let is_told_only = refit.at.as_ref().is_some_and(|at| at.stage == HeightStage::Telling);
+    let is_due = refit.settled_at.is_none() && chain.state == ChainState::Running && !is_told_only;
     let is_rolled = chain.rollout.as_ref().is_none_or(|rollout| !is_under_way(state, chain, rollout));
     (is_due && is_rolled && !is_mixed(state, chain)).then_some(now)
 }
@@ -242,7 +283,8 @@ pub(crate) fn check_unused(state: &State, sha256: &Digest) -> Result<(), Rejecti
     }
     let back = |chain: &&Chain| {
         let refit = chain.refit.as_ref().filter(|refit| refit.settled_at.is_none());
-        needs_it(&chain.outfit) || refit.is_some_and(|refit| needs_it(&refit.before))
+        let next = refit.and_then(|refit| refit.at.as_ref()).map(|at| &at.to);
+        needs_it(&chain.outfit) || refit.is_some_and(|refit| needs_it(&refit.before)) || next.is_some_and(needs_it)
     };
     if let Some(chain) = state.chains.values().find(back) {
         return wrong(name::chain(&chain.key), "is to run it, or may go back to it");

@@ -61,3 +61,9 @@ pub fn nodes_of<'a>(state: &'a State, chain: &'a ChainKey) -> impl Iterator<Item
     let first = NodeKey::new(chain.clone(), crate::ids::NodeId::new(0));
     state.nodes.range(first..).map(|(_, node)| node).take_while(move |node| node.key.chain == *chain)
 }
+
+/// Returns how many validators a chain's ledger counts: its nodes that validate, and those whose nodes were given up.
+pub fn counted(state: &State, chain: &ChainKey) -> usize {
+    let lost = state.chains.get(chain).map_or(0, |chain| chain.lost.len());
+    nodes_of(state, chain).filter(|node| node.validates()).count() + lost
+}

@@ -6,8 +6,9 @@ use super::life_apply::{begin, check_runs};
 use super::node::{Health, Node, NodeState};
 use super::node_apply::{fenced, go, next_on_way};
 use super::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode, Rollout};
+use super::seat::quorum;
 use super::template::Template;
-use super::{Chain, ENDURING_MIN, NodeSpec, REASON_MAX, outfit_apply, query};
+use super::{Chain, ENDURING_MIN, NodeSpec, REASON_MAX, height_apply, outfit_apply, query};
 use crate::apply::Cx;
 use crate::cluster::version::Version;
 use crate::command::Outcome;
@@ -36,6 +37,7 @@ pub(super) fn check_may_roll(state: &State, chain: &Chain, accept_outage: bool, 
         return Err(check::wrong_state("chain", resource, chain.state, "it must have run first"));
     }
     check_none_under_way(state, chain)?;
+    height_apply::check_none(chain)?;
     if let Some(node) = query::nodes_of(state, &chain.key).find(|node| node.moving.is_some()) {
         let needs = format!("{} goes to another host: wait until it is there", node.key.node);
         return Err(check::wrong_state("chain", resource, chain.state, &needs));
@@ -51,6 +53,15 @@ pub(super) fn check_outage_agreed(
     field: &str,
 ) -> Result<(), Rejection> {
     let founders = query::nodes_of(state, &chain.key).filter(|node| node.validates()).count();
+    let counted = query::counted(state, &chain.key);
+    if counted > founders && founders < quorum(counted) + 1 && !accept_outage {
+        let rule = format!(
+            "agreed to: of {counted} validators that the ledger counts {} went with their hosts, so none of the {founders} others can be \
+             missed, and the chain makes no block while one starts; have its members take the lost ones out first",
+            counted - founders
+        );
+        return Err(check::invalid(field, accept_outage, rule));
+    }
     if founders < ENDURING_MIN && !accept_outage {
         let rule = format!(
             "agreed to: of {founders} validators none can be missed, so the chain makes no block while one starts; from \
@@ -83,6 +94,15 @@ pub(super) fn check_none_under_way(state: &State, chain: &Chain) -> Result<(), R
         }
         None => Ok(()),
     }
+}
+
+/// Whether it changes what the nodes run, and not all that it has reached have been well with it: the last one may not come back
+/// either.
+fn is_unsettled(state: &State, chain: &Chain, rollout: &Rollout) -> bool {
+    if state.version() < Version::HEIGHTS {
+        return false;
+    }
+    chain.refit.as_ref().is_some_and(|refit| refit.settled_at.is_none() && refit.rollout == rollout.number)
 }
 
 /// Whether some node has not been brought to it.
@@ -161,7 +181,9 @@ pub(crate) fn go_on(state: &mut State, cx: &mut Cx<'_>, c: &ContinueRollout) -> 
 fn rolling(state: &State, key: &ChainKey) -> Result<(Chain, Rollout), Rejection> {
     let chain = query::get(state, key)?;
     match &chain.rollout {
-        Some(rollout) if is_under_way(state, chain, rollout) => Ok((chain.clone(), rollout.clone())),
+        Some(rollout) if is_under_way(state, chain, rollout) || is_unsettled(state, chain, rollout) => {
+            Ok((chain.clone(), rollout.clone()))
+        }
         Some(_) | None => {
             let needs = "no rolling change is under way";
             Err(check::wrong_state("chain", name::chain(key), chain.state, needs))
@@ -194,6 +216,7 @@ pub(crate) fn roll_node(state: &mut State, cx: &mut Cx<'_>, c: &RollNode) -> Res
     }
 
     let outfit = chain.rollout.as_ref().filter(|rollout| !rollout.as_is).map(|_| chain.outfit.clone());
+    let halt = height_apply::halt_of(chain, &node)?;
 
     billing::apply::stop(state, cx, &mut node);
     if let Some(outfit) = outfit.filter(|outfit| *outfit != node.outfit) {
@@ -203,6 +226,7 @@ pub(crate) fn roll_node(state: &mut State, cx: &mut Cx<'_>, c: &RollNode) -> Res
     }
     node.generation += 1;
     node.rolled = c.number;
+    node.halt = halt;
     node.configured = false;
     node.health = Health::Unknown;
     node.intent = None;
@@ -297,6 +321,7 @@ pub(crate) fn check_remove(
 ) -> Result<(), Rejection> {
     const FIELD: &str = "action.change_chain.remove_nodes.nodes";
     check_runs(chain)?;
+    height_apply::check_none(chain)?;
     let template = Template::find(&chain.spec.template, chain.spec.template_version)?;
     let stay = query::nodes_of(state, &chain.key).filter(|node| node.wish.is_run() && !nodes.contains(&node.key.node));
     let stay = stay.count();
@@ -316,7 +341,7 @@ pub(crate) fn check_remove(
         }
         if state.version() >= Version::SEATS
             && template.has_seats()
-            && node.seat.as_ref().map_or(node.validates(), |seat| seat.held || seat.wished)
+            && node.seat.as_ref().map_or(node.validates(), |seat| seat.held || seat.wished || seat.unsure)
         {
             let needs = "it validates: its consortium takes its seat first, by a vote on `remove-validators`";
             return Err(check::wrong_state(FIELD, name::node(&key), node.state, needs));

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::TenantId;
+use crate::ids::{ChainKey, TenantId};
 use crate::time::Millis;
 
 /// What was last decided on a node's part in its chain's consensus, and what the ledger says. Came with cluster version 5.
@@ -30,13 +30,27 @@ pub struct Seat {
     /// Whether it may be done to a chain that then has no validator to miss.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_outage: bool,
+    /// Whether the decision before was the other way and was being carried out: what was begun may still come about on the
+    /// ledger, which has to say that it did not. Came with cluster version 6.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
 }
 
 impl Seat {
     /// Whether the ledger does not say yet what was decided.
     pub fn is_due(&self) -> bool {
-        self.wished != self.held
+        self.wished != self.held || self.unsure
     }
+}
+
+/// The ledger says that the key of a node that was given up validates no more. By the system. Came with cluster version 6.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordUnseated {
+    /// On which chain.
+    pub chain: ChainKey,
+    /// Which key, as its engine writes it.
+    pub public_key: String,
 }
 
 /// Fewest of `validators` equal validators by which a BFT chain makes blocks: more than two thirds.

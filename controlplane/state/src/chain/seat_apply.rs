@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use super::life_apply::{begin_as, check_runs};
 use super::node::{Health, Node, NodeState};
 use super::rollout_apply::check_none_under_way;
-use super::seat::{Seat, quorum};
+use super::seat::{RecordUnseated, Seat, quorum};
 use super::template::Template;
-use super::{Chain, REASON_MAX, apply::sync, query};
+use super::{Chain, REASON_MAX, apply::sync, height_apply, query};
 use crate::apply::Cx;
 use crate::cluster::version::Version;
+use crate::command::Outcome;
 use crate::ids::{ChainKey, NodeId, NodeKey, OperationId, TenantId};
 use crate::operation::{OperationKind, Work};
 use crate::{Rejection, State, check, name};
@@ -49,6 +50,7 @@ pub(super) fn check(state: &State, chain: &Chain, wanted: &Wanted<'_>) -> Result
         return Err(check::wrong_state("chain", resource, chain.state, "it must have run first"));
     }
     check_none_under_way(state, chain)?;
+    height_apply::check_none(chain)?;
     let field = wanted.field("nodes");
     check::range(&field, wanted.nodes.len() as u64, 1, template.nodes_max as u64)?;
     for (place, id) in wanted.nodes.iter().enumerate() {
@@ -88,7 +90,7 @@ fn is_well(node: &Node) -> bool {
 /// unless that was agreed to.
 fn check_endures(state: &State, chain: &Chain, wanted: &Wanted<'_>) -> Result<(), Rejection> {
     let of_chain = || query::nodes_of(state, &chain.key).filter(|node| node.validates());
-    let (now, well) = (of_chain().count(), of_chain().filter(|node| is_well(node)).count());
+    let (now, well) = (of_chain().count() + chain.lost.len(), of_chain().filter(|node| is_well(node)).count());
     let changes = wanted.nodes.iter().filter(|id| {
         let key = NodeKey::new(chain.key.clone(), **id);
         state.nodes.get(&key).is_some_and(|node| node.validates() != wanted.validate)
@@ -136,9 +138,13 @@ pub(super) fn order(
     wanted: &Wanted<'_>,
     consent: &BTreeSet<TenantId>,
 ) -> OperationId {
+    let is_told = state.version() >= Version::HEIGHTS;
     for id in wanted.nodes {
         let Some(node) = state.nodes.get_mut(&NodeKey::new(key.clone(), *id)) else { continue };
+        let was = node.seat.as_ref().filter(|seat| is_told && seat.is_due());
+        let unsure = was.is_some_and(|seat| seat.unsure || seat.wished != wanted.validate);
         node.seat = Some(Seat {
+            unsure,
             wished: wanted.validate,
             held: node.validates(),
             consent: consent.clone(),
@@ -163,6 +169,7 @@ pub(super) fn seated(node: &mut Node, validates: bool) -> Result<(), Rejection> 
     match &mut node.seat {
         Some(seat) if seat.wished == validates => {
             seat.held = validates;
+            seat.unsure = false;
             seat.waits = String::new();
             node.intent = None;
             Ok(())
@@ -181,6 +188,30 @@ pub(super) fn waits(node: &mut Node, reason: &str) -> Result<(), Rejection> {
         Some(_) | None => {
             Err(check::wrong_state("fact", name::node(&node.key), node.state, "no seat waits for anything"))
         }
+    }
+}
+
+/// The ledger says that a lost key validates no more: nobody waits for it then.
+pub(crate) fn unseated(state: &mut State, cx: &mut Cx<'_>, c: &RecordUnseated) -> Result<Outcome, Rejection> {
+    let mut chain = query::get(state, &c.chain)?.clone();
+    let resource = name::chain(&c.chain);
+    if !chain.lost.remove(&c.public_key) {
+        return Ok(Outcome::Unchanged { resource });
+    }
+    chain.version += 1;
+    state.chains.insert(c.chain.clone(), chain);
+    cx.updated(resource.clone());
+    sync(state, cx, &c.chain);
+    Ok(Outcome::Done { resource })
+}
+
+/// The ledger goes on counting a validator whose node was given up, until its members take it out or it is shut out for its silence.
+pub(super) fn lose(state: &mut State, node: &Node) {
+    if state.version() < Version::HEIGHTS || !node.validates() {
+        return;
+    }
+    if let (Some(identity), Some(chain)) = (&node.identity, state.chains.get_mut(&node.key.chain)) {
+        chain.lost.insert(identity.public_key.clone());
     }
 }
 

@@ -233,6 +233,11 @@ impl Template {
         self.ports.contains(&"consensus-rpc")
     }
 
+    /// Whether its nodes can be told in their configuration to stop before a block.
+    pub fn halts_at_height(&self) -> bool {
+        self.engine == "cometbft"
+    }
+
     /// Whether its ledger lets validators in and out by transactions that the platform makes at the consortium's wish.
     pub fn has_seats(&self) -> bool {
         self.engine == "cometbft"

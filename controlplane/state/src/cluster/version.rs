@@ -45,6 +45,9 @@ use crate::{Rejection, State};
 /// | | clouds and their machines: commands, records of the state ([`cloud`](crate::cloud)) |
 /// | | a chain's program and its nodes' settings are changed by vote, and [rolled back](crate::chain::outfit::RollBackChain); an artifact in use is kept |
 /// | 6 | chains of others are taken over |
+/// | | all nodes of a chain change their program [at one height](crate::chain::height);
+/// | | a reversed vote on a seat waits for the ledger's word; lost validators [are counted](crate::chain::seat::RecordUnseated);
+/// | | resuming after a restore raises generations; the last node of a change halts it too |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(pub u16);
@@ -64,6 +67,8 @@ impl Version {
     pub const SEATS: Self = Self(5);
     /// The first in which a person must agree to what costs a chain its blocks: a restart by hand, validators that leave.
     pub(crate) const GUARDED: Self = Self(5);
+    /// The first in which all nodes of a chain change their program at one height.
+    pub const HEIGHTS: Self = Self(6);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.
     pub(crate) const LEAN_DIGEST: Self = Self(2);
 

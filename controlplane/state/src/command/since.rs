@@ -94,8 +94,11 @@ impl Command {
                 NodeAct::Seat => Version::SEATS,
                 NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop => Version::FIRST,
             },
+            Self::ExchangeProgram(_) | Self::RecordUnseated(_) => Version::HEIGHTS,
+            Self::RecordNodeFact(RecordNodeFact { fact: NodeFact::Halted { .. }, .. }) => Version::HEIGHTS,
             Self::RecordNodeFact(c) if !c.output.is_empty() => Version(5),
             Self::RecordNodeFact(RecordNodeFact { fact, .. }) => match fact {
+                NodeFact::Halted { .. } => Version::HEIGHTS,
                 NodeFact::Signed { .. } => Version(3),
                 NodeFact::Stopped | NodeFact::Removed => Version(4),
                 NodeFact::Fenced | NodeFact::Carried | NodeFact::Cleared => Version::MOVES,

@@ -226,7 +226,8 @@ mod tests {
             version: "2.0.0".into(),
             sha256: Digest([0xab; 32]),
         };
-        let upgrade = |program, limit_ms| of(Change::Upgrade { program, limit_ms, accept_outage: false });
+        let upgrade =
+            |program, limit_ms| of(Change::Upgrade { program, limit_ms, accept_outage: false, at_height: None });
         let named = format!("{{\"name\":\"ledgerd\",\"version\":\"2.0.0\",\"sha256\":\"{}\"}}", "ab".repeat(32));
         let both = format!("\"upgrade\":{{\"program\":{named},\"limit_ms\":60000}}");
         assert_eq!(upgrade(Some(program), Some(60_000)), text(&both));

@@ -99,7 +99,8 @@ fn forget_outputs(state: &mut State) {
 /// Writes down what was done on a host for `step` of node `key`, in the operations that have such a step under way.
 pub(crate) fn output(state: &mut State, cx: &mut Cx<'_>, key: &NodeKey, step: &str, output: &str) {
     let target = name::node(key);
-    let is_meant = |it: &Step| it.target == target && (it.name == step || it.name == "roll" || it.name == "leave");
+    let is_meant =
+        |it: &Step| it.target == target && (it.name == step || matches!(it.name.as_str(), "roll" | "tell" | "leave"));
     let goes_on = |it: &Operation| it.superseded_by.is_none() && it.state != OperationState::Succeeded;
     let meant = |it: &Operation| goes_on(it) && it.steps.iter().any(|it| is_meant(it) && it.output != output);
     let ids: Vec<OperationId> = state.operations.values().filter(|it| meant(it)).map(|it| it.id).collect();

@@ -4,11 +4,13 @@ use std::cmp::Ordering;
 
 use super::apply::{Wanted, configure_step, of_node, prepare_step, start_step};
 use super::{StepState, Work};
-use crate::chain::ChainState;
+use crate::chain::height::{AtHeight, HaltStage, HeightStage};
 use crate::chain::life::{NodeWish, Wish};
 use crate::chain::moving::MoveStage;
 use crate::chain::node::{Health, Node, NodeAct, NodeState};
+use crate::chain::query::nodes_of;
 use crate::chain::rollout_apply::is_under_way;
+use crate::chain::{Chain, ChainState};
 use crate::ids::{ChainKey, NodeId, NodeKey};
 use crate::{State, name};
 
@@ -62,6 +64,14 @@ pub(super) fn steps(state: &State, key: &ChainKey, work: Work, nodes: &[NodeId])
                 ]
             };
             nodes.iter().flat_map(steps).chain([verify_told(state, key)]).collect()
+        }
+        Work::UpgradeAt => {
+            let exchanged = chain.and_then(height).is_none_or(|at| at.stage != HeightStage::Telling);
+            let roll: fn(&State, &NodeKey) -> Wanted = if exchanged { roll_step } else { roll_later };
+            let verify = verify_rolled(state, key);
+            let later = !exchanged && verify.state != StepState::Failed;
+            let verify = if later { Wanted { state: StepState::Pending, ..verify } } else { verify };
+            of_nodes(tell_step).chain([halt_step(state, key)]).chain(of_nodes(roll)).chain([verify]).collect()
         }
         Work::Seat => nodes.iter().map(|node| seat_step(state, node, true)).collect(),
         Work::Unseat => nodes.iter().map(|node| seat_step(state, node, false)).collect(),
@@ -129,13 +139,51 @@ fn roll_step(state: &State, key: &NodeKey) -> Wanted {
     of_node("roll", node, state)
 }
 
+fn height(chain: &Chain) -> Option<&AtHeight> {
+    chain.refit.as_ref()?.at.as_ref()
+}
+
+/// Done once its process knows at which height it stops.
+fn tell_step(state: &State, key: &NodeKey) -> Wanted {
+    let Some(node) = state.nodes.get(key) else { return of_gone("tell", key) };
+    let is_told_only = state.chains.get(&key.chain).and_then(height).is_some_and(|at| at.stage == HeightStage::Telling);
+    let at = match node.halt.map(|halt| halt.stage) {
+        Some(HaltStage::Told | HaltStage::Reached) => StepState::Done,
+        None if !is_told_only => StepState::Done,
+        Some(HaltStage::Ordered) if node.state == NodeState::Blocked => StepState::Failed,
+        Some(HaltStage::Ordered) => StepState::Running,
+        None => StepState::Pending,
+    };
+    of_node("tell", node, at)
+}
+
+/// Done once its nodes stand at the height and the exchange has begun.
+fn halt_step(state: &State, key: &ChainKey) -> Wanted {
+    let target = name::chain(key);
+    let of = |state: StepState, detail: String| Wanted { name: "halt", target: target.clone(), state, detail };
+    let Some(at) = state.chains.get(key).and_then(height).filter(|at| at.stage == HeightStage::Telling) else {
+        return of(StepState::Done, String::new());
+    };
+    let nodes = || nodes_of(state, key);
+    let told = |node: &Node| node.halt.is_some_and(|halt| halt.stage >= HaltStage::Told);
+    if !nodes().all(told) {
+        return of(StepState::Pending, String::new());
+    }
+    let stand = nodes().filter(|node| node.stands_at() == Some(at.height)).count();
+    of(StepState::Running, format!("{stand} of {} nodes stand before block {}", nodes().count(), at.height))
+}
+
+fn roll_later(state: &State, key: &NodeKey) -> Wanted {
+    of(state, key, "roll", |node| of_node("roll", node, StepState::Pending))
+}
+
 /// Done once the ledger says that the node validates, or does not, as it was decided.
 fn seat_step(state: &State, key: &NodeKey, validate: bool) -> Wanted {
     let Some(node) = state.nodes.get(key) else { return of_gone("seat", key) };
     let seat = node.seat.as_ref().filter(|seat| seat.wished == validate);
     let is_meant = node.intent.as_ref().is_some_and(|intent| intent.act == NodeAct::Seat);
     let at = match seat {
-        Some(seat) if seat.held == validate => StepState::Done,
+        Some(seat) if seat.held == validate && !seat.unsure => StepState::Done,
         Some(_) if is_meant => StepState::Running,
         Some(_) | None => StepState::Pending,
     };

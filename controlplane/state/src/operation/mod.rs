@@ -69,6 +69,8 @@ pub enum Work {
     Seat,
     /// Validators become nodes that follow.
     Unseat,
+    /// Its nodes change their program at one height. Came with cluster version 6.
+    UpgradeAt,
 }
 
 /// Life of an operation: `Running`, then `Succeeded`; `Failed` until a person unblocks what failed.
@@ -98,7 +100,7 @@ pub enum StepState {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`, `fence`, `carry`, `clear`, `seat`.
+    /// What: `place`, `prepare`, `genesis`, `configure`, `start`, `verify`, `send`, `mine`, `stop`, `grace`, `remove`, `roll`, `leave`, `fence`, `carry`, `clear`, `seat`, `tell`, `halt`.
     pub name: String,
     /// Of what: a resource name.
     pub target: String,

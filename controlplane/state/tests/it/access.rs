@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 74] = [
+pub(crate) const SAMPLES: [&str; 76] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -73,6 +73,8 @@ pub(crate) const SAMPLES: [&str; 74] = [
     "ContinueRollout",
     "RollNode",
     "ReleaseNode",
+    "ExchangeProgram",
+    "RecordUnseated",
     "AddCloud",
     "RemoveCloud",
     "CreateMachine",

@@ -18,7 +18,7 @@ use super::parse::{self, Args};
 use super::world::{MEMBERS, World, actor, ballot, owner, spec};
 
 /// Lines of the scripts that random logs are made of; good ones and bad ones.
-const LINES: [&str; 109] = [
+const LINES: [&str; 113] = [
     "system RecordIntent Prepare",
     "system RecordIntent Configure",
     "system RecordIntent Start",
@@ -128,6 +128,10 @@ const LINES: [&str; 109] = [
     "owner@acme OpenProposal change=upgrade",
     "oda RollBackChain",
     "owner@acme OpenProposal change=reconfigure",
+    "owner@acme OpenProposal change=upgrade at=100",
+    "system ExchangeProgram number=1",
+    "system ExchangeProgram number=2",
+    "system RecordNodeFact Halted height=100",
 ];
 
 /// Failing seeds are kept beside the tests and tried first from then on.

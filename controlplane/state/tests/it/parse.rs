@@ -429,6 +429,7 @@ fn nodes(w: &World, a: &Args) -> Option<Command> {
                 "Carried" => NodeFact::Carried,
                 "Cleared" => NodeFact::Cleared,
                 "Seated" => NodeFact::Seated { validates: a.get("validates") != Some("no") },
+                "Halted" => NodeFact::Halted { height: a.number("height", 1) },
                 "Seating" => NodeFact::Seating { reason },
                 "Unhealthy" => NodeFact::Unhealthy { reason },
                 "Failed" => NodeFact::Failed { reason },

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use hanse_state::Command;
+use hanse_state::chain::height::ExchangeProgram;
 use hanse_state::chain::imported::{Endpoint, ForgetChain, ImportChain};
 use hanse_state::chain::life::{Change, ChangeChain, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use hanse_state::chain::moving::{MoveNode, RecordEvicted};
@@ -9,6 +10,7 @@ use hanse_state::chain::node::RestartNode;
 use hanse_state::chain::outfit::{Program, RollBackChain};
 use hanse_state::chain::repair::SetChainRepair;
 use hanse_state::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
+use hanse_state::chain::seat::RecordUnseated;
 use hanse_state::chain::{NodeSpec, RecordTransaction};
 use hanse_state::consortium::proposal::Action;
 
@@ -51,6 +53,7 @@ pub(crate) fn change(w: &World, a: &Args, word: &str) -> Action {
                 program: (a.get("program") != Some("own")).then(|| program(a)),
                 limit_ms: a.get("limit").map(|limit| limit.parse().unwrap()),
                 accept_outage: a.get("accept").is_some(),
+                at_height: a.get("at").map(|height| height.parse().unwrap()),
             },
             "reconfigure" => {
                 let set = a.get("set").unwrap_or("history_states:64").split(',').filter(|one| !one.is_empty());
@@ -128,6 +131,10 @@ pub(crate) fn commands(w: &World, a: &Args) -> Option<Command> {
         }
         "RollNode" => Command::RollNode(RollNode { node, generation, number: a.number("number", 1) }),
         "ReleaseNode" => Command::ReleaseNode(ReleaseNode { node, generation }),
+        "ExchangeProgram" => Command::ExchangeProgram(ExchangeProgram { chain, number: a.number("number", 1) }),
+        "RecordUnseated" => {
+            Command::RecordUnseated(RecordUnseated { chain, public_key: a.text("key", &world::identity(0).public_key) })
+        }
         "MoveNode" => Command::MoveNode(MoveNode {
             node,
             generation,

@@ -90,7 +90,9 @@ fn roll(w: &mut World, nodes: u64) {
         let node = super::world::node_key(n);
         let number = w.state.chains[&node.chain].rollout.as_ref().unwrap().number;
         let generation = w.state.nodes[&node].generation;
-        w.ok(hanse_state::Actor::System, hanse_state::Command::RollNode(RollNode { node, generation, number }));
+        if w.state.nodes[&node].rolled < number {
+            w.ok(hanse_state::Actor::System, hanse_state::Command::RollNode(RollNode { node, generation, number }));
+        }
         for (act, fact) in [(NodeAct::Configure, NodeFact::Configured), (NodeAct::Start, NodeFact::Started)] {
             w.intent(n, act);
             w.fact(n, fact);

@@ -131,6 +131,16 @@ fn life_of_version_5() -> Vec<Request> {
     ])
 }
 
+/// What came with version 6 for changes of a program at one height.
+fn heights_of_version_6() -> Vec<Request> {
+    logged(&[
+        "OpenProposal change=upgrade at=1200",
+        "ExchangeProgram number=2",
+        "RecordNodeFact Halted height=1200",
+        "RecordUnseated",
+    ])
+}
+
 /// What came with version 5 for the ways to hosts.
 fn ways_of_version_5() -> Vec<Request> {
     logged(&[
@@ -202,8 +212,10 @@ fn requests_of_each_version_are_read_and_written_alike() {
     read_and_written_alike("v5/seat_requests.hex", &seats_of_version_5());
     assert!(seats_of_version_5().iter().all(|request| request.command.since() == Version(5)));
     assert!(ways_of_version_5().iter().all(|request| request.command.since() == Version(5)));
+    read_and_written_alike("v6/height_requests.hex", &heights_of_version_6());
+    assert!(heights_of_version_6().iter().all(|request| request.command.since() == Version(6)));
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
-    assert_eq!(newest, Version(5), "commands of a new version need a frozen example of their own");
+    assert_eq!(newest, Version(6), "commands of a new version need a frozen example of their own");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hanse_adapters_core::Adapter;
-use hanse_engines_core::{Engine, EngineError, Role};
+use hanse_adapters_core::{Adapter, RunState};
+use hanse_engines_core::{Engine, EngineError, Role, WayBack};
 
 use crate::net::Net;
 
@@ -86,6 +86,7 @@ async fn halt(net: &mut Net) {
         net.restart(node).await;
         net.healthy(node, "is back before the next one is restarted", |h| h.peers == 3 && !h.syncing).await;
     }
+    assert!(!stands(net, 0, height).await, "not yet");
     for node in 0..4 {
         net.healthy(node, "reaches the height", |h| h.height == height).await;
     }
@@ -93,13 +94,55 @@ async fn halt(net: &mut Net) {
     for node in 0..4 {
         let latest = net.engine.block(&net.host, &net.nodes[node], &hanse_engines_core::BlockRef::Latest).await;
         assert_eq!(latest.unwrap().height, height - 1, "node {node}");
-        net.host.stop(&net.nodes[node].key, Duration::from_secs(10)).await.unwrap();
+        assert!(stands(net, node, height).await, "node {node}");
+        assert!(!stands(net, node, height + 1).await && !stands(net, node, height - 1).await, "at no other height");
     }
+    started_again_it_ends_there(net, height).await;
     for node in 0..4 {
-        net.engine.halt_at(&net.host, &net.nodes[node], None).await.unwrap();
+        net.host.stop(&net.nodes[node].key, Duration::from_secs(10)).await.unwrap();
+        net.engine.go_on_from(&net.host, &net.nodes[node], height).await.unwrap();
+        // Nobody has opened what it holds since: whatever runs next, there is a way back.
+        assert_eq!(back(net, node, height).await, WayBack::Open, "node {node}");
+    }
+    net.restart(0).await;
+    net.healthy(0, "answers", |h| h.height >= height).await;
+    let closed = |way: &WayBack| matches!(way, WayBack::Closed(why) if why.contains("executed block"));
+    let way = back(net, 0, height).await;
+    assert!(closed(&way), "it executes the block when it starts: {way:?}");
+    for node in 1..4 {
         net.restart(node).await;
     }
     for node in 0..4 {
         net.healthy(node, "goes on beyond the height", |h| h.height > height + 2).await;
     }
+    // Also of one that does not answer any more: it has signed what comes after.
+    net.host.stop(&net.nodes[1].key, Duration::from_secs(10)).await.unwrap();
+    let way = back(net, 1, height).await;
+    assert!(closed(&way), "{way:?}");
+}
+
+async fn stands(net: &Net, node: usize, height: u64) -> bool {
+    net.engine.stands_at(&net.host, &net.nodes[node], height).await.unwrap()
+}
+
+async fn back(net: &Net, node: usize, height: u64) -> WayBack {
+    net.engine.way_back(&net.host, &net.nodes[node], Some(height)).await.unwrap()
+}
+
+/// With the program before it does not come further, and its last words say where it stands.
+async fn started_again_it_ends_there(net: &mut Net, height: u64) {
+    net.restart(3).await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(90);
+    loop {
+        let status = net.host.look(&net.nodes[3].key).await.unwrap().unwrap();
+        if matches!(status.run, RunState::Exited { .. }) {
+            break;
+        }
+        let log = net.host.tail(&net.nodes[3].key, 5).await.unwrap();
+        assert!(std::time::Instant::now() < deadline, "it stays: {status:?}: {log}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let log = net.host.tail(&net.nodes[3].key, 60).await.unwrap();
+    assert!(stands(net, 3, height).await, "{log}");
+    assert!(!stands(net, 3, height + 1).await);
 }

@@ -187,18 +187,20 @@ async fn the_program_before_says_whether_there_is_a_way_back() {
     let node = plan("one", 30001, 31001);
     engine.prepare(&host, &node).await.unwrap();
     let before = |program| NodePlan { program: Some(NodeProgram::Program(program)), ..node.clone() };
-    assert_eq!(engine.way_back(&host, &before(artifact())).await.unwrap(), WayBack::Open);
+    assert_eq!(engine.way_back(&host, &before(artifact()), None).await.unwrap(), WayBack::Open);
     let bad = root.path().join("bad.sh");
     std::fs::write(&bad, "#!/bin/sh\necho what is this >&2\nexit 3\n").unwrap();
     let sha256 = hanse_hostrun::file_sha256(&bad).unwrap();
     let bad = hanse_adapters_core::Artifact { sha256, path: bad };
-    let WayBack::Closed(why) = engine.way_back(&host, &before(bad)).await.unwrap() else { panic!("it reads nothing") };
+    let WayBack::Closed(why) = engine.way_back(&host, &before(bad), None).await.unwrap() else {
+        panic!("it reads nothing")
+    };
     assert!(why.contains("code 3") && why.contains("what is this"), "{why}");
     // A store that the program cannot look into: a person decides.
     let data = root.path().join("instances/test/one/home/data");
     std::fs::create_dir_all(&data).unwrap();
     std::fs::write(data.join("ledger.redb"), "of another time").unwrap();
-    let WayBack::Unknown(why) = engine.way_back(&host, &before(artifact())).await.unwrap() else {
+    let WayBack::Unknown(why) = engine.way_back(&host, &before(artifact()), None).await.unwrap() else {
         panic!("it is no store")
     };
     assert!(why.contains("cannot look into the node's store"), "{why}");

@@ -40,6 +40,7 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
         ChainState::Deleted => pb::ChainState::Deleted,
         ChainState::Removing => pb::ChainState::Removing,
         ChainState::Imported => pb::ChainState::Imported,
+        ChainState::Halted => pb::ChainState::Halted,
     };
     pb::Chain {
         name: name::chain(&it.key),
@@ -147,6 +148,8 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
         created_at_ms: state.chains.get(&it.key.chain).map_or(0, |chain| ms(chain.created_at)),
         validates: it.validates(),
         seat: it.seat.as_ref().map(seat),
+        halt_height: it.halt.map_or(0, |halt| halt.height),
+        halt_reached: it.stands_at().is_some(),
         program: it.outfit.program.as_ref().map(outfit::program),
         settings: it.outfit.settings.clone(),
         health_reason: view.map_or_else(String::new, |view| view.reasons.join("; ")),

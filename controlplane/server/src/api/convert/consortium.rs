@@ -168,6 +168,7 @@ fn change_in(state: &State, of: &ConsortiumId, it: pb::ChangeChain) -> Result<Ch
                 limit_ms => Some(limit_ms),
             },
             accept_outage: upgrade.accept_outage,
+            at_height: (upgrade.at_height != 0).then_some(upgrade.at_height),
         },
         pb::change_chain::Change::Reconfigure(it) => Change::Reconfigure {
             settings: it.settings.into_iter().collect(),

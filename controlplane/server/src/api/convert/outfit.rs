@@ -2,6 +2,7 @@
 
 use hanse_proto::v1 as pb;
 use hanse_state::State;
+use hanse_state::chain::height::HeightStage;
 use hanse_state::chain::outfit::{Program, Refit};
 
 use super::{id, ms};
@@ -45,5 +46,17 @@ pub(crate) fn refit(it: &Refit) -> pb::Refit {
         since_ms: ms(it.since),
         settled_at_ms: it.settled_at.map_or(0, ms),
         rolled_back: it.rolled_back.clone().unwrap_or_default(),
+        at_height: it.at.as_ref().map_or(0, |at| at.height),
+        stage: it.at.as_ref().map_or(pb::HeightStage::Unspecified, |at| stage(at.stage)).into(),
+        next: it.at.as_ref().and_then(|at| at.to.program.as_ref()).map(program),
+    }
+}
+
+fn stage(stage: HeightStage) -> pb::HeightStage {
+    match stage {
+        HeightStage::Telling => pb::HeightStage::Telling,
+        HeightStage::CalledOff => pb::HeightStage::CalledOff,
+        HeightStage::Exchanging => pb::HeightStage::Exchanging,
+        HeightStage::Back => pb::HeightStage::Back,
     }
 }
