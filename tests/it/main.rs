@@ -17,7 +17,6 @@ mod faults;
 mod foreign;
 mod full_disk;
 mod governed;
-mod heights;
 mod imported;
 mod life;
 mod load;

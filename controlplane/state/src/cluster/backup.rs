@@ -8,13 +8,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::Cluster;
+use super::version::Version;
 use crate::apply::Cx;
 use crate::check;
 use crate::command::Outcome;
 use crate::digest::Digest;
-use crate::ids::{BackupId, IncarnationId};
+use crate::ids::{BackupId, ChainKey, IncarnationId, NodeKey};
 use crate::time::Millis;
-use crate::{Rejection, State};
+use crate::{Rejection, State, name};
+
+/// How far generations are raised when a restored cluster is resumed: more than any node comes to between a backup and its loss.
+pub const GENERATIONS_MAX: u64 = 1_000_000;
 
 /// A backup that was asked for. Whether the copy arrived is known to whoever asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +89,26 @@ fn cluster(state: &State) -> Result<Cluster, Rejection> {
     state.cluster.clone().ok_or_else(|| check::wrong_state("cluster", "the cluster".into(), "not initialised", ""))
 }
 
+/// Raises the generations of all nodes beyond what they may have come to after the backup: hosts refuse what is older than what they
+/// have.
+fn raise(state: &mut State, cx: &mut Cx<'_>) {
+    let keys: Vec<NodeKey> =
+        state.nodes.values().filter(|node| node.watched.is_none()).map(|node| node.key.clone()).collect();
+    for key in keys {
+        if let Some(node) = state.nodes.get_mut(&key) {
+            node.generation = node.generation.saturating_add(GENERATIONS_MAX);
+            // What was begun before the backup is begun again under the new number.
+            node.intent = None;
+            cx.updated(name::node(&key));
+        }
+    }
+    let chains: Vec<ChainKey> = state.retired.keys().cloned().collect();
+    for key in chains {
+        let newest = state.retired.get(&key).copied().unwrap_or(0);
+        state.retired.insert(key, newest.saturating_add(GENERATIONS_MAX));
+    }
+}
+
 pub(crate) fn create(state: &mut State, cx: &mut Cx<'_>, c: &CreateBackup) -> Result<Outcome, Rejection> {
     let mut cluster = cluster(state)?;
 
@@ -143,6 +167,9 @@ pub(crate) fn resume(state: &mut State, cx: &mut Cx<'_>, c: &ResumeCluster) -> R
 
     restored.resumed_at = Some(cx.now);
     state.cluster = Some(cluster);
+    if state.version() >= Version::HEIGHTS {
+        raise(state, cx);
+    }
     cx.updated("cluster".into());
     Ok(Outcome::Done { resource: "cluster".into() })
 }
