@@ -56,7 +56,24 @@ async fn sweep(world: &World, id: &CloudId) -> Result<(), Trouble> {
             first = first.and(Err(trouble));
         }
     }
-    first
+    first?;
+    clear(&state, id, &*cloud, &owner, &there).await
+}
+
+/// Removes what machines of a cloud shared, once there are none: the last two may have gone at once, each with the other still
+/// there, and a firewall's group stays while a machine that is ending has it.
+///
+/// Not after a restore, whose state may be older than what is there. A machine that is ordered at this very moment may miss what
+/// it needs; its order is then made again.
+async fn clear(state: &State, id: &CloudId, cloud: &dyn Cloud, owner: &Owner, there: &[Seen]) -> Result<(), Trouble> {
+    let restored = state.cluster.as_ref().is_some_and(|cluster| cluster.restored.is_some());
+    if restored || !there.is_empty() || query::machines_of(state, id).next().is_some() {
+        return Ok(());
+    }
+    for what in cloud.clear(owner).await? {
+        info!(cloud = %id, what, "no machine needs it any more; removed");
+    }
+    Ok(())
 }
 
 async fn delete(
