@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hanse_adapters_core::cloud::Cloud;
 use hanse_adapters_core::{
-    Adapter, AdapterError, Artifact, FileSpec, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, Result, RunOutput,
-    RunSpec, Stream,
+    Adapter, AdapterError, Artifact, FileSpec, HomeFile, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, Piece,
+    Result, RunOutput, RunSpec, Stream,
 };
 use hanse_engines_core::NodeHealth;
 use hanse_server::reconcile::connect::{HostConnector, HostKeys};
@@ -14,7 +15,9 @@ use hanse_state::host::way::Way;
 use hanse_state::host::{Host, Reach};
 use tokio::sync::oneshot;
 
+use crate::acts::Life;
 use crate::ask::{Ask, Told};
+use crate::region::SimCloud;
 use crate::world::{EPOCH_MS, Shared};
 
 /// How long a call may take before nothing is known of it.
@@ -68,6 +71,11 @@ impl SimHost {
     /// Asks the node for a transaction.
     pub(crate) async fn find(&self, key: &InstanceKey, hash: &str) -> Result<Told> {
         self.ask(Ask::Find(key.clone(), hash.to_owned())).await
+    }
+
+    /// Has the node take a seat among the validators, or give it up.
+    pub(crate) async fn seat(&self, key: &InstanceKey, validates: bool) -> Result<()> {
+        self.ask(Ask::Seat(key.clone(), validates)).await.map(drop)
     }
 
     /// Asks the node who validates; nothing if it does not answer.
@@ -144,6 +152,24 @@ impl Adapter for SimHost {
         self.ask(Ask::Remove(key.clone(), generation)).await.map(drop)
     }
 
+    async fn list_home(&self, key: &InstanceKey) -> Result<Vec<HomeFile>> {
+        match self.ask(Ask::ListHome(key.clone())).await? {
+            Told::Home(files) => Ok(files),
+            other => unreachable!("a host answers what it is asked, not {other:?}"),
+        }
+    }
+
+    async fn read_piece(&self, key: &InstanceKey, path: &str, offset: u64) -> Result<Vec<u8>> {
+        match self.ask(Ask::ReadPiece(key.clone(), path.to_owned(), offset)).await? {
+            Told::Piece(content) => Ok(content),
+            other => unreachable!("a host answers what it is asked, not {other:?}"),
+        }
+    }
+
+    async fn write_piece(&self, key: &InstanceKey, generation: u64, piece: &Piece) -> Result<()> {
+        self.ask(Ask::WritePiece(key.clone(), generation, piece.clone())).await.map(drop)
+    }
+
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {
         match self.ask(Ask::List(cluster.to_owned())).await? {
             Told::List(list) => Ok(list),
@@ -161,8 +187,9 @@ impl Adapter for SimHost {
     }
 }
 
-/// Gives every replica the same hosts.
+/// Gives every replica the same hosts and the same cloud.
 pub(crate) struct SimConnector {
+    pub(crate) life: Life,
     pub(crate) shared: Shared,
 }
 
@@ -176,8 +203,24 @@ impl HostConnector for SimConnector {
         Ok(Arc::new(SimHost::at(&address, self.shared.clone())))
     }
 
-    async fn scan(&self, _address: &str, _port: u16, _way: &Way) -> Result<HostKeys> {
-        Ok(HostKeys { fingerprint: FINGERPRINT.into(), authority: None })
+    async fn scan(&self, address: &str, _port: u16, _way: &Way) -> Result<HostKeys> {
+        let shown = {
+            let world = self.shared.world();
+            world.provider.greets(world.now_ms, address)
+        };
+        // A host that is no cloud's machine answers always.
+        match shown.unwrap_or_else(|| Some(FINGERPRINT.into())) {
+            Some(fingerprint) => Ok(HostKeys { fingerprint, authority: None }),
+            None => Err(AdapterError::Transient { subject: address.into(), reason: "connection refused".into() }),
+        }
+    }
+
+    async fn cloud(&self, _cloud: &hanse_state::cloud::Cloud) -> Result<Arc<dyn Cloud>> {
+        Ok(Arc::new(SimCloud { life: self.life, shared: self.shared.clone() }))
+    }
+
+    async fn login_key(&self) -> Result<String> {
+        Ok("ssh-ed25519 AAAA".into())
     }
 
     async fn scan_docker(&self, endpoint: &str) -> Result<String> {

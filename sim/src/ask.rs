@@ -1,6 +1,6 @@
 //! What hosts are asked and what they answer, also in words.
 
-use hanse_adapters_core::{AdapterError, FileSpec, InstanceKey, InstanceSpec, InstanceStatus};
+use hanse_adapters_core::{AdapterError, FileSpec, HomeFile, InstanceKey, InstanceSpec, InstanceStatus, Piece};
 use hanse_engines_core::{NodeHealth, Transaction};
 
 use crate::chains::Taken;
@@ -17,10 +17,16 @@ pub(crate) enum Ask {
     Validators(InstanceKey),
     Send(InstanceKey, Vec<u8>),
     Find(InstanceKey, String),
+    /// The node is to take a seat among the validators, or to give it up.
+    Seat(InstanceKey, bool),
     Stop(InstanceKey),
     Fence(InstanceKey, u64),
     /// Unless something newer than this generation is there.
     Remove(InstanceKey, u64),
+    ListHome(InstanceKey),
+    ReadPiece(InstanceKey, String, u64),
+    /// Of a home that is fenced at exactly this generation.
+    WritePiece(InstanceKey, u64, Piece),
     List(String),
 }
 
@@ -29,14 +35,16 @@ impl Ask {
     pub(crate) const fn changes(&self) -> bool {
         match self {
             Self::Inspect | Self::Look(_) | Self::Health(_) | Self::Validators(_) | Self::Find(..) => false,
-            Self::List(_) => false,
+            Self::List(_) | Self::ListHome(_) | Self::ReadPiece(..) => false,
             Self::Send(..)
             | Self::MakeKeys(_)
             | Self::Write(..)
             | Self::Ensure(_)
             | Self::Stop(_)
             | Self::Fence(..)
-            | Self::Remove(..) => true,
+            | Self::Remove(..)
+            | Self::WritePiece(..)
+            | Self::Seat(..) => true,
         }
     }
 }
@@ -56,6 +64,8 @@ pub(crate) enum Told {
     Full,
     Found(Option<Box<Transaction>>),
     List(Vec<InstanceStatus>),
+    Home(Vec<HomeFile>),
+    Piece(Vec<u8>),
 }
 
 /// An order in the trace.
@@ -74,6 +84,12 @@ pub(crate) fn words(ask: &Ask) -> String {
         Ask::Fence(key, generation) => format!("stop {} below generation {generation}", key.object()),
         Ask::Remove(key, u64::MAX) => format!("remove {}", key.object()),
         Ask::Remove(key, upto) => format!("remove {} up to generation {upto}", key.object()),
+        Ask::Seat(key, validates) => format!("have {} validate: {validates}", key.object()),
+        Ask::ListHome(key) => format!("list the home of {}", key.object()),
+        Ask::ReadPiece(key, path, _) => format!("read {path} of {}", key.object()),
+        Ask::WritePiece(key, generation, piece) => {
+            format!("write {} of {} in generation {generation}", piece.path, key.object())
+        }
         Ask::List(cluster) => format!("list {cluster}"),
     }
 }

@@ -120,6 +120,8 @@ pub(crate) enum Taken {
 #[derive(Default)]
 pub(crate) struct Chains {
     mined: BTreeMap<Digest, Vec<Mined>>,
+    /// What blocks say of who validates, by genesis and name: its key, and whether it does. Others are as at the beginning.
+    seats: BTreeMap<Digest, BTreeMap<String, (String, bool)>>,
     found: Vec<String>,
 }
 
@@ -145,6 +147,20 @@ impl Chains {
             self.found.push(format!("deployed twice: {} by {} and again", tx.contract, tx.hash));
         }
         mined.push(Mined { tx, at_ms: now_ms });
+    }
+
+    /// A block has a node take a seat among the validators, or give it up.
+    pub(crate) fn seat(&mut self, genesis: &[u8], name: &str, key: String, validates: bool) {
+        self.seats.entry(Digest::of(genesis)).or_default().insert(name.to_owned(), (key, validates));
+    }
+
+    /// Names and keys of those who validate: `founders`, and whoever has joined and not left.
+    pub(crate) fn validators(&self, genesis: &[u8], founders: Vec<(String, String)>) -> Vec<(String, String)> {
+        let none = BTreeMap::new();
+        let seats = self.seats.get(&Digest::of(genesis)).unwrap_or(&none);
+        let stays = founders.into_iter().filter(|(name, _)| !seats.contains_key(name));
+        let seated = seats.iter().filter(|(_, (_, validates))| *validates);
+        stays.chain(seated.map(|(name, (key, _))| (name.clone(), key.clone()))).collect()
     }
 
     /// A transaction in a block, as a node that sees the chain as of `seen_ms` shows it; or one that waits.

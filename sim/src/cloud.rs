@@ -11,15 +11,16 @@ use hanse_state::chain::node::NodeAct;
 
 use crate::ask::{Ask, Told};
 use crate::hosts::{Hosts, status};
+use crate::sweep::Stage;
 
 /// How late a list is, where it is.
-const LIST_LATE_MS: u64 = 5_000;
+pub(crate) const LIST_LATE_MS: u64 = 5_000;
 /// How long a thing takes to go, where that is slow.
-const DELETE_MS: u64 = 8_000;
+pub(crate) const DELETE_MS: u64 = 8_000;
 /// How long a thing is being made, where names are raced for.
-const MAKING_MS: u64 = 1_000;
+pub(crate) const MAKING_MS: u64 = 1_000;
 /// How long a late call is on its way: longer than anyone waits, and than it takes the next leader to do it again.
-const LATE_MS: u64 = 9_000;
+pub(crate) const LATE_MS: u64 = 9_000;
 
 /// What a cloud does beside what it is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,11 +44,13 @@ pub enum Cloud {
     HalfSucceeds,
     /// A call is on its way for nine seconds: its sender has given up, and others have done it before it comes.
     ArrivesLate,
+    /// It refuses an order of a machine: the account has as many as it may have. Only regions do so, hosts do not.
+    LacksRoom,
 }
 
 impl Cloud {
     /// Every habit.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Calm,
         Self::LosesReplies,
         Self::Throttles,
@@ -57,6 +60,7 @@ impl Cloud {
         Self::DeletesSlowly,
         Self::HalfSucceeds,
         Self::ArrivesLate,
+        Self::LacksRoom,
     ];
 
     /// Its name on the command line and in figures.
@@ -71,7 +75,13 @@ impl Cloud {
             Self::DeletesSlowly => "deletes-slowly",
             Self::HalfSucceeds => "half-succeeds",
             Self::ArrivesLate => "arrives-late",
+            Self::LacksRoom => "lacks-room",
         }
+    }
+
+    /// Whether a stage can meet it.
+    pub(crate) const fn is_met_by(self, stage: Stage) -> bool {
+        !matches!(self, Self::LacksRoom) || stage.is_of_machines()
     }
 }
 
@@ -99,17 +109,14 @@ impl Sky {
         }
         let (act, key) = of(ask)?;
         let is_first = self.met.insert((act.word(), key.clone()));
-        let fate = match self.cloud {
-            _ if !is_first => Fate::Answered,
-            Cloud::LosesReplies => Fate::Lost,
-            Cloud::Throttles => Fate::Throttled,
-            Cloud::FailsAfterwards => Fate::Lied,
-            Cloud::HalfSucceeds => Fate::Half,
-            Cloud::Calm | Cloud::ListsLate | Cloud::RacesNames | Cloud::DeletesSlowly | Cloud::ArrivesLate => {
-                Fate::Answered
-            }
-        };
+        // No host has a limit that an account could reach.
+        let fate = if is_first && self.cloud != Cloud::LacksRoom { fate(self.cloud) } else { Fate::Answered };
         Some((fate, if is_first && self.cloud == Cloud::ArrivesLate { LATE_MS } else { 0 }))
+    }
+
+    /// From now on each thing meets the habit once more.
+    pub(crate) fn begin_anew(&mut self) {
+        self.met.clear();
     }
 
     /// Remembers that a call has arrived.
@@ -134,7 +141,9 @@ fn of(ask: &Ask) -> Option<(NodeAct, &InstanceKey)> {
         Ask::Stop(key) | Ask::Fence(key, _) => Some((NodeAct::Stop, key)),
         Ask::Remove(key, _) => Some((NodeAct::Remove, key)),
         Ask::Inspect | Ask::Look(_) | Ask::Health(_) | Ask::Validators(_) | Ask::Send(..) | Ask::Find(..) => None,
-        Ask::List(_) => None,
+        Ask::Seat(key, _) => Some((NodeAct::Seat, key)),
+        Ask::WritePiece(key, ..) => Some((NodeAct::Carry, key)),
+        Ask::List(_) | Ask::ListHome(_) | Ask::ReadPiece(..) => None,
     }
 }
 
@@ -154,6 +163,10 @@ impl Hosts {
         match (self.sky.cloud, act) {
             (Cloud::DeletesSlowly, NodeAct::Remove) => {
                 let home = self.hosts.get_mut(address).and_then(|host| host.homes.get_mut(key))?;
+                // Nothing but a fence is nothing to delete.
+                if home.identity.is_none() && home.files.is_empty() && home.generation == 0 {
+                    return None;
+                }
                 home.process = None;
                 self.sky.going.insert((address.to_owned(), key.clone()), now_ms + DELETE_MS);
                 Some(Ok(Told::Done))
@@ -190,6 +203,10 @@ impl Hosts {
                 if let Some(home) = host.homes.get_mut(key) {
                     home.fence = home.fence.max(*generation);
                 }
+            }
+            // A piece of the piece.
+            Ask::WritePiece(key, generation, piece) => {
+                drop(self.write_piece(address, key, *generation, piece, piece.content.len() / 2));
             }
             // The files are gone, the home is not.
             Ask::Remove(..) => {
@@ -233,6 +250,20 @@ impl Hosts {
     }
 }
 
+/// What becomes of a call that meets a habit.
+pub(crate) const fn fate(habit: Cloud) -> Fate {
+    match habit {
+        Cloud::LosesReplies => Fate::Lost,
+        Cloud::Throttles => Fate::Throttled,
+        Cloud::FailsAfterwards => Fate::Lied,
+        Cloud::HalfSucceeds => Fate::Half,
+        Cloud::LacksRoom => Fate::Denied,
+        Cloud::Calm | Cloud::ListsLate | Cloud::RacesNames | Cloud::DeletesSlowly | Cloud::ArrivesLate => {
+            Fate::Answered
+        }
+    }
+}
+
 /// How calls go wrong, in percent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Temper {
@@ -255,6 +286,8 @@ pub(crate) enum Fate {
     Lied,
     /// Refused, for there are too many.
     Throttled,
+    /// Refused until a person does something about it.
+    Denied,
     /// A part of it is done, and the answer says that it failed.
     Half,
 }

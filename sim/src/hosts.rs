@@ -5,7 +5,7 @@
 //! one. A host keeps its word as every adapter must (`hanse_adapters_core::conformance`): it creates or adopts by key, and
 //! leaves a newer generation alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_adapters_core::{AdapterError, InstanceKey, InstanceSpec, InstanceStatus, RunState};
 use hanse_engines_core::NodeHealth;
@@ -13,12 +13,17 @@ use hanse_state::Digest;
 use tokio::sync::oneshot;
 
 use crate::ask::{Ask, Told, outcome, words};
-use crate::chains::{Chains, Taken, Tx};
+use crate::chains::{Chains, Tx};
 use crate::cloud::{Fate, Flaw, Sky, Temper};
 use crate::dice::Dice;
 
 /// The file without which no node starts.
 pub(crate) const GENESIS_FILE: &str = "genesis";
+/// The file with a node's settings, a name and a value in each line.
+pub(crate) const SETTINGS_FILE: &str = "settings";
+/// The setting that the sweep changes, and a value with which no node starts.
+pub(crate) const SETTING: &str = "mempool_transactions";
+pub(crate) const SETTING_BAD: u64 = 666;
 /// So often the schedule ends the process of one node; more would spend the node's budget of restarts.
 const DEATHS_MAX: u64 = 2;
 /// One block in so many milliseconds.
@@ -38,11 +43,13 @@ pub(crate) struct Process {
     pid: u32,
     since_ms: u64,
     port: u16,
-    hangs_until_ms: u64,
+    pub(crate) hangs_until_ms: u64,
     /// How far behind the chain it is.
-    behind_ms: u64,
+    pub(crate) behind_ms: u64,
     /// What it took, and when that comes into a block.
-    waiting: Vec<(u64, Tx)>,
+    pub(crate) waiting: Vec<(u64, Tx)>,
+    /// The same of seats.
+    pub(crate) seats: Vec<(u64, bool)>,
 }
 
 /// An instance's home on its host.
@@ -55,7 +62,11 @@ pub(crate) struct Home {
     /// The first generation that may run.
     pub(crate) fence: u64,
     pub(crate) process: Option<Process>,
+    /// The settings as they were when it was started last.
+    pub(crate) runs_with: Vec<u8>,
     pub(crate) deaths: u64,
+    /// Since when it is there, once a tick has seen it.
+    pub(crate) since_ms: Option<u64>,
 }
 
 #[derive(Default)]
@@ -68,20 +79,22 @@ pub(crate) struct Host {
 /// All hosts, by address, and the calls on their way.
 pub(crate) struct Hosts {
     pub(crate) hosts: BTreeMap<String, Host>,
+    /// Addresses at which a machine was that is no more.
+    gone: BTreeSet<String>,
     calls: BTreeMap<(u64, u64), Call>,
     answers: BTreeMap<(u64, u64), (Answer, Result<Told, AdapterError>)>,
-    number_last: u64,
+    pub(crate) number_last: u64,
     pid_last: u32,
-    dice: Dice,
+    pub(crate) dice: Dice,
     pub(crate) temper: Temper,
     pub(crate) sky: Sky,
-    flaw: Flaw,
+    pub(crate) flaw: Flaw,
     pub(crate) chains: Chains,
     /// When the first node of each genesis started: height goes on from there, whoever starts anew.
     born: BTreeMap<Digest, u64>,
     /// Starts of processes, for the figures.
     pub(crate) started: u64,
-    said: Vec<String>,
+    pub(crate) said: Vec<String>,
     found: Vec<String>,
 }
 
@@ -89,6 +102,7 @@ impl Hosts {
     pub(crate) fn new(seed: u64, flaw: Flaw) -> Self {
         Self {
             hosts: BTreeMap::new(),
+            gone: BTreeSet::new(),
             calls: BTreeMap::new(),
             answers: BTreeMap::new(),
             number_last: 0,
@@ -143,26 +157,17 @@ impl Hosts {
             drop(answer.send(result));
         }
         self.finish_deletions(now_ms);
+        let homes = self.hosts.values_mut().flat_map(|host| host.homes.values_mut());
+        homes.for_each(|home| home.since_ms = home.since_ms.or(Some(now_ms)));
         self.make_blocks(now_ms);
-    }
-
-    /// What has waited long enough in a live node comes into a block.
-    fn make_blocks(&mut self, now_ms: u64) {
-        for home in self.hosts.values_mut().flat_map(|host| host.homes.values_mut()) {
-            let (Some(process), Some(genesis)) = (&mut home.process, home.files.get(GENESIS_FILE)) else { continue };
-            if process.hangs_until_ms > now_ms {
-                continue;
-            }
-            for (_, tx) in process.waiting.extract_if(.., |(due_ms, _)| *due_ms <= now_ms) {
-                self.said.push(format!("{} puts {} into a block", home.name, tx.hash));
-                self.chains.mine(genesis, now_ms, tx);
-            }
-        }
     }
 
     fn arrive(&mut self, now_ms: u64, call: &Call) -> Result<Told, AdapterError> {
         let transient =
             |reason: &str| AdapterError::Transient { subject: format!("host {}", call.host), reason: reason.into() };
+        if self.gone.contains(&call.host) {
+            return Err(transient("out of reach"));
+        }
         let host = self.hosts.entry(call.host.clone()).or_default();
         if call.fate == Fate::Refused || host.down_until_ms > now_ms {
             return Err(transient("out of reach"));
@@ -180,7 +185,7 @@ impl Hosts {
                 self.half(&call.host, &call.ask);
                 return Err(transient("500: it ended half-way"));
             }
-            Fate::Answered | Fate::Refused | Fate::Lost | Fate::Lied => {}
+            Fate::Answered | Fate::Refused | Fate::Denied | Fate::Lost | Fate::Lied => {}
         }
         let result = self.habit(now_ms, &call.host, &call.ask);
         let result = result.unwrap_or_else(|| self.carry_out(now_ms, &call.host, &call.ask));
@@ -194,8 +199,14 @@ impl Hosts {
         if let Ask::Ensure(spec) = ask {
             return self.ensure(now_ms, address, spec).map(|status| Told::Seen(Some(status)));
         }
+        if let Ask::Seat(key, validates) = ask {
+            return self.seat(now_ms, address, key, *validates);
+        }
         if matches!(ask, Ask::Send(..) | Ask::Find(..)) {
             return self.ask_node(now_ms, address, ask);
+        }
+        if let Some(carried) = self.carry(address, ask) {
+            return carried;
         }
         if let (Ask::List(_), Some(list)) = (ask, self.late_list(now_ms, address)) {
             return Ok(Told::List(list));
@@ -224,7 +235,8 @@ impl Hosts {
             }
             Ask::Validators(key) => {
                 let home = host.homes.get(key).filter(|home| home.process.is_some());
-                Told::Validators(home.and_then(|home| home.files.get(GENESIS_FILE)).map(|genesis| validators(genesis)))
+                let genesis = home.and_then(|home| home.files.get(GENESIS_FILE));
+                Told::Validators(genesis.map(|genesis| self.chains.validators(genesis, validators(genesis))))
             }
             Ask::Stop(key) => {
                 if let Some(home) = host.homes.get_mut(key) {
@@ -240,42 +252,9 @@ impl Hosts {
                 let ours = host.homes.iter().filter(|(key, _)| key.cluster() == cluster);
                 Told::List(ours.map(|(key, home)| status(key, home)).collect())
             }
-            Ask::Ensure(_) | Ask::Send(..) | Ask::Find(..) => unreachable!("answered above"),
+            Ask::Ensure(_) | Ask::Send(..) | Ask::Find(..) | Ask::Seat(..) => unreachable!("answered above"),
+            Ask::ListHome(_) | Ask::ReadPiece(..) | Ask::WritePiece(..) => unreachable!("answered above"),
         })
-    }
-
-    /// A question to the ledger that a node keeps.
-    fn ask_node(&mut self, now_ms: u64, address: &str, ask: &Ask) -> Result<Told, AdapterError> {
-        let (Ask::Send(key, _) | Ask::Find(key, _)) = ask else { unreachable!("nothing else is for a node") };
-        let full = self.dice.chance(self.temper.refused);
-        let (wait_ms, number) = (self.dice.range(BLOCK_MS / 2, 6 * BLOCK_MS), self.number_last);
-        let home = self.hosts.get_mut(address).and_then(|host| host.homes.get_mut(key));
-        let node = home.and_then(|home| Some((home.process.as_mut()?, home.files.get(GENESIS_FILE)?)));
-        let silent = || AdapterError::Transient { subject: key.to_string(), reason: "connection refused".into() };
-        let (process, genesis) = node.filter(|(process, _)| process.hangs_until_ms <= now_ms).ok_or_else(silent)?;
-        let seen_ms = now_ms.saturating_sub(process.behind_ms);
-        let waiting = |process: &Process, hash: &str| process.waiting.iter().any(|(_, it)| it.hash == hash);
-        let raw = match ask {
-            Ask::Send(_, raw) => raw,
-            Ask::Find(_, hash) => {
-                let waits = process.waiting.iter().map(|(_, tx)| tx).find(|tx| tx.hash == *hash);
-                return Ok(Told::Found(self.chains.show(genesis, seen_ms, hash, waits).map(Box::new)));
-            }
-            _ => unreachable!("nothing else is for a node"),
-        };
-        let Some(mut tx) = Tx::parse(raw) else { return Ok(Told::Taken(Taken::Refused("no transaction".into()))) };
-        if self.flaw == Flaw::Resigned {
-            tx = tx.anew(number);
-        }
-        let taken = self.chains.takes(genesis, seen_ms, &tx);
-        let known = waiting(process, &tx.hash) || self.chains.show(genesis, seen_ms, &tx.hash, None).is_some();
-        if matches!(taken, Taken::Hash(_)) && !known {
-            if full {
-                return Ok(Told::Full);
-            }
-            process.waiting.push((now_ms + wait_ms, tx));
-        }
-        Ok(Told::Taken(taken))
     }
 
     fn ensure(&mut self, now_ms: u64, address: &str, spec: &InstanceSpec) -> Result<InstanceStatus, AdapterError> {
@@ -308,13 +287,19 @@ impl Hosts {
         self.pid_last += 1;
         let behind_ms = self.dice.pick(&[0, 0, 500, 3_000]);
         let (pid, since_ms) = (self.pid_last, now_ms);
-        let process = Process { pid, since_ms, port, hangs_until_ms: 0, behind_ms, waiting: Vec::new() };
+        let process =
+            Process { pid, since_ms, port, hangs_until_ms: 0, behind_ms, waiting: Vec::new(), seats: Vec::new() };
         if let Some(genesis) = home.files.get(GENESIS_FILE).filter(|_| ready) {
             self.born.entry(Digest::of(genesis)).or_insert(now_ms);
         }
-        home.process = ready.then_some(process);
+        let starts = ready && home.files.get(SETTINGS_FILE).is_none_or(|it| !ends_at_once(it));
+        home.process = starts.then_some(process);
+        home.runs_with = home.files.get(SETTINGS_FILE).cloned().unwrap_or_default();
+        let identity = home.identity.clone();
         let told = status(&spec.key, home);
         self.started += 1;
+        self.check_key(identity.as_ref());
+        let host = self.hosts.entry(address.to_owned()).or_default();
         let on_port = |(_, home): &(&InstanceKey, &Home)| home.process.as_ref().is_some_and(|it| it.port == port);
         let rivals: Vec<String> = host.homes.iter().filter(on_port).map(|(key, _)| key.to_string()).collect();
         if rivals.len() > 1 {
@@ -368,6 +353,23 @@ impl Hosts {
         let mut found = std::mem::take(&mut self.found);
         found.extend(self.chains.take_found());
         found
+    }
+
+    /// A machine is gone with everything on it.
+    pub(crate) fn lose(&mut self, address: &str) {
+        if self.gone.insert(address.to_owned()) {
+            self.hosts.remove(address);
+        }
+    }
+
+    /// This host is one that nobody reaches until then.
+    pub(crate) fn down_at(&mut self, address: &str, until_ms: u64) {
+        self.hosts.entry(address.to_owned()).or_default().down_until_ms = until_ms;
+    }
+
+    /// Keeps what did not hold.
+    pub(crate) fn note(&mut self, found: String) {
+        self.found.push(found);
     }
 
     /// A host that nobody reaches until then.
@@ -457,11 +459,22 @@ fn health(now_ms: u64, home: &Home, all_genesis: &[Vec<u8>], born: &BTreeMap<Dig
     })
 }
 
+/// The value of a setting in a file of settings, if it names it.
+pub(crate) fn setting(file: &[u8], name: &str) -> Option<u64> {
+    let text = String::from_utf8_lossy(file);
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+/// Whether a node with these settings ends as soon as it is started.
+fn ends_at_once(file: &[u8]) -> bool {
+    setting(file, SETTING) == Some(SETTING_BAD)
+}
+
 /// A validator in the file of a genesis: this word, its name, its key.
 pub(crate) const VALIDATOR: &str = "validator";
 
 /// Names and keys of those who validate: here as at the beginning.
-fn validators(genesis: &[u8]) -> Vec<(String, String)> {
+pub(crate) fn validators(genesis: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(genesis);
     let one = |line: &str| match line.split(' ').collect::<Vec<_>>().as_slice() {
         [word, name, key] if *word == VALIDATOR => Some(((*name).to_owned(), (*key).to_owned())),

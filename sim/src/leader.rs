@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hanse_engines_core::Engine;
 use hanse_planner::MembershipView;
 use hanse_raft::{ChangeError, Member, ProposeError, RaftError, ReadError, ReplicaId};
 use hanse_server::config::Timing;
@@ -59,15 +60,17 @@ struct Seat {
 pub(crate) fn spawn(life: Life, node: Node) -> mpsc::Receiver<Call> {
     let (calls, asked) = mpsc::channel(CALLS_MAX);
     let shared = node.shared.clone();
-    let engine = SimEngine::new(life, shared.clone());
+    let engine = |name| (String::from(name), Arc::new(SimEngine::new(name, life, shared.clone())) as Arc<dyn Engine>);
+    let engines = Arc::new(BTreeMap::from([engine("cometbft"), engine("embedded")]));
     let (clock, ids) = (shared.clone(), shared.clone());
-    let orphan_grace_ms = shared.world().orphan_grace_ms;
+    let is_rash = shared.has(Mutant::OrphansAtSight);
+    let orphan_grace_ms = if is_rash { 0 } else { shared.world().orphan_grace_ms };
     let timing = Timing { meter_ms: METER_MS, orphan_grace_ms, ..Timing::default() };
     let world = World {
         replica: Arc::new(Seat { life, node, calls }),
         observed: Arc::new(Observed::default()),
-        hosts: Arc::new(SimConnector { shared }),
-        engines: Arc::new(BTreeMap::from([("embedded".to_owned(), Arc::new(engine) as _)])),
+        hosts: Arc::new(SimConnector { life, shared }),
+        engines,
         programs: hanse_server::programs::Programs::default(),
         clock: Arc::new(move || Millis(clock.world().clock_ms(life.replica))),
         new_id: Arc::new(move || {
@@ -157,7 +160,12 @@ impl Consensus for Seat {
             world.acts.means(self.life, request.id);
             world.say(&format!("{} means to {:?} {}", self.life.replica, intent.act, intent.node));
         }
-        if matches!(request.command, Command::RecordIntent(_)) && self.node.shared.has(Mutant::ActBeforeIntent) {
+        if matches!(request.command, Command::RecordMachineIntent(_) | Command::RemoveCloudOrphan(_)) {
+            self.node.shared.world().acts.means(self.life, request.id);
+        }
+        if matches!(request.command, Command::RecordIntent(_) | Command::RecordMachineIntent(_))
+            && self.node.shared.has(Mutant::ActBeforeIntent)
+        {
             return Ok(self.pretend(request).await);
         }
         let step = trap::of(&request.command);

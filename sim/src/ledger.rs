@@ -8,28 +8,29 @@ use crate::acts::{Deed, Life, Place};
 use crate::adapter::SimHost;
 use crate::ask::Told;
 use crate::chains::Taken;
-use crate::hosts::{GENESIS_FILE, VALIDATOR};
+use crate::hosts::{GENESIS_FILE, SETTINGS_FILE, VALIDATOR};
 use crate::world::Shared;
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
 use hanse_engines_core::{
     Account, Block, BlockRef, ChainPlan, Engine, EngineError, LedgerValidator, NodeHealth, NodeIdentity, NodePlan,
-    Peer, Result, Transaction,
+    Peer, Progress, Result, Role, Seat, Transaction,
 };
 use hanse_state::Digest;
 use hanse_state::chain::node::NodeAct;
 
-/// The engine that templates name; its nodes here are made up.
+/// An engine that templates name; its nodes here are made up.
 pub(crate) struct SimEngine {
+    name: &'static str,
     life: Life,
     artifact: Artifact,
     shared: Shared,
 }
 
 impl SimEngine {
-    pub(crate) fn new(life: Life, shared: Shared) -> Self {
+    pub(crate) fn new(name: &'static str, life: Life, shared: Shared) -> Self {
         let artifact = Artifact { sha256: "00".repeat(32), path: "sim".into() };
-        Self { life, artifact, shared }
+        Self { name, life, artifact, shared }
     }
 
     /// An act begins: this leader must have committed the intent for this very act.
@@ -44,7 +45,7 @@ impl SimEngine {
 #[async_trait]
 impl Engine for SimEngine {
     fn name(&self) -> &'static str {
-        "embedded"
+        self.name
     }
 
     fn artifact(&self) -> &Artifact {
@@ -79,8 +80,10 @@ impl Engine for SimEngine {
         _peers: &[Peer],
     ) -> Result<()> {
         self.begins(node, NodeAct::Configure);
-        let file = FileSpec { path: GENESIS_FILE.into(), mode: 0o600, content: genesis.to_vec() };
-        host.put_files(&node.key, &[file]).await.map_err(EngineError::Host)
+        let file = |path: &str, content: Vec<u8>| FileSpec { path: path.into(), mode: 0o600, content };
+        let settings: String = node.parameters.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
+        let files = [file(GENESIS_FILE, genesis.to_vec()), file(SETTINGS_FILE, settings.into_bytes())];
+        host.put_files(&node.key, &files).await.map_err(EngineError::Host)
     }
 
     async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus> {
@@ -109,6 +112,28 @@ impl Engine for SimEngine {
         let all = answer.ok_or_else(|| EngineError::Node { node: node.key.to_string(), reason: "no answer".into() })?;
         let one = |(node_id, public_key)| LedgerValidator { node_id, public_key, power: 1 };
         Ok(all.into_iter().map(one).collect())
+    }
+
+    async fn ensure_role(
+        &self,
+        _chain: &ChainPlan,
+        seat: &Seat<'_>,
+        role: Role,
+        others: &[Seat<'_>],
+    ) -> Result<Progress> {
+        self.begins(seat.node, NodeAct::Seat);
+        let wished = role == Role::Validator;
+        let all = self.validators(seat.host, seat.node).await?;
+        if all.iter().any(|it| it.node_id == seat.identity.node_id) == wished {
+            return Ok(Progress::Done);
+        }
+        if wished && others.len() * 3 < all.len() * 2 {
+            let reason = format!("{} of {} validators act for it", others.len(), all.len());
+            return Ok(Progress::Waits { reason });
+        }
+        let host = SimHost::at(&seat.node.host_address, self.shared.clone());
+        host.seat(&seat.node.key, wished).await.map_err(EngineError::Host)?;
+        Ok(Progress::Waits { reason: "its transaction is on the way".into() })
     }
 
     async fn block(&self, _host: &dyn Adapter, _node: &NodePlan, _which: &BlockRef) -> Result<Block> {

@@ -13,6 +13,8 @@
 mod acts;
 mod adapter;
 mod ask;
+mod blocks;
+mod carry;
 mod chains;
 mod check;
 mod client;
@@ -33,6 +35,8 @@ mod node;
 mod operator;
 mod oracle;
 mod post;
+mod provider;
+mod region;
 mod roster;
 mod run;
 mod runtime;

@@ -90,7 +90,7 @@ impl Machine {
                     let applied = Arc::new(hanse_state::apply(&mut view.state, entry.log_id.index, &request));
                     let mut world = self.shared.world();
                     world.oracle.applied(self.id, entry, &view.state, Some((&request, &applied)));
-                    world.acts.applied(&request, &applied, &view.state);
+                    world.applied(&request, &applied, &view.state);
                     if let Some(divergence) = applied.diverged {
                         world.violation(&format!("{} finds itself diverged: {divergence}", self.id));
                     }

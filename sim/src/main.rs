@@ -180,7 +180,7 @@ fn many(cli: &Cli) -> bool {
 /// Runs seeds with a mistake until one shows it.
 fn hunt(cli: &Cli, name: &str) -> bool {
     let mutants = if name == "all" {
-        Mutant::ALL.to_vec()
+        Mutant::ALL.into_iter().filter(|it| !it.is_of_sweep()).collect()
     } else {
         match name.parse() {
             Ok(mutant) => vec![mutant],

@@ -40,11 +40,13 @@ pub enum Mutant {
     IdAgain,
     /// Each try to deploy a contract is another transaction.
     DeployAgain,
+    /// A leader removes what nobody asks for without the grace.
+    OrphansAtSight,
 }
 
 impl Mutant {
     /// Every mistake.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AckBeforeDurable,
         Self::SkipVote,
         Self::ReadWithoutIndex,
@@ -62,11 +64,17 @@ impl Mutant {
         Self::LeaderTakesItselfOut,
         Self::IdAgain,
         Self::DeployAgain,
+        Self::OrphansAtSight,
     ];
 
     /// Whether it shows itself only where the membership changes.
     pub(crate) const fn is_of_membership(self) -> bool {
         matches!(self, Self::PromoteUnready | Self::LeaderTakesItselfOut | Self::IdAgain)
+    }
+
+    /// Whether only the crash sweep has what it shows itself by.
+    pub const fn is_of_sweep(self) -> bool {
+        matches!(self, Self::OrphansAtSight)
     }
 
     /// Its name on the command line.
@@ -89,6 +97,7 @@ impl Mutant {
             Self::LeaderTakesItselfOut => "leader-takes-itself-out",
             Self::IdAgain => "id-again",
             Self::DeployAgain => "deploy-again",
+            Self::OrphansAtSight => "orphans-at-sight",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hanse_state::account::{CreateAccount, Role};
 use hanse_state::chain::node::{Node, NodeState, RestartNode};
 use hanse_state::chain::{ChainSpec, NodeSpec};
+use hanse_state::cloud::{AddCloud, CloudKind, CloudSpec, CreateMachine, DeleteMachine, HostKey, MachineSpec};
 use hanse_state::cluster::version::Version;
 use hanse_state::cluster::{Bootstrap, InitCluster};
 use hanse_state::consortium::ballot::{CastBallot, Choice, ballot_text, join_text};
@@ -15,8 +16,8 @@ use hanse_state::contract::DeployContract;
 use hanse_state::host::properties::Tenancy;
 use hanse_state::host::{EnrolHost, Reach};
 use hanse_state::ids::{
-    AccountId, ChainId, ChainKey, ClusterId, ConsortiumId, ContractId, ContractKey, HostId, NodeKey, ProposalKey,
-    RequestId, TenantId,
+    AccountId, ChainId, ChainKey, CloudId, ClusterId, ConsortiumId, ContractId, ContractKey, HostId, NodeKey,
+    ProposalKey, RequestId, TenantId,
 };
 use hanse_state::tenant::CreateTenant;
 use hanse_state::{Actor, Blob, Command, Digest, PublicKey, Secret, Signature, State};
@@ -106,7 +107,7 @@ fn create_tenant(name: &str) -> Wish {
     Wish { actor: Actor::Account(account("root")), command }
 }
 
-fn enrol(host: &str) -> Wish {
+pub(crate) fn enrol(host: &str) -> Wish {
     let address = format!("{host}.example");
     let command = Command::EnrolHost(EnrolHost {
         host: HostId::parse(host).expect("a fixed name"),
@@ -179,6 +180,60 @@ pub(crate) fn founding() -> Vec<Wish> {
     wishes
 }
 
+/// Gives what must be there before a cloud's machines: the platform.
+pub(crate) fn platform() -> Vec<Wish> {
+    founding().into_iter().take(2).collect()
+}
+
+/// The one cloud.
+pub(crate) fn cloud() -> CloudId {
+    CloudId::parse("north").expect("a fixed name")
+}
+
+/// A host, or a machine of the cloud.
+pub(crate) fn host_id(name: &str) -> HostId {
+    HostId::parse(name).expect("a fixed name")
+}
+
+/// The order of the cloud.
+pub(crate) fn add_cloud() -> Wish {
+    let spec = CloudSpec {
+        kind: CloudKind::Ec2,
+        endpoint: "https://cloud.example".into(),
+        region: "north".into(),
+        credentials: "north".into(),
+        public: false,
+        ssh_from: vec!["10.0.0.0/24".into()],
+        peers_from: Vec::new(),
+        user: "hanse".into(),
+        root: "/var/lib/hanse".into(),
+        port_first: 20_000,
+        port_count: 100,
+        machines_max: 10,
+    };
+    by_root(Command::AddCloud(AddCloud { cloud: cloud(), spec }))
+}
+
+/// The order of a machine.
+pub(crate) fn create_machine(name: &str) -> Wish {
+    let spec = MachineSpec {
+        cloud: cloud(),
+        image: "image-1".into(),
+        machine_type: "small".into(),
+        zone: String::new(),
+        subnet: String::new(),
+        disk_gib: 0,
+        slots: SLOTS,
+        host_key: HostKey::Made,
+    };
+    by_root(Command::CreateMachine(CreateMachine { machine: host_id(name), spec }))
+}
+
+/// The end of a machine.
+pub(crate) fn delete_machine(name: &str) -> Wish {
+    by_root(Command::DeleteMachine(DeleteMachine { machine: host_id(name), reason: "by hand".into() }))
+}
+
 /// The node that a member owns.
 pub(crate) fn node_of(name: &str) -> NodeSpec {
     NodeSpec { owner: tenant(name) }
@@ -186,9 +241,14 @@ pub(crate) fn node_of(name: &str) -> NodeSpec {
 
 /// The order of a chain.
 pub(crate) fn action(number: u64, nodes: usize) -> Action {
+    action_of("evm-standard", number, nodes)
+}
+
+/// The order of a chain of a template.
+pub(crate) fn action_of(template: &str, number: u64, nodes: usize) -> Action {
     Action::CreateChain(ChainSpec {
         chain: ChainId::parse(&format!("chain-{number}")).expect("a counted name"),
-        template: "evm-standard".into(),
+        template: template.into(),
         template_version: 1,
         chain_id: 1_000 + number,
         parameters: BTreeMap::new(),

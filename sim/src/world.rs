@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hanse_raft::ReplicaId;
 use hanse_server::config::Timing;
+use hanse_state::{Applied, Command, Request, State};
 
 use crate::acts::Acts;
 use crate::cloud::Flaw;
@@ -14,6 +15,7 @@ use crate::hosts::Hosts;
 use crate::mutant::Mutant;
 use crate::oracle::Oracle;
 use crate::post::{Body, Mail};
+use crate::provider::Provider;
 use crate::roster::{Roster, Start};
 use crate::sweep::Trap;
 use crate::types::{Entry, LogId, Raft};
@@ -69,6 +71,8 @@ pub(crate) struct World {
     pub(crate) rafts: BTreeMap<ReplicaId, (Raft, crate::machine::Machine)>,
     pub(crate) oracle: Oracle,
     pub(crate) hosts: Hosts,
+    /// The region of the one cloud.
+    pub(crate) provider: Provider,
     pub(crate) acts: Acts,
     pub(crate) request_last: u64,
     pub(crate) violations: Vec<String>,
@@ -117,8 +121,12 @@ impl World {
         self.now_ms = now_ms;
         let oldest = self.mail_last.saturating_sub(MAIL_KEPT);
         self.mail.retain(|number, _| *number >= oldest);
+        self.provider.tick(now_ms);
+        for address in self.provider.take_ended() {
+            self.hosts.lose(&address);
+        }
         self.hosts.tick(now_ms);
-        for line in self.hosts.take_said() {
+        for line in self.provider.take_said().into_iter().chain(self.hosts.take_said()) {
             self.say(&line);
         }
     }
@@ -126,9 +134,30 @@ impl World {
     /// Takes what oracle, acts and hosts found.
     pub(crate) fn judge(&mut self) {
         let found = self.oracle.take_found().into_iter().chain(self.acts.take_found()).chain(self.hosts.take_found());
-        let found = found.chain(self.roster.take_found());
+        let found = found.chain(self.provider.take_found()).chain(self.roster.take_found());
         for found in found.collect::<Vec<_>>() {
             self.violation(&found);
+        }
+    }
+
+    /// A replica has applied a request.
+    pub(crate) fn applied(&mut self, request: &Request, applied: &Applied, after: &State) {
+        let is_removal = self.acts.applied(request, applied, after);
+        // With clocks that jump the grace is another one.
+        if !is_removal || !self.skew_ms.is_empty() {
+            return;
+        }
+        let (object, since_ms) = match &request.command {
+            Command::RemoveOrphan(it) => {
+                let host = after.hosts.get(&it.host);
+                (&it.object, host.and_then(|host| self.hosts.since_ms(&host.peer_address, &it.object)))
+            }
+            Command::RemoveCloudOrphan(it) => (&it.instance, self.provider.since_ms(&it.instance)),
+            _ => return,
+        };
+        let Some(age_ms) = since_ms.map(|since_ms| self.now_ms.saturating_sub(since_ms)) else { return };
+        if age_ms < self.orphan_grace_ms {
+            self.violation(&format!("removed at sight: {object} was there for {age_ms} ms"));
         }
     }
 
@@ -206,6 +235,7 @@ impl Shared {
             rafts: BTreeMap::new(),
             oracle: Oracle::default(),
             hosts: Hosts::new(seed, flaw),
+            provider: Provider::new(seed, flaw == Flaw::Nameless),
             acts: Acts::default(),
             request_last: 0,
             violations: Vec::new(),

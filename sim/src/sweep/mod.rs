@@ -1,13 +1,16 @@
 //! The crash sweep of provisioning and repair (RELIABILITY.md I-8 and 2.5).
 //!
-//! How it works. Each stage of a chain's life (`stage`) is played once without faults, and the points that its steps reach are
-//! kept (`trap`). Then it is played again for every point and every fault of the leader (`one`), each time before a cloud of
+//! How it works. Each stage of a chain's life (`stage`, `changes`) or of a cloud's machines (`machines`) is played once without
+//! faults, and the points that its steps reach are kept (`trap`). Then it is played again for every point and every fault of the leader (`one`), each time before a cloud of
 //! another habit (`crate::cloud`), which goes through all of them. The fault begins exactly at its point and ends six seconds
 //! later. Then, within a minute, everything must be as wished: the state's nodes and nothing else on the hosts, each with its
-//! own keys and running in its generation, every operation at its end; nothing may ever have been there twice.
+//! own keys and running in its generation, the state's machines and nothing else in the cloud, every operation at its end;
+//! nothing may ever have been there twice.
 //!
 //! What it never does: look at less than the simulation does. Every check of `crate::check` and `crate::oracle` is on.
 
+mod changes;
+mod machines;
 mod one;
 mod stage;
 pub(crate) mod trap;
@@ -72,7 +75,7 @@ pub struct Figures {
     pub runs: u64,
     /// Points of steps that stages reached.
     pub points: u64,
-    /// Things on hosts that nobody asks for when the time is over.
+    /// Things on hosts or in the cloud that nobody asks for when the time is over.
     pub orphans: u64,
     /// Things that were there twice.
     pub doubles: u64,
@@ -86,7 +89,7 @@ pub struct Figures {
     pub removed: u64,
     /// How often one act was repeated at most.
     pub repeats_max: u64,
-    /// The same where the cloud deletes slowly.
+    /// The same where the cloud deletes slowly, or shows late what it has deleted.
     pub slow_repeats_max: u64,
     /// Longest time from the healing until all was as wished, milliseconds.
     pub healed_ms_max: u64,
@@ -119,9 +122,13 @@ impl Figures {
         self.violations += u64::from(end.violation.is_some());
         self.missed += u64::from(case.blow.is_some() && !end.struck && end.bad().is_none());
         self.removed += end.removals;
-        let slow = case.cloud == Cloud::DeletesSlowly;
+        // What is shown late, or for longer, is asked for again with growing pauses until it is seen to be gone.
+        let slow = case.cloud == Cloud::DeletesSlowly || case.cloud == Cloud::ListsLate && case.stage.is_of_machines();
         let repeats = if slow { &mut self.slow_repeats_max } else { &mut self.repeats_max };
-        *repeats = (*repeats).max(end.repeats);
+        // Of what is out of reach for long everything is asked again, with growing pauses, until it answers.
+        if case.stage != Stage::GiveUp {
+            *repeats = (*repeats).max(end.repeats);
+        }
         self.healed_ms_max = self.healed_ms_max.max(end.healed_ms);
         if let Some(what) = end.bad().filter(|_| self.bad.len() < TOLD_MAX) {
             self.bad.push(format!("case {number}, {case}: {what}"));
@@ -143,7 +150,7 @@ pub fn sweep(options: &Options) -> Figures {
         if dry.bad().is_some() {
             continue;
         }
-        for (blow, cloud) in cases(options, &dry, number) {
+        for (blow, cloud) in cases(options, *stage, &dry, number) {
             number += 1;
             if !number.is_multiple_of(options.every) || options.only.is_some_and(|only| only != number) {
                 continue;
@@ -169,16 +176,20 @@ fn case(options: &Options, stage: Stage, cloud: Cloud, blow: Option<Blow>, numbe
 type Blow = (Step, Point, Fault);
 
 /// Every point with every fault, and each habit alone.
-fn cases(options: &Options, dry: &End, from: usize) -> Vec<(Option<Blow>, Cloud)> {
-    let mut all: Vec<(Option<Blow>, Cloud)> = options.clouds.iter().map(|cloud| (None, *cloud)).collect();
+fn cases(options: &Options, stage: Stage, dry: &End, from: usize) -> Vec<(Option<Blow>, Cloud)> {
+    let clouds: Vec<Cloud> = options.clouds.iter().copied().filter(|it| it.is_met_by(stage)).collect();
+    let mut all: Vec<(Option<Blow>, Cloud)> = clouds.iter().map(|cloud| (None, *cloud)).collect();
+    if clouds.is_empty() {
+        return all;
+    }
     let mut turn = from;
     for (step, point) in &dry.reached {
         for fault in Fault::ALL {
             let blow = (step.clone(), *point, fault);
             if options.full {
-                all.extend(options.clouds.iter().map(|cloud| (Some(blow.clone()), *cloud)));
+                all.extend(clouds.iter().map(|cloud| (Some(blow.clone()), *cloud)));
             } else {
-                all.push((Some(blow), options.clouds[turn % options.clouds.len()]));
+                all.push((Some(blow), clouds[turn % clouds.len()]));
                 turn += 1;
             }
         }

@@ -32,6 +32,8 @@ const FAULT_MS: u64 = 6_000;
 const HELD_MS: u64 = 200;
 /// How long after the healing everything must be as wished (RELIABILITY.md I-8).
 const HEAL_LIMIT_MS: u64 = 60_000;
+/// How long what a person must repair rests (the reconcilers' own pause), and how long it then takes.
+const REST_MS: u64 = 70_000;
 /// How long nothing is judged after the healing: longer than any call is on its way.
 const QUIET_MS: u64 = 12_000;
 /// How long a stage may take before its fault begins.
@@ -74,6 +76,15 @@ pub(crate) struct Case {
     pub(crate) seed: u64,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) print: bool,
+}
+
+impl Case {
+    /// How much longer than other runs it may take.
+    fn patience_ms(&self) -> u64 {
+        // What a person must repair, a limit of the account, is tried again after a minute.
+        let rest_ms = if self.cloud == Cloud::LacksRoom { REST_MS } else { 0 };
+        self.stage.patience_ms() + rest_ms
+    }
 }
 
 impl std::fmt::Display for Case {
@@ -141,6 +152,7 @@ pub(crate) fn one(case: &Case) -> End {
         world.roster.found_with(&founders);
         world.trap = Trap::at(case.blow.as_ref().map(|(step, point, _)| (step.clone(), *point)));
         world.hosts.sky.cloud = case.cloud;
+        world.provider.habit = case.cloud;
         world.orphan_grace_ms = ORPHAN_GRACE_MS;
         world.say(&format!("case {case}"));
     }
@@ -192,8 +204,9 @@ impl Run {
                 self.healed_at = Some(self.now_ms);
             }
             let Some(since) = self.healed_at else {
-                if self.struck.is_none() && self.now_ms >= STAGE_LIMIT_MS {
-                    return Some(format!("the stage did not come to where it is struck within {STAGE_LIMIT_MS} ms"));
+                let limit_ms = STAGE_LIMIT_MS + self.case.patience_ms();
+                if self.struck.is_none() && self.now_ms >= limit_ms {
+                    return Some(format!("the stage did not come to where it is struck within {limit_ms} ms"));
                 }
                 continue;
             };
@@ -202,7 +215,7 @@ impl Run {
             match (self.now_ms - since, missing) {
                 (0..QUIET_MS, _) => {}
                 (_, None) => return None,
-                (HEAL_LIMIT_MS.., Some(missing)) => return Some(missing),
+                (past, Some(missing)) if past >= HEAL_LIMIT_MS + self.case.patience_ms() => return Some(missing),
                 (_, Some(_)) => {}
             }
         }
@@ -221,6 +234,9 @@ impl Run {
             let reached = world.trap.reach(&trap::call(act, object), Point::BeforeResult);
             // Nobody waits: the answer is on its way.
             drop(reached);
+        }
+        for step in world.provider.take_reached() {
+            drop(world.trap.reach(&step, Point::BeforeResult));
         }
         drop(world);
         self.checks.tick(&self.shared, &self.disks);
@@ -310,10 +326,12 @@ impl Run {
         let world = self.shared.world();
         let states = world.rafts.values().map(|(_, machine)| machine.view().state);
         let state = states.max_by_key(|state| state.revision).unwrap_or_default();
-        let doubled = world.violations.iter().find(|it| it.contains("doubled node")).cloned();
-        let violation = world.violations.iter().find(|it| !it.contains("doubled node")).cloned();
+        let is_double = |it: &&String| it.contains("doubled node") || it.contains("doubled machine");
+        let doubled = world.violations.iter().find(is_double).cloned();
+        let violation = world.violations.iter().find(|it| !is_double(it)).cloned();
         // Only what is left when the time is over is an orphan: the platform's own sweep is a part of what is tried.
-        let orphan = left.as_ref().and_then(|_| world.hosts.orphan(&state));
+        let orphan = left.as_ref().and_then(|_| world.hosts.orphan(&state).or_else(|| world.provider.orphan(&state)));
+        let (runs, ends) = world.provider.repeats();
         let ended_at = self.settled_at.unwrap_or(self.now_ms);
         End {
             reached: world.trap.reached().to_vec(),
@@ -322,7 +340,7 @@ impl Run {
             unfinished: if orphan.is_some() { None } else { left },
             orphan,
             violation,
-            repeats: world.acts.repeats().saturating_sub(1),
+            repeats: world.acts.repeats().saturating_sub(1).max(runs).max(ends),
             removals: world.acts.removals(),
             healed_ms: ended_at.saturating_sub(self.healed_at.unwrap_or(ended_at)),
         }
@@ -344,7 +362,11 @@ fn missing(stage: Stage, world: &World, state: &State) -> Option<String> {
     world
         .hosts
         .astray(state)
+        .or_else(|| world.hosts.misseated(state))
         .or_else(|| world.hosts.orphan(state))
         .or_else(|| world.hosts.missed())
+        .or_else(|| world.provider.astray(state))
+        .or_else(|| world.provider.orphan(state))
+        .or_else(|| world.provider.missed())
         .or_else(|| world.acts.removed_again())
 }

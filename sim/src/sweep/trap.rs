@@ -5,6 +5,7 @@
 //! lets it go on: a leader that is cut off, or that hands over, does not know it yet.
 
 use hanse_state::chain::node::{NodeAct, NodeFact, instance_object};
+use hanse_state::cloud::{MachineAct, MachineFact};
 use hanse_state::ids::NodeKey;
 use hanse_state::{Command, name};
 use tokio::sync::oneshot;
@@ -114,6 +115,21 @@ pub(crate) fn call(act: NodeAct, object: String) -> Step {
     Step::new(act.word(), object)
 }
 
+/// The step that makes a machine.
+pub(crate) fn create_machine(machine: &str) -> Step {
+    Step::new("create-machine", machine.to_owned())
+}
+
+/// The step that ends a machine.
+pub(crate) fn delete_machine(machine: &str) -> Step {
+    Step::new("delete-machine", machine.to_owned())
+}
+
+/// The step that ends what no machine is.
+pub(crate) fn remove_stray(id: &str) -> Step {
+    Step::new("remove-stray", id.to_owned())
+}
+
 /// The step that an order of a leader belongs to, and whether it is the step's result.
 pub(crate) fn of(command: &Command) -> Option<(Step, bool)> {
     let result_of = |node: &NodeKey, act| Some((call(act, instance_object(node)), true));
@@ -141,8 +157,23 @@ pub(crate) fn of(command: &Command) -> Option<(Step, bool)> {
         Command::PurgeChain(it) => Some((Step::new("purge", name::chain(&it.chain)), false)),
         Command::RollNode(it) => Some((Step::new("roll", instance_object(&it.node)), false)),
         Command::ReleaseNode(it) => Some((Step::new("release", instance_object(&it.node)), false)),
+        Command::HaltRollout(it) => Some((Step::new("halt", name::chain(&it.chain)), false)),
+        Command::MoveNode(it) => Some((Step::new("move", instance_object(&it.node)), false)),
+        Command::RecordEvicted(it) => Some((Step::new("evicted", instance_object(&it.node)), false)),
         Command::RestartNode(it) => Some((Step::new("restart", instance_object(&it.node)), false)),
         Command::RemoveOrphan(it) => Some((Step::new("remove-orphan", it.object.clone()), false)),
+        Command::RemoveCloudOrphan(it) => Some((remove_stray(&it.instance), false)),
+        Command::RecordMachineIntent(it) => match it.act {
+            MachineAct::Create => Some((create_machine(it.machine.as_str()), false)),
+            MachineAct::Delete => Some((delete_machine(it.machine.as_str()), false)),
+        },
+        Command::RecordMachineFact(it) => match &it.fact {
+            MachineFact::Launched { .. } => Some((create_machine(it.machine.as_str()), true)),
+            MachineFact::Gone => Some((delete_machine(it.machine.as_str()), true)),
+            MachineFact::Answers { .. } => Some((Step::new("answers", it.machine.to_string()), false)),
+            MachineFact::Ended { .. } => Some((Step::new("ended", it.machine.to_string()), false)),
+            MachineFact::Waiting { .. } => None,
+        },
         _ => None,
     }
 }

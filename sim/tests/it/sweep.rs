@@ -35,9 +35,57 @@ fn planted_orphans_are_removed_though_lists_are_late_and_strangers_are_left_alon
     assert_eq!(figures.removed, 3 * figures.runs, "{figures:?}");
 }
 
+#[test]
+fn machines_are_ordered_and_deleted_through_faults_of_the_leader() {
+    some(&[Stage::Order, Stage::Discard, Stage::Reorder, Stage::Lost], 13);
+}
+
+#[test]
+fn what_nobody_ordered_in_a_cloud_goes_and_a_stranger_s_machine_stays() {
+    let late = Options { stages: vec![Stage::Strays], clouds: vec![Cloud::ListsLate], every: 6, ..Options::default() };
+    let figures = sweep(&late);
+    assert!(figures.is_good(), "{figures:#?}");
+    // One that nobody ordered and a second one of a token, in each run.
+    assert_eq!(figures.removed, 2 * figures.runs, "{figures:?}");
+}
+
+#[test]
+fn settings_are_changed_and_rolled_back_through_faults_of_the_leader() {
+    some(&[Stage::Refit, Stage::RollBack], 97);
+}
+
+#[test]
+fn nodes_move_through_faults_of_the_leader() {
+    some(&[Stage::Move, Stage::Drain, Stage::GiveUp], 211);
+}
+
+#[test]
+fn seats_are_taken_and_given_up_through_faults_of_the_leader() {
+    let figures = sweep(&Options { stages: vec![Stage::Seat, Stage::Unseat], every: 11, ..Options::default() });
+    assert!(figures.is_good() && figures.runs > 2 && figures.points == 8, "{figures:#?}");
+}
+
 /// What the sweep finds with a mistake put in.
 fn with(mutant: Mutant) -> Figures {
-    sweep(&Options { stages: vec![Stage::Create], every: 40, mutant: Some(mutant), ..Options::default() })
+    with_in(Stage::Create, 40, mutant)
+}
+
+fn with_in(stage: Stage, every: usize, mutant: Mutant) -> Figures {
+    sweep(&Options { stages: vec![stage], every, mutant: Some(mutant), ..Options::default() })
+}
+
+#[test]
+fn a_machine_that_is_ordered_before_its_intent_is_found() {
+    let figures = with_in(Stage::Order, 1_000, Mutant::ActBeforeIntent);
+    assert!(figures.violations > 0 && figures.bad[0].contains("act without intent"), "{figures:#?}");
+}
+
+#[test]
+fn an_orphan_that_is_removed_at_sight_is_found() {
+    for stage in [Stage::Strays, Stage::Orphans] {
+        let figures = with_in(stage, 1_000, Mutant::OrphansAtSight);
+        assert!(figures.violations > 0 && figures.bad[0].contains("removed at sight"), "{figures:#?}");
+    }
 }
 
 #[test]
