@@ -265,15 +265,7 @@ impl Client {
                 self.arm();
                 self.pause().await;
             }
-            Stage::Resume => {
-                self.pause().await;
-                let rests =
-                    |state: &State| chain::query::nodes_of(state, &key()).all(|it| it.state == NodeState::Stopped);
-                self.until(|state| rests(state) && no_work(state)).await;
-                self.arm();
-                let resume = ResumeChain { chain: key(), reason: "by hand".into() };
-                self.insist(workload::by_root(Command::ResumeChain(resume))).await;
-            }
+            Stage::Resume => self.play_resume().await,
             Stage::Repair => {
                 self.arm();
                 let mut world = self.shared.world();
@@ -302,6 +294,15 @@ impl Client {
                 unreachable!("such a stage is about machines")
             }
         }
+    }
+
+    async fn play_resume(&mut self) {
+        self.pause().await;
+        let rests = |state: &State| chain::query::nodes_of(state, &key()).all(|it| it.state == NodeState::Stopped);
+        self.until(|state| rests(state) && no_work(state)).await;
+        self.arm();
+        let resume = ResumeChain { chain: key(), reason: "by hand".into() };
+        self.insist(workload::by_root(Command::ResumeChain(resume))).await;
     }
 
     pub(super) fn arm(&self) {
