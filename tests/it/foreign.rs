@@ -193,7 +193,8 @@ fn watched(story: &Story) {
     assert_eq!(block["block"]["height"], 1, "{block}");
     until("its series", LONG, || {
         let shown = story.cluster.ask("acme", &["chain", "monitor", "trade", "theirs"]).map_err(|(_, words)| words)?;
-        if shown.to_string().contains("\"height\"") { Ok(()) } else { Err(shown.to_string()) }
+        let has = |metric: &str| shown.to_string().contains(&format!("\"metric\":\"{metric}\""));
+        if has("height") && has("transactions") { Ok(()) } else { Err(shown.to_string()) }
     });
     for (who, args) in [
         ("admin", &["chain", "pause", "trade", "theirs", "--reason", "x", "--yes"][..]),

@@ -102,9 +102,30 @@ pub(crate) fn what_is_wrong_is_told_until_it_is_gone(story: &mut Story) {
     let wanted = ["up", "height", "peers", "cpu", "memory", "disk_used"];
     until("figures of every node", PROVISION_MAX, || {
         let seen = series(story, &["chain", "monitor", "trade", "supply-1"])?;
-        let has = |metric: &str| seen.iter().filter(|(_, it, points)| it == metric && *points > 0).count() == 4;
-        if wanted.iter().all(|metric| has(metric)) { Ok(()) } else { Err(format!("{seen:?}")) }
+        let nodes = |metric: &str| {
+            let of =
+                |(name, it, points): &&(String, String, usize)| name.contains("/nodes/") && it == metric && *points > 0;
+            seen.iter().filter(of).count()
+        };
+        if wanted.iter().all(|metric| nodes(metric) == 4) { Ok(()) } else { Err(format!("{seen:?}")) }
     });
+    // The chain's own: blocks and transactions of the whole, and how old its newest block is.
+    let own = ["height", "transactions", "peers", "block_age", "round"];
+    let shown = until("figures of the chain, with rates", PROVISION_MAX, || {
+        let args = ["chain", "monitor", "trade", "supply-1", "--window", "6h"];
+        let shown = story.cluster.ask("admin", &args).map_err(|(_, words)| words)?;
+        let of = |metric: &str| {
+            let all = shown["series"].as_array().into_iter().flatten();
+            all.cloned().find(|it| it["metric"] == metric && it["resource"] == "consortiums/trade/chains/supply-1")
+        };
+        let found: Vec<Option<Value>> = own.iter().map(|metric| of(metric)).collect();
+        let height = found[0].clone().unwrap_or_default();
+        let grows = height["rates_milli"]["now"].as_u64().is_some_and(|rate| rate > 0);
+        if found.iter().all(Option::is_some) && grows { Ok(shown) } else { Err(shown.to_string()) }
+    });
+    assert_eq!(shown["to_ms"].as_u64().unwrap() - shown["from_ms"].as_u64().unwrap(), 6 * 3_600_000);
+    let long = story.cluster.ask("admin", &["chain", "monitor", "trade", "supply-1", "--window", "25h"]);
+    assert!(long.unwrap_err().1.contains("longer than the day that is kept"));
     until("figures of a host", PROVISION_MAX, || {
         let seen = series(story, &["host", "monitor", "h1", "--metric", "disk_free", "--metric", "clock_offset"])?;
         if seen.len() == 2 { Ok(()) } else { Err(format!("{seen:?}")) }

@@ -119,6 +119,11 @@ impl Observed {
         self.reader().get(node).and_then(|look| look.view.clone())
     }
 
+    /// Returns the greatest height of the other nodes of the chain of `node` that were heard lately, 0 if none was.
+    pub(crate) fn best_height(&self, node: &NodeKey, now_ms: u64) -> u64 {
+        best_of_others(&self.reader(), node, now_ms)
+    }
+
     /// Returns everything in the form that planners take.
     pub fn for_planning(&self) -> hanse_planner::Observed {
         let nodes = self.reader();

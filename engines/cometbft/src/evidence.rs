@@ -7,6 +7,7 @@ use hanse_adapters_core::Adapter;
 use hanse_engines_core::{Evidence, NodePlan, Result};
 use hanse_engines_evm::nonsense;
 use hanse_engines_evm::rpc::Rpc;
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::health::number;
@@ -19,6 +20,13 @@ const BLOCKS: u64 = 200;
 const READ_MAX: usize = 10;
 /// SHA-256 of nothing: what the header of a block without proofs holds.
 const NONE: &str = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
+
+/// What blocks call the validator of an Ed25519 key (hex): the first twenty bytes of the key's SHA-256 (CometBFT spec, core
+/// data structures, "Address"). `None` if it is no such key.
+pub(crate) fn address(public_key: &str) -> Option<String> {
+    let key = hex::decode(public_key).ok().filter(|key| key.len() == 32)?;
+    Some(hex::encode(&digest(&SHA256, &key).as_ref()[..20]))
+}
 
 /// The proofs in the newest blocks of a chain at `height`, the newest last.
 pub(crate) async fn of(host: &dyn Adapter, node: &NodePlan, height: u64) -> Result<Vec<Evidence>> {
@@ -95,6 +103,13 @@ fn proof(vote: &Value) -> Option<Evidence> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_validator_is_named_by_the_hash_of_its_key() {
+        // SHA-256 of 32 zero bytes begins so.
+        assert_eq!(address(&"00".repeat(32)).as_deref(), Some("66687aadf862bd776c8fc18b8e9f8e2008971485"));
+        assert_eq!((address("00"), address("no key")), (None, None));
+    }
 
     #[test]
     fn only_blocks_with_proofs_are_named_and_proofs_are_read() {

@@ -23,6 +23,7 @@ mod roles;
 mod time;
 mod tool;
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -218,6 +219,10 @@ impl Engine for CometBftEngine {
         Ok(ChainMark { chain_id, first_block: format!("0x{hash}") })
     }
 
+    fn is_named(&self, identity: &NodeIdentity, validator: &str) -> bool {
+        identity.node_id == validator || evidence::address(&identity.public_key).as_deref() == Some(validator)
+    }
+
     async fn health(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeHealth> {
         health::health(host, node).await
     }
@@ -236,6 +241,10 @@ impl Engine for CometBftEngine {
         let header = rpc.one("header", json!({ "height": block.height.to_string() })).await?;
         let time = header["header"]["time"].as_str().and_then(time::ms);
         Ok(Block { time_ms: time.unwrap_or(block.time_ms), ..block })
+    }
+
+    async fn transactions(&self, host: &dyn Adapter, node: &NodePlan, heights: RangeInclusive<u64>) -> Result<u64> {
+        evm::transactions(host, node, heights).await
     }
 
     async fn transaction(&self, host: &dyn Adapter, node: &NodePlan, hash: &str) -> Result<Transaction> {

@@ -16,6 +16,7 @@ mod role;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 use hanse_adapters_core::{Adapter, AdapterError, Artifact, InstanceKey, InstanceStatus, Ports};
@@ -333,6 +334,11 @@ pub trait Engine: Send + Sync {
         Err(EngineError::Unsupported("say which chain it is of".into()))
     }
 
+    /// Whether proofs of double signing name the validator with this identity so.
+    fn is_named(&self, identity: &NodeIdentity, validator: &str) -> bool {
+        identity.node_id == validator
+    }
+
     /// Asks the running node how it is.
     ///
     /// # Errors
@@ -344,6 +350,14 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// `NotFound`, `Host`, `Node`.
     async fn block(&self, host: &dyn Adapter, node: &NodePlan, which: &BlockRef) -> Result<Block>;
+
+    /// Returns how many transactions are in the blocks of these heights together.
+    ///
+    /// # Errors
+    /// `Unsupported`, `NotFound` (also of blocks that this node does not keep), `Host`, `Node`.
+    async fn transactions(&self, _: &dyn Adapter, _: &NodePlan, _: RangeInclusive<u64>) -> Result<u64> {
+        Err(EngineError::Unsupported("count the transactions of blocks".into()))
+    }
 
     /// Returns a transaction, waiting ones included.
     ///

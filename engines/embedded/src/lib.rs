@@ -13,6 +13,7 @@ mod files;
 mod governance;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -154,6 +155,10 @@ impl Engine for EmbeddedEngine {
     async fn block(&self, host: &dyn Adapter, node: &NodePlan, which: &BlockRef) -> Result<Block> {
         let found = evm::block(host, node, which).await?;
         explorer::block(&found).ok_or_else(|| nonsense(node, "eth_getBlockByNumber", &found))
+    }
+
+    async fn transactions(&self, host: &dyn Adapter, node: &NodePlan, heights: RangeInclusive<u64>) -> Result<u64> {
+        evm::transactions(host, node, heights).await
     }
 
     async fn transaction(&self, host: &dyn Adapter, node: &NodePlan, hash: &str) -> Result<Transaction> {

@@ -7,6 +7,8 @@
 pub mod explorer;
 pub mod rpc;
 
+use std::ops::RangeInclusive;
+
 use alloy_primitives::keccak256;
 use hanse_adapters_core::{Adapter, AdapterError};
 use hanse_engines_core::{Account, BlockRef, EngineError, NodePlan, Result, Transaction};
@@ -16,6 +18,8 @@ use rpc::Rpc;
 
 /// Largest raw transaction; Ethereum's nodes take no larger one into their pools.
 pub const RAW_BYTES_MAX: usize = 131_072;
+/// Questions in one request: far below what nodes take.
+const BATCH: usize = 30;
 /// How nodes refuse a transaction because they have it: Ethereum's, and CometBFT's of which the cache is older than its index.
 const KNOWN: &[&str] = &["already known", "already in mempool", "tx already exists in cache"];
 /// Where the newest state is.
@@ -33,6 +37,25 @@ pub async fn block(host: &dyn Adapter, node: &NodePlan, which: &BlockRef) -> Res
     };
     let found = Rpc::new(host, node).one(method, json!([name, false])).await?;
     if found.is_null() { Err(EngineError::NotFound(format!("block {name}"))) } else { Ok(found) }
+}
+
+/// Returns how many transactions are in the blocks of `heights` together, by as few requests as nodes take.
+///
+/// # Errors
+/// `NotFound` (also of blocks that the node does not keep), and those of [`Rpc::one`].
+pub async fn transactions(host: &dyn Adapter, node: &NodePlan, heights: RangeInclusive<u64>) -> Result<u64> {
+    let method = "eth_getBlockTransactionCountByNumber";
+    let calls: Vec<_> = heights.map(|height| (method, json!([format!("{height:#x}")]))).collect();
+    let mut count = 0;
+    for calls in calls.chunks(BATCH) {
+        for (answer, (_, height)) in Rpc::new(host, node).all(calls).await?.iter().zip(calls) {
+            if answer.is_null() {
+                return Err(EngineError::NotFound(format!("block {height}")));
+            }
+            count += explorer::quantity(answer).ok_or_else(|| nonsense(node, method, answer))?;
+        }
+    }
+    Ok(count)
 }
 
 /// Returns the chain's id.

@@ -1,7 +1,8 @@
 //! `hanse chain|node|host monitor` and `hanse chain diagnose`: the last day of what the leader saw, and what is wrong.
 //!
-//! A table has one line a figure: last, least and greatest value, rate of change, and a line of blocks whose height is the
-//! mean of each span. `--csv` prints every point.
+//! A table has one line a figure: the last value, the least, the middle and the greatest, how it changed, and a line of
+//! blocks whose height is the mean of each span; a counter has a second line with its rates. A blank in the line is a time
+//! in which nothing was seen. `--csv` prints every point.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,6 +18,10 @@ use crate::output::{self, Format, Table, harmless};
 
 /// Spans of a line of blocks.
 const SPANS: u64 = 40;
+/// Longest line; a shorter step makes more spans than a line has room for, and `--csv` shows them all.
+const SPANS_MAX: usize = 120;
+/// Thousandths a second, as rates are told.
+const MILLI: &str = "milli_per_s";
 /// Shortest span that the platform has.
 const STEP_MS_MIN: u64 = 10_000;
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -24,8 +29,8 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 /// What every `monitor` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct MonitorArgs {
-    /// How far back, at most a day.
-    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    /// How far back, at most a day: 1h, 6h, 24h.
+    #[arg(long, visible_alias = "window", default_value = "1h", value_parser = parse_duration)]
     last: Duration,
     /// Length of a span; at least 10s, and minutes from an hour back on.
     #[arg(long, value_parser = parse_duration)]
@@ -59,15 +64,16 @@ pub(crate) async fn monitor(context: &Context, resource: String, args: MonitorAr
     let last = u64::try_from(args.last.as_millis()).unwrap_or(u64::MAX);
     let step =
         args.step.map_or((last / SPANS).max(STEP_MS_MIN), |step| u64::try_from(step.as_millis()).unwrap_or(u64::MAX));
-    let now = i64::try_from(hanse_server::context::clock().0).unwrap_or(i64::MAX);
     let request = pb::GetSeriesRequest {
         resource: resource.clone(),
         metrics: args.metric,
-        from_ms: now.saturating_sub(i64::try_from(last).unwrap_or(i64::MAX)).max(1),
-        to_ms: now,
+        // By the clock of the leader, which stamped the points.
+        window_ms: i64::try_from(last).unwrap_or(i64::MAX),
         step_ms: i64::try_from(step).unwrap_or(i64::MAX),
+        ..pb::GetSeriesRequest::default()
     };
     let answer = context.call(request).await?;
+    let time = Time { from: answer.from_ms, to: answer.to_ms };
     let series: Vec<pb::SeriesPoints> = answer.series.into_iter().filter(|one| !one.points.is_empty()).collect();
     if series.is_empty() {
         let advice = "The leader samples hosts and running nodes every 10 s; name one that is there.";
@@ -77,14 +83,25 @@ pub(crate) async fn monitor(context: &Context, resource: String, args: MonitorAr
         return Ok(output::print(&csv(&series))?);
     }
     match context.global.format() {
-        Format::Json => Ok(output::print_json(&json!({ "series": series.iter().map(one).collect::<Vec<_>>() }))?),
+        Format::Json => Ok(output::print_json(&json!({
+            "from_ms": time.from,
+            "to_ms": time.to,
+            "since_ms": answer.since_ms,
+            "series": series.iter().map(one).collect::<Vec<_>>(),
+        }))?),
         Format::Name => Ok(output::print(
             &series
                 .iter()
                 .fold(String::new(), |all, one| all + &harmless(&format!("{} {}", one.resource, one.metric)) + "\n"),
         )?),
-        Format::Table => Ok(output::print(&table(&resource, &series).render())?),
+        Format::Table => Ok(output::print(&table(&resource, &series, &time).render())?),
     }
+}
+
+/// The time that is shown, milliseconds since 1970.
+struct Time {
+    from: i64,
+    to: i64,
 }
 
 /// Prints what is wrong with `resource` and what is below it; with everything if it is empty.
@@ -102,50 +119,75 @@ pub(crate) async fn diagnose(context: &Context, resource: String) -> Result<(), 
 }
 
 fn one(it: &pb::SeriesPoints) -> serde_json::Value {
-    let point = |it: &pb::SeriesPoint| json!({ "at_ms": it.at_ms, "min": it.min, "max": it.max, "avg": it.avg });
+    let point = |it: &pb::SeriesPoint| {
+        let mut told = json!({ "at_ms": it.at_ms, "min": it.min, "max": it.max, "avg": it.avg });
+        if let Some(rate) = it.rate_milli {
+            told["rate_milli"] = rate.into();
+        }
+        told
+    };
+    let summary = |it: &pb::SeriesSummary| {
+        json!({
+            "min": it.min,
+            "median": it.median,
+            "max": it.max,
+            "now": it.now,
+            "now_at_ms": it.now_at_ms,
+        })
+    };
     json!({
         "resource": it.resource,
         "metric": it.metric,
         "unit": it.unit,
+        "counter": it.counter,
+        "step_ms": it.step_ms,
+        "values": it.values.as_ref().map(summary),
+        "rates_milli": it.rates.as_ref().map(summary),
         "rate_per_s": rate(it),
         "points": it.points.iter().map(point).collect::<Vec<_>>(),
     })
 }
 
 fn csv(series: &[pb::SeriesPoints]) -> String {
-    let mut text = String::from("resource,metric,unit,at_ms,min,max,avg\n");
+    let mut text = String::from("resource,metric,unit,at_ms,min,max,avg,rate_milli\n");
     for one in series {
         for it in &one.points {
             let name = harmless(&format!("{},{},{}", one.resource, one.metric, one.unit));
+            let rate = it.rate_milli.map_or(String::new(), |rate| rate.to_string());
             // Into a string this cannot fail.
-            let _ = writeln!(text, "{name},{},{},{},{}", it.at_ms, it.min, it.max, it.avg);
+            let _ = writeln!(text, "{name},{},{},{},{},{rate}", it.at_ms, it.min, it.max, it.avg);
         }
     }
     text
 }
 
-fn table(resource: &str, series: &[pb::SeriesPoints]) -> Table {
-    let headings = ["OF", "FIGURE", "LAST", "LEAST", "MOST", "RATE", "TREND"].map(str::to_owned).into();
-    let row = |it: &pb::SeriesPoints| {
+fn table(resource: &str, series: &[pb::SeriesPoints], time: &Time) -> Table {
+    let headings = ["OF", "FIGURE", "NOW", "LEAST", "MEDIAN", "MOST", "CHANGE", "TREND"].map(str::to_owned).into();
+    let row = |it: &pb::SeriesPoints, metric: String, unit: &str, short: &pb::SeriesSummary, change, trend| {
         let of = it.resource.strip_prefix(resource).unwrap_or(&it.resource).trim_start_matches('/');
-        let shown = |value: Option<i64>| value.map_or(String::new(), |value| with_unit(value, &it.unit));
-        let rate = rate(it).map_or(String::new(), |rate| rate_text(rate, &it.unit));
-        vec![
-            if of.is_empty() { "-".into() } else { of.to_owned() },
-            it.metric.clone(),
-            shown(it.points.last().map(|point| point.avg)),
-            shown(it.points.iter().map(|point| point.min).min()),
-            shown(it.points.iter().map(|point| point.max).max()),
-            rate,
-            sparkline(it),
-        ]
+        let shown = |value: i64| with_unit(value, unit);
+        let of = if of.is_empty() { "-".into() } else { of.to_owned() };
+        let now = short.now.map_or_else(|| "-".to_owned(), shown);
+        vec![of, metric, now, shown(short.min), shown(short.median), shown(short.max), change, trend]
     };
-    Table { headings, rows: series.iter().map(row).collect() }
+    let mut rows = Vec::new();
+    for it in series {
+        if let Some(values) = &it.values {
+            let change = rate(it).map_or(String::new(), |rate| rate_text(rate, &it.unit));
+            let trend = sparkline(it, time, |point| Some(point.avg));
+            rows.push(row(it, it.metric.clone(), &it.unit, values, change, trend));
+        }
+        if let Some(rates) = &it.rates {
+            let trend = sparkline(it, time, |point| point.rate_milli);
+            rows.push(row(it, format!("{}/s", it.metric), MILLI, rates, String::new(), trend));
+        }
+    }
+    Table { headings, rows }
 }
 
 /// Change in a second from the first point to the last, of figures that grow or shrink by nature.
 fn rate(it: &pb::SeriesPoints) -> Option<f64> {
-    let grows = matches!(it.metric.as_str(), "height" | "disk_used" | "disk_free" | "memory");
+    let grows = it.counter || matches!(it.metric.as_str(), "disk_used" | "disk_free" | "memory");
     let (first, last) = (it.points.first()?, it.points.last()?);
     let seconds = (last.at_ms - first.at_ms) as f64 / 1_000.0;
     (grows && seconds > 0.0).then(|| (last.avg - first.avg) as f64 / seconds)
@@ -162,63 +204,89 @@ fn with_unit(value: i64, unit: &str) -> String {
     match unit {
         "bytes" if value.unsigned_abs() >= 10 << 30 => format!("{} GiB", value >> 30),
         "bytes" => format!("{} MiB", value >> 20),
+        MILLI => format!("{}.{:02}/s", value / 1_000, (value % 1_000).abs() / 10),
         "permille" => format!("{}.{} %", value / 10, (value % 10).abs()),
         "" => value.to_string(),
         unit => format!("{value} {unit}"),
     }
 }
 
-/// Blocks between the least and the greatest mean; all the same is drawn low.
-fn sparkline(it: &pb::SeriesPoints) -> String {
-    let (Some(least), Some(most)) =
-        (it.points.iter().map(|point| point.avg).min(), it.points.iter().map(|point| point.avg).max())
-    else {
+/// A block for each span from the beginning to the end, between the least and the greatest; all the same is drawn low, and
+/// a span in which nothing was seen is a blank.
+fn sparkline(it: &pb::SeriesPoints, time: &Time, value: impl Fn(&pb::SeriesPoint) -> Option<i64>) -> String {
+    let seen: Vec<(i64, i64)> = it.points.iter().filter_map(|point| Some((point.at_ms, value(point)?))).collect();
+    let (Some(least), Some(most)) = (seen.iter().map(|it| it.1).min(), seen.iter().map(|it| it.1).max()) else {
         return String::new();
     };
     let height = i128::from(most) - i128::from(least);
-    let block = |point: &pb::SeriesPoint| {
-        let above = i128::from(point.avg) - i128::from(least);
-        let step = if height == 0 { 0 } else { above * 7 / height };
-        BLOCKS[usize::try_from(step).unwrap_or(0).min(7)]
-    };
-    let skip = it.points.len().saturating_sub(usize::try_from(SPANS).unwrap_or(40));
-    it.points.iter().skip(skip).map(block).collect()
+    let step = it.step_ms.max(1);
+    let first = time.from - time.from.rem_euclid(step);
+    let spans = usize::try_from((time.to - first) / step + 1).unwrap_or(0).min(SPANS_MAX);
+    let mut line = vec![' '; spans];
+    for (at, value) in seen {
+        let above = i128::from(value) - i128::from(least);
+        let block = if height == 0 { 0 } else { above * 7 / height };
+        if let Some(cell) = usize::try_from((at - first) / step).ok().and_then(|place| line.get_mut(place)) {
+            *cell = BLOCKS[usize::try_from(block).unwrap_or(0).min(7)];
+        }
+    }
+    line.into_iter().collect()
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn series(metric: &str, unit: &str, values: &[i64]) -> pb::SeriesPoints {
-        let point = |(n, value): (i64, &i64)| pb::SeriesPoint {
-            at_ms: n * 10_000,
-            min: value - 1,
-            max: value + 1,
-            avg: *value,
+    fn series(metric: &str, unit: &str, values: &[Option<i64>]) -> pb::SeriesPoints {
+        let point = |(n, value): (i64, &Option<i64>)| {
+            let value = (*value)?;
+            Some(pb::SeriesPoint { at_ms: n * 10_000, min: value - 1, max: value + 1, avg: value, rate_milli: None })
+        };
+        let points: Vec<_> = (0..).zip(values).filter_map(point).collect();
+        let of = |pick: fn(&pb::SeriesPoint) -> i64| points.iter().map(pick);
+        let values = pb::SeriesSummary {
+            min: of(|it| it.min).min().unwrap(),
+            median: points[points.len() / 2].avg,
+            max: of(|it| it.max).max().unwrap(),
+            now: points.last().map(|it| it.avg),
+            now_at_ms: 0,
         };
         pb::SeriesPoints {
             resource: "consortiums/trade/chains/c/nodes/n0".into(),
             metric: metric.into(),
             unit: unit.into(),
-            points: (0..).zip(values).map(point).collect(),
+            points,
+            step_ms: 10_000,
+            counter: metric == "height",
+            values: Some(values),
+            rates: None,
         }
     }
 
     #[test]
-    fn figures_are_shown_with_rate_and_trend() {
-        let all = [
-            series("height", "", &[0, 10, 20, 70]),
-            series("cpu", "permille", &[15, 15]),
-            series("disk_free", "bytes", &[3 << 30, 2 << 30]),
+    fn figures_are_shown_with_rates_trend_and_gaps() {
+        let mut all = [
+            series("height", "", &[Some(0), Some(10), Some(20), Some(70)]),
+            series("cpu", "permille", &[Some(15), None, None, Some(15)]),
+            series("disk_free", "bytes", &[Some(3 << 30), None, Some(2 << 30)]),
         ];
-        let shown = table("consortiums/trade/chains/c", &all).render();
+        for (point, rate) in all[0].points.iter_mut().zip([None, Some(1_000), Some(1_000), Some(5_000)]) {
+            point.rate_milli = rate;
+        }
+        all[0].rates =
+            Some(pb::SeriesSummary { min: 1_000, median: 1_000, max: 5_000, now: Some(5_120), now_at_ms: 0 });
+        all[1].values.as_mut().unwrap().now = None;
+        let shown = table("consortiums/trade/chains/c", &all, &Time { from: 0, to: 39_999 }).render();
         let expected = "\
-OF        FIGURE     LAST      LEAST     MOST      RATE             TREND
-nodes/n0  height     70        -1        71        +2.33/s          ▁▂▃█
-nodes/n0  cpu        1.5 %     1.4 %     1.6 %                      ▁▁
-nodes/n0  disk_free  2048 MiB  2047 MiB  3072 MiB  -368640.0 MiB/h  █▁
+OF        FIGURE     NOW       LEAST     MEDIAN    MOST      CHANGE           TREND
+nodes/n0  height     70        -1        20        71        +2.33/s          ▁▂▃█
+nodes/n0  height/s   5.12/s    1.00/s    1.00/s    5.00/s                      ▁▁█
+nodes/n0  cpu        -         1.4 %     1.5 %     1.6 %                      ▁  ▁
+nodes/n0  disk_free  2048 MiB  2047 MiB  2048 MiB  3072 MiB  -184320.0 MiB/h  █ ▁
 ";
+        let shown: String = shown.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
         assert_eq!(shown, expected);
-        assert!(csv(&all[1..2]).ends_with("nodes/n0,cpu,permille,10000,14,16,15\n"));
+        assert!(csv(&all[..1]).ends_with("nodes/n0,height,,30000,69,71,70,5000\n"));
     }
 }

@@ -1,8 +1,7 @@
 //! Findings about keys: certificates that end, and keys that signed two things at once.
 
 use hanse_state::chain::node::Node;
-use hanse_state::chain::query::nodes_of;
-use hanse_state::ids::ChainKey;
+use hanse_state::ids::{ChainKey, NodeKey};
 use hanse_state::time::HOUR_MS;
 use hanse_state::{Millis, State, name};
 
@@ -38,6 +37,8 @@ pub struct DoubleSign {
     pub node_id: String,
     /// What was signed twice.
     pub kind: String,
+    /// Which node that is, if it is one of the platform's.
+    pub node: Option<NodeKey>,
 }
 
 /// A certificate that ends soon or has ended.
@@ -69,14 +70,12 @@ pub(super) fn double_signs(state: &State, key: &ChainKey, proofs: &[DoubleSign])
         known.0 = known.0.max(proof);
         known.1 += 1;
     }
-    let known = |node_id: &str| {
-        nodes_of(state, key).find(|node| node.identity.as_ref().is_some_and(|it| it.node_id == node_id))
-    };
-    newest.into_iter().map(|(node_id, (proof, count))| double_sign(key, known(node_id), proof, count)).collect()
+    let known = |proof: &DoubleSign| proof.node.as_ref().and_then(|node| state.nodes.get(node));
+    newest.into_values().map(|(proof, count)| double_sign(key, known(proof), proof, count)).collect()
 }
 
 fn double_sign(key: &ChainKey, node: Option<&Node>, proof: &DoubleSign, count: usize) -> Finding {
-    let DoubleSign { height, round, node_id, kind } = proof;
+    let DoubleSign { height, round, node_id, kind, node: _ } = proof;
     let who = node.map_or_else(|| format!("validator {node_id}"), |node| format!("{} ({node_id})", node.key.node));
     let times = if count == 1 { String::new() } else { format!("; {count} proofs of it are kept") };
     let chain = format!("{} {}", key.consortium, key.chain);

@@ -228,16 +228,23 @@ fn certificates_that_end_are_told_a_month_and_a_week_before() {
 fn a_validator_that_signed_twice_is_named_once_with_its_newest_proof() {
     let w = World::running(4);
     let (observed, mut figures) = well(&w);
-    let proof =
-        |node_id: &str, height| DoubleSign { height, round: 1, node_id: node_id.into(), kind: "prevote".into() };
-    let proofs = vec![proof("id2", 7), proof("id2", 9), proof("stranger", 3)];
+    // A ledger may name its validators otherwise than its nodes.
+    let n2 = w.state.nodes.keys().nth(2).cloned();
+    let proof = |node_id: &str, height| DoubleSign {
+        height,
+        round: 1,
+        node_id: node_id.into(),
+        kind: "prevote".into(),
+        node: n2.clone().filter(|_| node_id == "00ab"),
+    };
+    let proofs = vec![proof("00ab", 7), proof("00ab", 9), proof("stranger", 3)];
     figures.double_signs = [(super::world::chain_key(), proofs)].into();
     let found = diagnose(&w.state, &observed, &figures, w.at);
     assert_eq!(codes(&found), [("DOUBLE_SIGN", "supply-1"), ("DOUBLE_SIGN", "n2")]);
     assert!(found.iter().all(|it| it.severity == Severity::Critical));
     assert_eq!(
         found[1].what,
-        "n2 (id2) signed two different messages (prevote) at height 9, round 1; 2 proofs of it are kept"
+        "n2 (00ab) signed two different messages (prevote) at height 9, round 1; 2 proofs of it are kept"
     );
     assert!(found[0].what.starts_with("validator stranger signed"), "{found:?}");
 }

@@ -16,7 +16,7 @@ use super::{Call, header, matches, replica_only};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::observed::Observed;
-use crate::series::{FINE_MS, Key, Listed, Metric, Point, Series, keep};
+use crate::series::{DAY_MS, FINE_MS, Key, Listed, Metric, Point, Series, Summary, Window, keep};
 
 /// Spans of one answer.
 const SPANS_MAX: u64 = 1_500;
@@ -24,6 +24,8 @@ const SPANS_MAX: u64 = 1_500;
 const SPANS: u64 = 60;
 /// Series of one answer.
 const SERIES_MAX: usize = 400;
+/// Names every chain that an account sees.
+const EVERY_CHAIN: &str = "consortiums/-/chains/-";
 /// Time over which growth is measured.
 const GROWTH_MS: u64 = 6 * HOUR_MS;
 /// Less than this says nothing of growth.
@@ -43,15 +45,49 @@ fn at(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or_default()
 }
 
+fn ms(at: u64) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
+}
+
 fn points(key: &Key, points: &[Point]) -> pb::SeriesPoints {
-    let ms = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
-    let point = |it: &Point| pb::SeriesPoint { at_ms: ms(it.at_ms), min: it.min, max: it.max, avg: it.avg };
+    let point =
+        |it: &Point| pb::SeriesPoint { at_ms: ms(it.at_ms), min: it.min, max: it.max, avg: it.avg, rate_milli: None };
     pb::SeriesPoints {
         resource: key.resource.clone(),
         metric: key.metric.name().into(),
         unit: key.metric.unit().into(),
         points: points.iter().map(point).collect(),
+        counter: key.metric.is_counter(),
+        ..pb::SeriesPoints::default()
     }
+}
+
+fn window(key: &Key, it: &Window) -> pb::SeriesPoints {
+    let summary = |it: Summary| pb::SeriesSummary {
+        min: it.min,
+        median: it.median,
+        max: it.max,
+        now: it.now,
+        now_at_ms: ms(it.now_at_ms),
+    };
+    let mut told = pb::SeriesPoints {
+        step_ms: ms(it.step_ms),
+        values: it.values.map(summary),
+        rates: it.pace.map(summary),
+        ..points(key, &it.points)
+    };
+    for (point, rate) in told.points.iter_mut().zip(&it.rates) {
+        point.rate_milli = *rate;
+    }
+    told
+}
+
+/// Whether a series is of what was asked for.
+fn is_of(key: &Key, resource: &str) -> bool {
+    if resource == EVERY_CHAIN {
+        return key.resource.starts_with("consortiums/") && key.resource.matches('/').count() == 3;
+    }
+    key.resource.strip_prefix(resource).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn listed(it: Listed) -> pb::SeriesInfo {
@@ -90,7 +126,13 @@ struct Span {
 impl Span {
     fn of(request: &pb::GetSeriesRequest, now: Millis) -> Result<Self, ApiError> {
         let to = if request.to_ms == 0 { now.0 } else { at(request.to_ms) };
-        let from = if request.from_ms == 0 { to.saturating_sub(HOUR_MS) } else { at(request.from_ms) };
+        let window = at(request.window_ms);
+        if request.window_ms < 0 || window > DAY_MS || (window > 0 && request.from_ms != 0) {
+            let why = "is negative, longer than the day that is kept, or said together with from_ms";
+            return Err(ApiError::invalid("window_ms", why, "give at most 86400000, or from_ms and to_ms instead"));
+        }
+        let window = if window == 0 { HOUR_MS } else { window };
+        let from = if request.from_ms == 0 { to.saturating_sub(window) } else { at(request.from_ms) };
         if request.from_ms < 0 || request.to_ms < 0 || from >= to {
             return Err(ApiError::invalid("from_ms", "is not before the end", "give milliseconds since 1970, or 0"));
         }
@@ -185,7 +227,8 @@ impl MonitoringService for Monitoring {
     ) -> Result<Response<pb::GetSeriesResponse>, Status> {
         let call = Call::enter(&self.0, &request).await?;
         let it = request.into_inner();
-        if it.resource.is_empty() || !call.sight().sees_resource(&it.resource) {
+        let every = it.resource == EVERY_CHAIN;
+        if it.resource.is_empty() || !(every || call.sight().sees_resource(&it.resource)) {
             return Err(ApiError::not_found("resource", &it.resource).into());
         }
         let find = |name: &String| {
@@ -197,13 +240,20 @@ impl MonitoringService for Monitoring {
         };
         let wanted = it.metrics.iter().map(find).collect::<Result<Vec<Metric>, _>>()?;
         let span = Span::of(&it, self.0.now())?;
-        let below = format!("{}/", it.resource);
         let series = self.0.observed().series();
-        let all = series.list().into_iter().map(|one| one.key);
-        let of = all.filter(|key| key.resource == it.resource || key.resource.starts_with(&below));
-        let of = of.filter(|key| wanted.is_empty() || wanted.contains(&key.metric)).take(SERIES_MAX);
-        let series = of.map(|key| points(&key, &series.points(&key, span.from, span.to, span.step))).collect();
-        Ok(Response::new(pb::GetSeriesResponse { header: call.read_header(), series }))
+        let all = series.list().into_iter().map(|one| one.key).filter(|key| is_of(key, &it.resource));
+        let of = all.filter(|key| !it.own_only || every || key.resource == it.resource);
+        let of = of.filter(|key| wanted.is_empty() || wanted.contains(&key.metric));
+        let keys: Vec<Key> = of.filter(|key| call.sight().sees_resource(&key.resource)).take(SERIES_MAX).collect();
+        let since = keys.iter().filter_map(|key| series.begins(key)).min();
+        let shown = keys.iter().map(|key| window(key, &series.window(key, span.from, span.to, span.step)));
+        Ok(Response::new(pb::GetSeriesResponse {
+            header: call.read_header(),
+            series: shown.collect(),
+            from_ms: ms(span.from),
+            to_ms: ms(span.to),
+            since_ms: since.map_or(0, ms),
+        }))
     }
 
     async fn list_findings(

@@ -1,4 +1,5 @@
-//! Figures for people: what nodes use, what hosts have left, and what each look at a node saw, into the time series.
+//! Figures for people: what nodes use, what hosts have left, what each look at a node saw, and what chains carry, into the
+//! time series.
 //!
 //! What this never does: write to the log, judge, or keep an act waiting: figures are asked for beside everything else.
 
@@ -7,18 +8,25 @@ use std::pin::Pin;
 
 use hanse_engines_core::{EngineError, NodeHealth, Signed};
 use hanse_planner::diagnose::DoubleSign;
-use hanse_state::chain::node::NodeState;
+use hanse_state::chain::node::{Node, NodeState};
+use hanse_state::chain::query::nodes_of;
 use hanse_state::host::HostState;
-use hanse_state::ids::{HostId, NodeKey};
+use hanse_state::ids::{ChainKey, HostId, NodeKey};
 use hanse_state::{State, name};
 
 use super::World;
 use super::act::Trouble;
-use super::node::Site;
+use super::node::{Site, engine_of, public};
+use crate::observed::NodeView;
 use crate::series::Metric;
+use crate::watched::{Watched, plan as watched_plan};
 
 /// How often a node is asked for proofs of double signing.
 const PROOFS_EVERY_MS: u64 = 60_000;
+/// Most blocks whose transactions are counted at once; more come when a chain is caught up with, and are left out.
+const BLOCKS_MAX: u64 = 90;
+/// A node that was heard longer ago is not asked.
+const HEARD_MS: u64 = 10_000;
 
 type Asking = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
 
@@ -32,11 +40,60 @@ pub(super) fn plan(world: &World, state: &State, mut start: impl FnMut(String, A
         }
     }
     for (key, node) in &state.nodes {
-        if node.state == NodeState::Running && series.is_due(&name::node(key), now) {
+        if node.state == NodeState::Running && node.watched.is_none() && series.is_due(&name::node(key), now) {
             let (world, state, key) = (world.clone(), state.clone(), key.clone());
             start(desk(&name::node(&key)), Box::pin(async move { ask_node(&world, &state, &key).await }));
         }
     }
+    for key in state.chains.keys() {
+        if series.is_due(&name::chain(key), now)
+            && let Some((node, view)) = head(world, state, key)
+        {
+            let (world, state) = (world.clone(), state.clone());
+            let ask = async move { count_transactions(&world, &state, &node, &view).await };
+            start(desk(&name::chain(key)), Box::pin(ask));
+        }
+    }
+}
+
+/// The node of `chain` that was heard lately and has the highest block, the first of those.
+fn head(world: &World, state: &State, chain: &ChainKey) -> Option<(NodeKey, NodeView)> {
+    let now = (world.clock)().0;
+    let nodes = state.nodes.iter().filter(|(key, node)| key.chain == *chain && node.state == NodeState::Running);
+    let views = nodes.filter_map(|(key, _)| Some((key.clone(), world.observed.node(key)?)));
+    let fresh = views.filter(|(_, view)| now.saturating_sub(view.at_ms) < HEARD_MS && view.height > 0);
+    fresh.reduce(|best, it| if it.1.height > best.1.height { it } else { best })
+}
+
+/// Counts the transactions of the blocks since the last count, over the time in which they were made.
+async fn count_transactions(world: &World, state: &State, key: &NodeKey, view: &NodeView) -> Result<(), Trouble> {
+    let (series, resource, now) = (world.observed.series(), name::chain(&key.chain), (world.clock)().0);
+    series.asked(&resource, now);
+    let Some((height, time)) = series.counted(&resource, (view.height, view.block_time_ms)) else { return Ok(()) };
+    let blocks = view.height.checked_sub(height);
+    if blocks == Some(0) {
+        series.record(&resource, Metric::Transactions, now, 0);
+    }
+    let (Some(1..=BLOCKS_MAX), Some(1..)) = (blocks, view.block_time_ms.checked_sub(time)) else { return Ok(()) };
+    let stale = |what: &str| Trouble::Stale(format!("{key}: {what}"));
+    let node = state.nodes.get(key).ok_or_else(|| stale("is gone"))?;
+    let counted = if let Some(endpoint) = &node.watched {
+        let chain = state.chains.get(&key.chain).ok_or_else(|| stale("its chain is gone"))?;
+        let plan = watched_plan(state, node, endpoint).ok_or_else(|| stale("cannot be named"))?;
+        engine_of(world, chain)?.transactions(&Watched::new(endpoint), &plan, height + 1..=view.height).await
+    } else {
+        let site = Site::reach(world, state, key).await?;
+        site.engine.transactions(site.adapter.as_ref(), &site.plan, height + 1..=view.height).await
+    };
+    let count = match counted {
+        Ok(count) => count,
+        // A ledger that cannot say has no such figure; blocks that a node no longer keeps are not counted.
+        Err(EngineError::Unsupported(_) | EngineError::NotFound(_)) => return Ok(()),
+        Err(error) => return Err(Trouble::Stale(format!("its blocks cannot be read: {error}"))),
+    };
+    let rate = count.saturating_mul(1_000_000) / (view.block_time_ms - time);
+    series.record(&resource, Metric::Transactions, now, number(rate));
+    Ok(())
 }
 
 /// On the desk figures have names of their own: they wait for nothing and nothing waits for them.
@@ -89,8 +146,11 @@ async fn ask_host(world: &World, state: &State, id: &HostId) -> Result<(), Troub
 async fn ask_node(world: &World, state: &State, key: &NodeKey) -> Result<(), Trouble> {
     let (series, resource) = (world.observed.series(), name::node(key));
     series.asked(&resource, (world.clock)().0);
+    if let Some(node) = state.nodes.get(key) {
+        series.record(&resource, Metric::Starts, (world.clock)().0, number(node.generation));
+    }
     let site = Site::reach(world, state, key).await?;
-    let proofs = double_signs(world, &site).await;
+    let proofs = double_signs(world, state, &site).await;
     let Some(usage) = site.adapter.usage(&site.plan.key).await? else { return proofs };
     let now = (world.clock)().0;
     series.record_share(&resource, Metric::Cpu, now, usage.cpu_ms);
@@ -100,7 +160,7 @@ async fn ask_node(world: &World, state: &State, key: &NodeKey) -> Result<(), Tro
 }
 
 /// Asks a node for the proofs of double signing that it keeps, once a minute.
-async fn double_signs(world: &World, site: &Site) -> Result<(), Trouble> {
+async fn double_signs(world: &World, state: &State, site: &Site) -> Result<(), Trouble> {
     let (series, now) = (world.observed.series(), (world.clock)().0);
     let about = format!("proofs at {}", name::node(&site.node.key));
     if !series.is_due_after(&about, now, PROOFS_EVERY_MS) {
@@ -112,7 +172,12 @@ async fn double_signs(world: &World, site: &Site) -> Result<(), Trouble> {
         Err(EngineError::Unsupported(_)) => return Ok(()),
         Err(error) => return Err(Trouble::Stale(format!("proofs of double signing cannot be read: {error}"))),
     };
+    let nodes: Vec<&Node> = nodes_of(state, &site.node.key.chain).collect();
+    let named = |node: &&&Node, validator: &str| {
+        node.identity.as_ref().is_some_and(|it| site.engine.is_named(&public(it), validator))
+    };
     let proofs = found.evidence.into_iter().map(|it| DoubleSign {
+        node: nodes.iter().find(|node| named(node, &it.node_id)).map(|node| node.key.clone()),
         height: it.height,
         round: it.round,
         node_id: it.node_id,
@@ -133,6 +198,12 @@ pub(super) fn heard(world: &World, key: &NodeKey, health: &NodeHealth, before: O
     series.record(&resource, Metric::Height, now, number(health.height));
     series.record(&resource, Metric::Peers, now, i64::from(health.peers));
     series.record(&resource, Metric::Syncing, now, i64::from(health.syncing));
+    let (chain, best) = (name::chain(&key.chain), world.observed.best_height(key, now).max(health.height));
+    series.record(&chain, Metric::Height, now, number(best));
+    series.record(&chain, Metric::Peers, now, i64::from(health.peers));
+    if health.height == best && health.block_time_ms > 0 {
+        series.record(&chain, Metric::BlockAge, now, number(now.saturating_sub(health.block_time_ms)));
+    }
     let Some((height, time)) = before else { return };
     if let (Some(blocks), Some(took)) =
         (health.height.checked_sub(height).filter(|blocks| *blocks > 0), health.block_time_ms.checked_sub(time))
@@ -143,5 +214,8 @@ pub(super) fn heard(world: &World, key: &NodeKey, health: &NodeHealth, before: O
 
 /// Keeps the round in which a validator last signed.
 pub(super) fn signed(world: &World, key: &NodeKey, signed: Signed) {
-    world.observed.series().record(&name::node(key), Metric::Round, (world.clock)().0, i64::from(signed.round));
+    let (series, now) = (world.observed.series(), (world.clock)().0);
+    for resource in [name::node(key), name::chain(&key.chain)] {
+        series.record(&resource, Metric::Round, now, i64::from(signed.round));
+    }
 }

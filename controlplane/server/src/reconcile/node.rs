@@ -274,7 +274,7 @@ fn network(state: &State, site: &Site) -> Result<(Vec<u8>, hanse_engines_core::N
     Ok((genesis, public(own), peers))
 }
 
-fn public(identity: &NodeIdentity) -> hanse_engines_core::NodeIdentity {
+pub(super) fn public(identity: &NodeIdentity) -> hanse_engines_core::NodeIdentity {
     hanse_engines_core::NodeIdentity {
         node_id: identity.node_id.clone(),
         public_key: identity.public_key.clone(),

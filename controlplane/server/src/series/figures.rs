@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A figure of a node or a host.
+/// A figure of a chain, a node or a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// 1 while the node's process runs, else 0.
     Up,
-    /// Latest block.
+    /// Latest block; of a chain the highest that a node has.
     Height,
     /// Connected peers.
     Peers,
@@ -32,11 +32,17 @@ pub enum Metric {
     ClockOffset,
     /// 1 if the host answered, else 0.
     Reachable,
+    /// Starts of a node by the platform since its process was first wanted: its generation.
+    Starts,
+    /// Transactions in the blocks of a chain, thousandths a second.
+    Transactions,
+    /// How long ago the newest block of a chain was made: grows while a chain stalls.
+    BlockAge,
 }
 
 impl Metric {
     /// Every figure.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Up,
         Self::Height,
         Self::Peers,
@@ -50,6 +56,9 @@ impl Metric {
         Self::Load,
         Self::ClockOffset,
         Self::Reachable,
+        Self::Starts,
+        Self::Transactions,
+        Self::BlockAge,
     ];
 
     /// Its name in the API.
@@ -68,17 +77,26 @@ impl Metric {
             Self::Load => "load",
             Self::ClockOffset => "clock_offset",
             Self::Reachable => "reachable",
+            Self::Starts => "starts",
+            Self::Transactions => "transactions",
+            Self::BlockAge => "block_age",
         }
     }
 
     /// What it is counted in; empty for plain numbers.
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Up | Self::Height | Self::Peers | Self::Syncing | Self::Round | Self::Reachable => "",
-            Self::BlockTime | Self::ClockOffset => "ms",
+            Self::Up | Self::Height | Self::Peers | Self::Syncing | Self::Round | Self::Reachable | Self::Starts => "",
+            Self::BlockTime | Self::ClockOffset | Self::BlockAge => "ms",
+            Self::Transactions => "milli_per_s",
             Self::Cpu | Self::Load => "permille",
             Self::Memory | Self::DiskUsed | Self::DiskFree => "bytes",
         }
+    }
+
+    /// Whether it only grows, so that how fast is what there is to see.
+    pub const fn is_counter(self) -> bool {
+        matches!(self, Self::Height | Self::Starts)
     }
 
     /// The figure of that name.

@@ -1,11 +1,13 @@
 //! What outlives the leader and the process: the minutes of the last day, copied from the leader by every other replica
-//! and written to this replica's disk.
+//! and written to this replica's disk. A replica that comes to lead asks every other one once for what it has itself not
+//! seen, so that one whose disk was lost shows the whole day too.
 //!
 //! A file holds all minutes, is replaced as a whole, and is never larger than what memory holds. What cannot be read is
 //! left out with a word: series are for looking at, nothing depends on them.
 //!
 //! What this never does: ask anybody but replicas, or keep a replica from starting.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -75,7 +77,7 @@ fn file_of(folder: &Path) -> PathBuf {
 
 /// Copies and writes until `shutdown`, and once more then.
 pub async fn run(context: Context, folder: PathBuf, shutdown: CancellationToken) {
-    let (mut copied_at, mut written) = (0, Instant::now());
+    let (mut copied, mut written) = (Copied::default(), Instant::now());
     let mut rounds = tokio::time::interval(COPY_EVERY);
     loop {
         let ends = tokio::select! {
@@ -83,13 +85,8 @@ pub async fn run(context: Context, folder: PathBuf, shutdown: CancellationToken)
             _ = rounds.tick() => false,
         };
         let series = context.observed().series().clone();
-        if !ends && let Leadership::Other { id, api } = context.leadership() {
-            let now = context.now().0;
-            let since = u64::saturating_sub(copied_at, OVERLAP_MS);
-            match copy(&context, &series, id, &api, since).await {
-                Ok(()) => copied_at = now,
-                Err(reason) => tracing::debug!(leader = id, reason, "its time series could not be copied"),
-            }
+        if !ends {
+            copied.round(&context, &series).await;
         }
         series.prune(context.now().0);
         if ends || written.elapsed() >= WRITE_EVERY {
@@ -106,7 +103,47 @@ pub async fn run(context: Context, folder: PathBuf, shutdown: CancellationToken)
     }
 }
 
-/// Copies the leader's minutes since `since_ms`.
+/// What this replica has of the others.
+#[derive(Debug, Default)]
+struct Copied {
+    /// When the leader's minutes were last copied, milliseconds since 1970.
+    at_ms: u64,
+    /// Whose whole day was taken since this replica leads.
+    asked: BTreeSet<u64>,
+}
+
+impl Copied {
+    async fn round(&mut self, context: &Context, series: &Series) {
+        match context.leadership() {
+            Leadership::Other { id, api } => {
+                self.asked.clear();
+                let now = context.now().0;
+                let since = u64::saturating_sub(self.at_ms, OVERLAP_MS);
+                match copy(context, series, id, &api, since).await {
+                    Ok(()) => self.at_ms = now,
+                    Err(reason) => tracing::debug!(leader = id, reason, "its time series could not be copied"),
+                }
+            }
+            Leadership::Me => {
+                let own = context.member().own;
+                for (id, api) in context.api_addresses() {
+                    if id == own || self.asked.contains(&id) {
+                        continue;
+                    }
+                    match copy(context, series, id, &api, 0).await {
+                        Ok(()) => {
+                            self.asked.insert(id);
+                        }
+                        Err(reason) => tracing::debug!(replica = id, reason, "its time series could not be copied"),
+                    }
+                }
+            }
+            Leadership::Nobody => {}
+        }
+    }
+}
+
+/// Copies the minutes of replica `id` since `since_ms`.
 async fn copy(context: &Context, series: &Series, id: u64, api: &str, since_ms: u64) -> Result<(), String> {
     let channel = context.peers().get(id, api).ok_or("its address cannot be used")?;
     let mut peer = MonitoringServiceClient::new(channel);

@@ -2,16 +2,17 @@
 //!
 //! How it works. A sample goes into the open bucket of both resolutions; a full bucket is kept as least, greatest and mean.
 //! Both rings are bounded: an hour of tens of seconds, a day of minutes. Minutes are copied to the other replicas and to
-//! this replica's disk (`keep`), so that a change of leader or a restart costs at most the minute under way; tens of
-//! seconds are the leader's alone.
+//! this replica's disk (`keep`), so that a change of leader or a restart costs at most the minutes under way; tens of
+//! seconds are the leader's alone. What is shown of a span of time is made by `window`.
 //!
-//! Memory: a point is 32 bytes, a series at most 1,800 of them and a name, 58 kB; a node has 9, a host 6. At
+//! Memory: a point is 32 bytes, a series at most 1,800 of them and a name, 58 kB; a node has 11, a host 6, a chain 5. At
 //! [`SERIES_MAX`] a replica holds 230 MB and takes no more; what is refused is counted.
 //!
 //! What this never does: decide anything, or enter the log.
 
 mod figures;
 pub mod keep;
+mod window;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 pub use figures::Metric;
+pub use window::{Summary, Window};
 
 /// Most series of a replica.
 pub const SERIES_MAX: usize = 4_000;
@@ -31,7 +33,7 @@ const FINE_POINTS: usize = 360;
 /// Coarse points kept: a day.
 const COARSE_POINTS: usize = 1_440;
 /// How long a series without new points is kept.
-const DAY_MS: u64 = 24 * 3_600 * 1_000;
+pub(crate) const DAY_MS: u64 = 24 * 3_600 * 1_000;
 /// How often an adapter is asked for figures.
 pub(crate) const ASK_EVERY_MS: u64 = 10_000;
 
@@ -90,6 +92,8 @@ struct Inner {
     counters: BTreeMap<Key, (u64, u64)>,
     /// When an adapter was last asked for figures of a resource.
     asked: BTreeMap<String, u64>,
+    /// The block of a chain up to which transactions are counted, and when it was made.
+    blocks: BTreeMap<String, (u64, u64)>,
 }
 
 /// The series of one replica; a clone is another handle.
@@ -149,6 +153,11 @@ impl Series {
         }
     }
 
+    /// Remembers up to which block (height, when it was made) the transactions of a chain are counted; returns the one before.
+    pub(crate) fn counted(&self, chain: &str, block: (u64, u64)) -> Option<(u64, u64)> {
+        self.lock().blocks.insert(chain.to_owned(), block)
+    }
+
     /// Whether an adapter is to be asked for figures of `resource` again.
     pub(crate) fn is_due(&self, resource: &str, now_ms: u64) -> bool {
         self.is_due_after(resource, now_ms, ASK_EVERY_MS)
@@ -181,8 +190,13 @@ impl Series {
     /// least, greatest and mean of what is in it; from the fine ring if it reaches back so far and the step is finer than a
     /// minute. A bucket under way is its last point.
     pub fn points(&self, key: &Key, from_ms: u64, to_ms: u64, step_ms: u64) -> Vec<Point> {
+        self.steps(key, from_ms, to_ms, step_ms).1
+    }
+
+    /// The same with the length that the steps have.
+    fn steps(&self, key: &Key, from_ms: u64, to_ms: u64, step_ms: u64) -> (u64, Vec<Point>) {
         let inner = self.lock();
-        let Some(one) = inner.all.get(key) else { return Vec::new() };
+        let Some(one) = inner.all.get(key) else { return (step_ms, Vec::new()) };
         let reaches = one.fine.points.front().is_some_and(|first| first.at_ms <= from_ms);
         let whole = one.fine.points.len() < FINE_POINTS && one.coarse.points.len() <= 60;
         let fine = step_ms < COARSE_MS && (reaches || whole);
@@ -191,7 +205,12 @@ impl Series {
         let within = |point: &Point| point.at_ms.saturating_add(length) > from_ms && point.at_ms <= to_ms;
         let points: Vec<Point> =
             ring.points.iter().copied().chain(ring.open.map(Open::closed)).filter(within).collect();
-        fold(&points, step)
+        (step, fold(&points, step))
+    }
+
+    /// When the oldest minute of a series began, `None` if none is over.
+    pub fn begins(&self, key: &Key) -> Option<u64> {
+        self.lock().all.get(key)?.coarse.points.front().map(|first| first.at_ms)
     }
 
     /// Samples that there was no room for since the start.
@@ -202,11 +221,12 @@ impl Series {
     /// Forgets series that have had no sample for a day.
     pub fn prune(&self, now_ms: u64) {
         let mut inner = self.lock();
-        let Inner { all, counters, asked, .. } = &mut *inner;
+        let Inner { all, counters, asked, blocks, .. } = &mut *inner;
         all.retain(|_, one| one.last.is_some_and(|(at, _)| now_ms.saturating_sub(at) < DAY_MS));
         // A first reading without a series is read again.
         counters.retain(|key, _| all.contains_key(key));
         asked.retain(|_, at| now_ms.saturating_sub(*at) < DAY_MS);
+        blocks.retain(|_, (_, at)| now_ms.saturating_sub(*at) < DAY_MS);
     }
 
     /// Returns the minutes that began at `since_ms` or later, of the series after `after`, at most `limit` series.
@@ -220,7 +240,7 @@ impl Series {
         late.take(limit).map(of).collect()
     }
 
-    /// Takes minutes of another replica, or of the disk: those that begin after this replica's own last one.
+    /// Takes minutes of another replica, or of the disk: those that this replica has not seen itself, also between its own.
     pub(crate) fn merge(&self, key: Key, points: Vec<Point>) {
         let mut inner = self.lock();
         if !inner.all.contains_key(&key) && inner.all.len() >= SERIES_MAX {
@@ -228,13 +248,9 @@ impl Series {
             return;
         }
         let one = inner.all.entry(key).or_default();
-        for point in points {
-            let own = one.coarse.points.back().map(|last| last.at_ms);
-            let open = one.coarse.open.map(|open| open.at_ms);
-            if own.is_some_and(|own| own >= point.at_ms) || open.is_some_and(|open| open <= point.at_ms) {
-                continue;
-            }
-            one.coarse.keep(COARSE_POINTS, point);
+        let open = one.coarse.open.map(|open| open.at_ms);
+        for point in points.into_iter().filter(|point| open.is_none_or(|open| point.at_ms < open)) {
+            one.coarse.fill(COARSE_POINTS, point);
             if one.last.is_none_or(|(at, _)| at < point.at_ms) {
                 one.last = Some((point.at_ms, point.avg));
             }
@@ -260,6 +276,20 @@ impl Ring {
             Some(_) => {}
             None if self.points.back().is_some_and(|last| last.at_ms >= begin) => {}
             None => self.open = Some(Open::new(begin, value)),
+        }
+    }
+
+    /// Puts a point where it belongs, unless one of that time is there.
+    fn fill(&mut self, most: usize, point: Point) {
+        if let Err(place) = self.points.binary_search_by_key(&point.at_ms, |it| it.at_ms) {
+            // Older than everything that there is room for.
+            if place == 0 && self.points.len() >= most {
+                return;
+            }
+            self.points.insert(place, point);
+            if self.points.len() > most {
+                self.points.pop_front();
+            }
         }
     }
 

@@ -45,6 +45,7 @@ pub struct One {
     pub id: u64,
     pub replica: Replica,
     pub api: SocketAddr,
+    pub context: Context,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<()>,
 }
@@ -251,9 +252,9 @@ impl One {
         };
         let context = Context::new(parts, &tls, stop.clone()).unwrap();
         tokio::spawn(sync::run(context.clone(), stop.clone()));
-        let ended = stop.clone();
-        let served = tokio::spawn(async move { serve(context, listener, &tls, ended).await.unwrap() });
-        Self { id, replica, api, stop, served }
+        let (ended, served) = (stop.clone(), context.clone());
+        let served = tokio::spawn(async move { serve(served, listener, &tls, ended).await.unwrap() });
+        Self { id, replica, api, context, stop, served }
     }
 
     /// Proposes as the platform itself.
@@ -307,6 +308,7 @@ impl Client {
     service!(operations, OperationServiceClient, operation_service_client);
     service!(billing, BillingServiceClient, billing_service_client);
     service!(audit, AuditServiceClient, audit_service_client);
+    service!(monitoring, MonitoringServiceClient, monitoring_service_client);
 
     pub fn cluster(&self) -> ClusterServiceClient<Bound> {
         ClusterServiceClient::with_interceptor(self.channel.clone(), Bearer(self.token.clone()))

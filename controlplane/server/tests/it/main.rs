@@ -11,6 +11,7 @@ mod harness;
 mod hosts;
 mod ledger;
 mod lists;
+mod series;
 mod shy_cloud;
 mod trail;
 mod watch;
