@@ -86,6 +86,7 @@ fn a_chain_of_containers_is_made_by_vote_and_repaired() {
     let account = story.cluster.tell("acme", &["explorer", "account", "trade", "supply-1", to]);
     assert_eq!(account["account"]["balance_wei"], "12345", "{account}");
 
+    containers_and_their_host_are_measured(&story);
     a_killed_container_is_replaced(&story);
     orphans_are_found_and_removed(&story);
 }
@@ -130,6 +131,31 @@ fn orphans_are_found_and_removed(story: &Story) {
     assert_eq!(story.running().len(), 4, "and the nodes run");
     let empty = story.cluster.tell("admin", &["host", "orphans"]);
     assert_eq!(empty["orphans"].as_array().map_or(0, Vec::len), 0, "{empty}");
+}
+
+/// Processor, memory and disk of each node's container, and of the engine's host.
+fn containers_and_their_host_are_measured(story: &Story) {
+    let figures = |args: &[&str]| -> Result<BTreeSet<(String, String)>, String> {
+        let shown = story.cluster.ask("admin", args).map_err(|(_, words)| words)?;
+        let text = |it: &Value, key: &str| it[key].as_str().unwrap_or_default().to_owned();
+        let all = shown["series"].as_array().into_iter().flatten();
+        // What is always zero was not measured.
+        let told = all.filter(|it| it["values"]["max"].as_u64() > Some(0));
+        Ok(told.map(|it| (text(it, "resource"), text(it, "metric"))).collect())
+    };
+    until("figures of every container", LONG, || {
+        let seen = figures(&["chain", "monitor", "trade", "supply-1"])?;
+        let has = |node: usize, metric: &str| {
+            seen.contains(&(format!("consortiums/trade/chains/supply-1/nodes/n{node}"), metric.to_owned()))
+        };
+        let whole = (0..4).all(|node| ["cpu", "memory", "disk_used"].iter().all(|metric| has(node, metric)));
+        if whole { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    until("figures of their host", LONG, || {
+        let seen = figures(&["host", "monitor", "d1"])?;
+        let has = |metric: &&str| seen.contains(&("hosts/d1".to_owned(), (*metric).to_owned()));
+        if ["cpu", "load", "memory", "disk_free"].iter().all(|it| has(&it)) { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
 }
 
 /// By Docker's own client, behind the platform's back.

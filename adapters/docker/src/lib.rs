@@ -14,6 +14,7 @@ mod dial;
 mod engine;
 mod ground;
 mod image;
+mod measure;
 mod node;
 mod tar;
 mod target;
@@ -27,8 +28,8 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::models::SystemInfo;
 use hanse_adapters_core::{
-    Adapter, AdapterError, Artifact, FileSpec, HostFacts, InstanceKey, InstanceSpec, InstanceStatus, READ_BYTES_MAX,
-    Result, RunOutput, RunSpec, RunState, Stream,
+    Adapter, AdapterError, Artifact, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
+    InstanceUsage, READ_BYTES_MAX, Result, RunOutput, RunSpec, RunState, Stream,
 };
 use hanse_hostrun::{Act, Reply, WireFile, valid_sha256};
 use tokio::sync::OnceCell;
@@ -68,6 +69,8 @@ pub struct DockerAdapter {
     put: Mutex<BTreeSet<(String, String)>>,
     /// One upload at a time; callers who waited find the artifact in place.
     uploads: tokio::sync::Mutex<()>,
+    /// When a container was last made only to measure the host.
+    measured: measure::Turn,
 }
 
 impl DockerAdapter {
@@ -89,6 +92,7 @@ impl DockerAdapter {
             image: tokio::sync::Mutex::default(),
             put: Mutex::default(),
             uploads: tokio::sync::Mutex::default(),
+            measured: measure::Turn::default(),
         })
     }
 
@@ -448,6 +452,28 @@ impl Adapter for DockerAdapter {
             Some(found) => node::tail(docker, &found, lines).await,
             None => Ok(String::new()),
         }
+    }
+
+    async fn usage(&self, key: &InstanceKey) -> Result<Option<InstanceUsage>> {
+        let docker = self.docker().await?;
+        match node::find(docker, key).await? {
+            Some(found) => measure::usage(docker, &found).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn load(&self) -> Result<Option<HostLoad>> {
+        let docker = self.docker().await?;
+        if let Some(id) = measure::any_running(docker).await?
+            && let Ok(reply) = measure::ask(docker, &id, Act::Load).await
+        {
+            return reply.load().map(Some);
+        }
+        // None of ours runs, or its program is of before this act.
+        if !self.measured.take() {
+            return Ok(None);
+        }
+        self.act(None, Act::Load).await?.load().map(Some)
     }
 
     async fn dial(&self, port: u16) -> Result<Box<dyn Stream>> {

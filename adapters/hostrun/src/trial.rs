@@ -13,6 +13,7 @@ pub fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["host-run"] => crate::run_stdio(None),
+        ["host-run", "--root", root] => crate::run_stdio(Some(root.into())),
         ["host-supervise", dir] => crate::supervise(Path::new(dir)),
         ["sleep"] => sleep(),
         ["exit", code] => ExitCode::from(code.parse().unwrap_or(99)),
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
         ["flood", lines] => flood(lines.parse().unwrap_or(1)),
         ["listen", port] => exit(listen(port.parse().unwrap_or(0))),
         ["eat"] => eat(),
+        ["eat_slowly"] => eat_slowly(),
         ["stubborn"] => stubborn(),
         other => {
             eprintln!("unknown command {other:?}");
@@ -90,6 +92,23 @@ fn eat() -> ExitCode {
         eaten.push(vec![1; 1024 * 1024]);
         // Looked at, so that it is really taken.
         println!("{} MiB of {}", eaten.len(), eaten.iter().filter(|block| block[7] == 1).count());
+    }
+}
+
+/// Takes a few megabytes once, and half of a processor.
+fn eat_slowly() -> ExitCode {
+    let eaten = vec![1_u8; 4 * 1024 * 1024];
+    let mut sum = 0_u64;
+    loop {
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_millis(20) {
+            sum = eaten.iter().fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte)));
+        }
+        // Looked at, so that it is really reckoned.
+        if sum == 1 {
+            println!("{sum}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

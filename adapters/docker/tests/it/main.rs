@@ -127,6 +127,45 @@ async fn a_node_is_confined_labelled_and_leaves_nothing() {
     assert!(networks.contains("strangers"));
 }
 
+/// Figures of a node and of the host, of one that runs nothing too; what was made to measure it is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_and_the_host_are_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Dockerd::spawn(dir.path()).unwrap();
+    let host = adapter(&engine);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let memory = memory.lines().next().unwrap().split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024;
+    let idle = host.load().await.unwrap().expect("measured by a container made for it");
+    assert_eq!(engine.docker(&["ps", "-aq"]).unwrap(), "", "which is gone");
+    assert_eq!(host.load().await.unwrap(), None, "once a minute and not with every question");
+    assert_eq!(host.usage(&key()).await.unwrap(), None, "there is no such node");
+
+    host.put_artifact(&artifact()).await.unwrap();
+    host.ensure(&spec(1, &["eat_slowly"])).await.unwrap();
+    let size = 3 * 1_024 * 1_024;
+    let fill = RunSpec {
+        artifact_sha256: artifact().sha256,
+        program: None,
+        args: ["fill", "{home}/ledger", &size.to_string()].map(str::to_owned).into(),
+        env: [].into(),
+        timeout: LIMIT,
+    };
+    host.run(&key(), &fill).await.unwrap();
+    let used =
+        until("it used its processor", async || host.usage(&key()).await.unwrap().filter(|used| used.cpu_ms >= 200))
+            .await;
+    assert!(used.disk_bytes >= size && used.disk_bytes < 4 * size, "{used:?}");
+    assert!((1 << 20..MEMORY).contains(&used.memory_bytes) && used.processes >= 1, "{used:?}");
+    let busy = host.load().await.unwrap().expect("measured inside of the node's container");
+    for load in [&idle, &busy] {
+        assert_eq!(load.memory_bytes, memory, "the host's, not the container's");
+        assert!(load.disk_free_bytes > 0 && load.disk_free_bytes <= load.disk_bytes, "{load:?}");
+    }
+    assert!(busy.cpu_total_ticks > idle.cpu_total_ticks && busy.cpu_busy_ticks > idle.cpu_busy_ticks);
+    host.stop(&key(), LIMIT).await.unwrap();
+    assert_eq!(host.usage(&key()).await.unwrap(), None, "what has ended uses nothing");
+}
+
 /// An engine that is asked twice at once for a network makes two of one name, and then starts nothing on either.
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_are_made_at_once_share_one_network() {
