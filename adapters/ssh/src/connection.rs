@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hanse_adapters_core::{AdapterError, Expiry, Result, Stream};
 use russh::client::{self, Handle, Msg};
@@ -68,14 +68,14 @@ const HOST_KEYS: &[Algorithm] = &[
 pub(crate) struct Connection {
     handle: Handle<Pin>,
     /// Connections to the machines on the way, which carry this one.
-    _way: Vec<Handle<Pin>>,
+    way: Vec<Handle<Pin>>,
     name: String,
     sessions: Arc<Semaphore>,
     idle: Idle,
     /// Whether somebody looks after `idle`.
     is_swept: Mutex<bool>,
-    /// Certificates that machines showed.
-    pub(crate) expiries: Vec<Expiry>,
+    /// Certificates that machines showed, and when each was last looked at.
+    expiries: Mutex<(Instant, Vec<Option<Expiry>>)>,
     /// Hashes seen in place over this connection; bounded by the artifacts in use.
     artifacts: Mutex<BTreeSet<String>>,
 }
@@ -200,6 +200,16 @@ async fn handshake(
     }
 }
 
+/// What a machine that was logged in to shows now: a certificate is renewed beside the connections that are kept. Nothing is
+/// believed but what would let the platform log in again.
+async fn shown_now(hop: &Hop, through: Option<&Handle<Pin>>) -> Option<Expiry> {
+    if !matches!(hop.pin, HostPin::Authority(_)) {
+        return None;
+    }
+    let shown = look(&hop.address, hop.port, through, true).await.ok()?;
+    pin::expiry(hop, &shown).filter(|_| fits(&hop.pin, &shown))
+}
+
 /// A machine that was logged in to, and when the certificate that it showed ends.
 type Reached = (Handle<Pin>, Option<Expiry>);
 
@@ -224,12 +234,12 @@ async fn log_in(credential: &Credential, hop: &Hop, through: Option<&Handle<Pin>
 }
 
 /// Logs in to each machine on the way, the next one through the one before.
-async fn go(credential: &Credential, hops: &[Hop]) -> Result<(Vec<Handle<Pin>>, Vec<Expiry>)> {
-    let (mut way, mut expiries): (Vec<Handle<Pin>>, Vec<Expiry>) = (Vec::new(), Vec::new());
+async fn go(credential: &Credential, hops: &[Hop]) -> Result<(Vec<Handle<Pin>>, Vec<Option<Expiry>>)> {
+    let (mut way, mut expiries): (Vec<Handle<Pin>>, Vec<Option<Expiry>>) = (Vec::new(), Vec::new());
     for hop in hops {
         let (handle, expiry) = log_in(credential, hop, way.last()).await?;
         way.push(handle);
-        expiries.extend(expiry);
+        expiries.push(expiry);
     }
     Ok((way, expiries))
 }
@@ -243,17 +253,42 @@ impl Connection {
     pub(crate) async fn open(target: &Checked) -> Result<Self> {
         let (way, mut expiries) = go(&target.credential, &target.jumps).await?;
         let (handle, expiry) = log_in(&target.credential, &target.host, way.last()).await?;
-        expiries.extend(expiry);
+        expiries.push(expiry);
         Ok(Self {
             handle,
-            expiries,
-            _way: way,
+            expiries: Mutex::new((Instant::now(), expiries)),
+            way,
             name: target.name.clone(),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             idle: Idle::default(),
             is_swept: Mutex::new(false),
             artifacts: Mutex::default(),
         })
+    }
+
+    /// The certificates of the machines on the way and of the host; looked at again if that was not done for `every`. What
+    /// cannot be seen stays as it was seen last.
+    pub(crate) async fn expiries(&self, target: &Checked, every: Duration) -> Vec<Expiry> {
+        let is_due = {
+            let mut kept = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = kept.0.elapsed() >= every;
+            if is_due {
+                kept.0 = Instant::now();
+            }
+            is_due
+        };
+        if is_due {
+            let mut through = None;
+            for (place, hop) in target.jumps.iter().chain([&target.host]).enumerate() {
+                let shown = shown_now(hop, through).await;
+                let mut kept = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+                if let (Some(shown), Some(known)) = (shown, kept.1.get_mut(place)) {
+                    *known = Some(shown);
+                }
+                through = self.way.get(place);
+            }
+        }
+        self.expiries.lock().unwrap_or_else(PoisonError::into_inner).1.iter().flatten().cloned().collect()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

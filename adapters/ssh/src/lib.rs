@@ -41,6 +41,8 @@ use upload::Body;
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Times that a call connects or uploads anew before anything was done for it.
 const FRESH_TRIES: u32 = 2;
+/// How often it is looked which certificates are shown: each look is a connection without a login, and hosts count those.
+const LOOK_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How long a host may take to hash a home.
 const HOME_HASH_LIMIT: Duration = Duration::from_secs(600);
 /// How long a host may take to hash a program.
@@ -55,6 +57,8 @@ pub struct SshAdapter {
     slot: Mutex<Slot>,
     /// One upload at a time; callers who waited find the artifact in place.
     uploads: Mutex<()>,
+    /// How often it is looked which certificates are shown.
+    look_every: Duration,
 }
 
 /// The kept connection, or how the last attempt failed: callers that waited for it share its outcome.
@@ -72,7 +76,13 @@ impl SshAdapter {
     pub fn new(target: SshTarget) -> Result<Self> {
         let target = target.check()?;
         let command = target.host_run(hanse_carried::sha256());
-        Ok(Self { target, command, slot: Mutex::default(), uploads: Mutex::default() })
+        Ok(Self { target, command, slot: Mutex::default(), uploads: Mutex::default(), look_every: LOOK_EVERY })
+    }
+
+    /// The same, looking so often which certificates the host and the machines on the way show; 15 minutes otherwise.
+    #[must_use]
+    pub fn looking_every(self, every: Duration) -> Self {
+        Self { look_every: every, ..self }
     }
 
     /// Connects and logs in, unless there is a live connection already. Nothing is put on the host.
@@ -303,8 +313,11 @@ impl Adapter for SshAdapter {
     }
 
     async fn expiries(&self) -> Vec<Expiry> {
-        let slot = self.slot.lock().await;
-        let mut all = slot.connection.as_ref().map(|connection| connection.expiries.clone()).unwrap_or_default();
+        let connection = self.slot.lock().await.connection.clone();
+        let mut all = match connection {
+            Some(connection) => connection.expiries(&self.target, self.look_every).await,
+            None => Vec::new(),
+        };
         // As the file says now: a new one counts at the next login, without anybody's doing.
         all.extend(self.target.credential.expiry());
         all

@@ -56,7 +56,7 @@ async fn a_host_is_known_by_the_authority_that_signed_its_key() {
     let (ours, other) =
         (Authority::make(&dir.path().join("ours")).unwrap(), Authority::make(&dir.path().join("other")).unwrap());
     let pinned = |sshd: &Sshd| SshTarget { pin: HostPin::Authority(ours.fingerprint.clone()), ..target(sshd) };
-    let good = certified(&dir.path().join("good"), &ours, "127.0.0.1", "-1h:+1h");
+    let mut good = certified(&dir.path().join("good"), &ours, "127.0.0.1", "-1h:+1h");
     inspect(pinned(&good)).await.unwrap();
     let host = SshAdapter::new(pinned(&good)).unwrap();
     assert!(host.expiries().await.is_empty(), "it was not reached yet");
@@ -64,6 +64,25 @@ async fn a_host_is_known_by_the_authority_that_signed_its_key() {
     let [ends] = host.expiries().await.try_into().unwrap();
     let left = ends.until_ms.saturating_sub(hanse_hostrun::now_ms());
     assert!((3_000_000..=3_600_000).contains(&left) && ends.renew.contains("ssh-keygen -h"), "{ends:?}");
+    // Renewed on the host, beside the connection that is kept: it is told from a look, and only if there is one.
+    let certificate = ours.sign_host(&good.host_public_key(), "127.0.0.1", "-1h:+3h").unwrap();
+    good.reconfigure(&format!("HostCertificate {}\n", certificate.display())).unwrap();
+    assert_eq!(host.expiries().await, [ends.clone()], "nobody has looked again");
+    let looking = SshAdapter::new(pinned(&good)).unwrap().looking_every(std::time::Duration::ZERO);
+    looking.connect().await.unwrap();
+    let logins = |sshd: &Sshd| sshd.log().matches("Accepted publickey").count();
+    let before = logins(&good);
+    let certificate = ours.sign_host(&good.host_public_key(), "127.0.0.1", "-1h:+5h").unwrap();
+    good.reconfigure(&format!("HostCertificate {}\n", certificate.display())).unwrap();
+    let [later] = looking.expiries().await.try_into().unwrap();
+    assert!(later.until_ms >= ends.until_ms + 4 * 3_500_000, "{ends:?} {later:?}");
+    assert_eq!(logins(&good), before, "without a login");
+    // What would not let the platform in is not believed.
+    let certificate = other.sign_host(&good.host_public_key(), "127.0.0.1", "-1h:+9h").unwrap();
+    good.reconfigure(&format!("HostCertificate {}\n", certificate.display())).unwrap();
+    assert_eq!(looking.expiries().await, [later]);
+    let certificate = ours.sign_host(&good.host_public_key(), "127.0.0.1", "-1h:+1h").unwrap();
+    good.reconfigure(&format!("HostCertificate {}\n", certificate.display())).unwrap();
     // Who has pinned the key itself is not shown the certificate.
     inspect(target(&good)).await.unwrap();
     let shown = scan("127.0.0.1", good.port, Vec::new(), None).await.unwrap();
