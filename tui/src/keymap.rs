@@ -169,6 +169,8 @@ pub enum Action {
     Messages,
     /// Ask the API again.
     Refetch,
+    /// Show figures of a longer time, after the longest of the shortest.
+    Window,
     /// Draw anew.
     Redraw,
     /// Cancel; twice quits.
@@ -213,6 +215,8 @@ pub enum Action {
     Repair,
     /// Change how a host behind SSH is reached.
     Reach,
+    /// Add a cloud, or make a machine in one.
+    New,
 }
 
 impl Action {
@@ -238,6 +242,7 @@ impl Action {
                 | Self::Move
                 | Self::Repair
                 | Self::Reach
+                | Self::New
         )
     }
 }
@@ -291,6 +296,7 @@ pub const BINDINGS: &[Binding] = &[
     all(Action::Interrupt, &["C-c"], T::ActInterrupt, None),
     all(Action::Quit, &["F10"], T::ActQuit, None),
     only(Action::Search, &["Tab", "s"], T::ActSearch, &[Kind::Explorer, Kind::Found], 1),
+    only(Action::Window, &["w", "F12"], T::ActWindow, &[Kind::Series, Kind::Chain, Kind::Chains, Kind::Facts], 2),
     only(Action::Vote, &["A"], T::ActVote, &[Kind::Proposals, Kind::Proposal, Kind::Overview], 1),
     only(Action::Restart, &["R"], T::ActRestart, &[Kind::Nodes, Kind::Chain], 1),
     only(Action::Move, &["V"], T::ActMove, &[Kind::Nodes, Kind::Chain], 1),
@@ -298,7 +304,8 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::AcceptKey, &["K"], T::ActAcceptKey, &[Kind::Hosts], 2),
     only(Action::Maintain, &["M"], T::ActMaintain, &[Kind::Hosts], 2),
     only(Action::Drain, &["D"], T::ActDrain, &[Kind::Hosts], 2),
-    only(Action::Retire, &["X"], T::ActRetire, &[Kind::Hosts, Kind::Machines], 2),
+    only(Action::Retire, &["X"], T::ActRetire, &[Kind::Hosts, Kind::Machines, Kind::Clouds], 2),
+    only(Action::New, &["N"], T::ActNew, &[Kind::Clouds, Kind::Machines], 1),
     only(Action::Preflight, &["f"], T::ActPreflight, &[Kind::Hosts], 3),
     only(Action::TransferLeader, &["T"], T::ActTransferLeader, &[Kind::Replicas], 1),
     only(Action::PromoteReplica, &["P"], T::ActPromoteReplica, &[Kind::Replicas], 2),

@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, bail};
 const LINES_MAX: usize = 500;
 
 /// Files allowed to be longer, each with its reason.
-const LONG_FILES: &[(&str, usize, &str)] = &[];
+const LONG_FILES: &[(&str, usize, &str)] =
+    &[("tui/src/i18n/texts.rs", 800, "one table: a text in both languages a line, nothing to read from the top")];
 
 /// For each crate the crates of ours it may depend on (tests' dependencies apart). One direction, as in HOUSE.md.
 const DEPENDENCIES: &[(&str, &[&str])] = &[

@@ -3,6 +3,7 @@
 use super::model::data::Query;
 use super::model::dialog::Choice;
 use super::model::edit::WayChange;
+use super::model::order::{NewCloud, NewMachine};
 
 /// An order to the runtime; its answer, if any, comes back as a `Msg`.
 #[derive(Clone, PartialEq, Eq)]
@@ -132,6 +133,21 @@ pub enum Write {
         /// Resource name.
         host: String,
     },
+    /// Add a cloud.
+    AddCloud {
+        /// What is said of it.
+        cloud: Box<NewCloud>,
+    },
+    /// Forget a cloud that no machine is of.
+    RemoveCloud {
+        /// Resource name.
+        cloud: String,
+    },
+    /// Make a machine in a cloud; the cloud is looked at first.
+    CreateMachine {
+        /// What is said of it.
+        machine: Box<NewMachine>,
+    },
     /// Delete an empty machine in its cloud.
     DeleteMachine {
         /// Resource name.
@@ -209,6 +225,9 @@ impl std::fmt::Debug for Write {
             Self::CordonHost { host } => write!(f, "CordonHost({host})"),
             Self::MaintainHost { host } => write!(f, "MaintainHost({host})"),
             Self::DrainHost { host } => write!(f, "DrainHost({host})"),
+            Self::AddCloud { cloud } => write!(f, "AddCloud({})", cloud.command()),
+            Self::RemoveCloud { cloud } => write!(f, "RemoveCloud({cloud})"),
+            Self::CreateMachine { machine } => write!(f, "CreateMachine({})", machine.command()),
             Self::DeleteMachine { machine } => write!(f, "DeleteMachine({machine})"),
             Self::RetireHost { host } => write!(f, "RetireHost({host})"),
             Self::UncordonHost { host } => write!(f, "UncordonHost({host})"),

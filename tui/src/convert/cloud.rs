@@ -4,6 +4,7 @@ use hanse_client::pb;
 
 use super::word;
 use crate::app::model::cloud::{Cloud, Machine};
+use crate::app::model::order::{NewCloud, NewMachine};
 
 pub(crate) fn cloud(c: pb::Cloud) -> Cloud {
     let spec = c.spec.unwrap_or_default();
@@ -22,6 +23,41 @@ pub(crate) fn cloud(c: pb::Cloud) -> Cloud {
         at: c.created_at_ms,
         orphans: c.orphans.iter().map(orphan).collect(),
     }
+}
+
+/// Asks for another cloud.
+pub(crate) fn add(it: NewCloud) -> pb::AddCloudRequest {
+    let (port_first, port_count) = it.ports;
+    let spec = pb::CloudSpec {
+        kind: pb::CloudKind::Ec2.into(),
+        endpoint: it.endpoint,
+        region: it.region,
+        credentials: it.credentials,
+        public: it.public,
+        ssh_from: it.ssh_from,
+        peers_from: it.peers_from,
+        user: it.user,
+        root: it.root,
+        port_first,
+        port_count,
+        machines_max: it.machines_max,
+    };
+    pb::AddCloudRequest { cloud: it.cloud, spec: Some(spec), ..Default::default() }
+}
+
+/// Asks for another machine, after a look at its cloud.
+pub(crate) fn create(it: NewMachine) -> pb::CreateMachineRequest {
+    let spec = pb::MachineSpec {
+        cloud: it.cloud,
+        image: it.image,
+        machine_type: it.machine_type,
+        zone: it.zone,
+        subnet: it.subnet,
+        disk_gib: it.disk_gib,
+        slots: it.slots,
+        host_key: it.host_key,
+    };
+    pb::CreateMachineRequest { machine: it.machine, spec: Some(spec), preflight: true, ..Default::default() }
 }
 
 fn orphan(it: &pb::CloudOrphan) -> String {

@@ -143,11 +143,10 @@ pub(super) async fn fetch(client: &Client, query: &Query) -> Result<Box<Loaded>,
             let (list, revision) = list!(client, ListArtifactsRequest {}, artifacts, convert::watch::artifact);
             loaded(Payload::Artifacts(list), revision)
         }
-        Query::Series(resource) => {
-            let request = pb::GetSeriesRequest { resource: resource.clone(), ..pb::GetSeriesRequest::default() };
-            let answer = read(client, request).await?;
-            let seen = answer.series.into_iter().filter(|one| !one.points.is_empty());
-            loaded(Payload::Series(seen.map(convert::watch::series).collect()), revision(answer.header))
+        Query::Series(sought, window) => {
+            let answer = read(client, convert::watch::request(sought, *window)).await?;
+            let revision = revision(answer.header.clone());
+            loaded(Payload::Series(convert::watch::series(answer)), revision)
         }
         other => fetch_recent(client, other).await?,
     })
@@ -224,7 +223,7 @@ async fn fetch_recent(client: &Client, query: &Query) -> Result<Box<Loaded>, Fai
         | Query::Machines
         | Query::Findings
         | Query::Artifacts
-        | Query::Series(_)
+        | Query::Series(..)
         | Query::Hosts => unreachable!("answered by fetch"),
     })
 }

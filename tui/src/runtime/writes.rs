@@ -109,6 +109,20 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             let request = pb::RetireHostRequest { host: id(&host), reason: "console".to_owned(), ..Default::default() };
             Ok(done(host, client.call(request).await.map_err(call)?.header))
         }
+        Write::AddCloud { cloud } => {
+            let answer = client.call(convert::cloud::add(*cloud)).await.map_err(call)?;
+            Ok(done(answer.cloud.map(|it| it.name).unwrap_or_default(), answer.header))
+        }
+        Write::RemoveCloud { cloud } => {
+            let request = pb::RemoveCloudRequest { cloud: id(&cloud), ..Default::default() };
+            Ok(done(cloud, client.call(request).await.map_err(call)?.header))
+        }
+        Write::CreateMachine { machine } => {
+            // The cloud is looked at first, which takes as long as its answers.
+            let options = CallOptions { overall: Some(LOOK_LIMIT), ..CallOptions::default() };
+            let answer = client.call_with(convert::cloud::create(*machine), options).await.map_err(call)?;
+            Ok(done(answer.machine.map(|it| it.name).unwrap_or_default(), answer.header))
+        }
         Write::DeleteMachine { machine } => {
             let reason = "console".to_owned();
             let request = pb::DeleteMachineRequest { machine: id(&machine), reason, ..Default::default() };

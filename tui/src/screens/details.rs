@@ -222,6 +222,8 @@ pub(super) fn chain(model: &Model, name: &str, columns: usize) -> Page {
         return Page::bare(State::Empty(T::EmptyGone));
     };
     let mut lines = chain_head(model, c, columns);
+    // What moves stands above what does not.
+    lines.splice(CHAIN_NOW..CHAIN_NOW, super::watch::figures(model, name, super::watch::OF_CHAIN, columns));
     lines.extend(section(model, T::Nodes));
     let inside = format!("{name}/nodes/");
     let nodes: Vec<_> = model.nodes(&Query::Nodes).iter().filter(|n| n.name.starts_with(&inside)).collect();
@@ -232,6 +234,9 @@ pub(super) fn chain(model: &Model, name: &str, columns: usize) -> Page {
     }
     Page::of(lines)
 }
+
+/// Lines of a chain's head that say how it is now.
+const CHAIN_NOW: usize = 3;
 
 fn chain_head(model: &Model, c: &Chain, columns: usize) -> Vec<Line> {
     let none = || "-".to_owned();

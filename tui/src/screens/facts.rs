@@ -45,7 +45,13 @@ pub(super) fn page(model: &Model, query: &Query, id: &str, json: bool, columns: 
             Line::of(format!("{}{piece}", " ".repeat(indent + more)), Role::Text)
         })
     });
-    Page::of(lines.collect())
+    let figures = match (json, query) {
+        (false, Query::Nodes) => super::watch::figures(model, id, super::watch::OF_NODE, columns),
+        (false, Query::Hosts) => super::watch::figures(model, id, super::watch::OF_HOST, columns),
+        _ => Vec::new(),
+    };
+    // They are the first thing on the page: no blank line before them.
+    Page::of(figures.into_iter().skip(1).chain(lines).collect())
 }
 
 fn find(payload: &Payload, id: &str) -> Option<Facts> {

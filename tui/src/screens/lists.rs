@@ -153,11 +153,12 @@ pub(super) fn closes(model: &Model, p: &Proposal) -> Span {
 pub(super) fn chains(model: &Model, columns: usize) -> Page {
     const COLUMNS: &[Column] = &[
         col(T::ColChain, 28, 0),
-        col(T::ColTemplate, 20, 1),
+        col(T::ColTemplate, 20, 2),
         col(T::ColState, 18, 0),
         num(T::ColNodes, 7, 0),
         num(T::ColHeight, 12, 0),
-        num(T::ColAge, 6, 2),
+        num(T::ColTxRate, 20, 1),
+        num(T::ColAge, 6, 3),
         col(T::ColReason, 40, 1),
     ];
     let rows = model.chains(&Query::Chains).iter().map(|c| Row {
@@ -168,6 +169,7 @@ pub(super) fn chains(model: &Model, columns: usize) -> Page {
             state(model, &c.state),
             text(format!("{}/{}", c.nodes_ready.0, c.nodes_ready.1)),
             height(c.height),
+            super::watch::transactions(model, &c.name),
             since(model, c.created_at),
             progress(model, &c.operation, &c.reason),
         ],

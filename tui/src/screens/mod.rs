@@ -1,11 +1,13 @@
 //! The screens: what each asks the API and what it says, as pure functions of the model.
 
 use crate::app::model::data::{FailureKind, Query};
+use crate::app::model::watch::Sought;
 use crate::app::model::{Model, Slot};
 use crate::i18n::T;
 
 use page::{Page, State};
 
+pub mod chart;
 mod clouds;
 pub mod command;
 mod details;
@@ -20,6 +22,7 @@ mod preflight;
 mod watch;
 
 pub use overview::{Tile, needs, recent, tiles};
+pub use watch::{chart_of, window_words};
 
 /// A screen with what it is about. Resource names are full names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub enum Screen {
     Machines,
     /// What is wrong.
     Findings,
-    /// The last hour of a chain, node or host.
+    /// Figures of a chain, node or host over time.
     Series(String),
     /// Software that the platform keeps.
     Artifacts,
@@ -155,7 +158,7 @@ impl Screen {
     }
 
     /// Returns what this screen asks the API; the first is what its list state is about.
-    pub fn queries(&self, _model: &Model) -> Vec<Query> {
+    pub fn queries(&self, model: &Model) -> Vec<Query> {
         match self {
             Self::Overview => vec![
                 Query::Chains,
@@ -173,14 +176,16 @@ impl Screen {
             Self::Consortium(name) => vec![Query::Consortiums, Query::Proposals(Some(name.clone()))],
             Self::Proposals(scope) => vec![Query::Proposals(scope.clone())],
             Self::Proposal(name) => vec![Query::Proposal(name.clone())],
-            Self::Chains => vec![Query::Chains],
-            Self::Chain(_) => vec![Query::Chains, Query::Nodes],
+            Self::Chains => vec![Query::Chains, Query::Series(Sought::Chains, model.window)],
+            Self::Chain(name) => {
+                vec![Query::Chains, Query::Nodes, Query::Series(Sought::Own(name.clone()), model.window)]
+            }
             Self::Nodes => vec![Query::Nodes],
             Self::Hosts => vec![Query::Hosts],
             Self::Clouds => vec![Query::Clouds],
             Self::Machines => vec![Query::Machines],
             Self::Findings => vec![Query::Findings],
-            Self::Series(of) => vec![Query::Series(of.clone())],
+            Self::Series(of) => vec![Query::Series(Sought::All(of.clone()), model.window)],
             Self::Artifacts => vec![Query::Artifacts],
             Self::Preflight(host) => vec![Query::Preflight(host.clone())],
             Self::Operations => vec![Query::Operations],
@@ -191,6 +196,9 @@ impl Screen {
             Self::Audit => vec![Query::Audit, Query::AuditTree],
             Self::Invoice(tenant, month) => vec![Query::Invoice(tenant.clone(), month.clone())],
             Self::Messages | Self::Help => Vec::new(),
+            Self::Facts { query: query @ (Query::Nodes | Query::Hosts), id, json: false } => {
+                vec![query.clone(), Query::Series(Sought::Own(id.clone()), model.window)]
+            }
             Self::Facts { query, .. } => vec![query.clone()],
         }
     }
@@ -214,7 +222,7 @@ impl Screen {
             Self::Clouds => vec![t(T::Clouds)],
             Self::Machines => vec![t(T::Clouds), t(T::Machines)],
             Self::Findings => vec![t(T::Findings)],
-            Self::Series(of) => vec![short(of), t(T::Monitor)],
+            Self::Series(of) => vec![short(of), t(T::Monitor), window_words(model)],
             Self::Artifacts => vec![t(T::Artifacts)],
             Self::Preflight(host) => vec![t(T::Hosts), short(host), t(T::Preflight)],
             Self::Operations => vec![t(T::Operations)],

@@ -86,6 +86,10 @@ fn screens() {
 #[test]
 fn facts_and_json_of_a_line() {
     shots("facts", Mood::Normal, ":nodes", |w| w.keys("Down d"));
+    shots("host_page", Mood::Normal, ":hosts", |w| w.keys("Enter"));
+    shots("node_never_seen", Mood::Normal, ":nodes", |w| w.keys("End Enter"));
+    shots("monitor_day", Mood::Normal, ":monitor trade/supply-1", |w| w.keys("w w"));
+    shots("chain_six_hours", Mood::Normal, ":ch trade/supply-1", |w| w.keys("F12"));
     shots("json", Mood::Normal, ":chains", |w| w.keys("Down y"));
     shots("messages", Mood::Normal, ":chains", |w| {
         w.mood = Mood::Lost;
@@ -142,6 +146,18 @@ fn dialogs() {
     shots("restart", Mood::Normal, ":nodes", |w| w.keys("R"));
     shots("repair", Mood::Normal, ":ch trade/supply-1", |w| w.keys("E"));
     shots("reach", Mood::Normal, ":hosts", |w| w.keys("Down W"));
+    shots("add_cloud", Mood::Normal, ":clouds", |w| {
+        w.keys("N");
+        w.pass(500);
+        for text in ["south", "ec2.south.example", "south-1", "south.toml", "", "10.0.0.0/24 10.1.0.0/24", "", "admin"]
+        {
+            w.type_text(text);
+            w.keys("Tab");
+        }
+        w.keys("Tab Tab Tab");
+    });
+    shots("create_machine", Mood::Normal, ":machines", |w| w.keys("N"));
+    shots("remove_cloud", Mood::Normal, ":clouds", |w| w.keys("Down X"));
     shots("pause", Mood::Normal, ":chains", |w| w.keys("Down P"));
     shots("undelete", Mood::Normal, ":chains", |w| w.keys("Down Down Down Down U"));
     shots("raise_version", Mood::Normal, ":replicas", |w| {

@@ -445,7 +445,7 @@ pub(crate) fn answer(query: &Query, session: &Session) -> Result<Payload, Failur
         Query::Clouds => Payload::Clouds(clouds()),
         Query::Machines => Payload::Machines(machines()),
         Query::Findings => Payload::Findings(findings()),
-        Query::Series(of) => Payload::Series(series(of)),
+        Query::Series(of, window) => Payload::Series(series(of, *window)),
         Query::Artifacts => Payload::Artifacts(artifacts()),
         Query::Operations => Payload::Operations(operations()),
         Query::Operation(name) => Payload::Operations(operations().into_iter().filter(|o| o.name == *name).collect()),

@@ -1,7 +1,7 @@
 //! What is watched in the small consortium of `seed`.
 
 use hanse_tui::app::model::plan::{Plan, Planned};
-use hanse_tui::app::model::watch::{Artifact, Finding, Series};
+use hanse_tui::app::model::watch::{Artifact, Finding, Series, Sought, Window};
 
 use super::seed::{CHAIN, NOW};
 
@@ -39,22 +39,70 @@ pub(crate) fn findings() -> Vec<Finding> {
     ]
 }
 
-pub(crate) fn series(of: &str) -> Vec<Series> {
-    let one = |metric: &str, unit: &str, values: Vec<i64>| Series {
-        resource: format!("{of}/nodes/n0"),
-        metric: metric.into(),
-        unit: unit.into(),
-        min: values.iter().min().copied().unwrap_or_default(),
-        max: values.iter().max().copied().unwrap_or_default(),
-        span_ms: 3_600_000,
-        values,
+/// Sixty spans; a quarter of an hour in the middle was not seen, and of the day only the last six hours are known.
+pub(crate) fn series(of: &Sought, window: Window) -> Vec<Series> {
+    let known = |n: i64| match window {
+        Window::Hour => !(20..35).contains(&n),
+        Window::SixHours => true,
+        Window::Day => n >= 45,
     };
-    vec![
-        one("height", "", (0..60).map(|n| 1_200_000 + n * 72).collect()),
-        one("cpu", "permille", (0..60).map(|n| 50 + (n * 37) % 90).collect()),
-        one("memory", "bytes", vec![300 << 20; 60]),
-        one("disk_free", "bytes", (0..60).map(|n| (90_i64 << 30) - (n << 24)).collect()),
-    ]
+    let since = NOW - 6 * 3_600_000;
+    let one = |resource: &str, metric: &str, unit: &str, value: &dyn Fn(i64) -> i64| {
+        let values: Vec<Option<i64>> = (0..60).map(|n| known(n).then(|| value(n))).collect();
+        let mut seen: Vec<i64> = values.iter().flatten().copied().collect();
+        let now = seen.last().copied();
+        seen.sort_unstable();
+        Series {
+            resource: resource.into(),
+            metric: metric.into(),
+            unit: unit.into(),
+            min: seen[0],
+            median: seen[seen.len() / 2],
+            max: seen[seen.len() - 1],
+            values,
+            now,
+            now_at: NOW - 3_000,
+            since,
+        }
+    };
+    let node = |of: &str| {
+        vec![
+            one(of, "height", "", &|n| 1_200_000 + n * 72),
+            one(of, "height/s", "milli_per_s", &|n| 1_180 + n % 7),
+            one(of, "peers", "", &|n| if n == 40 { 2 } else { 3 }),
+            one(of, "cpu", "permille", &|n| 50 + (n * 37) % 90),
+            one(of, "memory", "bytes", &|_| 300 << 20),
+            one(of, "disk_used", "bytes", &|n| (1_i64 << 30) + (n << 24)),
+            one(of, "starts", "", &|_| 1),
+        ]
+    };
+    let chain = |of: &str| {
+        // What was seen last is older than a minute: it says nothing of now.
+        let age =
+            Series { now_at: NOW - 720_000, ..one(of, "block_age", "ms", &|n| if n == 50 { 45_000 } else { 700 }) };
+        vec![
+            one(of, "height/s", "milli_per_s", &|n| 990 + n % 20),
+            one(of, "transactions", "milli_per_s", &|n| if n < 15 { 0 } else { 212_000 + n * 300 }),
+            one(of, "peers", "", &|_| 3),
+            one(of, "round", "", &|n| i64::from(n == 50) * 4),
+            age,
+        ]
+    };
+    match of {
+        Sought::Chains => chain(CHAIN).into_iter().filter(|it| it.metric == "transactions").collect(),
+        Sought::Own(of) if of.starts_with("hosts/") => vec![
+            one(of, "cpu", "permille", &|n| 120 + (n * 53) % 300),
+            one(of, "load", "milli", &|n| 800 + (n * 53) % 300),
+            one(of, "memory", "bytes", &|_| 11 << 30),
+            one(of, "disk_free", "bytes", &|n| (90_i64 << 30) - (n << 24)),
+            one(of, "clock_offset", "ms", &|n| n % 5 - 2),
+        ],
+        // Of this one nothing was ever seen.
+        Sought::Own(of) if of.contains("/trace-3/") || of.ends_with("/pay-4") => Vec::new(),
+        Sought::Own(of) if of.contains("/nodes/") => node(of),
+        Sought::Own(of) => chain(of),
+        Sought::All(of) => [chain(of), node(&format!("{of}/nodes/n0"))].concat(),
+    }
 }
 
 pub(crate) fn artifacts() -> Vec<Artifact> {

@@ -2,6 +2,7 @@
 
 use hanse_tui::app::effect::{Effect, Write};
 use hanse_tui::app::model::data::{Chain, Failure, FailureKind, Loaded, Payload, Query};
+use hanse_tui::app::model::watch::{Sought, Window};
 use hanse_tui::app::model::{Link, MESSAGES_MAX, VIEWS_MAX};
 use hanse_tui::app::msg::Msg;
 use hanse_tui::app::update::{POLL_MS, update};
@@ -63,7 +64,8 @@ fn a_burst_of_changes_is_one_question_and_old_news_is_none() {
     }
     assert!(fetches(&update(&mut world.model, Msg::Tick(now + 100))).is_empty(), "too early");
     let effects = update(&mut world.model, Msg::Tick(now + 200));
-    assert_eq!(fetches(&effects), [&Query::Status, &Query::Chains, &Query::Operations]);
+    let rates = Query::Series(Sought::Chains, Window::Hour);
+    assert_eq!(fetches(&effects), [&Query::Status, &Query::Chains, &rates, &Query::Operations]);
     let mut world = World::with((80, 24), Lang::En, Mood::Normal, Some(":chains"));
     update(&mut world.model, Msg::Changed { revision: 81_000 });
     assert!(fetches(&update(&mut world.model, Msg::Tick(now + 1_000))).is_empty(), "it is known already");

@@ -5,6 +5,8 @@ use crate::app::input::Input;
 use crate::convert::is_jump;
 use crate::i18n::T;
 
+use super::order;
+
 /// Most restarts an hour that the platform takes.
 const RESTARTS_MAX: u32 = 15;
 
@@ -34,6 +36,10 @@ pub enum EditKind {
     Repair,
     /// How a host behind SSH is reached.
     Reach,
+    /// Adds a cloud.
+    AddCloud,
+    /// Makes a machine in a cloud.
+    CreateMachine,
 }
 
 impl EditKind {
@@ -42,6 +48,8 @@ impl EditKind {
         match self {
             Self::Repair => (T::RepairTitle, T::RepairHelp),
             Self::Reach => (T::ReachTitle, T::ReachHelp),
+            Self::AddCloud => (T::AddCloudTitle, T::AddCloudHelp),
+            Self::CreateMachine => (T::CreateMachineTitle, T::CreateMachineHelp),
         }
     }
 }
@@ -109,6 +117,25 @@ impl Edit {
         Self::of(EditKind::Reach, host, fields, opened_at)
     }
 
+    /// The dialog of another cloud.
+    pub fn add_cloud(opened_at: i64) -> Self {
+        Self::of(EditKind::AddCloud, "", order::cloud_fields(), opened_at)
+    }
+
+    /// The dialog of another machine; `cloud` is offered.
+    pub fn create_machine(cloud: &str, opened_at: i64) -> Self {
+        Self::of(EditKind::CreateMachine, "", order::machine_fields(cloud), opened_at)
+    }
+
+    /// The same on the command line, where the fields are good for one.
+    pub fn command(&self) -> Option<String> {
+        match self.kind {
+            EditKind::AddCloud => order::cloud(&self.fields).ok().map(|it| it.command()),
+            EditKind::CreateMachine => order::machine(&self.fields).ok().map(|it| it.command()),
+            EditKind::Repair | EditKind::Reach => None,
+        }
+    }
+
     fn of(kind: EditKind, target: &str, fields: Vec<(T, String)>, opened_at: i64) -> Self {
         let was = fields.iter().map(|(_, text)| text.clone()).collect();
         let fields = fields.into_iter().map(|(label, text)| (label, Input::of(&text))).collect();
@@ -125,6 +152,8 @@ impl Edit {
             EditKind::Reach => {
                 Ok(Write::SetHostReach { host: self.target.clone(), change: Box::new(self.way_change()?) })
             }
+            EditKind::AddCloud => Ok(Write::AddCloud { cloud: Box::new(order::cloud(&self.fields)?) }),
+            EditKind::CreateMachine => Ok(Write::CreateMachine { machine: Box::new(order::machine(&self.fields)?) }),
         }
     }
 

@@ -15,6 +15,7 @@ pub mod dialog;
 pub mod edit;
 mod governance;
 mod host;
+pub mod order;
 pub mod plan;
 mod query;
 pub mod watch;
@@ -82,6 +83,8 @@ pub struct Model {
     pub watching: bool,
     /// When to open it again.
     pub watch_at: i64,
+    /// How far back figures are shown.
+    pub window: watch::Window,
     /// The next frame differs from the last.
     pub dirty: bool,
 }
@@ -175,6 +178,7 @@ impl Model {
             refetch_at: 0,
             watching: false,
             watch_at: 0,
+            window: watch::Window::default(),
             dirty: true,
         }
     }
@@ -228,17 +232,30 @@ impl Model {
         matches!(self.link, Link::Lost { .. })
     }
 
+    /// Returns whether an answer only stands beside what the shown screen is about: figures on a page. It says nothing of how
+    /// fresh the page is, and that it cannot be had nothing of the cluster.
+    pub fn is_beside(&self, query: &Query) -> bool {
+        matches!(query, Query::Series(..)) && self.view().screen.queries(self).len() > 1
+    }
+
     /// Returns when the oldest data of the shown screen came, none before all of it did.
     pub fn data_at(&self) -> Option<i64> {
         let queries = self.view().screen.queries(self);
-        let times = queries.iter().map(|q| self.slots.get(q).filter(|s| s.loaded.is_some()).map(|s| s.at));
+        let times = queries
+            .iter()
+            .filter(|q| !self.is_beside(q))
+            .map(|q| self.slots.get(q).filter(|s| s.loaded.is_some()).map(|s| s.at));
         times.collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 
     /// Returns the oldest revision of the shown screen's data.
     pub fn data_revision(&self) -> Option<u64> {
         let queries = self.view().screen.queries(self);
-        queries.iter().filter_map(|q| self.slots.get(q)?.loaded.as_ref().map(|l| l.revision)).min()
+        queries
+            .iter()
+            .filter(|q| !self.is_beside(q))
+            .filter_map(|q| self.slots.get(q)?.loaded.as_ref().map(|l| l.revision))
+            .min()
     }
 
     /// Returns why nothing can be changed now, none if it can.

@@ -7,7 +7,7 @@ use super::data::{
 
 use super::cloud::{Cloud, Machine};
 use super::plan::{Plan, Planned};
-use super::watch::{Artifact, Finding, Series};
+use super::watch::{Artifact, Finding, Series, Sought, Window};
 
 /// What the explorer's search box found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub enum Payload {
     Blocks(Vec<Block>),
     /// The most serious first.
     Findings(Vec<Finding>),
-    /// By resource and figure.
+    /// By resource and figure, a counter's rate after the counter.
     Series(Vec<Series>),
     /// By hash.
     Artifacts(Vec<Artifact>),
@@ -121,8 +121,8 @@ pub enum Query {
     Governance(String),
     /// What is wrong.
     Findings,
-    /// The last hour of a chain, node or host (resource name).
-    Series(String),
+    /// Figures over time, and how far back.
+    Series(Sought, Window),
     /// Software that the platform keeps.
     Artifacts,
     /// What a change would do.

@@ -24,23 +24,73 @@ impl Finding {
     }
 }
 
+/// How far back figures are shown; one for all screens, and a key goes on to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Window {
+    /// The last hour, in minutes.
+    #[default]
+    Hour,
+    /// The last six hours, in spans of six minutes.
+    SixHours,
+    /// The last day, which is what is kept, in spans of 24 minutes.
+    Day,
+}
+
+impl Window {
+    /// Returns the next one, after the longest the shortest.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self {
+            Self::Hour => Self::SixHours,
+            Self::SixHours => Self::Day,
+            Self::Day => Self::Hour,
+        }
+    }
+
+    /// Its hours.
+    pub fn hours(self) -> i64 {
+        match self {
+            Self::Hour => 1,
+            Self::SixHours => 6,
+            Self::Day => 24,
+        }
+    }
+}
+
+/// Which figures are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sought {
+    /// Of a resource and of what is below it.
+    All(String),
+    /// Of a resource alone.
+    Own(String),
+    /// The transactions of every chain.
+    Chains,
+}
+
 /// One figure over time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Series {
     /// Resource name.
     pub resource: String,
-    /// Which figure.
+    /// Which figure; of a counter's rate with `/s` behind it.
     pub metric: String,
-    /// `ms`, `permille`, `bytes` or empty.
+    /// `ms`, `permille`, `bytes`, `milli_per_s`, `milli` or empty.
     pub unit: String,
-    /// Means, oldest first.
-    pub values: Vec<i64>,
+    /// Means by span from the beginning of the window to its end; none where nothing was seen.
+    pub values: Vec<Option<i64>>,
     /// Least sample.
     pub min: i64,
+    /// Middle of the means.
+    pub median: i64,
     /// Greatest sample.
     pub max: i64,
-    /// From the first to the last point, milliseconds.
-    pub span_ms: i64,
+    /// The last sample.
+    pub now: Option<i64>,
+    /// When it was seen, milliseconds since 1970.
+    pub now_at: i64,
+    /// The oldest minute that the leader knows of what was asked for, milliseconds since 1970; 0 if of none.
+    pub since: i64,
 }
 
 /// An artifact that the platform keeps.

@@ -45,6 +45,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Pause | Action::Undelete | Action::Roll | Action::RollBack => life(model, action, &line),
         Action::Repair => repair(model, &line).map(Dialog::Edit),
         Action::Reach => reach(model, &line).map(Dialog::Edit),
+        Action::New => Ok(Dialog::Edit(new(model, &line))),
         _ => Err(T::BlockNothing),
     };
     match dialog {
@@ -191,6 +192,9 @@ fn care(model: &Model, action: Action, line: &str) -> Result<Dialog, T> {
 
 /// For ever: the host's name is typed.
 fn retire(model: &Model, line: &str) -> Result<TypedConfirm, T> {
+    if let Some(cloud) = model.clouds(&Query::Clouds).iter().find(|c| c.name == line) {
+        return Ok(remove_cloud(model, &cloud.name));
+    }
     if let Some(machine) = model.machines(&Query::Machines).iter().find(|m| m.name == line) {
         return Ok(delete_machine(model, &machine.name));
     }
@@ -205,6 +209,34 @@ fn retire(model: &Model, line: &str) -> Result<TypedConfirm, T> {
         wrong: false,
         opened_at: model.now,
     })
+}
+
+/// A cloud on the list of clouds, else a machine: of the cloud that the one under the cursor is of.
+fn new(model: &Model, line: &str) -> Edit {
+    if matches!(model.view().screen, Screen::Clouds) {
+        return Edit::add_cloud(model.now);
+    }
+    let machines = model.machines(&Query::Machines);
+    let near = machines.iter().find(|m| m.name == line).map(|m| m.cloud.as_str());
+    let only = match model.clouds(&Query::Clouds) {
+        [only] => Some(leaf(&only.name)),
+        _ => None,
+    };
+    Edit::create_machine(near.or(only).unwrap_or_default(), model.now)
+}
+
+/// Nothing in the cloud is touched; its name is typed, for what it was told of is gone.
+fn remove_cloud(model: &Model, cloud: &str) -> TypedConfirm {
+    TypedConfirm {
+        title: T::RemoveCloudTitle,
+        target: leaf(cloud).to_owned(),
+        plan: T::RemoveCloudPlan,
+        command: format!("hanse cloud remove {}", leaf(cloud)),
+        write: Write::RemoveCloud { cloud: cloud.to_owned() },
+        typed: Input::default(),
+        wrong: false,
+        opened_at: model.now,
+    }
 }
 
 /// For ever: the machine's name is typed.

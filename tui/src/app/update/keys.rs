@@ -88,6 +88,11 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
             effects.extend(ask_shown(model, true));
             return effects;
         }
+        Action::Window => {
+            model.window = model.window.next();
+            say(model, crate::screens::window_words(model));
+            return ask_shown(model, false);
+        }
         Action::Redraw => return vec![Effect::Redraw],
         Action::Interrupt => return interrupt(model),
         Action::Quit => return vec![Effect::Quit],
@@ -108,7 +113,8 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::RollBack
         | Action::Move
         | Action::Repair
-        | Action::Reach => return acts::act(model, action),
+        | Action::Reach
+        | Action::New => return acts::act(model, action),
     }
     Vec::new()
 }
@@ -261,7 +267,7 @@ fn listed(id: &str, queries: &[Query]) -> Option<Query> {
         | Query::Preflight(_)
         | Query::Governance(_)
         | Query::Plan(_)
-        | Query::Series(_)
+        | Query::Series(..)
         | Query::Blocks(_)
         | Query::Find(..) => false,
     };

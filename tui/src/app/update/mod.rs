@@ -202,7 +202,10 @@ fn not_fetched(model: &mut Model, query: &Query, ticket: u64, failure: Failure) 
     }
     model.dirty = true;
     slot.asked_at = 0;
+    let is_beside = model.is_beside(query);
+    let slot = model.slots.entry(query.clone()).or_default();
     match failure.kind {
+        FailureKind::Denied | FailureKind::OutcomeUnknown | FailureKind::Other if is_beside => {}
         FailureKind::Unauthenticated => {
             log_out(model);
             if model.status().is_some_and(|status| status.leader.is_some()) {

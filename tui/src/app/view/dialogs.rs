@@ -186,19 +186,28 @@ fn draw_edit(model: &Model, canvas: &mut Canvas<'_>, body: Rect, edit: &Edit) ->
     let area = centered(body, WIDTH, u16::try_from(edit.fields.len()).unwrap_or(0) + 12);
     let (title, help) = edit.kind.words();
     let inside = canvas.panel(area, model.t(title), Role::Danger);
-    let mut pen = Pen { area: inside, y: inside.y };
-    pen.line(canvas, &edit.target, Role::Strong);
-    pen.y += 1;
+    // The buttons stand in the last row.
+    let mut pen = Pen { area: Rect { height: inside.height.saturating_sub(1), ..inside }, y: inside.y };
+    // What is not there yet has no name but the one in its field.
+    if !edit.target.is_empty() {
+        pen.line(canvas, &edit.target, Role::Strong);
+        pen.y += 1;
+    }
     let mut caret = None;
     for (at, (label, input)) in edit.fields.iter().enumerate() {
         caret = pen.input(canvas, model.t(*label), input, at == edit.focus).or(caret);
     }
     pen.y += 1;
-    match edit.error {
-        Some(error) => pen.wrapped(canvas, model.t(error), Role::Danger),
-        None => pen.wrapped(canvas, model.t(help), Role::Dim),
+    let is_buttons = edit.focus == edit.fields.len();
+    match (edit.error, edit.command().filter(|_| is_buttons)) {
+        (Some(error), _) => pen.wrapped(canvas, model.t(error), Role::Danger),
+        (None, Some(command)) => {
+            pen.line(canvas, model.t(T::Command), Role::Dim);
+            pen.wrapped(canvas, &command, Role::Dim);
+        }
+        (None, None) => pen.wrapped(canvas, model.t(help), Role::Dim),
     }
-    buttons(model, canvas, inside, edit.opened_at, edit.focus == edit.fields.len());
+    buttons(model, canvas, inside, edit.opened_at, is_buttons);
     caret
 }
 

@@ -4,11 +4,13 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 
 use crate::i18n::T;
-use crate::screens::page;
+use crate::screens::page::Page;
+use crate::screens::{chart, chart_of, page};
 use crate::theme::Role;
 use crate::widgets::Canvas;
 
 use super::model::{Model, SIZE_MIN};
+use super::update::cursor;
 
 mod body;
 mod dialogs;
@@ -40,7 +42,10 @@ pub fn view(model: &Model, frame: &mut Frame<'_>) {
         if model.view().screen.paneled() {
             overview::draw(model, &mut canvas, body, &page);
         } else {
-            body::draw(model, &mut canvas, body, &page);
+            let rows = chart::rows(model);
+            let chart = Rect { y: body.bottom() - rows, height: rows, ..body };
+            body::draw(model, &mut canvas, Rect { height: body.height - rows, ..body }, &page);
+            draw_chart(model, &mut canvas, chart, &page);
         }
         if let Some(dialog) = &model.dialog {
             caret = dialogs::dialog(model, &mut canvas, body, dialog);
@@ -56,6 +61,18 @@ pub fn view(model: &Model, frame: &mut Frame<'_>) {
     }
 }
 
+/// Draws the figure under the cursor over time, where the screen gives room to it.
+fn draw_chart(model: &Model, canvas: &mut Canvas<'_>, area: Rect, page: &Page) {
+    let line = page.lines.get(cursor(model.view(), page)).filter(|_| area.height > 2);
+    let size = (area.width.saturating_sub(2), area.height.saturating_sub(2));
+    let Some((title, lines)) = line.and_then(|line| chart_of(model, &line.id, size)) else { return };
+    let inside = canvas.panel(area, &title, Role::Dim);
+    for (line, y) in lines.iter().zip(inside.y..inside.bottom()) {
+        let style = canvas.theme.style(Role::Text, canvas.stale);
+        canvas.put(inside.x, y, inside.width, line, style);
+    }
+}
+
 /// Returns the rows of the header; small terminals get the first two in one.
 fn header_rows(height: u16) -> u16 {
     if height < 24 { 2 } else { 3 }
@@ -66,7 +83,7 @@ pub fn body_size(model: &Model) -> (usize, usize) {
     let (columns, rows) = model.size;
     let rows = match model.view().screen.paneled() {
         true => overview::needs_rows(rows),
-        false => rows.saturating_sub(header_rows(rows) + FOOTER),
+        false => rows.saturating_sub(header_rows(rows) + FOOTER + chart::rows(model)),
     };
     (usize::from(columns).saturating_sub(GUTTER), usize::from(rows))
 }
