@@ -59,7 +59,8 @@ pub(super) fn plan(world: &World, state: &State, mut start: impl FnMut(String, A
 /// The node of `chain` that was heard lately and has the highest block, the first of those.
 fn head(world: &World, state: &State, chain: &ChainKey) -> Option<(NodeKey, NodeView)> {
     let now = (world.clock)().0;
-    let nodes = state.nodes.iter().filter(|(key, node)| key.chain == *chain && node.state == NodeState::Running);
+    let is_looked_at = |node: &Node| matches!(node.state, NodeState::Running | NodeState::Watched);
+    let nodes = state.nodes.iter().filter(|(key, node)| key.chain == *chain && is_looked_at(node));
     let views = nodes.filter_map(|(key, _)| Some((key.clone(), world.observed.node(key)?)));
     let fresh = views.filter(|(_, view)| now.saturating_sub(view.at_ms) < HEARD_MS && view.height > 0);
     fresh.reduce(|best, it| if it.1.height > best.1.height { it } else { best })
