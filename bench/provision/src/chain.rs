@@ -62,6 +62,7 @@ fn plan(object: &str, p2p_port: u16, rpc_port: u16) -> Result<NodePlan> {
         parameters: BTreeMap::from([("block_gas_limit".into(), 30_000_000), ("block_time_ms".into(), 1_000)]),
         identity: None,
         signed: None,
+        halt: None,
         program: None,
     })
 }

@@ -30,6 +30,10 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
             _ => Step::wait(format!("{unprepared} nodes are not prepared yet")),
         };
     }
+    // Depends on nothing else, and others wait for who counts.
+    if let Some(step) = plan_lost(chain, observed) {
+        return step;
+    }
     if let Some(step) = plan_height(state, chain, observed, now) {
         return step;
     }
@@ -40,9 +44,6 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
         return step;
     }
     if let Some(step) = plan_seat(state, chain, observed) {
-        return step;
-    }
-    if let Some(step) = plan_lost(chain, observed) {
         return step;
     }
     match chain.state {

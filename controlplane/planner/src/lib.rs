@@ -48,6 +48,9 @@ pub struct Observed {
     pub validators: BTreeMap<ChainKey, BTreeSet<String>>,
     /// Since when nodes whose process runs give no answer, or stand still; by this leader's looks alone.
     pub quiet: BTreeMap<NodeKey, Quiet>,
+    /// Nodes whose process had ended when this leader asked whether they stand at the height they were told of, with the generation
+    /// that had: they do not, or the log says so by now.
+    pub placed: BTreeMap<NodeKey, u64>,
     /// How patient it is configured to be.
     pub limits: Limits,
 }

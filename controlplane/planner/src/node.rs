@@ -9,7 +9,7 @@ use hanse_state::{Millis, State};
 
 use crate::hang::standing;
 use crate::moving::plan_move;
-use crate::repair::fault;
+use crate::repair::{fault, is_outdated};
 use crate::{Act, InstanceView, NodeView, Observed, Run, Step, plan_repair};
 
 /// How often a running node is looked at.
@@ -187,9 +187,15 @@ fn plan_running(state: &State, node: &Node, observed: &Observed, now: Millis) ->
         // A new leader looks before it judges.
         return look;
     };
+    let mut turn = None;
     match &instance.run {
         Run::Running if instance.generation == node.generation => {}
-        Run::Running | Run::Exited { .. } | Run::Missing | Run::Prepared => {
+        // Until it is replaced it is looked at and judged as it is.
+        Run::Running => match plan_repair(state, &node.key, observed, now) {
+            step @ Step::Do(_) => return step,
+            step @ (Step::Wait { .. } | Step::Done) => turn = Some(step),
+        },
+        Run::Exited { .. } | Run::Missing | Run::Prepared => {
             return match (plan_repair(state, &node.key, observed, now), fault(node, instance)) {
                 // What is dead is not called healthy until its pause has passed.
                 (Step::Wait { .. }, Some((reason, true))) if node.health != Health::Unhealthy => {
@@ -209,11 +215,14 @@ fn plan_running(state: &State, node: &Node, observed: &Observed, now: Millis) ->
     if let Some(fact) = health_change(state, node, instance, observed, now) {
         return Step::Do(Act::RecordHealth { node: node.key.clone(), generation: node.generation, fact });
     }
+    let is_fresh = health.as_ref().is_some_and(|health| now.since(health.at) < HEALTH_PERIOD_MS);
+    if let Some(step) = turn {
+        return if is_fresh { step } else { look };
+    }
     // One that hangs is started anew within its budget; while that has to wait it is looked at, for it may come to.
     if let repair @ Step::Do(_) = plan_repair(state, &node.key, observed, now) {
         return repair;
     }
-    let is_fresh = health.as_ref().is_some_and(|health| now.since(health.at) < HEALTH_PERIOD_MS);
     if is_fresh { Step::Done } else { look }
 }
 
@@ -244,8 +253,9 @@ fn trouble(
     now: Millis,
 ) -> Option<Option<String>> {
     let health = observed.nodes.get(&node.key).and_then(|view| view.health.as_ref());
-    // By generation and not by time: log time may be ahead of this leader's clock.
-    let health = health.filter(|health| health.generation == node.generation);
+    // By generation and not by time: log time may be ahead of this leader's clock. One that is to be replaced speaks for itself.
+    let generation = if is_outdated(node, instance) { instance.generation } else { node.generation };
+    let health = health.filter(|health| health.generation == generation);
     let heard = health.map_or(node.state_since, |health| health.at);
     let silence = now.since(heard);
     let limit = if health.is_some() { HEALTH_SILENCE_MS } else { START_GRACE_MS };

@@ -1,8 +1,10 @@
 //! A process that should run and does not: start it again, not too often, and never at the cost of the quorum.
 
+use hanse_state::chain::height::HaltStage;
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::query::{counted, nodes_of};
 use hanse_state::chain::repair::budget;
+use hanse_state::cluster::backup::is_from_before;
 use hanse_state::host::HostState;
 use hanse_state::ids::NodeKey;
 use hanse_state::time::HOUR_MS;
@@ -20,7 +22,8 @@ pub const BACKOFF_MS_MAX: u64 = 300_000;
 /// Returns what to do with a node whose process is not as it should be; `Done` if nothing is wrong with it.
 ///
 /// A dead process is started again at once or after its pause: it is not part of the quorum any more. A live one of
-/// another generation, or one that hangs, is replaced only while the others are enough for the quorum.
+/// another generation, or one that hangs, is replaced only while the others are enough for the quorum; those of older generations,
+/// as all are after a restore, one after another. One that ended where it may stand for its chain's change of program is first asked.
 pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Millis) -> Step {
     // One that is only watched is not the platform's to start.
     let Some(node) = state.nodes.get(key).filter(|node| node.watched.is_none()) else { return Step::Done };
@@ -30,38 +33,95 @@ pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Milli
     let Some(instance) = observed.nodes.get(key).and_then(|view| view.instance.as_ref()) else {
         return Step::wait("the host was not asked yet");
     };
+    if may_stand(node, instance) && observed.placed.get(key) != Some(&instance.generation) {
+        // Started with the program before it would only end there again.
+        return Step::Do(Act::CheckHealth { node: key.clone(), generation: node.generation });
+    }
+    let is_old = is_outdated(node, instance);
     let validators = counted(state, &key.chain);
     let (reason, needed, hangs) = match (fault(node, instance), hang(node, observed, now)) {
         (Some((reason, true)), _) => (reason, 0, false),
+        (Some((reason, false)), _) if is_old => (reason, quorum(validators).min(others(state, key)), false),
         (Some((reason, false)), _) => (reason, quorum(validators), false),
         // That it takes no part is not proven by its silence.
         (None, Some(reason)) => (reason, quorum(validators), true),
         (None, None) => return Step::Done,
     };
-    let budget = budget(state, &key.chain);
+    if let Some(why) = is_old.then(|| turn(state, node, observed)).flatten() {
+        return Step::wait(format!("{reason}; {why}"));
+    }
+    let is_counted = !is_from_before(state, node);
+    if let Some(step) = is_counted.then(|| spent(state, node, &reason, hangs, now)).flatten() {
+        return step;
+    }
+    if well_but(state, key, |other| is_sound(other, observed)) < needed {
+        return Step::wait(format!("{reason}; restart would cost the chain its quorum"));
+    }
+    Step::Do(Act::Restart { node: key.clone(), generation: node.generation, reason })
+}
+
+/// What to do instead of a restart that the chain's budget does not allow, or not yet.
+fn spent(state: &State, node: &Node, reason: &str, hangs: bool, now: Millis) -> Option<Step> {
+    let budget = budget(state, &node.key.chain);
     if budget == 0 {
-        return Step::wait(format!("{reason}; automatic repair of its chain is off"));
+        return Some(Step::wait(format!("{reason}; automatic repair of its chain is off")));
     }
     let recent: Vec<Millis> = node.restarts.iter().copied().filter(|at| now.since(*at) < HOUR_MS).collect();
     if recent.len() >= budget {
         let reason = format!("{reason}; it was restarted {budget} times within an hour");
         if hangs {
             // It lives, and is looked at as before.
-            return Step::wait(reason);
+            return Some(Step::wait(reason));
         }
-        return Step::Do(Act::Block { node: key.clone(), generation: node.generation, reason });
+        return Some(Step::Do(Act::Block { node: node.key.clone(), generation: node.generation, reason }));
     }
     if let Some(last) = recent.last() {
         let due = last.plus(backoff_ms(recent.len()));
         // A restart far in the future is the mark of a former leader's clock: it must not stop this one's work.
         if now < due && last.since(now) <= BACKOFF_MS_MAX {
-            return Step::wait(format!("{reason}; restart in {} ms", due.since(now)));
+            return Some(Step::wait(format!("{reason}; restart in {} ms", due.since(now))));
         }
     }
-    if well_but(state, key, |other| is_sound(other, observed)) < needed {
-        return Step::wait(format!("{reason}; restart would cost the chain its quorum"));
+    None
+}
+
+/// Whether the process lives and is of an older generation: it works, and is to be started anew all the same.
+pub(crate) fn is_outdated(node: &Node, instance: &InstanceView) -> bool {
+    instance.run == Run::Running && instance.generation < node.generation
+}
+
+/// Whether the process, which was told to stop at a height, has ended and may have done so for that.
+fn may_stand(node: &Node, instance: &InstanceView) -> bool {
+    node.halt.is_some_and(|halt| halt.stage == HaltStage::Told) && matches!(instance.run, Run::Exited { .. })
+}
+
+/// Why a node of an older generation waits for others of its chain: those that are on their way, and the one whose turn it is. That is
+/// one that is not well, or the first; what is planned for two in one round is planned from one state.
+fn turn(state: &State, node: &Node, observed: &Observed) -> Option<String> {
+    let runs = |other: &&Node| other.wish.is_run() && other.watched.is_none() && other.identity.is_some();
+    let view = |node: &Node| observed.nodes.get(&node.key).and_then(|view| view.instance.as_ref());
+    for other in nodes_of(state, &node.key.chain).filter(runs).filter(|other| other.key != node.key) {
+        let id = other.key.node;
+        match (other.state, other.health) {
+            (NodeState::Prepared | NodeState::Configured | NodeState::Starting | NodeState::Restarting, _) => {
+                return Some(format!("{id} is being started"));
+            }
+            (NodeState::Running, Health::Unknown) => return Some(format!("{id} was not heard yet")),
+            (NodeState::Running, _) if view(other).is_none() => return Some(format!("{id} was not looked at yet")),
+            _ => {}
+        }
     }
-    Step::Do(Act::Restart { node: key.clone(), generation: node.generation, reason })
+    let is_due = |other: &&Node| {
+        other.state == NodeState::Running && view(other).is_some_and(|instance| is_outdated(other, instance))
+    };
+    let due: Vec<&Node> = nodes_of(state, &node.key.chain).filter(runs).filter(is_due).collect();
+    let first = due.iter().find(|other| other.health != Health::Healthy).or(due.first())?;
+    (first.key != node.key).then(|| format!("it is started anew after {}", first.key.node))
+}
+
+/// How many other validators the chain has.
+fn others(state: &State, key: &NodeKey) -> usize {
+    nodes_of(state, &key.chain).filter(|node| node.validates() && node.key != *key).count()
 }
 
 /// Fewest of `nodes` equal nodes that a BFT chain needs: more than two thirds.
@@ -79,7 +139,7 @@ pub fn may_disturb(state: &State, key: &NodeKey) -> bool {
 /// which both are well.
 fn is_sound(node: &Node, observed: &Observed) -> bool {
     let instance = observed.nodes.get(&node.key).and_then(|view| view.instance.as_ref());
-    instance.is_none_or(|instance| fault(node, instance).is_none())
+    instance.is_none_or(|instance| is_outdated(node, instance) || fault(node, instance).is_none())
         && observed.quiet.get(&node.key).is_none_or(Quiet::is_well)
 }
 

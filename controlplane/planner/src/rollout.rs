@@ -133,6 +133,11 @@ pub(crate) fn wait_or_halt(
     let again = is_change && !node.restarts.is_empty();
     let ends_again = again && (has_ended(node, observed) || crate::hang::hang(node, observed, now).is_some());
     let limit = rollout.limit_ms.unwrap_or(ROLL_LIMIT_MS);
+    // After a restore all are started anew, one after another: that is no fault of the change.
+    let instance = observed.nodes.get(&node.key).and_then(|view| view.instance.as_ref());
+    if node.state == NodeState::Running && instance.is_some_and(|instance| crate::repair::is_outdated(node, instance)) {
+        return Step::wait(reason);
+    }
     if node.state == NodeState::Blocked || ends_again || now.since(node.state_since) >= limit {
         return Step::Do(Act::HaltRollout { chain: chain.key.clone(), number: rollout.number, reason });
     }

@@ -68,6 +68,8 @@ struct Look {
     instance: Option<InstanceView>,
     view: Option<NodeView>,
     quiet: Option<Quiet>,
+    /// Generation of the process that had ended when it was asked where it stands.
+    placed: Option<u64>,
 }
 
 /// The last looks, by node and by chain.
@@ -139,8 +141,9 @@ impl Observed {
             (key.clone(), hanse_planner::NodeView { instance: look.instance.clone(), health })
         });
         let quiet = nodes.iter().filter_map(|(key, look)| Some((key.clone(), look.quiet?))).collect();
+        let placed = nodes.iter().filter_map(|(key, look)| Some((key.clone(), look.placed?))).collect();
         let validators = self.validators.read().unwrap_or_else(PoisonError::into_inner).clone();
-        hanse_planner::Observed { nodes: views.collect(), validators, quiet, limits: self.limits }
+        hanse_planner::Observed { nodes: views.collect(), validators, quiet, placed, limits: self.limits }
     }
 
     /// Returns what `chain` was last seen to hold of the audit trail, `None` if this leader has not looked.
@@ -198,6 +201,11 @@ impl Observed {
             look.quiet = None;
         }
         look.instance = Some(instance);
+    }
+
+    /// Keeps that it was asked whether `node`, whose process of `generation` had ended, stands at the height it was told of.
+    pub(crate) fn placed(&self, node: &NodeKey, generation: u64) {
+        self.writer().entry(node.clone()).or_default().placed = Some(generation);
     }
 
     /// Keeps what `node` said of itself.

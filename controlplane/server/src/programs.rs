@@ -51,11 +51,13 @@ impl Programs {
         let store = self.store.clone().ok_or_else(|| wait("this replica keeps no artifacts".into()))?;
         let (sha256, named) = (program.sha256, program.clone());
         let read = tokio::task::spawn_blocking(move || read(&store, &named, kind)).await;
-        let found = read.map_err(|e| wait(e.to_string()))?.map_err(|error| {
+        let (marks, found) = read.map_err(|e| wait(e.to_string()))?.map_err(|error| {
             wait(format!("it is not on this replica yet ({error}); `hanse artifact get {sha256}` tells who has it"))
         })?;
-        let marks = marks_of(&found);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256, (marks, found.clone()));
+        // What was written to while it was compared is compared again the next time.
+        if marks == marks_of(&found) {
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256, (marks, found.clone()));
+        }
         Ok(Some(found))
     }
 }
@@ -78,14 +80,21 @@ fn marks_of(program: &NodeProgram) -> Marks {
     files.into_iter().map(mark).collect()
 }
 
-fn read(store: &ArtifactStore, program: &Program, kind: ArtifactKind) -> Result<NodeProgram, StoreError> {
+/// The program, compared with its hash, and the marks of its files from before that.
+fn read(store: &ArtifactStore, program: &Program, kind: ArtifactKind) -> Result<(Marks, NodeProgram), StoreError> {
     match kind {
-        ArtifactKind::Bundle => store.bundle(&program.sha256).map(NodeProgram::Bundle),
+        ArtifactKind::Bundle => {
+            let marks = marks_of(&NodeProgram::Bundle(store.named_bundle(&program.sha256)?));
+            let compared = store.bundle(&program.sha256)?;
+            Ok((marks, NodeProgram::Bundle(compared)))
+        }
         ArtifactKind::Program | ArtifactKind::Image => {
-            store.verify(&program.sha256)?;
             let path = store.path(&program.sha256)?;
             let sha256 = program.sha256.to_string();
-            Ok(NodeProgram::Program(hanse_adapters_core::Artifact { sha256, path }))
+            let found = NodeProgram::Program(hanse_adapters_core::Artifact { sha256, path });
+            let marks = marks_of(&found);
+            store.verify(&program.sha256)?;
+            Ok((marks, found))
         }
     }
 }

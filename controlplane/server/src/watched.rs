@@ -118,6 +118,7 @@ pub(crate) fn question(key: InstanceKey, endpoint: &Endpoint) -> NodePlan {
         parameters: std::collections::BTreeMap::new(),
         identity: None,
         signed: None,
+        halt: None,
         program: None,
     }
 }

@@ -86,6 +86,8 @@ fn node_settings(node: &NodePlan, identity: &NodeIdentity, peers: &[Peer]) -> Re
 fn app_settings(tool: &Tool<'_>) -> Result<Settings> {
     let node = tool.node;
     let loopback = |name: &str| port(node, name).map(|port| text(format!("127.0.0.1:{port}")));
+    let halt = node.halt.unwrap_or(0);
+    let halt = i64::try_from(halt).map_err(|e| crate::genesis::invalid("height", e.to_string()))?;
     Ok(vec![
         // The chain's own rule (the profile's genesis) says what gas costs; a node asks for nothing more.
         ("minimum-gas-prices", text(format!("0{}", tool.profile.gas_denom)), Must),
@@ -97,8 +99,8 @@ fn app_settings(tool: &Tool<'_>) -> Result<Settings> {
         ("json-rpc.address", text(format!("127.0.0.1:{}", node.rpc_port)), Must),
         ("json-rpc.ws-address", loopback(WEBSOCKET)?, Must),
         ("json-rpc.api", text("eth,net,web3"), Must),
-        // Who is to stop at a height is told so afterwards.
-        ("halt-height", Value::Integer(0), IfThere),
+        // All in one file at once: at no moment does the node of this generation say that it does not stop.
+        ("halt-height", Value::Integer(halt), if node.halt.is_some() { Must } else { IfThere }),
     ])
 }
 

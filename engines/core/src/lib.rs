@@ -94,6 +94,9 @@ pub struct NodePlan {
     pub identity: Option<NodeIdentity>,
     /// The last that this node is known to have signed: [`Engine::start`] refuses a home that is behind it.
     pub signed: Option<Signed>,
+    /// The block before which it stops, if it is to: [`Engine::configure`] writes nothing that says otherwise, not even for a moment,
+    /// for what a deposed leader writes late may be half of it.
+    pub halt: Option<u64>,
     /// The program that was voted on for it; `None` is the engine's own, see [`Engine::artifact`].
     #[serde(skip)]
     pub program: Option<NodeProgram>,

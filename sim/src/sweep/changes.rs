@@ -80,7 +80,8 @@ impl Client {
                     chain.and_then(|chain| chain.rollout.as_ref()).is_some_and(|it| it.halted.is_some())
                 };
                 self.until(halted).await;
-                let back = RollBackChain { chain: key(), reason: "no node starts".into(), accept_risk: true };
+                let back =
+                    RollBackChain { chain: key(), reason: "no node starts".into(), accept_risk: true, number: None };
                 self.insist(workload::by_root(Command::RollBackChain(back))).await;
             }
             Stage::Move => self.move_first(false).await,

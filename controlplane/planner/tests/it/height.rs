@@ -70,7 +70,7 @@ fn carry_out(w: &mut World, step: &Step) {
         }
         Step::Do(Act::CallOff { chain, reason }) => {
             let (chain, reason) = (chain.clone(), reason.clone());
-            Command::RollBackChain(RollBackChain { chain, reason, accept_risk: false })
+            Command::RollBackChain(RollBackChain { chain, reason, accept_risk: false, number: None })
         }
         other => panic!("{other:?}"),
     };
@@ -144,6 +144,41 @@ fn a_height_that_comes_before_all_know_of_it_is_called_off() {
     let chain = chain(&w);
     assert!(chain.refit.as_ref().unwrap().settled_at.is_some() && chain.outfit.is_default(), "{chain:?}");
     assert!(w.state.nodes.values().all(|node| node.halt.is_none()));
+}
+
+/// Started again with the program before it would only end there again; what is not known is asked, once.
+#[test]
+fn one_that_was_told_and_has_ended_is_asked_where_it_stands_before_it_is_started_again() {
+    let mut w = changing();
+    told(&mut w);
+    let mut observed = seen(&w, [200; 4]);
+    let ended = Run::Exited { code: Some(1), reason: "halt".into() };
+    observed.nodes.get_mut(&node_key(0)).unwrap().instance.as_mut().unwrap().run = ended;
+    let plan = |w: &World, observed: &Observed| plan_node(&w.state, &node_key(0), observed, w.at);
+    assert!(matches!(plan(&w, &observed), Step::Do(Act::CheckHealth { .. })), "{:?}", plan(&w, &observed));
+    // Of an older process it says nothing.
+    let generation = w.state.nodes[&node_key(0)].generation;
+    observed.placed.insert(node_key(0), generation - 1);
+    assert!(matches!(plan(&w, &observed), Step::Do(Act::CheckHealth { .. })), "{:?}", plan(&w, &observed));
+    observed.placed.insert(node_key(0), generation);
+    assert!(matches!(plan(&w, &observed), Step::Do(Act::Restart { .. })), "{:?}", plan(&w, &observed));
+    w.fact(0, NodeFact::Halted { height: HEIGHT });
+    assert!(matches!(plan(&w, &observed), Step::Wait { .. }), "{:?}", plan(&w, &observed));
+}
+
+/// That the ledger does not count a lost key any more is written down whatever else the chain waits for.
+#[test]
+fn a_lost_key_that_is_gone_waits_for_no_height() {
+    let mut w = changing();
+    told(&mut w);
+    let mut observed = seen(&w, [150; 4]);
+    waits_for(&w, &observed, "0 of 4 nodes stand");
+    w.state.chains.get_mut(&chain_key()).unwrap().lost.insert("aa".into());
+    observed.validators.insert(chain_key(), ["aa".to_owned()].into());
+    waits_for(&w, &observed, "0 of 4 nodes stand");
+    observed.validators.insert(chain_key(), ["bb".to_owned()].into());
+    let step = next(&w, &observed);
+    assert!(matches!(&step, Step::Do(Act::Unseated { public_key, .. }) if public_key == "aa"), "{step:?}");
 }
 
 /// One that was told and is away keeps nobody; back, it goes to the height with the program before, and gets the next one there.
@@ -304,7 +339,7 @@ impl Course {
             // The ledger would say that there is no way back once the block is made with the next program.
             Chance::Back if self.new => {}
             Chance::Back => {
-                let order = RollBackChain { chain: chain_key(), reason: "no".into(), accept_risk: false };
+                let order = RollBackChain { chain: chain_key(), reason: "no".into(), accept_risk: false, number: None };
                 self.w.send(actor("root"), Command::RollBackChain(order));
             }
             Chance::Waits => self.w.at = self.w.at.plus(30_000),

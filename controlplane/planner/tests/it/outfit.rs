@@ -45,7 +45,7 @@ fn program() -> Program {
 }
 
 fn roll_back(w: &mut World) {
-    let order = RollBackChain { chain: chain_key(), reason: "it is bad".into(), accept_risk: false };
+    let order = RollBackChain { chain: chain_key(), reason: "it is bad".into(), accept_risk: false, number: None };
     w.ok(actor("root"), Command::RollBackChain(order));
 }
 
@@ -254,7 +254,8 @@ impl Course {
             }
             Chance::Ails(_) => {}
             Chance::Back => {
-                let order = RollBackChain { chain: chain_key(), reason: "it is bad".into(), accept_risk: false };
+                let order =
+                    RollBackChain { chain: chain_key(), reason: "it is bad".into(), accept_risk: false, number: None };
                 self.w.send(actor("root"), Command::RollBackChain(order));
             }
             Chance::On => {

@@ -1,11 +1,16 @@
 //! Dead, gone, silent and distrusted: what is done about it, and when not.
 
+use std::collections::BTreeMap;
+
 use hanse_planner::*;
-use hanse_state::chain::node::{NodeFact, RESTART_BUDGET, RestartNode};
+use hanse_state::chain::node::{Health, Node, NodeAct, NodeFact, NodeState, RESTART_BUDGET, RestartNode};
+use hanse_state::chain::repair::SetChainRepair;
+use hanse_state::cluster::backup::{RestoreCluster, ResumeCluster};
+use hanse_state::cluster::version::{RaiseClusterVersion, Version};
 use hanse_state::host::RecordHostKeyChanged;
 use hanse_state::{Actor, Command, Millis};
 
-use super::world::{World, node_key};
+use super::world::{World, actor, chain_key, node_key};
 
 fn seen(w: &World, n: u64, run: Run) -> Observed {
     let mut observed = Observed::default();
@@ -189,4 +194,115 @@ fn on_a_host_in_maintenance_nothing_is_repaired_and_nothing_counts_as_well() {
     w.ok(root(), Command::UncordonHost(end));
     let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, exited()), w.at);
     assert!(matches!(step, Step::Do(Act::Restart { .. })), "{step:?}");
+}
+
+/// A chain of so many nodes in a cluster that was restored from a backup and is resumed: the nodes run under their old numbers.
+fn restored(nodes: usize) -> (World, BTreeMap<u64, u64>) {
+    let mut w = World::running(nodes);
+    w.ok(actor("root"), Command::RaiseClusterVersion(RaiseClusterVersion { version: Version(6) }));
+    let running = (0..nodes as u64).map(|n| (n, w.state.nodes[&node_key(n)].generation)).collect();
+    let incarnation = "0193f2a4-0000-7000-8000-00000000000c".parse().unwrap();
+    let restore = RestoreCluster {
+        backup: "0193f2a4-0000-7000-8000-00000000000b".parse().unwrap(),
+        revision: w.state.revision,
+        digest: w.state.digest(),
+        incarnation,
+        name: "test-2".into(),
+    };
+    w.ok(Actor::System, Command::RestoreCluster(restore));
+    w.ok(actor("root"), Command::ResumeCluster(ResumeCluster { incarnation }));
+    (w, running)
+}
+
+/// What a leader sees of processes that run under these numbers.
+fn under(w: &World, running: &BTreeMap<u64, u64>) -> Observed {
+    let mut observed = Observed::default();
+    for (n, generation) in running {
+        let generation = *generation;
+        let health = HealthView { generation, height: 9, peers: 3, syncing: false, reasons: Vec::new(), at: w.at };
+        let instance = InstanceView { generation, run: Run::Running };
+        observed.nodes.insert(node_key(*n), NodeView { instance: Some(instance), health: Some(health) });
+    }
+    observed
+}
+
+/// Rounds of a leader that plans all nodes of a round from one state, until nothing is left to do; gives in which order they were
+/// started anew.
+fn renewed(w: &mut World, running: &mut BTreeMap<u64, u64>) -> Vec<u64> {
+    let is_well = |node: &Node| node.state == NodeState::Running && node.health == Health::Healthy;
+    let mut order = Vec::new();
+    for _ in 0..40 {
+        let observed = under(w, running);
+        let steps: Vec<(u64, Step)> =
+            running.keys().map(|n| (*n, plan_node(&w.state, &node_key(*n), &observed, w.at))).collect();
+        if steps.iter().all(|(_, step)| *step == Step::Done) {
+            return order;
+        }
+        for (n, step) in steps {
+            match step {
+                Step::Do(Act::Restart { node, generation, reason }) => {
+                    assert!(w.state.nodes.values().all(is_well), "n{n} while another is not well");
+                    let restart = RestartNode { node, generation, reason, accept_outage: false };
+                    w.ok(Actor::System, Command::RestartNode(restart));
+                    order.push(n);
+                }
+                Step::Do(Act::Start { generation, .. }) => {
+                    w.intent(n, NodeAct::Start);
+                    w.fact(n, NodeFact::Started);
+                    running.insert(n, generation);
+                }
+                Step::Do(Act::RecordHealth { fact, .. }) => w.fact(n, fact),
+                Step::Do(Act::CheckHealth { .. }) | Step::Wait { .. } | Step::Done => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    panic!("they do not come to their numbers: {running:?}");
+}
+
+#[test]
+fn after_a_restore_all_are_started_anew_one_after_another_and_at_nobodys_cost() {
+    for nodes in [1, 4] {
+        let (mut w, mut running) = restored(nodes);
+        // Not even where automatic repair is off does a process keep a number that no node has.
+        let off = SetChainRepair { chain: chain_key(), restarts_per_hour: Some(0), reason: "by hand".into() };
+        w.ok(actor("root"), Command::SetChainRepair(off));
+        let order = renewed(&mut w, &mut running);
+        assert_eq!(order, (0..nodes as u64).collect::<Vec<_>>());
+        for node in w.state.nodes.values() {
+            assert_eq!(running[&node.key.node.number()], node.generation);
+            assert!(node.restarts.is_empty() && node.generation > 1_000_000, "{node:?}");
+        }
+    }
+}
+
+#[test]
+fn after_a_restore_health_is_judged_before_a_nodes_turn_comes_and_the_ill_one_is_first() {
+    let (mut w, mut running) = restored(4);
+    let mut observed = under(&w, &running);
+    let ill = |observed: &mut Observed, n| {
+        let health = observed.nodes.get_mut(&node_key(n)).unwrap().health.as_mut().unwrap();
+        health.reasons = vec!["its disk is full".into()];
+    };
+    ill(&mut observed, 2);
+    let step = plan_node(&w.state, &node_key(2), &observed, w.at);
+    let Step::Do(Act::RecordHealth { fact: fact @ NodeFact::Unhealthy { .. }, .. }) = step else { panic!("{step:?}") };
+    w.fact(2, fact);
+    let plan = |w: &World, n| plan_node(&w.state, &node_key(n), &observed, w.at);
+    assert!(matches!(plan(&w, 0), Step::Wait { .. } | Step::Do(Act::CheckHealth { .. })), "{:?}", plan(&w, 0));
+    assert!(matches!(plan(&w, 2), Step::Do(Act::Restart { .. })), "{:?}", plan(&w, 2));
+    // Two that are ill: none is taken down besides.
+    w.fact(1, NodeFact::Unhealthy { reason: "slow".into() });
+    for n in 0..4 {
+        let step = plan_repair(&w.state, &node_key(n), &observed, w.at);
+        assert!(matches!(step, Step::Wait { .. }), "n{n}: {step:?}");
+    }
+    // Who was not looked at yet may have been started anew just now.
+    w.fact(1, NodeFact::Healthy);
+    w.fact(2, NodeFact::Healthy);
+    let mut observed = under(&w, &running);
+    observed.nodes.remove(&node_key(0));
+    let step = plan_repair(&w.state, &node_key(1), &observed, w.at);
+    assert!(matches!(&step, Step::Wait { reason } if reason.contains("n0 was not looked at")), "{step:?}");
+    assert_eq!(renewed(&mut w, &mut running), [0, 1, 2, 3]);
 }

@@ -88,7 +88,7 @@ fn command(call: &Call, chain: &ChainKey, order: pb::PlannedOrder) -> Result<Com
             Command::MoveNode(MoveNode { node: key, generation, to, reason, accept_outage, lost })
         }
         Order::RollBack(pb::PlannedRollBack {}) => {
-            Command::RollBackChain(RollBackChain { chain: key, reason, accept_risk: false })
+            Command::RollBackChain(RollBackChain { chain: key, reason, accept_risk: false, number: None })
         }
         Order::Pause(pb::PauseChange {}) => Command::PauseChain(PauseChain { chain: key, reason }),
         Order::Resume(pb::ResumeChange {}) => Command::ResumeChain(ResumeChain { chain: key, reason }),

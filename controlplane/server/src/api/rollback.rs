@@ -5,10 +5,12 @@
 
 use hanse_engines_core::WayBack;
 use hanse_proto::v1 as pb;
+use hanse_state::chain::Chain;
 use hanse_state::chain::height::open;
 use hanse_state::chain::node::Node;
 use hanse_state::chain::outfit::{Outfit, RollBackChain};
 use hanse_state::chain::query::nodes_of;
+use hanse_state::cluster::version::Version;
 use hanse_state::ids::ChainKey;
 use hanse_state::{Command, name};
 
@@ -29,10 +31,12 @@ pub(super) async fn order(
     let key = chain_key(&it.consortium, &it.chain)?;
     let chain = call.sight().chain(&key)?;
     let reason = convert::text("reason", it.reason.clone())?;
-    let command = Command::RollBackChain(RollBackChain { chain: key.clone(), reason, accept_risk: it.accept_risk });
     // A request that is known was decided then.
     let id = request_id(&it.request_id, context.log_clock())?;
     let known = call.state.dedup.seen.get(&id).is_some_and(|seen| seen.outcome.is_ok());
+    let number = (call.state.version() >= Version::HEIGHTS).then(|| judged(chain, known));
+    let order = RollBackChain { chain: key.clone(), reason, accept_risk: it.accept_risk, number };
+    let command = Command::RollBackChain(order);
     let before = chain.refit.as_ref().filter(|refit| refit.settled_at.is_none() && refit.rolled_back.is_none());
     // What only asks whether it may be done runs nothing on hosts.
     if let (false, false, Some(refit)) = (known, it.validate_only, before) {
@@ -40,6 +44,15 @@ pub(super) async fn order(
         ask(context, call, &key, &refit.before, it.accept_risk).await?;
     }
     Ok((key, command))
+}
+
+/// The rolling change that the order is judged for. A request that is known began the one after it; asked again it must be the same
+/// order.
+fn judged(chain: &Chain, known: bool) -> u64 {
+    match (&chain.refit, &chain.rollout) {
+        (Some(refit), _) if known && refit.rolled_back.is_some() => refit.rollout.saturating_sub(1),
+        (_, rollout) => rollout.as_ref().map_or(0, |it| it.number),
+    }
 }
 
 /// Asks of every node that would go back whether it can.

@@ -68,7 +68,9 @@ pub(super) async fn carry_out(world: &World, state: &State, act: Act) -> Result<
             Ok(())
         }
         Act::CallOff { chain, reason } => {
-            world.order(Command::RollBackChain(RollBackChain { chain, reason, accept_risk: false })).await?;
+            world
+                .order(Command::RollBackChain(RollBackChain { chain, reason, accept_risk: false, number: None }))
+                .await?;
             Ok(())
         }
         Act::Exchange { chain, number } => {

@@ -44,13 +44,25 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
     };
     world.observed.saw(key, view(&status));
     figures::saw(world, key, matches!(status.run, RunState::Running { .. }));
-    watch_halt(world, state, key, &site).await?;
+    // Afterwards, and whatever comes of it: what a replica without the program cannot ask keeps no health from being seen.
+    let heard = hear(world, state, key, &site, &status).await;
+    heard.and(watch_halt(world, state, key, &site, &status).await)
+}
+
+/// Keeps what the node itself says, if its process runs.
+async fn hear(
+    world: &World,
+    state: &State,
+    key: &NodeKey,
+    site: &Site,
+    status: &InstanceStatus,
+) -> Result<(), Trouble> {
     let RunState::Running { pid, .. } = status.run else { return Ok(()) };
-    let health = ask(world, key, &site, status.generation).await?;
+    let health = ask(world, key, site, status.generation).await?;
     let before = world.observed.node(key).map(|view| (view.height, view.block_time_ms));
     figures::heard(world, key, &health, before);
-    let signed = super::node::watch_signed(world, key, &site).await;
-    let validators = super::node::watch_validators(world, state, &site, health.syncing).await;
+    let signed = super::node::watch_signed(world, key, site).await;
+    let validators = super::node::watch_validators(world, state, site, health.syncing).await;
     world.observed.heard(
         key,
         NodeView {
@@ -69,20 +81,34 @@ async fn look_at(world: &World, state: &State, key: &NodeKey) -> Result<(), Trou
 }
 
 /// Writes down that a node which was told to stop at a height stands there; whether its process lives or has ended with that.
-async fn watch_halt(world: &World, state: &State, key: &NodeKey, site: &Site) -> Result<(), Trouble> {
+async fn watch_halt(
+    world: &World,
+    state: &State,
+    key: &NodeKey,
+    site: &Site,
+    status: &InstanceStatus,
+) -> Result<(), Trouble> {
     let Some(halt) = site.node.halt.filter(|halt| halt.stage == HaltStage::Told) else { return Ok(()) };
     // What runs it is asked of the bundle that it runs.
     let program = world.programs.find(state, &site.node.outfit).await?;
     let plan = NodePlan { program, ..site.plan.clone() };
     let limit = Duration::from_millis(world.timing.hang_ms / 4);
     let asked = tokio::time::timeout(limit, site.engine.stands_at(site.adapter.as_ref(), &plan, halt.height)).await;
-    match asked {
+    let has_ended = matches!(status.run, RunState::Exited { .. });
+    let told = match asked {
         Ok(Ok(true)) => {
             super::node::report(world, key, site.node.generation, NodeFact::Halted { height: halt.height }).await
         }
-        // Of what does not answer the look itself says so.
-        Ok(Ok(false) | Err(_)) | Err(_) => Ok(()),
+        Ok(Ok(false)) => Ok(()),
+        // Of what runs and does not answer the look itself says so; what has ended is started again only once this is known.
+        Ok(Err(error)) if has_ended => Err(error.into()),
+        Err(_) if has_ended => Err(Trouble::Stale("its last words could not be read in time".into())),
+        Ok(Err(_)) | Err(_) => Ok(()),
+    };
+    if told.is_ok() && has_ended {
+        world.observed.placed(key, status.generation);
     }
+    told
 }
 
 /// Asks a node whose process of `generation` runs how it is, for a quarter of the time after which silence counts as hanging.

@@ -5,6 +5,7 @@ use super::height::{AtHeight, ExchangeProgram, HaltStage, HeightStage, NodeHalt,
 use super::life_apply::{begin, check_runs};
 use super::node::{Health, Node, NodeState};
 use super::outfit::{Outfit, Program, Refit};
+use super::rollout::Rollout;
 use super::rollout_apply::start;
 use super::seat::{Seat, quorum};
 use super::template::Template;
@@ -57,6 +58,43 @@ pub(super) fn check_none(chain: &Chain) -> Result<(), Rejection> {
         at.height
     );
     Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, &needs))
+}
+
+/// As [`check_none`], but for the ways out of an exchange that has halted: another program, and a new home for a node whose host is
+/// lost.
+pub(super) fn check_mendable(chain: &Chain) -> Result<(), Rejection> {
+    let is_exchanging = open(chain).is_some_and(|at| at.stage == HeightStage::Exchanging);
+    let is_halted = chain.rollout.as_ref().is_some_and(|rollout| rollout.halted.is_some());
+    if is_exchanging && is_halted { Ok(()) } else { check_none(chain) }
+}
+
+/// Gives a node that begins again with an empty home what it begins with, whatever it ran and was told before: the program before,
+/// and, if the exchange goes on, the height where it gets the next one as the others did.
+pub(super) fn begin_again(chain: &Chain, node: &mut Node) {
+    node.halt = None;
+    let (Some(at), Some(refit)) = (open(chain), &chain.refit) else { return };
+    match at.stage {
+        HeightStage::Exchanging => {
+            node.outfit = refit.before.clone();
+            node.halt = Some(NodeHalt { height: at.height, stage: HaltStage::Ordered });
+            // The exchange is still due with it.
+            node.rolled = node.rolled.saturating_sub(1);
+        }
+        HeightStage::Telling | HeightStage::CalledOff | HeightStage::Back => node.outfit = chain.outfit.clone(),
+    }
+}
+
+/// Has rolling change `number`, by which the others learn where a lost node is made anew, carry on the change at a height: an
+/// exchange that has halted stays so, for a person to decide.
+pub(super) fn carry_on(chain: &mut Chain, number: u64, before: Option<Rollout>) {
+    let Some(stage) = open(chain).map(|at| at.stage) else { return };
+    if let Some(refit) = &mut chain.refit {
+        refit.rollout = number;
+    }
+    if let (Some(rollout), Some(before)) = (&mut chain.rollout, before) {
+        rollout.limit_ms = before.limit_ms;
+        rollout.halted = before.halted.filter(|_| stage == HeightStage::Exchanging);
+    }
 }
 
 /// Begins the rolling change that tells the nodes at which height they stop.

@@ -53,10 +53,10 @@ fn check_node(state: &State, node: &Node, c: &MoveNode) -> Result<(), Rejection>
         return wrong(&format!("{} of its chain moves, and one moves at a time", other.key.node));
     }
     rollout_apply::check_none_under_way(state, chain)?;
-    height_apply::check_none(chain)?;
     if c.lost {
-        return Ok(());
+        return height_apply::check_mendable(chain);
     }
+    height_apply::check_none(chain)?;
     // The others are started anew once it is there.
     rollout_apply::check_outage_agreed(state, chain, c.accept_outage, "accept_outage")?;
     if c.accept_outage { Ok(()) } else { check_spared(state, node) }
@@ -123,7 +123,11 @@ fn give_up(
     for id in left.into_iter().flatten() {
         evict(state, cx, &id, &node);
     }
+    let before = state.chains.get(&node.key.chain).and_then(|chain| chain.rollout.clone());
     let number = rollout_apply::start_as_is(state, cx, &node.key.chain, reason);
+    if let Some(chain) = state.chains.get_mut(&node.key.chain) {
+        height_apply::carry_on(chain, number, before);
+    }
     super::seat_apply::lose(state, &node);
     super::seat_apply::retire(state, &node);
     node.moving = None;
@@ -132,6 +136,10 @@ fn give_up(
     node.configured = false;
     node.signed = None;
     (node.joined, node.rolled) = (number, number);
+    node.halt = None;
+    if let Some(chain) = state.chains.get(&node.key.chain) {
+        height_apply::begin_again(chain, &mut node);
+    }
     settle(&mut node, place);
     anew(state, cx, &mut node, reason);
     let (resource, chain) = (name::node(&node.key), node.key.chain.clone());

@@ -10,6 +10,7 @@ use super::node::{
 use super::seat::{Seat, quorum};
 use super::{REASON_MAX, apply::sync, height_apply, imported_apply, query, seat_apply};
 use crate::apply::Cx;
+use crate::cluster::backup::is_from_before;
 use crate::cluster::version::Version;
 use crate::command::{Actor, Outcome};
 use crate::host::HostState;
@@ -216,7 +217,8 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
     }
     node.restarts = recent_restarts(&node, cx.now);
     let budget = super::repair::budget(state, &c.node.chain);
-    if !is_by_hand && node.restarts.len() >= budget {
+    let is_counted = !is_from_before(state, &node);
+    if !is_by_hand && is_counted && node.restarts.len() >= budget {
         let (node, budget) = (name::node(&c.node), budget as u64);
         return Err(Rejection::RestartBudgetSpent { node, budget });
     }
@@ -225,7 +227,7 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
     if is_by_hand {
         // A person has looked at it: automatic repair starts afresh.
         node.restarts.clear();
-    } else {
+    } else if is_counted {
         node.restarts.push(cx.now);
     }
     node.generation += 1;

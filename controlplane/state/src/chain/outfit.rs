@@ -107,4 +107,8 @@ pub struct RollBackChain {
     /// Whether it was agreed to although nobody knows that the program before can read what the new one wrote.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_risk: bool,
+    /// Number of the chain's last rolling change when its ledger was asked whether there is a way back: what has begun since, it was
+    /// not asked of. Came with cluster version 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
 }

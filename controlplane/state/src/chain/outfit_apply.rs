@@ -11,7 +11,7 @@ use super::node_apply::{go, next_on_way};
 use super::outfit::{LIMIT_MS_MAX, LIMIT_MS_MIN, Outfit, Program, Refit, RollBackChain};
 use super::rollout_apply::{check_may_roll, check_none_under_way, is_under_way, start};
 use super::template::Template;
-use super::{Chain, ChainState, REASON_MAX, height, query};
+use super::{Chain, ChainState, REASON_MAX, height, height_apply, query};
 use crate::apply::Cx;
 use crate::artifact::ArtifactKind;
 use crate::cluster::version::Version;
@@ -32,6 +32,7 @@ pub(super) fn check_upgrade(
     accept_outage: bool,
 ) -> Result<(), Rejection> {
     const FIELD: &str = "action.change_chain.upgrade.program";
+    height_apply::check_mendable(chain)?;
     check_may_roll(state, chain, accept_outage, "action.change_chain.upgrade.accept_outage")?;
     if let Some(limit_ms) = limit_ms {
         check::range("action.change_chain.upgrade.limit_ms", limit_ms, LIMIT_MS_MIN, LIMIT_MS_MAX)?;
@@ -105,6 +106,7 @@ pub(super) fn check_reconfigure(
     accept_outage: bool,
 ) -> Result<(), Rejection> {
     const FIELD: &str = "action.change_chain.reconfigure.settings";
+    height_apply::check_none(chain)?;
     check_may_roll(state, chain, accept_outage, "action.change_chain.reconfigure.accept_outage")?;
     if let Some(limit_ms) = limit_ms {
         check::range("action.change_chain.reconfigure.limit_ms", limit_ms, LIMIT_MS_MIN, LIMIT_MS_MAX)?;
@@ -191,6 +193,12 @@ pub(crate) fn roll_back(state: &mut State, cx: &mut Cx<'_>, c: &RollBackChain) -
     }
     if let Some(node) = query::nodes_of(state, &c.chain).find(|node| node.moving.is_some()) {
         return wrong(&format!("{} goes to another host: wait until it is there", node.key.node));
+    }
+    let last = chain.rollout.as_ref().map_or(0, |it| it.number);
+    if let Some(number) = c.number.filter(|number| *number != last) {
+        return wrong(&format!(
+            "whether there is a way back was asked during rolling change {number}, and {last} has begun since: ask again"
+        ));
     }
 
     if chain.rollout.as_ref().is_some_and(|it| it.number != refit.rollout) {

@@ -8,7 +8,7 @@ use super::node_apply::{fenced, go, next_on_way};
 use super::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode, Rollout};
 use super::seat::quorum;
 use super::template::Template;
-use super::{Chain, ENDURING_MIN, NodeSpec, REASON_MAX, height_apply, outfit_apply, query};
+use super::{Chain, ENDURING_MIN, NodeSpec, REASON_MAX, height, height_apply, outfit_apply, query};
 use crate::apply::Cx;
 use crate::cluster::version::Version;
 use crate::command::Outcome;
@@ -20,6 +20,7 @@ use crate::{Rejection, State, billing, check, host, name};
 pub(crate) fn roll(state: &mut State, cx: &mut Cx<'_>, c: &RollChain) -> Result<Outcome, Rejection> {
     check::text("reason", &c.reason, REASON_MAX)?;
     let chain = query::get(state, &c.chain)?;
+    height_apply::check_none(chain)?;
     check_may_roll(state, chain, c.accept_outage, "accept_outage")?;
     check_not_halted_midway(state, chain)?;
 
@@ -29,7 +30,8 @@ pub(crate) fn roll(state: &mut State, cx: &mut Cx<'_>, c: &RollChain) -> Result<
     Ok(Outcome::OperationStarted { resource: name::chain(&c.chain), operation })
 }
 
-/// Checks that a rolling change may begin: the chain runs, none is under way, and an outage was agreed to if there is one.
+/// Checks that a rolling change may begin: the chain runs, none is under way, and an outage was agreed to if there is one. What a
+/// change at a height has against it is asked before.
 pub(super) fn check_may_roll(state: &State, chain: &Chain, accept_outage: bool, field: &str) -> Result<(), Rejection> {
     check_runs(chain)?;
     let resource = name::chain(&chain.key);
@@ -37,7 +39,6 @@ pub(super) fn check_may_roll(state: &State, chain: &Chain, accept_outage: bool, 
         return Err(check::wrong_state("chain", resource, chain.state, "it must have run first"));
     }
     check_none_under_way(state, chain)?;
-    height_apply::check_none(chain)?;
     if let Some(node) = query::nodes_of(state, &chain.key).find(|node| node.moving.is_some()) {
         let needs = format!("{} goes to another host: wait until it is there", node.key.node);
         return Err(check::wrong_state("chain", resource, chain.state, &needs));
@@ -122,7 +123,9 @@ pub(super) fn start_for(state: &mut State, cx: &mut Cx<'_>, moved: &NodeKey, rea
 /// As [`start`], and nodes that differ in what they run go on doing so: nobody has decided how that ends.
 pub(super) fn start_as_is(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, reason: &str) -> u64 {
     let number = start(state, cx, key, reason);
-    let as_is = state.chains.get(key).is_some_and(|chain| outfit_apply::is_mixed(state, chain));
+    // Of a change at a height that is decided: whoever goes on from there with the program before would be alone.
+    let is_open = |chain: &Chain| outfit_apply::is_mixed(state, chain) && height::open(chain).is_none();
+    let as_is = state.chains.get(key).is_some_and(is_open);
     if let Some(rollout) = state.chains.get_mut(key).and_then(|chain| chain.rollout.as_mut()) {
         rollout.as_is = as_is;
     }
@@ -272,6 +275,7 @@ pub(crate) fn check_add(
     accept_outage: bool,
 ) -> Result<(), Rejection> {
     const FIELD: &str = "action.change_chain.add_nodes.nodes";
+    height_apply::check_none(chain)?;
     check_may_roll(state, chain, accept_outage, "action.change_chain.add_nodes.accept_outage")?;
     outfit_apply::check_may_change(state, chain)?;
     let template = Template::find(&chain.spec.template, chain.spec.template_version)?;

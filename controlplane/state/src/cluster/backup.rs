@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Cluster;
 use super::version::Version;
 use crate::apply::Cx;
+use crate::chain::node::{Node, NodeState};
 use crate::check;
 use crate::command::Outcome;
 use crate::digest::Digest;
@@ -107,6 +108,16 @@ fn raise(state: &mut State, cx: &mut Cx<'_>) {
         let newest = state.retired.get(&key).copied().unwrap_or(0);
         state.retired.insert(key, newest.saturating_add(GENERATIONS_MAX));
     }
+}
+
+/// Whether the node's process was started before a restored cluster was resumed, under a number that no node has any more: that it is
+/// started anew is nobody's fault, and counts against nobody.
+pub fn is_from_before(state: &State, node: &Node) -> bool {
+    let restored = state.cluster.as_ref().and_then(|cluster| cluster.restored.as_ref());
+    let resumed_at = restored.and_then(|restored| restored.resumed_at);
+    node.state == NodeState::Running
+        && node.generation > GENERATIONS_MAX
+        && resumed_at.is_some_and(|at| node.state_since <= at)
 }
 
 pub(crate) fn create(state: &mut State, cx: &mut Cx<'_>, c: &CreateBackup) -> Result<Outcome, Rejection> {

@@ -59,8 +59,9 @@ impl Command {
             | Self::MoveNode(_)
             | Self::RecordEvicted(_)
             | Self::ImportChain(_)
-            | Self::ForgetChain(_)
-            | Self::RollBackChain(_) => Version(5),
+            | Self::ForgetChain(_) => Version(5),
+            Self::RollBackChain(c) if c.number.is_some() => Version::HEIGHTS,
+            Self::RollBackChain(_) => Version(5),
             Self::RecordHostKeyChanged(c) => {
                 if c.jump.is_none() {
                     Version::FIRST

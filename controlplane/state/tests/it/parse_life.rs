@@ -121,6 +121,7 @@ pub(crate) fn commands(w: &World, a: &Args) -> Option<Command> {
             chain,
             reason: a.text("reason", "it does not start"),
             accept_risk: a.get("risk").is_some(),
+            number: a.get("number").map(|number| number.parse().unwrap()),
         }),
         "HaltRollout" => {
             let (number, reason) = (a.number("number", 1), a.text("reason", "n1 has not come back"));

@@ -141,6 +141,11 @@ fn heights_of_version_6() -> Vec<Request> {
     ])
 }
 
+/// What came with version 6 for ways back: the rolling change that one was judged for.
+fn ways_back_of_version_6() -> Vec<Request> {
+    logged(&["RollBackChain number=3", "RollBackChain risk=yes number=4"])
+}
+
 /// What came with version 5 for the ways to hosts.
 fn ways_of_version_5() -> Vec<Request> {
     logged(&[
@@ -214,6 +219,8 @@ fn requests_of_each_version_are_read_and_written_alike() {
     assert!(ways_of_version_5().iter().all(|request| request.command.since() == Version(5)));
     read_and_written_alike("v6/height_requests.hex", &heights_of_version_6());
     assert!(heights_of_version_6().iter().all(|request| request.command.since() == Version(6)));
+    read_and_written_alike("v6/rollback_requests.hex", &ways_back_of_version_6());
+    assert!(ways_back_of_version_6().iter().all(|request| request.command.since() == Version(6)));
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(6), "commands of a new version need a frozen example of their own");
 }

@@ -184,6 +184,7 @@ fn plans(count: usize, names: &[&str], chain: &ChainPlan) -> Vec<NodePlan> {
         parameters: chain.parameters.clone(),
         identity: None,
         signed: None,
+        halt: None,
         program: None,
     };
     ports.chunks(each).enumerate().map(plan).collect()

@@ -36,6 +36,7 @@ fn plan(object: &str, p2p_port: u16, rpc_port: u16) -> NodePlan {
         parameters: Default::default(),
         identity: None,
         signed: None,
+        halt: None,
         program: None,
     }
 }
