@@ -17,6 +17,7 @@ mod faults;
 mod foreign;
 mod full_disk;
 mod governed;
+mod heights;
 mod imported;
 mod life;
 mod load;
