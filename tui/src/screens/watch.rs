@@ -210,7 +210,7 @@ fn thousandths(value: i64) -> String {
 pub(super) fn with_unit(value: i64, unit: &str) -> String {
     match unit {
         "bytes" if value.unsigned_abs() >= 10 << 30 => {
-            format!("{}.{} GiB", value >> 30, ((value % (1 << 30)) * 10 >> 30).abs())
+            format!("{}.{} GiB", value >> 30, (((value % (1 << 30)) * 10) >> 30).abs())
         }
         "bytes" => format!("{} MiB", value >> 20),
         "permille" => format!("{}.{} %", value / 10, (value % 10).abs()),
