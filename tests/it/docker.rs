@@ -154,7 +154,7 @@ fn containers_and_their_host_are_measured(story: &Story) {
     until("figures of their host", LONG, || {
         let seen = figures(&["host", "monitor", "d1"])?;
         let has = |metric: &&str| seen.contains(&("hosts/d1".to_owned(), (*metric).to_owned()));
-        if ["cpu", "load", "memory", "disk_free"].iter().all(|it| has(&it)) { Ok(()) } else { Err(format!("{seen:?}")) }
+        if ["cpu", "load", "memory", "disk_free"].iter().all(has) { Ok(()) } else { Err(format!("{seen:?}")) }
     });
 }
 

@@ -116,7 +116,9 @@ pub(crate) fn what_is_wrong_is_told_until_it_is_gone(story: &mut Story) {
         let shown = story.cluster.ask("admin", &args).map_err(|(_, words)| words)?;
         let of = |metric: &str| {
             let all = shown["series"].as_array().into_iter().flatten();
-            all.cloned().find(|it| it["metric"] == metric && it["resource"] == "consortiums/trade/chains/supply-1")
+            all.clone()
+                .find(|it| it["metric"] == metric && it["resource"] == "consortiums/trade/chains/supply-1")
+                .cloned()
         };
         let found: Vec<Option<Value>> = own.iter().map(|metric| of(metric)).collect();
         let height = found[0].clone().unwrap_or_default();

@@ -301,8 +301,8 @@ pub struct InstanceUsage {
     pub cpu_ms: u64,
     /// Resident memory of them together, bytes.
     pub memory_bytes: u64,
-    /// Bytes of the disk below its folder, logs included.
-    pub disk_bytes: u64,
+    /// Bytes of the disk below its folder, logs included; `None` if that could not be read.
+    pub disk_bytes: Option<u64>,
     /// Its live processes, the supervisor included.
     pub processes: u32,
 }

@@ -69,7 +69,7 @@ pub struct DockerAdapter {
     put: Mutex<BTreeSet<(String, String)>>,
     /// One upload at a time; callers who waited find the artifact in place.
     uploads: tokio::sync::Mutex<()>,
-    /// When a container was last made only to measure the host.
+    /// For whom the host is measured, and when a container was last made only for that.
     measured: measure::Turn,
 }
 
@@ -362,6 +362,7 @@ impl Adapter for DockerAdapter {
     }
 
     async fn ensure(&self, spec: &InstanceSpec) -> Result<InstanceStatus> {
+        self.measured.works_for(spec.key.cluster());
         let docker = self.docker().await?;
         let fence = self.fenced(&spec.key).await?;
         if fence > spec.generation {
@@ -433,6 +434,7 @@ impl Adapter for DockerAdapter {
     }
 
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {
+        self.measured.works_for(cluster);
         let docker = self.docker().await?;
         let mut all = Vec::new();
         for found in node::all(docker, &labels(Role::Node, Some(cluster), None)).await? {
@@ -455,6 +457,7 @@ impl Adapter for DockerAdapter {
     }
 
     async fn usage(&self, key: &InstanceKey) -> Result<Option<InstanceUsage>> {
+        self.measured.works_for(key.cluster());
         let docker = self.docker().await?;
         match node::find(docker, key).await? {
             Some(found) => measure::usage(docker, &found).await,
@@ -464,12 +467,12 @@ impl Adapter for DockerAdapter {
 
     async fn load(&self) -> Result<Option<HostLoad>> {
         let docker = self.docker().await?;
-        if let Some(id) = measure::any_running(docker).await?
+        if let Some(id) = measure::any_running(docker, &self.measured).await?
             && let Ok(reply) = measure::ask(docker, &id, Act::Load).await
         {
             return reply.load().map(Some);
         }
-        // None of ours runs, or its program is of before this act.
+        // None of ours runs or is known yet, or its program is of before this act.
         if !self.measured.take() {
             return Ok(None);
         }

@@ -4,7 +4,7 @@
 //! not tell, so our program reads them (`hanse host-run`) inside of a container that runs anyway: its `/proc/stat`, `loadavg`
 //! and `meminfo` are the host's. Nothing is changed, and nobody waits for it: figures are for looking at.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
@@ -32,14 +32,23 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Nanoseconds in a millisecond.
 const NANOS: u64 = 1_000_000;
 
-/// Says when a container may be made only to measure the host.
+/// Says when a container may be made only to measure the host, and whose containers may be entered for it.
 #[derive(Debug, Default)]
-pub(crate) struct Turn(Mutex<Option<Instant>>);
+pub(crate) struct Turn {
+    last: Mutex<Option<Instant>>,
+    /// The cluster that this adapter works for, once it was named.
+    cluster: OnceLock<String>,
+}
 
 impl Turn {
+    /// Remembers the cluster that is worked for; it stays the same.
+    pub(crate) fn works_for(&self, cluster: &str) {
+        self.cluster.get_or_init(|| cluster.to_owned());
+    }
+
     /// Whether it is time; then it is not for the next minute.
     pub(crate) fn take(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|at| at.elapsed() >= EVERY);
         if is_due {
             *last = Some(Instant::now());
@@ -48,10 +57,11 @@ impl Turn {
     }
 }
 
-/// What a node's container uses; `None` if it does not run.
+/// What a node's container uses; `None` if it does not run. If our program in the container does not answer, what the engine
+/// counts is told without the bytes of the home.
 ///
 /// # Errors
-/// The engine did not answer, or our program in the container did not.
+/// The engine did not answer.
 pub(crate) async fn usage(docker: &Docker, found: &Found) -> Result<Option<InstanceUsage>> {
     let options = StatsOptions { stream: false, one_shot: true };
     let counted = match docker.stats(&found.id, Some(options)).try_next().await {
@@ -61,16 +71,28 @@ pub(crate) async fn usage(docker: &Docker, found: &Found) -> Result<Option<Insta
         Err(error) => return Err(explain(&found.key, error, false)),
     };
     let Some(used) = used(&counted) else { return Ok(None) };
-    let home = ask(docker, &found.id, Act::Usage { key: found.key.clone() }).await?.usage()?;
-    Ok(Some(InstanceUsage { disk_bytes: home.unwrap_or_default().disk_bytes, ..used }))
+    let home = ask(docker, &found.id, Act::Usage { key: found.key.clone() }).await.and_then(Reply::usage);
+    Ok(Some(with_home(used, home, &found.key)))
 }
 
-/// A container of ours that runs, whichever.
+/// What the engine counts, with the bytes of the home if our program told them.
+fn with_home(used: InstanceUsage, home: Result<Option<InstanceUsage>>, found: impl std::fmt::Display) -> InstanceUsage {
+    match home {
+        Ok(home) => InstanceUsage { disk_bytes: home.and_then(|home| home.disk_bytes), ..used },
+        Err(error) => {
+            tracing::debug!(node = %found, %error, "the bytes of its home cannot be read; the engine's figures stand");
+            used
+        }
+    }
+}
+
+/// A container of the cluster's nodes that runs, whichever; another cluster's is not entered, and none before it is known whose we are.
 ///
 /// # Errors
 /// The engine did not answer.
-pub(crate) async fn any_running(docker: &Docker) -> Result<Option<String>> {
-    let filters = Some(filter(&labels(Role::Node, None, None)));
+pub(crate) async fn any_running(docker: &Docker, turn: &Turn) -> Result<Option<String>> {
+    let Some(cluster) = turn.cluster.get() else { return Ok(None) };
+    let filters = Some(filter(&labels(Role::Node, Some(cluster), None)));
     let options = ListContainersOptions { filters, limit: Some(1), ..Default::default() };
     let listed = docker.list_containers(Some(options)).await.map_err(|e| explain("containers", e, false))?;
     Ok(listed.into_iter().find_map(|it| it.id))
@@ -192,5 +214,15 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(used(&ended), None);
+    }
+
+    #[test]
+    fn the_engine_s_figures_stand_where_our_program_does_not_answer() {
+        let used = InstanceUsage { cpu_ms: 5, memory_bytes: 1_000, processes: 2, disk_bytes: None };
+        let told = |home| with_home(used.clone(), home, "c/n0");
+        assert_eq!(told(Err(silent("no answer".into()))), used);
+        assert_eq!(told(Ok(None)), used, "a home that is not there has no bytes, not none of them");
+        let home = InstanceUsage { disk_bytes: Some(7), cpu_ms: 90, ..InstanceUsage::default() };
+        assert_eq!(told(Ok(Some(home))), InstanceUsage { disk_bytes: Some(7), ..used.clone() });
     }
 }

@@ -256,7 +256,8 @@ pub(crate) async fn clear_shared(client: &Client, owner: &Owner) -> Result<Vec<S
         match client.call(Call::change("DeleteSecurityGroup").with("GroupId", id)).await {
             // A machine that is ending still has it: later.
             Err(refused) if refused.code == "DependencyViolation" => continue,
-            Err(refused) if refused.code == "InvalidGroup.NotFound" => {}
+            // Another leader, or a person, was first.
+            Err(refused) if refused.code == "InvalidGroup.NotFound" => continue,
             other => drop(other?),
         }
         gone.push(format!("security group {id}"));
@@ -264,7 +265,11 @@ pub(crate) async fn clear_shared(client: &Client, owner: &Owner) -> Result<Vec<S
     let keys = client.call(of(Call::ask("DescribeKeyPairs"), 1, owner)).await?;
     for key in keys.items("keySet").filter(|it| is_of(it, owner)) {
         let name = key.text("keyName");
-        client.call(Call::change("DeleteKeyPair").with("KeyName", name)).await?;
+        match client.call(Call::change("DeleteKeyPair").with("KeyName", name)).await {
+            // Another leader, or a person, was first.
+            Err(refused) if refused.code == "InvalidKeyPair.NotFound" => continue,
+            other => drop(other?),
+        }
         gone.push(format!("key pair {name}"));
     }
     Ok(gone)

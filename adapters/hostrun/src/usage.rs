@@ -28,7 +28,7 @@ pub(crate) fn usage(layout: &Layout, key: &InstanceKey) -> Result<Option<Instanc
     let processes = processes(&dir)?;
     let page = rustix::param::page_size() as u64;
     let ticks = rustix::param::clock_ticks_per_second();
-    let mut usage = InstanceUsage { disk_bytes: disk_bytes(&dir.path), ..InstanceUsage::default() };
+    let mut usage = InstanceUsage { disk_bytes: Some(disk_bytes(&dir.path)), ..InstanceUsage::default() };
     for pid in processes {
         // One that ends between the look and here uses nothing any more.
         let Some((cpu, pages)) = of_process(pid) else { continue };

@@ -24,6 +24,8 @@ const SPANS_MAX: usize = 120;
 const MILLI: &str = "milli_per_s";
 /// Shortest span that the platform has.
 const STEP_MS_MIN: u64 = 10_000;
+/// A value that was seen longer ago, by the clock of the answer, says nothing of now.
+const FRESH_MS: i64 = 60_000;
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// What every `monitor` takes.
@@ -74,6 +76,11 @@ pub(crate) async fn monitor(context: &Context, resource: String, args: MonitorAr
     };
     let answer = context.call(request).await?;
     let time = Time { from: answer.from_ms, to: answer.to_ms };
+    // A program of before this field takes no window either: what it answers is of another time than was asked for.
+    if time.to == 0 {
+        let advice = "Update the replicas, or use a `hanse` of the cluster's version (`hanse version`).";
+        return Err(CliError::local("the cluster's program is of before figures over a window of time", advice));
+    }
     let series: Vec<pb::SeriesPoints> = answer.series.into_iter().filter(|one| !one.points.is_empty()).collect();
     if series.is_empty() {
         let advice = "The leader samples hosts and running nodes every 10 s; name one that is there.";
@@ -167,7 +174,7 @@ fn table(resource: &str, series: &[pb::SeriesPoints], time: &Time) -> Table {
         let of = it.resource.strip_prefix(resource).unwrap_or(&it.resource).trim_start_matches('/');
         let shown = |value: i64| with_unit(value, unit);
         let of = if of.is_empty() { "-".into() } else { of.to_owned() };
-        let now = short.now.map_or_else(|| "-".to_owned(), shown);
+        let now = now(short, time, shown);
         vec![of, metric, now, shown(short.min), shown(short.median), shown(short.max), change, trend]
     };
     let mut rows = Vec::new();
@@ -183,6 +190,17 @@ fn table(resource: &str, series: &[pb::SeriesPoints], time: &Time) -> Table {
         }
     }
     Table { headings, rows }
+}
+
+/// The last value; of one that is old only how old it is.
+fn now(short: &pb::SeriesSummary, time: &Time, shown: impl Fn(i64) -> String) -> String {
+    let age = time.to.saturating_sub(short.now_at_ms);
+    match short.now {
+        Some(now) if age <= FRESH_MS => shown(now),
+        Some(_) if age < 2 * 3_600_000 => format!("- {}m", age / 60_000),
+        Some(_) => format!("- {}h", age / 3_600_000),
+        None => "-".to_owned(),
+    }
 }
 
 /// Change in a second from the first point to the last, of figures that grow or shrink by nature.
@@ -211,16 +229,20 @@ fn with_unit(value: i64, unit: &str) -> String {
     }
 }
 
-/// A block for each span from the beginning to the end, between the least and the greatest; all the same is drawn low, and
+/// A block for each span up to the end, the newest ones that a line has room for, between the least and the greatest of these; all the same is drawn low, and
 /// a span in which nothing was seen is a blank.
 fn sparkline(it: &pb::SeriesPoints, time: &Time, value: impl Fn(&pb::SeriesPoint) -> Option<i64>) -> String {
-    let seen: Vec<(i64, i64)> = it.points.iter().filter_map(|point| Some((point.at_ms, value(point)?))).collect();
+    let step = it.step_ms.max(1);
+    // The newest spans are those that there is room for.
+    let shown = i64::try_from(SPANS_MAX).unwrap_or(i64::MAX).saturating_mul(step);
+    let from = (time.to - time.to.rem_euclid(step)).saturating_add(step).saturating_sub(shown);
+    let first = (time.from - time.from.rem_euclid(step)).max(from);
+    let points = it.points.iter().filter(|point| point.at_ms >= first);
+    let seen: Vec<(i64, i64)> = points.filter_map(|point| Some((point.at_ms, value(point)?))).collect();
     let (Some(least), Some(most)) = (seen.iter().map(|it| it.1).min(), seen.iter().map(|it| it.1).max()) else {
         return String::new();
     };
     let height = i128::from(most) - i128::from(least);
-    let step = it.step_ms.max(1);
-    let first = time.from - time.from.rem_euclid(step);
     let spans = usize::try_from((time.to - first) / step + 1).unwrap_or(0).min(SPANS_MAX);
     let mut line = vec![' '; spans];
     for (at, value) in seen {
@@ -277,16 +299,33 @@ mod tests {
         all[0].rates =
             Some(pb::SeriesSummary { min: 1_000, median: 1_000, max: 5_000, now: Some(5_120), now_at_ms: 0 });
         all[1].values.as_mut().unwrap().now = None;
+        // A minute and a half before the end, by the clock of the answer.
+        all[2].values.as_mut().unwrap().now_at_ms = -50_001;
         let shown = table("consortiums/trade/chains/c", &all, &Time { from: 0, to: 39_999 }).render();
         let expected = "\
 OF        FIGURE     NOW       LEAST     MEDIAN    MOST      CHANGE           TREND
 nodes/n0  height     70        -1        20        71        +2.33/s          ▁▂▃█
 nodes/n0  height/s   5.12/s    1.00/s    1.00/s    5.00/s                      ▁▁█
 nodes/n0  cpu        -         1.4 %     1.5 %     1.6 %                      ▁  ▁
-nodes/n0  disk_free  2048 MiB  2047 MiB  2048 MiB  3072 MiB  -184320.0 MiB/h  █ ▁
+nodes/n0  disk_free  - 1m      2047 MiB  2048 MiB  3072 MiB  -184320.0 MiB/h  █ ▁
 ";
         let shown: String = shown.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
         assert_eq!(shown, expected);
+        let fresh = pb::SeriesSummary { now: Some(7), now_at_ms: 1_000, ..Default::default() };
+        let told = |to| now(&fresh, &Time { from: 0, to }, |value| value.to_string());
+        assert_eq!([61_000, 61_001, 86_401_000].map(told), ["7", "- 1m", "- 24h"]);
         assert!(csv(&all[..1]).ends_with("nodes/n0,height,,30000,69,71,70,5000\n"));
+    }
+
+    #[test]
+    fn a_line_has_the_newest_spans_and_their_scale() {
+        // 200 spans: a peak in the first, then zeros, then a rise in the last two.
+        let mut values = vec![Some(0); 200];
+        (values[0], values[198], values[199]) = (Some(1_000), Some(4), Some(8));
+        let it = series("peers", "", &values);
+        let line: Vec<char> = sparkline(&it, &Time { from: 0, to: 1_999_999 }, |it| Some(it.avg)).chars().collect();
+        assert_eq!(line.len(), SPANS_MAX);
+        assert_eq!(line[..SPANS_MAX - 2], vec!['▁'; SPANS_MAX - 2]);
+        assert_eq!(line[SPANS_MAX - 2..], ['▄', '█']);
     }
 }

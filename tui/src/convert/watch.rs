@@ -3,6 +3,7 @@
 use hanse_client::pb;
 
 use super::word;
+use crate::app::model::data::Failure;
 use crate::app::model::watch::{Artifact, Finding, Series, Sought, Window};
 
 pub(crate) fn finding(f: pb::Finding) -> Finding {
@@ -23,7 +24,18 @@ pub(crate) fn request(sought: &Sought, window: Window) -> pb::GetSeriesRequest {
 }
 
 /// The figures of an answer; of a counter its values and its rates.
-pub(crate) fn series(answer: pb::GetSeriesResponse) -> Vec<Series> {
+///
+/// # Errors
+/// The cluster's program is of before figures over a window of time: what it answers is of another time than was asked for.
+pub(crate) fn series(answer: pb::GetSeriesResponse) -> Result<Vec<Series>, Failure> {
+    if answer.to_ms == 0 {
+        return Err(Failure {
+            reason: "EARLIER_PROGRAM".to_owned(),
+            message: "the cluster's program is of before figures over a window of time".to_owned(),
+            advice: "update the replicas, or use a console of the cluster's version".to_owned(),
+            ..Failure::default()
+        });
+    }
     let (from, to, since) = (answer.from_ms, answer.to_ms, answer.since_ms);
     let mut all = Vec::new();
     for it in answer.series {
@@ -39,7 +51,7 @@ pub(crate) fn series(answer: pb::GetSeriesResponse) -> Vec<Series> {
                     median: short.median,
                     max: short.max,
                     now: short.now,
-                    now_at: short.now_at_ms,
+                    now_age: to.saturating_sub(short.now_at_ms),
                     since,
                 }
             };
@@ -47,7 +59,7 @@ pub(crate) fn series(answer: pb::GetSeriesResponse) -> Vec<Series> {
         let rate = |short| one(format!("{}/s", it.metric), "milli_per_s", short, |point| point.rate_milli);
         all.extend(it.rates.as_ref().map(rate));
     }
-    all
+    Ok(all)
 }
 
 /// Most spans that are taken from an answer; the console asks for about sixty.
@@ -107,9 +119,19 @@ mod tests {
             since_ms: 120_000,
             ..pb::GetSeriesResponse::default()
         };
-        let [values, rates] = <[Series; 2]>::try_from(series(answer)).expect("a counter and its rate");
+        let [values, rates] =
+            <[Series; 2]>::try_from(series(answer).expect("figures")).expect("a counter and its rate");
         assert_eq!(values.values, [None, Some(1), None, None, Some(3)]);
         assert_eq!(rates.values, [None, None, None, None, Some(11)]);
         assert_eq!((rates.metric.as_str(), rates.unit.as_str(), rates.now), ("height/s", "milli_per_s", None));
+        assert_eq!(values.now_age, 300_493, "by the clock of the answer");
+    }
+
+    #[test]
+    fn an_answer_of_an_earlier_program_is_told_as_that() {
+        let refused = series(pb::GetSeriesResponse::default()).expect_err("it has no time");
+        assert_eq!(refused.reason, "EARLIER_PROGRAM");
+        let none = pb::GetSeriesResponse { to_ms: 1, ..Default::default() };
+        assert_eq!(series(none), Ok(Vec::new()), "no figures is something else");
     }
 }

@@ -146,7 +146,7 @@ pub(super) async fn fetch(client: &Client, query: &Query) -> Result<Box<Loaded>,
         Query::Series(sought, window) => {
             let answer = read(client, convert::watch::request(sought, *window)).await?;
             let revision = revision(answer.header.clone());
-            loaded(Payload::Series(convert::watch::series(answer)), revision)
+            loaded(Payload::Series(convert::watch::series(answer)?), revision)
         }
         other => fetch_recent(client, other).await?,
     })

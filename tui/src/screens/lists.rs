@@ -176,7 +176,12 @@ pub(super) fn chains(model: &Model, columns: usize) -> Page {
         open: Some(Screen::Chain(c.name.clone())),
     });
     let rows = rows.collect();
-    table(model, columns, Table { columns: COLUMNS, rows }, T::EmptyChains)
+    let mut page = table(model, columns, Table { columns: COLUMNS, rows }, T::EmptyChains);
+    // Pinned, for every line of the list is a chain.
+    if !page.pinned.is_empty() {
+        page.pinned.extend(super::watch::transactions_failed(model));
+    }
+    page
 }
 
 /// Returns `step k/n` with a bar while the operation of a chain runs, otherwise the reason of its state.

@@ -6,7 +6,7 @@ use ratatui::symbols::bar;
 use ratatui::widgets::{Sparkline, Widget as _};
 
 use crate::app::model::Model;
-use crate::app::model::data::Query;
+use crate::app::model::data::{FailureKind, Query};
 use crate::app::model::watch::{Series, Sought};
 use crate::format::{age, date_time, number, span};
 use crate::i18n::{T, fill};
@@ -87,11 +87,12 @@ pub(super) fn series(model: &Model, resource: &str, columns: usize) -> Page {
         num(T::ColMost, 12, 1),
         num(T::ColTrend, 64, 0),
     ];
-    let all = model.series(&Query::Series(Sought::All(resource.to_owned()), model.window));
+    let query = Query::Series(Sought::All(resource.to_owned()), model.window);
+    let all = model.series(&query);
     let rows = all.iter().map(|s| {
         let of = s.resource.strip_prefix(resource).unwrap_or(&s.resource).trim_start_matches("/nodes/");
         let of = dim(if of.is_empty() { "-" } else { of });
-        let cells = std::iter::once(of).chain(cells(model, s, trend_cells(columns))).collect();
+        let cells = std::iter::once(of).chain(cells(model, &query, s, trend_cells(columns))).collect();
         Row { id: id(s), cells, open: None }
     });
     let rows = rows.collect();
@@ -130,7 +131,7 @@ pub(super) fn figures(model: &Model, resource: &str, wanted: &[&str], columns: u
     let query = Query::Series(Sought::Own(resource.to_owned()), model.window);
     let all = model.series(&query);
     let shown = wanted.iter().filter_map(|metric| all.iter().find(|s| s.metric == *metric && s.resource == resource));
-    let row = |s: &Series| Row { id: id(s), cells: cells(model, s, trend_cells(columns)), open: None };
+    let row = |s: &Series| Row { id: id(s), cells: cells(model, &query, s, trend_cells(columns)), open: None };
     let rows: Vec<Row> = shown.map(row).collect();
     let more = Screen::Series(resource.to_owned());
     let mut title = Line::of(format!("{}: {}", model.t(T::Figures), window_words(model)), Role::Strong);
@@ -146,17 +147,38 @@ pub(super) fn figures(model: &Model, resource: &str, wanted: &[&str], columns: u
         }
         Some(_) => lines.push(Line::of(fill(model.t(T::Loading), ""), Role::Working)),
     }
+    // What is shown is of before.
+    if super::waiting(model, &query).is_none() {
+        lines.extend(failed(model, &query));
+    }
     lines.push(Line::default());
     lines
 }
 
+/// Why figures cannot be had now, to be told below what was seen before; `None` if they can, and while the cluster cannot be
+/// reached at all, which the head of the screen says.
+fn failed(model: &Model, query: &Query) -> Option<Line> {
+    let failure = model.slots.get(query)?.failure.as_ref()?;
+    if matches!(failure.kind, FailureKind::Unavailable | FailureKind::Unauthenticated) {
+        return None;
+    }
+    let why = format!("{}: {} {}", model.t(T::Figures), failure.reason, failure.message);
+    Some(Line::of(fill(model.t(T::FailedLine), &why), Role::Warn))
+}
+
+/// The same of the transactions in the list of chains.
+pub(super) fn transactions_failed(model: &Model) -> Option<Line> {
+    failed(model, &Query::Series(Sought::Chains, model.window))
+}
+
 /// The transactions of a chain as a cell: a line of blocks and what it carries now.
 pub(super) fn transactions(model: &Model, chain: &str) -> Span {
-    let all = model.series(&Query::Series(Sought::Chains, model.window));
+    let query = Query::Series(Sought::Chains, model.window);
+    let all = model.series(&query);
     match all.iter().find(|s| s.resource == chain) {
         None => dim("-"),
         Some(s) => {
-            let now = now(model, s);
+            let now = now(model, &query, s);
             text(format!("{} {now:>7}", sparkline(&s.values, CHAIN_TREND, model.settings.theme.ascii)))
         }
     }
@@ -176,10 +198,10 @@ fn since(model: &Model, all: &[Series]) -> Option<String> {
     Some(fill(model.t(T::FiguresSince), &date_time(since)))
 }
 
-fn cells(model: &Model, s: &Series, trend: usize) -> Vec<Span> {
+fn cells(model: &Model, query: &Query, s: &Series, trend: usize) -> Vec<Span> {
     vec![
         text(crate::i18n::state(model.settings.lang, &s.metric)),
-        text(now(model, s)),
+        text(now(model, query, s)),
         dim(with_unit(s.min, &s.unit)),
         dim(with_unit(s.median, &s.unit)),
         dim(with_unit(s.max, &s.unit)),
@@ -187,11 +209,13 @@ fn cells(model: &Model, s: &Series, trend: usize) -> Vec<Span> {
     ]
 }
 
-/// The last sample; of one that is old only how old it is.
-fn now(model: &Model, s: &Series) -> String {
+/// The last sample; of one that is old only how old it is: by the cluster's clock when it answered, and by ours since then.
+fn now(model: &Model, query: &Query, s: &Series) -> String {
+    let since = model.slots.get(query).map_or(0, |slot| model.now - slot.at);
+    let old = s.now_age.saturating_add(since);
     match s.now {
-        Some(now) if model.now - s.now_at <= FRESH_MS => with_unit(now, &s.unit),
-        Some(_) => format!("- {}", age(model.now - s.now_at)),
+        Some(now) if old <= FRESH_MS => with_unit(now, &s.unit),
+        Some(_) => format!("- {}", age(old)),
         None => "-".to_owned(),
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn series(of: &Sought, window: Window) -> Vec<Series> {
             max: seen[seen.len() - 1],
             values,
             now,
-            now_at: NOW - 3_000,
+            now_age: 3_000,
             since,
         }
     };
@@ -78,8 +78,7 @@ pub(crate) fn series(of: &Sought, window: Window) -> Vec<Series> {
     };
     let chain = |of: &str| {
         // What was seen last is older than a minute: it says nothing of now.
-        let age =
-            Series { now_at: NOW - 720_000, ..one(of, "block_age", "ms", &|n| if n == 50 { 45_000 } else { 700 }) };
+        let age = Series { now_age: 720_000, ..one(of, "block_age", "ms", &|n| if n == 50 { 45_000 } else { 700 }) };
         vec![
             one(of, "height/s", "milli_per_s", &|n| 990 + n % 20),
             one(of, "transactions", "milli_per_s", &|n| if n < 15 { 0 } else { 212_000 + n * 300 }),

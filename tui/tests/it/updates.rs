@@ -72,6 +72,26 @@ fn a_burst_of_changes_is_one_question_and_old_news_is_none() {
 }
 
 #[test]
+fn figures_that_cannot_be_had_are_told_and_what_was_seen_grows_old_by_the_cluster_s_clock() {
+    let chain = "consortiums/trade/chains/supply-1";
+    for (first, sought) in [(":ch trade/supply-1", Sought::Own(chain.into())), (":chains", Sought::Chains)] {
+        let mut world = World::with((120, 40), Lang::En, Mood::Normal, Some(first));
+        let query = Query::Series(sought, Window::Hour);
+        let ticket = world.model.slots[&query].ticket;
+        let failure = Failure { reason: "EARLIER_PROGRAM".into(), message: "of before".into(), ..Failure::default() };
+        assert!(!world.screen().contains("EARLIER_PROGRAM"));
+        world.send(Msg::Fetched { query: query.clone(), ticket, result: Err(failure) });
+        let screen = world.screen();
+        assert!(screen.contains("Figures: EARLIER_PROGRAM of before"), "{screen}");
+        assert!(screen.contains("229"), "what was seen stays: {screen}");
+        // The operator's clock is of no matter, only the time that has passed since the answer.
+        let slot = world.model.slots.get_mut(&query).expect("it was asked");
+        slot.at -= 58_000;
+        assert!(!screen.contains("- 1m") && world.screen().contains("- 1m"), "{}", world.screen());
+    }
+}
+
+#[test]
 fn a_silent_cluster_is_not_asked_again_and_again() {
     let mut world = World::with((80, 24), Lang::En, Mood::Silent, Some(":nodes"));
     let before = world.fetched;

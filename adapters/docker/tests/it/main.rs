@@ -154,7 +154,7 @@ async fn nodes_and_the_host_are_measured() {
     let used =
         until("it used its processor", async || host.usage(&key()).await.unwrap().filter(|used| used.cpu_ms >= 200))
             .await;
-    assert!(used.disk_bytes >= size && used.disk_bytes < 4 * size, "{used:?}");
+    assert!(used.disk_bytes.is_some_and(|bytes| (size..4 * size).contains(&bytes)), "{used:?}");
     assert!((1 << 20..MEMORY).contains(&used.memory_bytes) && used.processes >= 1, "{used:?}");
     let busy = host.load().await.unwrap().expect("measured inside of the node's container");
     for load in [&idle, &busy] {
@@ -162,6 +162,10 @@ async fn nodes_and_the_host_are_measured() {
         assert!(load.disk_free_bytes > 0 && load.disk_free_bytes <= load.disk_bytes, "{load:?}");
     }
     assert!(busy.cpu_total_ticks > idle.cpu_total_ticks && busy.cpu_busy_ticks > idle.cpu_busy_ticks);
+    let stranger = adapter(&engine);
+    assert_eq!(stranger.list("d").await.unwrap(), []);
+    assert!(stranger.load().await.unwrap().is_some(), "measured by a container made for it");
+    assert_eq!(stranger.load().await.unwrap(), None, "the container of another cluster is not entered");
     host.stop(&key(), LIMIT).await.unwrap();
     assert_eq!(host.usage(&key()).await.unwrap(), None, "what has ended uses nothing");
 }

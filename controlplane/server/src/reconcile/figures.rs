@@ -28,6 +28,13 @@ const BLOCKS_MAX: u64 = 90;
 /// A node that was heard longer ago is not asked.
 const HEARD_MS: u64 = 10_000;
 
+/// A block is overdue after so many times the time from block to block, and not before [`OVERDUE_MS_MIN`].
+const OVERDUE_TIMES: u64 = 3;
+/// Looks are seconds apart: what is younger may have a successor that was not seen yet.
+const OVERDUE_MS_MIN: u64 = 15_000;
+/// A host that took longer to answer says nothing of its clock: the middle is off by up to half of it.
+const ANSWER_MS_MAX: u64 = 1_000;
+
 type Asking = Pin<Box<dyn Future<Output = Result<(), Trouble>> + Send>>;
 
 /// Plans a question to every host and about every running node whose figures are due.
@@ -73,7 +80,12 @@ async fn count_transactions(world: &World, state: &State, key: &NodeKey, view: &
     let Some((height, time)) = series.counted(&resource, (view.height, view.block_time_ms)) else { return Ok(()) };
     let blocks = view.height.checked_sub(height);
     if blocks == Some(0) {
-        series.record(&resource, Metric::Transactions, now, 0);
+        let every = series.last(&name::node(key), Metric::BlockTime).and_then(|(_, ms)| u64::try_from(ms).ok());
+        // Of a ledger that cannot say there is no figure, so there is no zero either.
+        let was_told = series.last(&resource, Metric::Transactions).is_some();
+        if was_told && is_overdue(now.saturating_sub(view.block_time_ms), every) {
+            series.record(&resource, Metric::Transactions, now, 0);
+        }
     }
     let (Some(1..=BLOCKS_MAX), Some(1..)) = (blocks, view.block_time_ms.checked_sub(time)) else { return Ok(()) };
     let stale = |what: &str| Trouble::Stale(format!("{key}: {what}"));
@@ -97,6 +109,19 @@ async fn count_transactions(world: &World, state: &State, key: &NodeKey, view: &
     Ok(())
 }
 
+/// Whether a chain whose newest block is so old and whose blocks come so often should have made another one long ago. Between two
+/// blocks that are on time nothing is known of what is carried.
+fn is_overdue(age_ms: u64, every_ms: Option<u64>) -> bool {
+    every_ms.is_some_and(|every| age_ms > every.saturating_mul(OVERDUE_TIMES).max(OVERDUE_MS_MIN))
+}
+
+/// How far the clock of a host that was asked at `before` and had answered at `after` is from ours; `None` if it took so long that
+/// the time at which it read its clock is not known well enough.
+fn clock_offset(clock_ms: u64, before: u64, after: u64) -> Option<i64> {
+    let took = after.checked_sub(before)?;
+    (took <= ANSWER_MS_MAX).then(|| number(clock_ms).saturating_sub(number(before.midpoint(after))))
+}
+
 /// On the desk figures have names of their own: they wait for nothing and nothing waits for them.
 fn desk(resource: &str) -> String {
     format!("figures of {resource}")
@@ -107,21 +132,24 @@ fn number(value: u64) -> i64 {
 }
 
 async fn ask_host(world: &World, state: &State, id: &HostId) -> Result<(), Trouble> {
-    let (series, resource, before) = (world.observed.series(), name::host(id), (world.clock)().0);
-    series.asked(&resource, before);
+    let (series, resource) = (world.observed.series(), name::host(id));
+    series.asked(&resource, (world.clock)().0);
     let host = state.hosts.get(id).ok_or_else(|| Trouble::Stale(format!("host {id} is gone")))?;
     let asked = async {
         let adapter = world.hosts.connect(host).await?;
+        // The connection and the certificates take a time of their own.
+        let before = (world.clock)().0;
         let load = adapter.load().await;
+        let after = (world.clock)().0;
         if load.is_ok() {
             world.observed.reached_with(id, adapter.expiries().await);
         }
-        load
+        load.map(|load| load.map(|load| (clock_offset(load.clock_ms, before, after), load)))
     };
     let answer = asked.await;
     let now = (world.clock)().0;
-    let load = match answer {
-        Ok(Some(load)) => load,
+    let (offset, load) = match answer {
+        Ok(Some(answer)) => answer,
         Ok(None) => return Ok(()),
         Err(error) => {
             series.record(&resource, Metric::Reachable, now, 0);
@@ -138,9 +166,9 @@ async fn ask_host(world: &World, state: &State, id: &HostId) -> Result<(), Troub
         number(load.memory_bytes.saturating_sub(load.memory_available_bytes)),
     );
     series.record(&resource, Metric::DiskFree, now, number(load.disk_free_bytes));
-    // The host read its clock about in the middle.
-    let middle = before.midpoint(now);
-    series.record(&resource, Metric::ClockOffset, now, number(load.clock_ms).saturating_sub(number(middle)));
+    if let Some(offset) = offset {
+        series.record(&resource, Metric::ClockOffset, now, offset);
+    }
     Ok(())
 }
 
@@ -156,7 +184,9 @@ async fn ask_node(world: &World, state: &State, key: &NodeKey) -> Result<(), Tro
     let now = (world.clock)().0;
     series.record_share(&resource, Metric::Cpu, now, usage.cpu_ms);
     series.record(&resource, Metric::Memory, now, number(usage.memory_bytes));
-    series.record(&resource, Metric::DiskUsed, now, number(usage.disk_bytes));
+    if let Some(bytes) = usage.disk_bytes {
+        series.record(&resource, Metric::DiskUsed, now, number(bytes));
+    }
     proofs
 }
 
@@ -218,5 +248,27 @@ pub(super) fn signed(world: &World, key: &NodeKey, signed: Signed) {
     let (series, now) = (world.observed.series(), (world.clock)().0);
     for resource in [name::node(key), name::chain(&key.chain)] {
         series.record(&resource, Metric::Round, now, i64::from(signed.round));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn between_two_blocks_on_time_nothing_is_known() {
+        let minute = Some(60_000);
+        assert_eq!([59_000, 120_000, 180_001].map(|age| is_overdue(age, minute)), [false, false, true]);
+        assert_eq!([4_000, 15_000, 15_001].map(|age| is_overdue(age, Some(1_000))), [false, false, true]);
+        assert!(!is_overdue(u64::MAX, None), "of a chain whose pace is not known nothing is overdue");
+        assert!(!is_overdue(u64::MAX, Some(u64::MAX)));
+    }
+
+    #[test]
+    fn a_slow_answer_says_nothing_of_the_clock() {
+        assert_eq!(clock_offset(10_600, 10_000, 11_000), Some(100));
+        assert_eq!(clock_offset(9_000, 10_000, 10_200), Some(-1_100));
+        assert_eq!(clock_offset(10_600, 10_000, 11_001), None);
+        assert_eq!(clock_offset(10_600, 10_000, 9_999), None, "our clock was set back meanwhile");
     }
 }

@@ -117,6 +117,8 @@ impl Copied {
         match context.leadership() {
             Leadership::Other { id, api } => {
                 self.asked.clear();
+                // One that led until now takes no minute after the one it was in the middle of.
+                series.close();
                 let now = context.now().0;
                 let since = u64::saturating_sub(self.at_ms, OVERLAP_MS);
                 match copy(context, series, id, &api, since).await {

@@ -190,11 +190,11 @@ impl Series {
     /// least, greatest and mean of what is in it; from the fine ring if it reaches back so far and the step is finer than a
     /// minute. A bucket under way is its last point.
     pub fn points(&self, key: &Key, from_ms: u64, to_ms: u64, step_ms: u64) -> Vec<Point> {
-        self.steps(key, from_ms, to_ms, step_ms).1
+        self.steps(key, from_ms, to_ms, step_ms).1.into_iter().map(|it| it.point).collect()
     }
 
     /// The same with the length that the steps have.
-    fn steps(&self, key: &Key, from_ms: u64, to_ms: u64, step_ms: u64) -> (u64, Vec<Point>) {
+    fn steps(&self, key: &Key, from_ms: u64, to_ms: u64, step_ms: u64) -> (u64, Vec<Step>) {
         let inner = self.lock();
         let Some(one) = inner.all.get(key) else { return (step_ms, Vec::new()) };
         let reaches = one.fine.points.front().is_some_and(|first| first.at_ms <= from_ms);
@@ -203,9 +203,9 @@ impl Series {
         let (ring, length) = if fine { (&one.fine, FINE_MS) } else { (&one.coarse, COARSE_MS) };
         let step = step_ms.max(length).next_multiple_of(length);
         let within = |point: &Point| point.at_ms.saturating_add(length) > from_ms && point.at_ms <= to_ms;
-        let points: Vec<Point> =
-            ring.points.iter().copied().chain(ring.open.map(Open::closed)).filter(within).collect();
-        (step, fold(&points, step))
+        let closed = ring.points.iter().map(|point| Step::of(*point, step, length, false));
+        let open = ring.open.map(|open| Step::of(open.closed(), step, length, true));
+        (step, fold(closed.chain(open).filter(|it| within(&it.last))))
     }
 
     /// When the oldest minute of a series began, `None` if none is over.
@@ -238,6 +238,14 @@ impl Series {
             (key.clone(), points)
         };
         late.take(limit).map(of).collect()
+    }
+
+    /// Ends the buckets under way: this replica leads no more, and the rest of their time is for another one to see.
+    pub(crate) fn close(&self) {
+        for one in self.lock().all.values_mut() {
+            one.fine.close(FINE_POINTS);
+            one.coarse.close(COARSE_POINTS);
+        }
     }
 
     /// Takes minutes of another replica, or of the disk: those that this replica has not seen itself, also between its own.
@@ -276,6 +284,12 @@ impl Ring {
             Some(_) => {}
             None if self.points.back().is_some_and(|last| last.at_ms >= begin) => {}
             None => self.open = Some(Open::new(begin, value)),
+        }
+    }
+
+    fn close(&mut self, most: usize) {
+        if let Some(open) = self.open.take() {
+            self.keep(most, open.closed());
         }
     }
 
@@ -319,24 +333,58 @@ impl Open {
     }
 }
 
-/// Puts points together into steps; the mean of a step is that of its points.
-fn fold(points: &[Point], step: u64) -> Vec<Point> {
-    let mut out: Vec<(Point, i128, i128)> = Vec::new();
-    for point in points {
-        let at_ms = point.at_ms - point.at_ms % step;
+/// Buckets put together.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// What is shown of it.
+    point: Point,
+    /// The first bucket in it.
+    first: Point,
+    /// The last one.
+    last: Point,
+    /// The longest time from the beginning of a bucket to that of the next one in it.
+    gap_ms: u64,
+    /// Whether the value went back from a bucket to the next one.
+    fell: bool,
+    /// Length of a bucket.
+    length_ms: u64,
+    /// Whether the last bucket is under way.
+    is_open: bool,
+}
+
+impl Step {
+    /// A step of one bucket.
+    fn of(bucket: Point, step_ms: u64, length_ms: u64, is_open: bool) -> Self {
+        let point = Point { at_ms: bucket.at_ms - bucket.at_ms % step_ms, ..bucket };
+        Self { point, first: bucket, last: bucket, gap_ms: 0, fell: false, length_ms, is_open }
+    }
+}
+
+/// Whether a value that only grows began anew between two buckets, or in the later one.
+fn went_back(before: &Point, after: &Point) -> bool {
+    after.max < before.max || after.min < before.min
+}
+
+/// Puts buckets together into steps; the mean of a step is that of its buckets.
+fn fold(buckets: impl Iterator<Item = Step>) -> Vec<Step> {
+    let mut out: Vec<(Step, i128, i128)> = Vec::new();
+    for it in buckets {
         match out.last_mut() {
-            Some((last, sum, count)) if last.at_ms == at_ms => {
-                last.min = last.min.min(point.min);
-                last.max = last.max.max(point.max);
-                *sum += i128::from(point.avg);
+            Some((step, sum, count)) if step.point.at_ms == it.point.at_ms => {
+                step.point.min = step.point.min.min(it.point.min);
+                step.point.max = step.point.max.max(it.point.max);
+                step.gap_ms = step.gap_ms.max(it.last.at_ms - step.last.at_ms);
+                step.fell |= went_back(&step.last, &it.last);
+                (step.last, step.is_open) = (it.last, it.is_open);
+                *sum += i128::from(it.point.avg);
                 *count += 1;
             }
-            Some(_) | None => out.push((Point { at_ms, ..*point }, point.avg.into(), 1)),
+            Some(_) | None => out.push((it, it.point.avg.into(), 1)),
         }
     }
-    let mean = |(point, sum, count): (Point, i128, i128)| Point {
-        avg: i64::try_from(sum / count).unwrap_or(i64::MAX),
-        ..point
+    let mean = |(step, sum, count): (Step, i128, i128)| {
+        let avg = i64::try_from(sum / count).unwrap_or(i64::MAX);
+        Step { point: Point { avg, ..step.point }, ..step }
     };
     out.into_iter().map(mean).collect()
 }

@@ -64,6 +64,30 @@ fn what_another_replica_saw_fills_the_past_and_changes_nothing_seen_here() {
 }
 
 #[test]
+fn a_leader_that_was_deposed_takes_the_minutes_of_the_next_one() {
+    let (deposed, leader) = (Series::default(), Series::default());
+    for minute in 0..3_u64 {
+        deposed.record(NODE, Metric::Peers, minute * COARSE_MS, 1);
+    }
+    for minute in 2..6_u64 {
+        leader.record(NODE, Metric::Peers, minute * COARSE_MS + 30_000, 2);
+    }
+    let minutes = || leader.minutes(None, 0, 10).remove(0);
+    let seen = |series: &Series| -> Vec<i64> {
+        series.points(&key(Metric::Peers), 0, 900_000, COARSE_MS).iter().map(|it| it.avg).collect()
+    };
+    deposed.close();
+    deposed.merge(minutes().0, minutes().1);
+    assert_eq!(seen(&deposed), [1, 1, 1, 2, 2], "all but the minute under way");
+    // It leads again: what it sees comes after what it took.
+    deposed.record(NODE, Metric::Peers, 4 * COARSE_MS + 50_000, 9);
+    deposed.record(NODE, Metric::Peers, 5 * COARSE_MS, 3);
+    deposed.close();
+    deposed.close();
+    assert_eq!(seen(&deposed), [1, 1, 1, 2, 2, 3]);
+}
+
+#[test]
 fn there_is_an_end_to_how_many_series_there_are() {
     let series = Series::default();
     for n in 0..SERIES_MAX + 5 {

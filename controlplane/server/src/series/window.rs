@@ -3,7 +3,7 @@
 //! A span without samples has no point and no rate: what was not seen is not zero. A counter that went back began anew,
 //! and that span has no rate either.
 
-use super::{COARSE_MS, FINE_MS, Key, Point, Series};
+use super::{COARSE_MS, FINE_MS, Key, Point, Series, Step, went_back};
 
 /// How far back the pace of now is read.
 const NOW_MS: u64 = 70_000;
@@ -34,7 +34,7 @@ pub struct Summary {
     pub median: i64,
     /// The greatest.
     pub max: i64,
-    /// The last one that was seen, `None` if nothing was seen lately.
+    /// The last one that was seen, however long ago: `now_at_ms` tells. `None` without one.
     pub now: Option<i64>,
     /// When that was, milliseconds since 1970; 0 without one.
     pub now_at_ms: u64,
@@ -43,7 +43,8 @@ pub struct Summary {
 impl Series {
     /// Returns what is shown of a series from `from_ms` to `to_ms` in steps of at least `step_ms`.
     pub fn window(&self, key: &Key, from_ms: u64, to_ms: u64, step_ms: u64) -> Window {
-        let (step_ms, points) = self.steps(key, from_ms, to_ms, step_ms);
+        let (step_ms, steps) = self.steps(key, from_ms, to_ms, step_ms);
+        let points: Vec<Point> = steps.iter().map(|it| it.point).collect();
         // The last sample, or, if the end is in the past, the mean of the last step.
         let sample = self.last(&key.resource, key.metric).filter(|(at, _)| *at <= to_ms);
         let seen = sample.or(points.last().map(|point| (point.at_ms, point.avg)));
@@ -53,7 +54,7 @@ impl Series {
             points.iter().map(|it| it.avg).collect(),
             seen.filter(|_| !points.is_empty()),
         );
-        let rates = if key.metric.is_counter() { rates(&points, step_ms, to_ms) } else { Vec::new() };
+        let rates = if key.metric.is_counter() { rates(&steps, step_ms, to_ms) } else { Vec::new() };
         let known: Vec<i64> = rates.iter().flatten().copied().collect();
         let pace = summary(known.iter().min().copied(), known.iter().max().copied(), known, self.pace(key, to_ms));
         Window { step_ms, points, rates, values, pace }
@@ -62,36 +63,47 @@ impl Series {
     /// How fast a counter grew of late, and when that was seen: over tens of seconds, or over minutes if they are not there.
     fn pace(&self, key: &Key, to_ms: u64) -> Option<(u64, i64)> {
         let of = |step: u64, back: u64| {
-            let (length, mut points) = self.steps(key, to_ms.saturating_sub(back), to_ms, step);
+            let (length, mut steps) = self.steps(key, to_ms.saturating_sub(back), to_ms, step);
             // The step under way is not over, and what it will hold is not known.
-            points.retain(|point| point.at_ms.saturating_add(length) <= to_ms);
-            let (first, last) = (*points.first()?, *points.last()?);
-            let rate = grown(first, last, last.at_ms.checked_sub(first.at_ms).filter(|time| *time > 0)?)?;
-            Some((last.at_ms.saturating_add(length), rate))
+            steps.retain(|it| it.point.at_ms.saturating_add(length) <= to_ms);
+            let is_whole = steps.windows(2).all(|pair| follows(&pair[0], &pair[1], length));
+            let (first, last) = (steps.first()?, steps.last()?);
+            let rate = if is_whole { grown(first, last, to_ms)? } else { return None };
+            Some((last.point.at_ms.saturating_add(length), rate))
         };
         of(FINE_MS, NOW_MS).or_else(|| of(COARSE_MS, NOW_MS + 2 * COARSE_MS))
     }
 }
 
-/// Thousandths a second by which the greatest value grew from one step to another; `None` if it went back.
-fn grown(before: Point, after: Point, time_ms: u64) -> Option<i64> {
-    let more = i128::from(after.max) - i128::from(before.max);
+/// Whether a counter was seen from the last bucket of one step to the last one of the next without a gap, and never went back.
+fn follows(before: &Step, after: &Step, step_ms: u64) -> bool {
+    // Samples come about every ten seconds: of the shortest buckets one may have none without a gap.
+    let longest = after.gap_ms.max(after.first.at_ms.saturating_sub(before.last.at_ms));
+    longest <= step_ms + FINE_MS && !after.fell && !went_back(&before.last, &after.first)
+}
+
+/// Thousandths a second by which the greatest value grew from the last bucket of one step to that of another, over the time
+/// between the ends of the two; a bucket under way ends at `to_ms`.
+fn grown(before: &Step, after: &Step, to_ms: u64) -> Option<i64> {
+    let end = |it: &Step| {
+        let end = it.last.at_ms.saturating_add(it.length_ms);
+        if it.is_open { end.min(to_ms) } else { end }
+    };
+    let time_ms = end(after).checked_sub(end(before)).filter(|time| *time > 0)?;
+    let more = i128::from(after.last.max) - i128::from(before.last.max);
     let rate = more.checked_mul(MILLI_PER_S)? / i128::from(time_ms);
     i64::try_from(rate).ok().filter(|rate| *rate >= 0)
 }
 
-/// How much a counter grew in each step: none for the first, after a gap, and where it went back.
-fn rates(points: &[Point], step_ms: u64, to_ms: u64) -> Vec<Option<i64>> {
-    let between = |pair: &[Point]| {
-        let (before, after) = (pair[0], pair[1]);
-        // Samples come about every ten seconds: of the shortest steps one may have none without a gap.
-        let is_next = after.at_ms - before.at_ms <= step_ms + FINE_MS;
-        let gone = to_ms.saturating_sub(after.at_ms).min(step_ms);
+/// How much a counter grew in each step: none for the first, over a gap, and where it went back.
+fn rates(steps: &[Step], step_ms: u64, to_ms: u64) -> Vec<Option<i64>> {
+    let between = |pair: &[Step]| {
+        let (before, after) = (&pair[0], &pair[1]);
         // A step that has only begun says nothing yet.
-        let time = (after.at_ms - before.at_ms - step_ms) + gone;
-        (is_next && gone >= step_ms / 2).then(|| grown(before, after, time)).flatten()
+        let has_come_far = to_ms.saturating_sub(after.point.at_ms) >= step_ms / 2;
+        (has_come_far && follows(before, after, step_ms)).then(|| grown(before, after, to_ms)).flatten()
     };
-    std::iter::once(None).take(points.len()).chain(points.windows(2).map(between)).collect()
+    std::iter::once(None).take(steps.len()).chain(steps.windows(2).map(between)).collect()
 }
 
 fn summary(min: Option<i64>, max: Option<i64>, mut middle: Vec<i64>, now: Option<(u64, i64)>) -> Option<Summary> {
@@ -141,6 +153,48 @@ mod tests {
         // The clock stands in the middle of a step: its time is counted as far as it has come.
         let half = series.window(&key(Metric::Height), 900_000, 1_200_000, 120_000);
         assert_eq!(half.rates, [None, Some(1_000), Some(1_000)]);
+    }
+
+    /// Heights minute by minute from `first`, each with its minute.
+    fn by_minutes(seen: &[(u64, i64)]) -> Vec<Option<i64>> {
+        let series = Series::default();
+        seen.iter().for_each(|(minute, height)| series.record(CHAIN, Metric::Height, minute * 60_000, *height));
+        // Two hours later, so that minutes are what is read, and none is under way.
+        series.record(CHAIN, Metric::Height, 240 * 60_000, 1_000_000);
+        series.window(&key(Metric::Height), 0, 72 * 60_000 - 1, 24 * 60_000).rates
+    }
+
+    #[test]
+    fn growth_is_divided_by_the_time_in_which_it_was_seen() {
+        // One a second all the time: the first step is left off early, the second one is seen from its middle on.
+        let (before, after): (Vec<_>, Vec<_>) =
+            ((0..20).map(|m| (m, 60 * m)).collect(), (35..48).map(|m| (m, 60 * m)).collect());
+        let seen: Vec<(u64, i64)> = before
+            .into_iter()
+            .chain(after)
+            .map(|(minute, height)| (minute, i64::try_from(height).unwrap_or(0)))
+            .collect();
+        assert_eq!(by_minutes(&seen), [None, Some(1_000)], "28 minutes of growth over 28 minutes, not over 24");
+        // Seen in the first minute and in the last one: what was between is not known.
+        assert_eq!(by_minutes(&[(0, 0), (47, 2_820)]), [None, None]);
+        assert_eq!(by_minutes(&[(23, 0), (24, 60), (50, 3_000), (71, 5_000)]), [None, Some(1_000), None]);
+    }
+
+    #[test]
+    fn a_counter_that_begins_anew_inside_a_step_has_no_rate_there() {
+        let mut seen: Vec<(u64, i64)> = (0_i64..).zip(0..72).map(|(height, minute)| (minute, 60 * height)).collect();
+        // In the second step it falls to nothing and overtakes what it was.
+        seen[30].1 = 0;
+        assert_eq!(by_minutes(&seen), [None, None, Some(1_000)]);
+        let series = Series::default();
+        for second in (0..180).step_by(10) {
+            // In the second minute it is 160, then 0, then more than before.
+            let height = if (70..90).contains(&second) { 0 } else { 100 + second };
+            series.record(CHAIN, Metric::Height, u64::try_from(second).unwrap_or(0) * 1_000, height);
+        }
+        series.record(CHAIN, Metric::Height, 4 * 3_600_000, 1_000_000);
+        let rates = series.window(&key(Metric::Height), 0, 179_999, 60_000).rates;
+        assert_eq!(rates, [None, None, Some(1_000)], "also inside of a minute");
     }
 
     #[test]

@@ -66,9 +66,9 @@ async fn a_replica_that_comes_to_lead_asks_the_others_and_a_follower_copies_the_
     assert!(at(gap + MINUTE).is_none(), "a gap has no points");
     assert_eq!(at(own).map(|it| it.rate_milli), Some(None), "and after it how fast is not known");
     assert_eq!(at(own + MINUTE).and_then(|it| it.rate_milli), Some(2_000));
-    let rates = height.rates.clone().unwrap();
+    let rates = height.rates.unwrap();
     assert_eq!((rates.min, rates.median, rates.max), (1_000, 1_000, 2_000), "{rates:?}");
-    let values = height.values.clone().unwrap();
+    let values = height.values.unwrap();
     assert_eq!((values.min, values.max, values.now), (0, 11_180, Some(11_180)), "{values:?}");
 
     stop.cancel();

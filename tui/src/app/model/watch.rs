@@ -87,8 +87,8 @@ pub struct Series {
     pub max: i64,
     /// The last sample.
     pub now: Option<i64>,
-    /// When it was seen, milliseconds since 1970.
-    pub now_at: i64,
+    /// How old it was when the cluster answered, by the cluster's clock, milliseconds.
+    pub now_age: i64,
     /// The oldest minute that the leader knows of what was asked for, milliseconds since 1970; 0 if of none.
     pub since: i64,
 }
