@@ -4,6 +4,7 @@
 //! when it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adopted;
 mod anchored;
 mod audit;
 mod backup;

@@ -7,6 +7,7 @@ use crate::app::model::data::{
     FailureKind, Governance, Invoice, InvoiceLine, ListChange, Member, Node, Operation, Proposal, Replica, Session,
     Status, Step, Tally, Tenant, Transaction, Validator, ValidatorSet,
 };
+use crate::app::model::edit::Import;
 
 /// The server's reason when it could not reach a ledger node.
 const NODE_UNAVAILABLE: &str = "NODE_UNAVAILABLE";
@@ -185,6 +186,26 @@ pub(crate) fn chain(c: pb::Chain) -> Chain {
     }
 }
 
+/// A chain of others that is to be made known.
+pub(crate) fn import(it: Import) -> pb::ImportChainRequest {
+    let endpoint = |(host, rpc, consensus): (String, u16, u16)| pb::Endpoint {
+        host,
+        rpc_port: rpc.into(),
+        consensus_port: consensus.into(),
+    };
+    pb::ImportChainRequest {
+        consortium: it.consortium,
+        chain: it.chain,
+        template: it.template,
+        chain_id: it.chain_id,
+        first_block: it.first_block,
+        owner: it.owner,
+        endpoints: it.endpoints.into_iter().map(endpoint).collect(),
+        reason: it.reason,
+        ..Default::default()
+    }
+}
+
 /// A program as people call it, with the beginning of its hash; empty if it is the platform's own.
 fn program(it: Option<pb::Program>) -> String {
     let short = |hash: String| hash.chars().take(12).collect::<String>();
@@ -213,6 +234,7 @@ pub(crate) fn node(n: pb::Node) -> Node {
         ports: (n.p2p_port, n.rpc_port),
         restarts: n.restarts_last_hour.into(),
         repairs_left: n.repairs_left,
+        taken_from: n.taken_from,
         peers: n.peers.into(),
         identity: n.node_id,
     }

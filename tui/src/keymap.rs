@@ -217,6 +217,14 @@ pub enum Action {
     Reach,
     /// Add a cloud, or make a machine in one.
     New,
+    /// Make a chain of others known.
+    Import,
+    /// Take a chain of others over.
+    Adopt,
+    /// Forget a chain of others.
+    Forget,
+    /// Give a node that was taken over back to its owner.
+    GiveBack,
 }
 
 impl Action {
@@ -243,6 +251,10 @@ impl Action {
                 | Self::Repair
                 | Self::Reach
                 | Self::New
+                | Self::Import
+                | Self::Adopt
+                | Self::Forget
+                | Self::GiveBack
         )
     }
 }
@@ -315,6 +327,10 @@ pub const BINDINGS: &[Binding] = &[
     only(Action::RollBack, &["B"], T::ActRollBack, &[Kind::Chains, Kind::Chain], 2),
     only(Action::Undelete, &["U"], T::ActUndelete, &[Kind::Chains, Kind::Chain], 2),
     only(Action::Repair, &["E"], T::ActRepair, &[Kind::Chains, Kind::Chain], 2),
+    only(Action::Import, &["I"], T::ActImport, &[Kind::Chains], 2),
+    only(Action::Adopt, &["O"], T::ActAdopt, &[Kind::Chains, Kind::Chain], 2),
+    only(Action::Forget, &["X"], T::ActForget, &[Kind::Chains, Kind::Chain], 2),
+    only(Action::GiveBack, &["U"], T::ActGiveBack, &[Kind::Nodes], 2),
     only(Action::Reach, &["W"], T::ActReach, &[Kind::Hosts], 3),
     only(Action::RaiseVersion, &["U"], T::ActRaiseVersion, &[Kind::Replicas], 2),
 ];

@@ -11,9 +11,11 @@
 //! by itself), keep state that a new leader would need, or build a shell string from input.
 
 mod bundle;
+mod claim;
 pub mod cloud;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod error;
 mod figures;
 pub mod preflight;
 
@@ -28,51 +30,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use preflight::{Finding, PreflightWish};
 
 pub use bundle::{BUNDLE_FILES_MAX, Bundle, MANIFEST_VERSION, Manifest};
+pub use claim::{CLAIM_MARK, Claim, Holder, HomeSeen, SET_ASIDE};
+pub use error::{AdapterError, Result};
 pub use figures::{Expiry, HostLoad};
 
 /// A byte stream to a port of the host (an SSH channel or a TCP connection).
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// How a call on an adapter failed, by what the caller should do next.
-#[derive(Debug, thiserror::Error)]
-pub enum AdapterError {
-    /// Nothing happened and trying again later may help (host unreachable, connection refused, time-out before sending).
-    #[error("{subject}: {reason}")]
-    Transient {
-        /// What failed (host, file, instance).
-        subject: String,
-        /// Why, in words an operator can act on.
-        reason: String,
-    },
-    /// The host or its keeper said no: wrong host key, credential refused, permission. A person must act.
-    #[error("{subject}: {reason}")]
-    Denied {
-        /// What was refused.
-        subject: String,
-        /// Why, and what to do.
-        reason: String,
-    },
-    /// The request can never succeed as it is (bad path, checksum differs, port in use). A person must act.
-    #[error("{subject}: {reason}")]
-    Invalid {
-        /// What is wrong.
-        subject: String,
-        /// Why, and what to do.
-        reason: String,
-    },
-    /// The call was sent and no answer came: it may or may not have happened. Look again before acting.
-    #[error("{subject}: outcome unknown: {reason}")]
-    Unknown {
-        /// What was asked.
-        subject: String,
-        /// What was seen instead of an answer.
-        reason: String,
-    },
-}
-
-/// Result of an adapter's call.
-pub type Result<T> = std::result::Result<T, AdapterError>;
 
 /// Names one supervised process for ever: the cluster that owns it and the object it realises
 /// (`consortium.chain.node`). Letters, digits, `-` and `.` only; see [`InstanceKey::new`].
@@ -446,6 +410,50 @@ pub trait Adapter: Send + Sync {
         Err(cannot_carry(key))
     }
 
+    /// Looks at a home of others: what is in it, who holds it, and what `program` says of it, in whose arguments `{home}` stands for
+    /// the folder. `reads` are files of it whose content is wanted, each at most [`READ_BYTES_MAX`]; never one with a key.
+    ///
+    /// # Errors
+    /// `Invalid` if this adapter cannot; else any. Nothing was changed.
+    async fn survey_home(&self, claim: &Claim, _reads: &[String], _program: &RunSpec) -> Result<HomeSeen> {
+        Err(cannot_take(&claim.home))
+    }
+
+    /// Takes a home of others for `key`: its key's file is set aside under a mark, so that nothing starts there with it any more, then
+    /// the process that holds the home is seen to have ended; with `stop` it is asked to first. Taken already is a success.
+    ///
+    /// # Errors
+    /// `Transient` while the process runs: what is set aside stays so. `Invalid` if the home is somebody else's or a newer generation
+    /// is there (we are deposed). `Unknown` if no answer came.
+    async fn seize_home(
+        &self,
+        _key: &InstanceKey,
+        _generation: u64,
+        claim: &Claim,
+        _stop: Option<Duration>,
+    ) -> Result<()> {
+        Err(cannot_take(&claim.home))
+    }
+
+    /// Copies a home of others, which is taken for `key` at exactly `generation` and which no process holds, into the home of `key`, and
+    /// compares. What is there already is not copied again; the owner's home stays as it is.
+    ///
+    /// # Errors
+    /// `Invalid` if it is not taken so, or `key` was started here already; `Transient` if a process holds it; else any.
+    async fn take_home(&self, _key: &InstanceKey, _generation: u64, claim: &Claim) -> Result<()> {
+        Err(cannot_take(&claim.home))
+    }
+
+    /// Gives a home back to its owner: the process of `key` is stopped and fenced; what its home has become since it was taken, if it was
+    /// ever started, goes into the owner's; the key's file gets its name again; then the home of `key` is removed. A home that was
+    /// not taken is left alone, and given back is a success.
+    ///
+    /// # Errors
+    /// `Invalid` if a newer generation is there (we are deposed); else any: doing it again completes it.
+    async fn return_home(&self, _key: &InstanceKey, _generation: u64, claim: &Claim) -> Result<()> {
+        Err(cannot_take(&claim.home))
+    }
+
     /// Returns everything on the host that belongs to `cluster`, in key order.
     ///
     /// # Errors
@@ -484,6 +492,10 @@ pub trait Adapter: Send + Sync {
     /// # Errors
     /// `Transient` if nothing listens or the host is out of reach.
     async fn dial(&self, port: u16) -> Result<Box<dyn Stream>>;
+}
+
+fn cannot_take(home: &str) -> AdapterError {
+    AdapterError::Invalid { subject: home.into(), reason: "this adapter cannot take over homes of others".into() }
 }
 
 fn cannot_carry(key: &InstanceKey) -> AdapterError {

@@ -26,16 +26,36 @@ use crate::wire::WirePiece;
 
 /// Every plain file of the home of `key`, in order of path; none if there is no home.
 pub(crate) fn list(layout: &Layout, key: &InstanceKey) -> Result<Vec<HomeFile>, AdapterError> {
-    let home = layout.instance(key)?.home();
+    list_in(&layout.instance(key)?.home())
+}
+
+/// Every plain file below a folder, in order of path; none if there is no such folder.
+pub(crate) fn list_in(home: &Path) -> Result<Vec<HomeFile>, AdapterError> {
     let mut found = Vec::new();
     if home.is_dir() {
-        walk(&home, "", 0, &mut found)?;
+        walk(home, "", 0, &mut found, &file_sha256)?;
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
-fn walk(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<HomeFile>) -> Result<(), AdapterError> {
+/// How many plain files are below a folder, and their bytes; refused as by [`list_in`], without reading them.
+pub(crate) fn sizes(home: &Path) -> Result<(u64, u64), AdapterError> {
+    let mut found = Vec::new();
+    walk(home, "", 0, &mut found, &|path| File::open(path).map(|_| String::new()))?;
+    Ok((found.len() as u64, found.iter().map(|file| file.bytes).sum()))
+}
+
+/// What is told of a file's content, or that it cannot be read.
+type Told<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
+
+fn walk(
+    folder: &Path,
+    prefix: &str,
+    depth: usize,
+    found: &mut Vec<HomeFile>,
+    told: Told<'_>,
+) -> Result<(), AdapterError> {
     let fail = |e: &io::Error| io_error(&folder.display().to_string(), e);
     if depth >= DEPTH_MAX {
         return Err(invalid(folder.display(), "is too deep to be carried"));
@@ -54,9 +74,9 @@ fn walk(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<HomeFile>) ->
         let meta = fs::symlink_metadata(entry.path()).map_err(|e| fail(&e))?;
         let kind = meta.file_type();
         if kind.is_dir() {
-            walk(&entry.path(), &path, depth + 1, found)?;
+            walk(&entry.path(), &path, depth + 1, found, told)?;
         } else if kind.is_file() {
-            let sha256 = file_sha256(&entry.path()).map_err(|e| fail(&e))?;
+            let sha256 = told(&entry.path()).map_err(|e| fail(&e))?;
             found.push(HomeFile { path, mode: meta.permissions().mode() & 0o777, bytes: meta.len(), sha256 });
         } else if !kind.is_socket() && !kind.is_fifo() {
             return Err(invalid(entry.path().display(), "is a link or a device, so the home cannot be carried"));

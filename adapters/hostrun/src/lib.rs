@@ -21,14 +21,17 @@
 //! ```
 //!
 //! What it never does: listen on a port, stay when who asks is gone, restart a process that ended (the control plane
-//! decides, within a budget), pass anything through a shell, or touch a process that does not carry its mark.
+//! decides, within a budget), pass anything through a shell, or touch a process that does not carry its mark, but for the one that
+//! holds a home of others which it is told to take over (`claim`): that is asked to end, and never killed.
 
 mod artifact;
 mod bundle;
 mod carry;
+mod claim;
 mod dial;
 mod facts;
 mod files;
+mod holders;
 mod instance;
 mod layout;
 mod preflight;
@@ -56,7 +59,9 @@ pub use facts::now_ms;
 pub use files::is_home_path;
 pub use layout::Layout;
 pub use supervise::supervise;
-pub use wire::{Act, Composed, Reply, Request, Response, WIRE_VERSION, WireClass, WireError, WireFile, WirePiece};
+pub use wire::{
+    Act, Composed, Reply, Request, Response, WIRE_VERSION, WireClass, WireError, WireFile, WireHome, WirePiece,
+};
 
 /// Largest request read from standard input: files of an instance travel in it as hex.
 pub const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -134,6 +139,17 @@ impl Host {
             }
             Act::WritePiece { key, generation, piece } => {
                 carry::write(layout, &key, generation, &piece).map(|()| Reply::Done)
+            }
+            Act::SurveyHome { claim, reads, program } => claim::survey(layout, &claim, &reads, &program)
+                .map(|seen| Reply::HomeSeen(Box::new(WireHome::from(seen)))),
+            Act::SeizeHome { key, generation, claim, stop } => {
+                claim::seize(layout, &key, generation, &claim, stop).map(|()| Reply::Done)
+            }
+            Act::TakeHome { key, generation, claim } => {
+                claim::take(layout, &key, generation, &claim).map(|()| Reply::Done)
+            }
+            Act::ReturnHome { key, generation, claim } => {
+                claim::give_back(layout, &key, generation, &claim).map(|()| Reply::Done)
             }
             Act::Remove { key, upto } => instance::remove(layout, &key, upto).map(|()| Reply::Done),
             Act::List { cluster } => instance::list(layout, &cluster).map(Reply::Statuses),

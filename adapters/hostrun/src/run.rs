@@ -33,7 +33,18 @@ pub(crate) fn run(layout: &Layout, key: &InstanceKey, spec: &RunSpec) -> Result<
     let dir = layout.instance(key)?;
     let _lock = dir.lock()?;
     let home = dir.make_home()?;
-    let mut command = command(&program, &home, &spec.args, &spec.env);
+    watch(&program, &home, spec)
+}
+
+/// Runs the artifact in any folder and returns what it printed; it is trusted to change nothing there.
+pub(crate) fn run_in(layout: &Layout, home: &Path, spec: &RunSpec) -> Result<RunOutput, AdapterError> {
+    crate::start::check_passable(&home.display().to_string(), &spec.args, &spec.env)?;
+    let program = placed(layout, &spec.artifact_sha256, spec.program.as_deref())?;
+    watch(&program, home, spec)
+}
+
+fn watch(program: &Program, home: &Path, spec: &RunSpec) -> Result<RunOutput, AdapterError> {
+    let mut command = command(program, home, &spec.args, &spec.env);
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use hanse_adapters_core::preflight::{HostReport, PreflightWish};
 use hanse_adapters_core::{
-    AdapterError, FileSpec, HomeFile, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus, InstanceUsage,
-    Piece, RunOutput, RunSpec,
+    AdapterError, Claim, FileSpec, HomeFile, HomeSeen, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
+    InstanceUsage, Piece, RunOutput, RunSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -147,6 +147,44 @@ pub enum Act {
         /// The piece.
         piece: WirePiece,
     },
+    /// See [`hanse_adapters_core::Adapter::survey_home`].
+    SurveyHome {
+        /// Which.
+        claim: Claim,
+        /// Files whose content is wanted.
+        reads: Vec<String>,
+        /// What is asked about the home.
+        program: RunSpec,
+    },
+    /// See [`hanse_adapters_core::Adapter::seize_home`].
+    SeizeHome {
+        /// For which instance.
+        key: InstanceKey,
+        /// The generation that takes.
+        generation: u64,
+        /// Which.
+        claim: Claim,
+        /// How long the process may take to end once it is asked to; `None` if it is not to be asked.
+        stop: Option<Duration>,
+    },
+    /// See [`hanse_adapters_core::Adapter::take_home`].
+    TakeHome {
+        /// For which instance.
+        key: InstanceKey,
+        /// The generation that takes.
+        generation: u64,
+        /// Which.
+        claim: Claim,
+    },
+    /// See [`hanse_adapters_core::Adapter::return_home`].
+    ReturnHome {
+        /// From which instance.
+        key: InstanceKey,
+        /// The generation that gives back.
+        generation: u64,
+        /// Which.
+        claim: Claim,
+    },
     /// See [`hanse_adapters_core::Adapter::remove`].
     Remove {
         /// Which.
@@ -202,6 +240,22 @@ pub struct WirePiece {
     pub hex: String,
 }
 
+/// What was seen of a home, with files' content as hex.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireHome {
+    /// All but the content.
+    pub seen: HomeSeen,
+    /// The content, lower-case hex.
+    pub contents: BTreeMap<String, String>,
+}
+
+impl From<HomeSeen> for WireHome {
+    fn from(mut seen: HomeSeen) -> Self {
+        let contents = std::mem::take(&mut seen.contents);
+        Self { seen, contents: contents.into_iter().map(|(path, bytes)| (path, hex::encode(bytes))).collect() }
+    }
+}
+
 impl From<&Piece> for WirePiece {
     fn from(piece: &Piece) -> Self {
         let Piece { path, mode, bytes, offset, content } = piece;
@@ -242,6 +296,8 @@ pub enum Reply {
     Content(Option<String>),
     /// What is in a home.
     Home(Vec<HomeFile>),
+    /// What was seen of a home of others.
+    HomeSeen(Box<WireHome>),
     /// What an instance uses, if the host has it.
     Usage(Option<InstanceUsage>),
     /// What the host has left.
@@ -399,6 +455,23 @@ impl Reply {
             }),
             other => Err(other.unexpected()),
         }
+    }
+
+    /// Returns what was seen of a home of others.
+    ///
+    /// # Errors
+    /// `Invalid` if the host answered something else.
+    pub fn home_seen(self) -> Result<HomeSeen, AdapterError> {
+        let Self::HomeSeen(found) = self else { return Err(self.unexpected()) };
+        let WireHome { mut seen, contents } = *found;
+        for (path, text) in contents {
+            let bytes = hex::decode(&text).map_err(|e| AdapterError::Invalid {
+                subject: "host-run".into(),
+                reason: format!("a file's content is not hex: {e}"),
+            })?;
+            seen.contents.insert(path, bytes);
+        }
+        Ok(seen)
     }
 
     /// Returns nothing, if it was done.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hanse_adapters_core::preflight::{Asker, Finding, PreflightWish, judge};
 use hanse_adapters_core::{
-    Adapter, AdapterError, Artifact, FileSpec, HomeFile, HostFacts, HostLoad, InstanceKey, InstanceSpec,
-    InstanceStatus, InstanceUsage, Piece, Result, RunOutput, RunSpec, Stream,
+    Adapter, AdapterError, Artifact, Claim, FileSpec, HomeFile, HomeSeen, HostFacts, HostLoad, InstanceKey,
+    InstanceSpec, InstanceStatus, InstanceUsage, Piece, Result, RunOutput, RunSpec, Stream,
 };
 use hanse_hostrun::{Act, Host, Reply, Request, WireFile, now_ms};
 use tokio::net::TcpStream;
@@ -129,6 +129,30 @@ impl Adapter for LocalAdapter {
 
     async fn write_piece(&self, key: &InstanceKey, generation: u64, piece: &Piece) -> Result<()> {
         self.act(Act::WritePiece { key: key.clone(), generation, piece: piece.into() }).await?.done()
+    }
+
+    async fn survey_home(&self, claim: &Claim, reads: &[String], program: &RunSpec) -> Result<HomeSeen> {
+        let survey = Act::SurveyHome { claim: claim.clone(), reads: reads.to_vec(), program: program.clone() };
+        self.act(survey).await?.home_seen()
+    }
+
+    async fn seize_home(
+        &self,
+        key: &InstanceKey,
+        generation: u64,
+        claim: &Claim,
+        stop: Option<Duration>,
+    ) -> Result<()> {
+        let (key, claim) = (key.clone(), claim.clone());
+        self.act(Act::SeizeHome { key, generation, claim, stop }).await?.done()
+    }
+
+    async fn take_home(&self, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<()> {
+        self.act(Act::TakeHome { key: key.clone(), generation, claim: claim.clone() }).await?.done()
+    }
+
+    async fn return_home(&self, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<()> {
+        self.act(Act::ReturnHome { key: key.clone(), generation, claim: claim.clone() }).await?.done()
     }
 
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use hanse_adapters_core::preflight::{Finding, PreflightWish};
 use hanse_adapters_core::{
-    Adapter, AdapterError, Artifact, Expiry, FileSpec, HomeFile, HostFacts, HostLoad, InstanceKey, InstanceSpec,
-    InstanceStatus, InstanceUsage, Piece, Result, RunOutput, RunSpec, Stream,
+    Adapter, AdapterError, Artifact, Claim, Expiry, FileSpec, HomeFile, HomeSeen, HostFacts, HostLoad, InstanceKey,
+    InstanceSpec, InstanceStatus, InstanceUsage, Piece, Result, RunOutput, RunSpec, Stream,
 };
 use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile};
 use tokio::sync::Mutex;
@@ -45,6 +45,8 @@ const FRESH_TRIES: u32 = 2;
 const LOOK_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How long a host may take to hash a home.
 const HOME_HASH_LIMIT: Duration = Duration::from_secs(600);
+/// How long a host may take to copy a home and compare.
+const HOME_COPY_LIMIT: Duration = Duration::from_secs(6 * 3600);
 /// How long a host may take to hash a program.
 const HASH_LIMIT: Duration = Duration::from_secs(60);
 
@@ -196,6 +198,9 @@ fn limit(act: &Act) -> Duration {
         Act::Run { spec, .. } => spec.timeout,
         Act::Stop { grace, .. } | Act::Fence { grace, .. } => *grace,
         Act::ListHome { .. } => HOME_HASH_LIMIT,
+        Act::SurveyHome { program, .. } => program.timeout,
+        Act::SeizeHome { stop, .. } => stop.unwrap_or_default(),
+        Act::TakeHome { .. } | Act::ReturnHome { .. } => HOME_COPY_LIMIT,
         _ => Duration::ZERO,
     };
     own.saturating_add(ANSWER_LIMIT)
@@ -211,6 +216,9 @@ fn changes(act: &Act) -> bool {
         | Act::Stop { .. }
         | Act::Fence { .. }
         | Act::WritePiece { .. }
+        | Act::SeizeHome { .. }
+        | Act::TakeHome { .. }
+        | Act::ReturnHome { .. }
         | Act::Remove { .. } => true,
         Act::HashSelf
         | Act::HasArtifact { .. }
@@ -220,7 +228,7 @@ fn changes(act: &Act) -> bool {
         | Act::Inspect
         | Act::Preflight { .. } => false,
         Act::ListHome { .. } | Act::ReadPiece { .. } => false,
-        Act::Look { .. } | Act::List { .. } | Act::Tail { .. } | Act::ReadFile { .. } => false,
+        Act::SurveyHome { .. } | Act::Look { .. } | Act::List { .. } | Act::Tail { .. } | Act::ReadFile { .. } => false,
         Act::Usage { .. } | Act::Load => false,
     }
 }
@@ -294,6 +302,30 @@ impl Adapter for SshAdapter {
 
     async fn write_piece(&self, key: &InstanceKey, generation: u64, piece: &Piece) -> Result<()> {
         self.act(Act::WritePiece { key: key.clone(), generation, piece: piece.into() }).await?.done()
+    }
+
+    async fn survey_home(&self, claim: &Claim, reads: &[String], program: &RunSpec) -> Result<HomeSeen> {
+        let survey = Act::SurveyHome { claim: claim.clone(), reads: reads.to_vec(), program: program.clone() };
+        self.act(survey).await?.home_seen()
+    }
+
+    async fn seize_home(
+        &self,
+        key: &InstanceKey,
+        generation: u64,
+        claim: &Claim,
+        stop: Option<Duration>,
+    ) -> Result<()> {
+        let (key, claim) = (key.clone(), claim.clone());
+        self.act(Act::SeizeHome { key, generation, claim, stop }).await?.done()
+    }
+
+    async fn take_home(&self, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<()> {
+        self.act(Act::TakeHome { key: key.clone(), generation, claim: claim.clone() }).await?.done()
+    }
+
+    async fn return_home(&self, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<()> {
+        self.act(Act::ReturnHome { key: key.clone(), generation, claim: claim.clone() }).await?.done()
     }
 
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {

@@ -133,6 +133,8 @@ calls! {
         write PauseChain(PauseChainRequest) -> PauseChainResponse;
         write ImportChain(ImportChainRequest) -> ImportChainResponse;
         write ForgetChain(ForgetChainRequest) -> ForgetChainResponse;
+        write AdoptChain(AdoptChainRequest) -> AdoptChainResponse;
+        write GiveBackNode(GiveBackNodeRequest) -> GiveBackNodeResponse;
         write ResumeChain(ResumeChainRequest) -> ResumeChainResponse;
         write UndeleteChain(UndeleteChainRequest) -> UndeleteChainResponse;
         write RollChain(RollChainRequest) -> RollChainResponse;

@@ -1,4 +1,4 @@
-//! Life of a chain beside its nodes: its genesis, and the end of its grace.
+//! Life of a chain beside its nodes: its genesis, the end of its grace, and that one of others is taken over.
 
 use hanse_state::chain::life::Wish;
 use hanse_state::chain::query::nodes_of;
@@ -8,7 +8,7 @@ use hanse_state::{Millis, State};
 
 use crate::height::plan_height;
 use crate::moving::plan_drain;
-use crate::rollout::plan_rollout;
+use crate::rollout::{illness, plan_rollout};
 use crate::seat::plan_seat;
 use crate::{Act, Observed, Step};
 
@@ -20,7 +20,7 @@ pub fn plan_chain(state: &State, key: &ChainKey, observed: &Observed, now: Milli
         Wish::Delete { purging: false, purge_at, .. } if *purge_at <= now => {
             return Step::Do(Act::Purge { chain: key.clone() });
         }
-        Wish::Watch => return Step::Done,
+        Wish::Watch => return plan_adoption(state, chain, observed, now),
         Wish::Pause { .. } | Wish::Delete { .. } => return Step::wait(chain.state_reason.clone()),
     }
     if chain.genesis.is_none() {
@@ -66,4 +66,19 @@ fn plan_lost(chain: &Chain, observed: &Observed) -> Option<Step> {
     let validators = observed.validators.get(&chain.key)?;
     let gone = chain.lost.iter().find(|key| !validators.contains(*key))?;
     Some(Step::Do(Act::Unseated { chain: chain.key.clone(), public_key: gone.clone() }))
+}
+
+/// What to do with a chain of others: nothing, unless it is taken over; then one node after another, as a rolling change.
+fn plan_adoption(state: &State, chain: &Chain, observed: &Observed, now: Millis) -> Step {
+    if chain.adoption.as_ref().is_none_or(|adoption| adoption.begun_at.is_none()) {
+        return Step::Done;
+    }
+    if let Some(step) = plan_rollout(state, chain, observed, now) {
+        return step;
+    }
+    let nodes: Vec<_> = nodes_of(state, &chain.key).collect();
+    match nodes.iter().find_map(|node| Some((node.key.node, illness(node, &nodes, observed)?))) {
+        Some((node, ill)) => Step::wait(format!("{node} is not well: {ill}")),
+        None => Step::Do(Act::EndAdoption { chain: chain.key.clone() }),
+    }
 }

@@ -276,7 +276,7 @@ pub enum Act {
         node: NodeKey,
         /// Its generation.
         generation: u64,
-        /// `Fence`, `Carry` or `Clear`.
+        /// `Fence`, `Carry`, `Clear` or `Return`.
         act: NodeAct,
     },
     /// Commit `MoveNode`: its host is drained.
@@ -299,6 +299,11 @@ pub enum Act {
         node: NodeKey,
         /// Its generation.
         generation: u64,
+    },
+    /// Commit `EndAdoption`: every node of a chain of others was taken over and is well.
+    EndAdoption {
+        /// Which.
+        chain: ChainKey,
     },
     /// Commit `PurgeChain`: the grace of a deleted chain is over.
     Purge {

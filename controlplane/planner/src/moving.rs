@@ -13,7 +13,7 @@ use hanse_state::host::{Host, HostState, Reach};
 use crate::node::obstacle;
 use crate::{Act, Step, may_disturb};
 
-/// Returns the next step of a move that is under way.
+/// Returns the next step of a move that is under way, be it to another host or from its owner's home and back.
 pub(crate) fn plan_move(state: &State, node: &Node) -> Step {
     let (Some(moving), Some(from)) = (&node.moving, &node.host) else {
         return Step::wait("it moves, and its next state says how");
@@ -22,6 +22,7 @@ pub(crate) fn plan_move(state: &State, node: &Node) -> Step {
         MoveStage::Fence => (NodeAct::Fence, vec![from]),
         MoveStage::Carry => (NodeAct::Carry, vec![from, &moving.to]),
         MoveStage::Clear => (NodeAct::Clear, vec![from, &moving.to]),
+        MoveStage::Return => (NodeAct::Return, vec![from]),
     };
     match hosts.into_iter().find_map(|id| obstacle(state, id)) {
         Some(reason) => Step::wait(reason),

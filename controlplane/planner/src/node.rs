@@ -32,6 +32,10 @@ pub fn plan_node(state: &State, key: &NodeKey, observed: &Observed, now: Millis)
         NodeWish::Stop | NodeWish::Remove => return plan_end(state, node),
         NodeWish::Watch => return plan_watched(node, observed, now),
     }
+    if node.watched.is_some() {
+        // It is to be taken over, and its turn has not come.
+        return plan_watched(node, observed, now);
+    }
     if node.state == NodeState::Moving {
         return plan_move(state, node);
     }

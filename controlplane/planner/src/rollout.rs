@@ -1,6 +1,7 @@
 //! Rolling changes: which node is configured and started anew next, if any may be.
 
 use hanse_state::chain::Chain;
+use hanse_state::chain::moving::MoveStage;
 use hanse_state::chain::node::{Health, Node, NodeState};
 use hanse_state::chain::outfit::Outfit;
 use hanse_state::chain::query::nodes_of;
@@ -132,6 +133,12 @@ pub(crate) fn wait_or_halt(
     let is_change = chain.refit.as_ref().is_some_and(|refit| refit.rollout == rollout.number);
     let again = is_change && !node.restarts.is_empty();
     let ends_again = again && (has_ended(node, observed) || crate::hang::hang(node, observed, now).is_some());
+    // Its owner is to stop it, whenever that is.
+    let waits = node.adopting.as_ref().is_some_and(|it| !it.stop);
+    let is_at_owners = node.moving.as_ref().is_some_and(|moving| moving.stage == MoveStage::Fence);
+    if waits && is_at_owners && node.state != NodeState::Blocked {
+        return Step::wait(reason);
+    }
     let limit = rollout.limit_ms.unwrap_or(ROLL_LIMIT_MS);
     // After a restore all are started anew, one after another: that is no fault of the change.
     let instance = observed.nodes.get(&node.key).and_then(|view| view.instance.as_ref());
@@ -151,7 +158,8 @@ pub(crate) fn illness(node: &Node, nodes: &[&Node], observed: &Observed) -> Opti
         reason => format!("{what} ({reason})"),
     };
     match (node.state, node.health) {
-        (NodeState::Running, Health::Healthy) => {}
+        // Its owner's still.
+        (NodeState::Running | NodeState::Watched, Health::Healthy) => {}
         (NodeState::Running, Health::Unknown) => return Some(words("not heard yet")),
         (NodeState::Running, Health::Unhealthy) => return Some(words("unhealthy")),
         (state, _) => return Some(words(&format!("{state:?}").to_lowercase())),

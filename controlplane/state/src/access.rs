@@ -127,6 +127,7 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::ReleaseNode(_)
         | Command::ExchangeProgram(_)
         | Command::RecordUnseated(_)
+        | Command::EndAdoption(_)
         | Command::RecordEvicted(_)
         | Command::Meter(_) => Rule { system: true, ..deny() },
         Command::Bootstrap(_) => Rule { setup_code: true, ..deny() },
@@ -179,6 +180,8 @@ fn rule(command: &Command) -> Rule<'_> {
         | Command::RollChain(_)
         | Command::ImportChain(_)
         | Command::ForgetChain(_)
+        | Command::AdoptChain(_)
+        | Command::GiveBackNode(_)
         | Command::SetChainRepair(_)
         | Command::ContinueRollout(_) => Rule { platform: OPERATORS, ..deny() },
         Command::DeleteArtifact(_) => Rule { platform: OPERATORS, ..deny() },

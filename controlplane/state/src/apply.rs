@@ -253,6 +253,9 @@ fn dispatch(state: &mut State, cx: &mut Cx<'_>) -> Result<Outcome, Rejection> {
         Command::RecordMachineFact(c) => cloud::apply::fact(state, cx, c),
         Command::ImportChain(c) => chain::imported_apply::import(state, cx, c),
         Command::ForgetChain(c) => chain::imported_apply::forget(state, cx, c),
+        Command::AdoptChain(c) => chain::adopting_apply::adopt(state, cx, c),
+        Command::GiveBackNode(c) => chain::adopting_apply::give_back(state, cx, c),
+        Command::EndAdoption(c) => chain::adopting_apply::end(state, cx, c),
         Command::RemoveCloudOrphan(c) => cloud::apply::remove_orphan(state, cx, c),
     }
 }

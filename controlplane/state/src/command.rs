@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::{CloseSession, CreateAccount, OpenSession, RecordLoginFailure, RestoreAccount, SuspendAccount};
 use crate::artifact::{DeleteArtifact, ImportArtifact, PinPublisher, UnpinPublisher};
 use crate::billing::{Meter, SetPlan};
+use crate::chain::adopting::{AdoptChain, EndAdoption, GiveBackNode};
 use crate::chain::height::ExchangeProgram;
 use crate::chain::imported::{ForgetChain, ImportChain};
 use crate::chain::life::{PauseChain, PurgeChain, ResumeChain, UndeleteChain};
@@ -235,6 +236,9 @@ pub enum Command {
     RemoveCloudOrphan(RemoveCloudOrphan),
     ImportChain(ImportChain),
     ForgetChain(ForgetChain),
+    AdoptChain(AdoptChain),
+    GiveBackNode(GiveBackNode),
+    EndAdoption(EndAdoption),
 }
 
 impl Command {
@@ -317,6 +321,9 @@ impl Command {
             Self::RemoveCloudOrphan(_) => "RemoveCloudOrphan",
             Self::ImportChain(_) => "ImportChain",
             Self::ForgetChain(_) => "ForgetChain",
+            Self::AdoptChain(_) => "AdoptChain",
+            Self::GiveBackNode(_) => "GiveBackNode",
+            Self::EndAdoption(_) => "EndAdoption",
         }
     }
 
@@ -399,6 +406,9 @@ impl Command {
             Self::RemoveCloudOrphan(c) => name::cloud_orphan(&c.cloud, &c.instance),
             Self::ImportChain(c) => name::chain(&c.chain),
             Self::ForgetChain(c) => name::chain(&c.chain),
+            Self::AdoptChain(c) => name::chain(&c.chain),
+            Self::GiveBackNode(c) => name::node(&c.node),
+            Self::EndAdoption(c) => name::chain(&c.chain),
         }
     }
 }

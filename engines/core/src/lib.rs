@@ -13,13 +13,14 @@ mod explorer;
 mod governance;
 mod program;
 mod role;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
-use hanse_adapters_core::{Adapter, AdapterError, Artifact, InstanceKey, InstanceStatus, Ports};
+use hanse_adapters_core::{Adapter, AdapterError, Artifact, Claim, InstanceKey, InstanceStatus, Ports};
 use serde::{Deserialize, Serialize};
 
 pub use anchor::{AnchorOrder, AnchoredHead, Anchors};
@@ -29,6 +30,7 @@ pub use governance::{
 };
 pub use program::{NodeProgram, WayBack};
 pub use role::{ChainMark, Progress, Role, Seat};
+pub use survey::{Found, Survey};
 
 /// How an engine's call failed.
 #[derive(Debug, thiserror::Error)]
@@ -340,6 +342,32 @@ pub trait Engine: Send + Sync {
     /// Whether proofs of double signing name the validator with this identity so.
     fn is_named(&self, identity: &NodeIdentity, validator: &str) -> bool {
         identity.node_id == validator
+    }
+
+    /// What of a node's home that others made there is to be taken over.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    fn claim(&self, _home: &str) -> Result<Claim> {
+        Err(EngineError::Unsupported("be taken over from others".into()))
+    }
+
+    /// Looks at such a home, whether its node runs or not: what it says, and whether it can be taken over. The software is put on the
+    /// host; of the home nothing is changed.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Host`. What is wrong with the home is a finding, not an error.
+    async fn survey(&self, _host: &dyn Adapter, _home: &str) -> Result<Survey> {
+        Err(EngineError::Unsupported("be taken over from others".into()))
+    }
+
+    /// Checks the copy of such a home that is the node's own now, before anything is started on it: it is of the node's key, and
+    /// the program reads it.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Host`, `Invalid` if it is not.
+    async fn check_copy(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<()> {
+        Err(EngineError::Unsupported("be taken over from others".into()))
     }
 
     /// Asks the running node how it is.

@@ -20,7 +20,7 @@ const POWER: u64 = 1;
 /// Most validators of one chain, as the node has it.
 const VALIDATORS_MAX: usize = 100;
 /// Largest chain id, as the node has it: what JSON numbers carry exactly.
-const CHAIN_ID_MAX: u64 = (1 << 53) - 1;
+pub(crate) const CHAIN_ID_MAX: u64 = (1 << 53) - 1;
 /// Most decimal digits of a 256-bit amount.
 const DIGITS_MAX: usize = 78;
 /// Parameters with their ranges, as the node has them. A template may be narrower.

@@ -11,6 +11,7 @@ mod anchor;
 mod explorer;
 mod files;
 mod governance;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -18,10 +19,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hanse_adapters_core::{Adapter, Artifact, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
+use hanse_adapters_core::{Adapter, Artifact, Claim, FileSpec, InstanceSpec, InstanceStatus, RunSpec};
 use hanse_engines_core::{
     Account, AnchorOrder, Anchors, Block, BlockRef, ChainMark, ChainPlan, Engine, EngineError, Governance,
-    LedgerValidator, NodeHealth, NodeIdentity, NodePlan, NodeProgram, Peer, Result, Transaction, WayBack,
+    LedgerValidator, NodeHealth, NodeIdentity, NodePlan, NodeProgram, Peer, Result, Survey, Transaction, WayBack,
 };
 use hanse_engines_evm::rpc::Rpc;
 use hanse_engines_evm::{self as evm, LATEST, nonsense, refused};
@@ -145,6 +146,29 @@ impl Engine for EmbeddedEngine {
     async fn way_back(&self, host: &dyn Adapter, node: &NodePlan, _from: Option<u64>) -> Result<WayBack> {
         let (code, stdout, stderr) = self.tell(host, node, "show").await?;
         Ok(files::way_back(code, &stdout, &stderr))
+    }
+
+    fn claim(&self, home: &str) -> Result<Claim> {
+        Ok(survey::claim(home))
+    }
+
+    async fn survey(&self, host: &dyn Adapter, home: &str) -> Result<Survey> {
+        let program = self.artifact();
+        host.put_artifact(program).await.map_err(EngineError::Host)?;
+        let show = RunSpec {
+            artifact_sha256: program.sha256.clone(),
+            program: None,
+            args: Self::args("show"),
+            env: BTreeMap::new(),
+            timeout: INIT_LIMIT,
+        };
+        let reads = [files::GENESIS_FILE.to_owned()];
+        let seen = host.survey_home(&survey::claim(home), &reads, &show).await.map_err(EngineError::Host)?;
+        Ok(survey::judge(&seen))
+    }
+
+    async fn check_copy(&self, host: &dyn Adapter, node: &NodePlan) -> Result<()> {
+        survey::check_copy(node, &self.tell(host, node, "show").await?)
     }
 
     async fn health(&self, host: &dyn Adapter, node: &NodePlan) -> Result<NodeHealth> {

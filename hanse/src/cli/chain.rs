@@ -5,6 +5,7 @@ use std::path::Path;
 use hanse_client::pb;
 
 use super::ListArgs;
+use super::adopting::{self, AdoptArgs, GiveBackArgs};
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
 use super::govern::{self, GovernCommand};
@@ -73,6 +74,12 @@ pub(crate) enum ChainCommand {
     Import(Box<ImportArgs>),
     /// Forget an imported chain; nothing of the chain itself changes.
     Forget(LifeArgs),
+    /// Take an imported chain over, for which its consortium has voted: one node after another is stopped where its owner ran it, its home
+    /// is copied on its host, and it is started as the platform's. `--dry-run` shows what is found in the homes, and changes nothing.
+    /// A node that does not get well halts it: see to it and `roll-continue`, or `give-back`.
+    Adopt(Box<AdoptArgs>),
+    /// Give a node that was taken over back to its owner, while the taking over of its chain goes on; it halts.
+    GiveBack(GiveBackArgs),
     /// Have a paused chain's nodes run again.
     Resume(LifeArgs),
     /// Take back a deletion while its grace lasts. Deleting is voted on: `hanse proposal open-change-chain`.
@@ -186,6 +193,8 @@ pub(crate) async fn run(command: ChainCommand, context: &Context) -> Result<(), 
         ChainCommand::Pause(args) => life::pause(args, context).await,
         ChainCommand::Import(args) => imported::import(*args, context).await,
         ChainCommand::Forget(args) => imported::forget(args, context).await,
+        ChainCommand::Adopt(args) => adopting::adopt(*args, context).await,
+        ChainCommand::GiveBack(args) => adopting::give_back(args, context).await,
         ChainCommand::Resume(args) => life::resume(args, context).await,
         ChainCommand::Undelete(args) => life::undelete(args, context).await,
         ChainCommand::Roll { life, accept_outage } => life::roll(life, accept_outage, context).await,

@@ -97,6 +97,16 @@ enum ChangeCommand {
         #[arg(long)]
         accept_outage: bool,
     },
+    /// A chain of others is taken over; an operator then says where its nodes are: `hanse chain adopt`. Who is to own a node must vote
+    /// yes.
+    Adopt {
+        /// Owner of a node; once for each node, in their order.
+        #[arg(long = "owner", value_name = "TENANT", required = true)]
+        owners: Vec<String>,
+        /// Do it also to a chain that makes no block while one of its nodes starts (fewer than four validators).
+        #[arg(long)]
+        accept_outage: bool,
+    },
     /// Its nodes run another program, one after another; the same as `hanse chain upgrade`.
     Upgrade(ProgramArgs),
     /// Its nodes are set otherwise, one after another; the same as `hanse chain reconfigure`.
@@ -296,6 +306,10 @@ pub(crate) async fn open_change(args: ChangeArgs, context: &Context) -> Result<(
         }
         ChangeCommand::AddValidators { nodes, accept_outage } => {
             ("Add validators to", Change::AddValidators(pb::ValidatorsChange { nodes, accept_outage }))
+        }
+        ChangeCommand::Adopt { owners, accept_outage } => {
+            let nodes = owners.into_iter().map(|owner| pb::NodeSpec { owner }).collect();
+            ("Take over", Change::Adopt(pb::AdoptChange { first_block: String::new(), nodes, accept_outage }))
         }
         ChangeCommand::RemoveValidators { nodes, accept_outage } => {
             ("Remove validators of", Change::RemoveValidators(pb::ValidatorsChange { nodes, accept_outage }))

@@ -5,6 +5,7 @@
 //! file, the environment or the terminal, never from the command line. Nothing here knows the domain or the log.
 
 mod account;
+mod adopting;
 mod anchored;
 mod artifact;
 mod audit;

@@ -145,6 +145,7 @@ pub(crate) fn of(command: &Command) -> Option<(Step, bool)> {
             NodeFact::Carried => result_of(&seen.node, NodeAct::Carry),
             NodeFact::Cleared => result_of(&seen.node, NodeAct::Clear),
             NodeFact::Seated { .. } => result_of(&seen.node, NodeAct::Seat),
+            NodeFact::Returned => result_of(&seen.node, NodeAct::Return),
             NodeFact::Healthy => Some((Step::new("healthy", instance_object(&seen.node)), false)),
             NodeFact::Unhealthy { .. }
             | NodeFact::Failed { .. }

@@ -2,7 +2,7 @@
 
 use super::model::data::Query;
 use super::model::dialog::Choice;
-use super::model::edit::WayChange;
+use super::model::edit::{Import, WayChange};
 use super::model::order::{NewCloud, NewMachine};
 
 /// An order to the runtime; its answer, if any, comes back as a `Msg`.
@@ -105,6 +105,27 @@ pub enum Write {
         restarts_per_hour: Option<u32>,
         /// Why.
         reason: String,
+    },
+    /// Make a chain of others known; its nodes are asked first.
+    ImportChain(Box<Import>),
+    /// Take a chain of others over; its homes are looked at first.
+    AdoptChain {
+        /// Resource name.
+        chain: String,
+        /// Node, host, home folder there, and whether the platform asks its process to stop.
+        nodes: Vec<(String, String, String, bool)>,
+        /// Why.
+        reason: String,
+    },
+    /// Forget a chain of others.
+    ForgetChain {
+        /// Resource name.
+        chain: String,
+    },
+    /// Give a node that was taken over back to its owner.
+    GiveBackNode {
+        /// Resource name.
+        node: String,
     },
     /// Change how a host behind SSH is reached; it is looked at by the new way first.
     SetHostReach {
@@ -220,6 +241,10 @@ impl std::fmt::Debug for Write {
             Self::SetChainRepair { chain, restarts_per_hour, reason } => {
                 write!(f, "SetChainRepair({chain}, {restarts_per_hour:?}, {reason})")
             }
+            Self::ImportChain(import) => write!(f, "ImportChain({import:?})"),
+            Self::AdoptChain { chain, nodes, reason } => write!(f, "AdoptChain({chain}, {nodes:?}, {reason})"),
+            Self::ForgetChain { chain } => write!(f, "ForgetChain({chain})"),
+            Self::GiveBackNode { node } => write!(f, "GiveBackNode({node})"),
             Self::SetHostReach { host, change } => write!(f, "SetHostReach({host}, {change:?})"),
             Self::UndeleteChain { chain } => write!(f, "UndeleteChain({chain})"),
             Self::CordonHost { host } => write!(f, "CordonHost({host})"),

@@ -67,6 +67,7 @@ pub(super) const ALL: &[(&str, &str, &str)] = &[
     ("SHRINK_CHAIN", "shrink chain", "缩容链"),
     ("ADD_VALIDATORS", "add validators", "增加验证者"),
     ("REMOVE_VALIDATORS", "remove validators", "移除验证者"),
+    ("ADOPT_CHAIN", "take chain over", "接管链"),
     ("ROLL_CHAIN", "roll chain", "滚动更新链"),
     ("UNDELETE_CHAIN", "undelete chain", "撤销删除链"),
     ("DEPLOY_CONTRACT", "deploy contract", "部署合约"),

@@ -81,6 +81,31 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
                 pb::SetChainRepairRequest { consortium, chain: id, restarts_per_hour, reason, ..Default::default() };
             Ok(done(chain, client.call(request).await.map_err(call)?.header))
         }
+        Write::ImportChain(import) => {
+            let name = format!("consortiums/{}/chains/{}", import.consortium, import.chain);
+            let request = convert::import(*import);
+            let options = CallOptions { overall: Some(LOOK_LIMIT), ..CallOptions::default() };
+            Ok(done(name, client.call_with(request, options).await.map_err(call)?.header))
+        }
+        Write::AdoptChain { chain, nodes, reason } => {
+            let (consortium, id) = within(&chain, "chains")?;
+            let node = |(node, host, home, stop)| pb::AdoptedNode { node, host, home, stop };
+            let (id, nodes) = (id.to_owned(), nodes.into_iter().map(node).collect());
+            let request = pb::AdoptChainRequest { consortium, chain: id, nodes, reason, ..Default::default() };
+            let options = CallOptions { overall: Some(LOOK_LIMIT), ..CallOptions::default() };
+            Ok(done(chain, client.call_with(request, options).await.map_err(call)?.header))
+        }
+        Write::ForgetChain { chain } => {
+            let (consortium, id, reason) = order_of(&chain)?;
+            let request = pb::ForgetChainRequest { consortium, chain: id, reason, ..Default::default() };
+            Ok(done(chain, client.call(request).await.map_err(call)?.header))
+        }
+        Write::GiveBackNode { node } => {
+            let (consortium, chain, name) = convert::plan::node_parts(&node)?;
+            let reason = "console".to_owned();
+            let request = pb::GiveBackNodeRequest { consortium, chain, node: name, reason, ..Default::default() };
+            Ok(done(node, client.call(request).await.map_err(call)?.header))
+        }
         Write::SetHostReach { host, change } => {
             let wrong = |message| Failure { reason: "INVALID_WAY".to_owned(), message, ..Failure::default() };
             let request = convert::set_reach(id(&host), *change).map_err(wrong)?;

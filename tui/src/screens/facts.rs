@@ -208,6 +208,7 @@ fn node(n: &Node) -> Facts {
         ("rpc_port", Value::Number(n.ports.1.into())),
         ("restarts_last_hour", Value::Number(n.restarts)),
         ("repairs_left", Value::Number(n.repairs_left.into())),
+        ("taken_from", s(&n.taken_from)),
         ("identity", s(&n.identity)),
     ]);
     facts

@@ -206,6 +206,8 @@ service! { ChainService {
     pause_chain(PauseChainRequest) -> PauseChainResponse;
     import_chain(ImportChainRequest) -> ImportChainResponse;
     forget_chain(ForgetChainRequest) -> ForgetChainResponse;
+    adopt_chain(AdoptChainRequest) -> AdoptChainResponse;
+    give_back_node(GiveBackNodeRequest) -> GiveBackNodeResponse;
     resume_chain(ResumeChainRequest) -> ResumeChainResponse;
     undelete_chain(UndeleteChainRequest) -> UndeleteChainResponse;
     roll_chain(RollChainRequest) -> RollChainResponse;

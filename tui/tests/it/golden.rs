@@ -145,6 +145,8 @@ fn dialogs() {
     });
     shots("restart", Mood::Normal, ":nodes", |w| w.keys("R"));
     shots("repair", Mood::Normal, ":ch trade/supply-1", |w| w.keys("E"));
+    shots("import", Mood::Normal, ":chains", |w| w.keys("I"));
+    shots("adopt", Mood::Normal, ":ch trade/theirs-7", |w| w.keys("O"));
     shots("reach", Mood::Normal, ":hosts", |w| w.keys("Down W"));
     shots("add_cloud", Mood::Normal, ":clouds", |w| {
         w.keys("N");

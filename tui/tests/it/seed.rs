@@ -199,7 +199,20 @@ fn chains() -> Vec<Chain> {
         operation: s("op-7"),
         ..running.clone()
     };
-    vec![broken, running, making, paused, deleted]
+    let imported = Chain {
+        name: s("consortiums/trade/chains/theirs-7"),
+        chain_id: 7007,
+        state: s("IMPORTED"),
+        reason: s("it is being taken over; 0 of 2 nodes are the platform's; 1 of 2 nodes are healthy"),
+        height: Some(88),
+        nodes_ready: (1, 2),
+        rolling: s("1/2"),
+        operation: s("op-7"),
+        anchor: None,
+        governors: None,
+        ..running.clone()
+    };
+    vec![broken, running, making, paused, deleted, imported]
 }
 
 fn nodes() -> Vec<Node> {
@@ -218,6 +231,7 @@ fn nodes() -> Vec<Node> {
         ports: (26_600 + id as u32, 8_500 + id as u32),
         restarts: 0,
         repairs_left: if state == "BLOCKED" { 0 } else { 5 },
+        taken_from: if state == "MOVING" { s("/srv/ledger0") } else { String::new() },
         peers: 3,
         identity: s("0x52908400098527886e0f7030069857d2e4169ee7"),
     };
@@ -229,6 +243,7 @@ fn nodes() -> Vec<Node> {
     nodes.push(node("pay-4", 1, "BLOCKED", "UNHEALTHY", "restart budget spent: 5 in one hour"));
     nodes.push(node("trace-3", 0, "PREPARING", "UNKNOWN", "copying the program (41 MiB)"));
     nodes.push(node("trace-3", 1, "REQUESTED", "UNKNOWN", ""));
+    nodes.push(node("theirs-7", 0, "MOVING", "UNKNOWN", "it is taken over from /srv/ledger0"));
     nodes
 }
 

@@ -43,6 +43,7 @@ impl Hosts {
             | Act::CallOff { .. }
             | Act::Exchange { .. }
             | Act::Unseated { .. }
+            | Act::EndAdoption { .. }
             | Act::Release { .. } => panic!("{act:?}"),
             Act::CreateMachine { .. } | Act::LookMachine { .. } | Act::DeleteMachine { .. } => panic!("{act:?}"),
             Act::MoveStep { .. } | Act::Move { .. } | Act::Seat { .. } => panic!("{act:?}"),
@@ -108,7 +109,9 @@ impl Hosts {
                 self.homes.remove(node);
                 return NodeFact::Removed;
             }
-            NodeAct::Fence | NodeAct::Carry | NodeAct::Clear | NodeAct::Seat => panic!("nothing moves here"),
+            NodeAct::Fence | NodeAct::Carry | NodeAct::Clear | NodeAct::Seat | NodeAct::Return => {
+                panic!("nothing moves here")
+            }
         };
         if let Some(name) = name {
             *self.made.entry((name, node.clone(), generation)).or_default() += 1;
@@ -118,7 +121,9 @@ impl Hosts {
             NodeAct::Prepare => NodeFact::Prepared { identity: known.clone() },
             NodeAct::Configure => NodeFact::Configured,
             NodeAct::Start | NodeAct::Stop | NodeAct::Remove => NodeFact::Started,
-            NodeAct::Fence | NodeAct::Carry | NodeAct::Clear | NodeAct::Seat => panic!("nothing moves here"),
+            NodeAct::Fence | NodeAct::Carry | NodeAct::Clear | NodeAct::Seat | NodeAct::Return => {
+                panic!("nothing moves here")
+            }
         }
     }
 
@@ -190,6 +195,7 @@ fn name(act: &Act) -> String {
         | Act::Release { .. } => kind,
         Act::SendContract { .. } | Act::LookContract { .. } | Act::CloseProposal { .. } | Act::Meter { .. } => words,
         Act::CreateMachine { .. } | Act::LookMachine { .. } | Act::DeleteMachine { .. } => words,
+        Act::EndAdoption { .. } => words,
     }
 }
 

@@ -4,6 +4,7 @@
 #[path = "../../../state/tests/it/world.rs"]
 mod world;
 
+mod adopting;
 mod change;
 mod diagnose;
 mod hang;

@@ -134,7 +134,9 @@ impl Fleet {
             NodeAct::Fence => Op::Fence { at, generation },
             NodeAct::Carry => Op::Carry { from: at, to: known.moving.unwrap().to, generation },
             NodeAct::Clear => Op::Clear { at, generation },
-            NodeAct::Remove | NodeAct::Seat => unreachable!("no chain ends here, and no seat is voted on"),
+            NodeAct::Remove | NodeAct::Seat | NodeAct::Return => {
+                unreachable!("no chain ends here, no seat is voted on, and nothing was taken over")
+            }
         };
         self.flying.push((node.clone(), op));
     }

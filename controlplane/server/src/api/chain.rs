@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use super::convert::ledger::is_hex;
 use super::node_call::{reach_chain, reach_node, within};
 use super::page::{Order, PAGE_DEFAULT, Page};
-use super::{Call, Wish, convert, found, governance, imported, matches, moving, plan, request_id, rollback};
+use super::{Call, Wish, adopting, convert, found, governance, imported, matches, moving, plan, request_id, rollback};
 use crate::context::Context;
 use crate::error::ApiError;
 
@@ -226,6 +226,22 @@ impl ChainService for Chains {
     ) -> Result<Response<pb::ForgetChainResponse>, Status> {
         let call = Call::enter(&self.0, &request).await?;
         Ok(Response::new(imported::forget(&call, request.into_inner()).await?))
+    }
+
+    async fn adopt_chain(
+        &self,
+        request: Request<pb::AdoptChainRequest>,
+    ) -> Result<Response<pb::AdoptChainResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        Ok(Response::new(adopting::adopt(&self.0, &call, request.into_inner()).await?))
+    }
+
+    async fn give_back_node(
+        &self,
+        request: Request<pb::GiveBackNodeRequest>,
+    ) -> Result<Response<pb::GiveBackNodeResponse>, Status> {
+        let call = Call::enter(&self.0, &request).await?;
+        Ok(Response::new(adopting::give_back(&self.0, &call, request.into_inner()).await?))
     }
 
     async fn resume_chain(

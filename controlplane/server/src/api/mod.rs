@@ -5,6 +5,7 @@
 //! here only refuse early.
 
 mod account;
+mod adopting;
 mod artifact;
 mod audit;
 mod backup;
@@ -141,6 +142,12 @@ impl Call {
     /// since must not refuse it. An id that cannot be read is not known.
     pub(crate) fn knows(&self, request_id: &str) -> bool {
         request_id.parse().is_ok_and(|id: RequestId| self.state.dedup.seen.contains_key(&id))
+    }
+
+    /// Whether a request with this id was applied and not refused.
+    pub(crate) fn succeeded(&self, request_id: &str) -> bool {
+        let id = request_id.parse::<RequestId>().ok();
+        id.and_then(|id| self.state.dedup.seen.get(&id)).is_some_and(|seen| seen.outcome.is_ok())
     }
 
     /// Proposes `command` in the caller's name, or only checks it.

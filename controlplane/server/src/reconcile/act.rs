@@ -4,6 +4,7 @@ use hanse_adapters_core::AdapterError;
 use hanse_engines_core::EngineError;
 use hanse_planner::Act;
 use hanse_state::billing::Meter;
+use hanse_state::chain::adopting::EndAdoption;
 use hanse_state::chain::height::ExchangeProgram;
 use hanse_state::chain::life::PurgeChain;
 use hanse_state::chain::moving::MoveNode;
@@ -93,6 +94,10 @@ pub(super) async fn carry_out(world: &World, state: &State, act: Act) -> Result<
             Ok(())
         }
         Act::Seat { node: key, generation } => seat::step(world, state, &key, generation).await,
+        Act::EndAdoption { chain } => {
+            world.order(Command::EndAdoption(EndAdoption { chain })).await?;
+            Ok(())
+        }
         Act::Purge { chain } => {
             world.order(Command::PurgeChain(PurgeChain { chain })).await?;
             Ok(())

@@ -8,6 +8,7 @@
 //! (who is busy, when to try again, heights) may be lost at any moment without harm.
 
 mod act;
+mod adopting;
 pub mod anchor;
 mod cloud;
 pub mod connect;

@@ -31,7 +31,10 @@ pub(super) async fn step(
 ) -> Result<(), Trouble> {
     let node = state.nodes.get(key).ok_or_else(|| Trouble::Stale(format!("{key}: is gone")))?;
     world.order(Command::RecordIntent(RecordIntent { node: key.clone(), generation, act })).await?;
-    let done = attempt(world, state, node, act).await;
+    let done = match node.adopting {
+        Some(_) => super::adopting::attempt(world, state, node, act).await,
+        None => attempt(world, state, node, act).await,
+    };
     // Whatever it was, it is not what was seen last.
     world.observed.forget(key);
     match done {
@@ -77,9 +80,13 @@ async fn attempt(world: &World, state: &State, node: &Node, act: NodeAct) -> Res
                 Some(_) => Err(stale("is still on the host it leaves; it is removed again")),
             }
         }
-        NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop | NodeAct::Remove | NodeAct::Seat => {
-            Err(stale("moves, and this is no step of that"))
-        }
+        NodeAct::Prepare
+        | NodeAct::Configure
+        | NodeAct::Start
+        | NodeAct::Stop
+        | NodeAct::Remove
+        | NodeAct::Seat
+        | NodeAct::Return => Err(stale("moves, and this is no step of that")),
     }
 }
 

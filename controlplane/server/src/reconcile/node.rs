@@ -188,9 +188,13 @@ async fn attempt(
             world.observed.saw(key, view);
             if runs { tell(world, key, generation, NodeFact::Started, notes).await } else { Ok(()) }
         }
-        NodeAct::Stop | NodeAct::Remove | NodeAct::Fence | NodeAct::Carry | NodeAct::Clear | NodeAct::Seat => {
-            Err(Trouble::Stale(format!("{key}: {act:?} is no way to make it run")))
-        }
+        NodeAct::Stop
+        | NodeAct::Remove
+        | NodeAct::Fence
+        | NodeAct::Carry
+        | NodeAct::Clear
+        | NodeAct::Seat
+        | NodeAct::Return => Err(Trouble::Stale(format!("{key}: {act:?} is no way to make it run"))),
     }
 }
 

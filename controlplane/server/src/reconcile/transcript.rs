@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use hanse_adapters_core::preflight::{Finding, PreflightWish};
 use hanse_adapters_core::{
-    Adapter, Artifact, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus, InstanceUsage, Result,
-    RunOutput, RunSpec, RunState, Stream,
+    Adapter, Artifact, Claim, FileSpec, HomeSeen, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
+    InstanceUsage, Result, RunOutput, RunSpec, RunState, Stream,
 };
 use hanse_state::operation::OUTPUT_BYTES_MAX;
 
@@ -159,6 +159,34 @@ impl Adapter for Transcript {
         let begin = Instant::now();
         let what = format!("remove, unless something newer than generation {generation} is there");
         self.note(&what, begin, self.host.remove_at(key, generation).await)
+    }
+
+    async fn survey_home(&self, claim: &Claim, reads: &[String], program: &RunSpec) -> Result<HomeSeen> {
+        self.host.survey_home(claim, reads, program).await
+    }
+
+    async fn seize_home(
+        &self,
+        key: &InstanceKey,
+        generation: u64,
+        claim: &Claim,
+        stop: Option<Duration>,
+    ) -> Result<()> {
+        let begin = Instant::now();
+        let what = format!("set the key of {} aside, and see its process end", claim.home);
+        self.note(&what, begin, self.host.seize_home(key, generation, claim, stop).await)
+    }
+
+    async fn take_home(&self, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<()> {
+        let begin = Instant::now();
+        let what = format!("copy {}, and compare", claim.home);
+        self.note(&what, begin, self.host.take_home(key, generation, claim).await)
+    }
+
+    async fn return_home(&self, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<()> {
+        let begin = Instant::now();
+        let what = format!("stop it, and give {} back", claim.home);
+        self.note(&what, begin, self.host.return_home(key, generation, claim).await)
     }
 
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {

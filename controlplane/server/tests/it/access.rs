@@ -84,6 +84,8 @@ const TABLE: &[(&str, &[(&str, Needs)])] = &[
             ("PauseChain", Session),
             ("ImportChain", Session),
             ("ForgetChain", Session),
+            ("AdoptChain", Session),
+            ("GiveBackNode", Session),
             ("ResumeChain", Session),
             ("UndeleteChain", Session),
             ("RollChain", Session),

@@ -115,6 +115,7 @@ pub(crate) fn order(
         lost: std::collections::BTreeSet::new(),
         imported: None,
         restarts_per_hour: None,
+        adoption: None,
     };
     cx.created(name::chain(&key));
     state.chains.insert(key.clone(), chain);
@@ -158,6 +159,7 @@ pub(super) fn new_node(state: &State, cx: &Cx<'_>, key: NodeKey, owner: TenantId
         seat: None,
         watched: None,
         halt: None,
+        adopting: None,
     }
 }
 
@@ -247,7 +249,7 @@ fn state_of(chain: &Chain, nodes: &[&Node]) -> (ChainState, String) {
         check::clip(&list.join("; "), REASON_MAX)
     };
     let count = nodes.len();
-    if let Some(at_rest) = super::life_apply::state_of(&chain.wish, nodes) {
+    if let Some(at_rest) = super::life_apply::state_of(chain, nodes) {
         return at_rest;
     }
     if let Some(halted) = super::height_apply::state_of(chain, nodes) {

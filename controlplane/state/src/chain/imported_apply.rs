@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::adopting::Adoption;
 use super::apply::{check_unclaimed, new_node, sync};
 use super::imported::{ENDPOINT_HOST_MAX, ENDPOINTS_MAX, Endpoint, ForgetChain, ImportChain, Imported};
 use super::life::{NodeWish, Wish};
@@ -41,6 +42,7 @@ pub(crate) fn import(state: &mut State, cx: &mut Cx<'_>, c: &ImportChain) -> Res
         outfit: super::outfit::Outfit::default(),
         refit: None,
         restarts_per_hour: None,
+        adoption: None,
         retired_keys: BTreeSet::new(),
         lost: BTreeSet::new(),
         imported: Some(Imported { first_block: c.first_block.clone(), since: cx.now, reason: c.reason.clone() }),
@@ -143,12 +145,18 @@ pub(crate) fn forget(state: &mut State, cx: &mut Cx<'_>, c: &ForgetChain) -> Res
         return Err(check::wrong_state("chain", name::chain(&c.chain), chain.state, needs));
     }
 
+    if let Some(node) = query::nodes_of(state, &c.chain).find(|node| node.state != NodeState::Watched) {
+        let needs = format!("{} was taken over: give it back first", node.key.node);
+        return Err(check::wrong_state("chain", name::chain(&c.chain), chain.state, &needs));
+    }
+
     let nodes: Vec<NodeKey> = query::nodes_of(state, &c.chain).map(|node| node.key.clone()).collect();
     for node in nodes {
         if let Some(gone) = state.nodes.remove(&node) {
             // What was seen of it is older than whatever is imported under its name later.
             let newest = state.retired.get(&node.chain).copied().unwrap_or(0).max(gone.generation);
             state.retired.insert(node.chain.clone(), newest);
+            release(state, cx, &gone);
         }
         cx.deleted(name::node(&node));
     }
@@ -157,13 +165,32 @@ pub(crate) fn forget(state: &mut State, cx: &mut Cx<'_>, c: &ForgetChain) -> Res
     Ok(Outcome::Done { resource: name::chain(&c.chain) })
 }
 
+/// Of one that was to be taken over: the ports that were kept for it.
+fn release(state: &mut State, cx: &mut Cx<'_>, gone: &Node) {
+    if let Some(host) = gone.host.as_ref().and_then(|id| state.hosts.get_mut(id)) {
+        host.ports.retain(|_, taken_by| *taken_by != gone.key);
+        cx.updated(name::host(&host.id));
+    }
+}
+
 /// State and reason of an imported chain.
-pub(super) fn state_of(nodes: &[&Node]) -> (ChainState, String) {
+pub(super) fn state_of(nodes: &[&Node], adoption: Option<&Adoption>) -> (ChainState, String) {
     let well = nodes.iter().filter(|node| node.health == Health::Healthy).count();
     let count = nodes.len();
     let ill = nodes.iter().filter(|node| !node.state_reason.is_empty());
     let ill: Vec<String> = ill.map(|node| format!("{}: {}", node.key.node, node.state_reason)).collect();
     let words = if ill.is_empty() { String::new() } else { format!("; {}", ill.join("; ")) };
-    let reason = format!("it is only watched; {well} of {count} nodes are healthy{words}");
+    let taken = nodes.iter().filter(|node| node.adopting.is_some() && node.state == NodeState::Running).count();
+    let what = match adoption {
+        None => "it is only watched".to_owned(),
+        Some(Adoption { begun_at: None, .. }) => {
+            "it is only watched; its consortium agreed that it is taken over, and an operator says where its nodes are"
+                .into()
+        }
+        Some(Adoption { begun_at: Some(_), .. }) => {
+            format!("it is being taken over; {taken} of {count} nodes are the platform's")
+        }
+    };
+    let reason = format!("{what}; {well} of {count} nodes are healthy{words}");
     (ChainState::Imported, check::clip(&reason, REASON_MAX))
 }

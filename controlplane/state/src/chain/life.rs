@@ -161,6 +161,17 @@ pub enum Change {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         accept_outage: bool,
     },
+    /// A chain of others is taken over: an operator then says where its nodes are. Cannot pass without the yes of whoever is to own one.
+    /// Came with cluster version 6.
+    Adopt {
+        /// Hash of the first block that it is pinned to: a later chain of the same name is another one.
+        first_block: String,
+        /// Who is to own each of its nodes, in their order.
+        nodes: Vec<NodeSpec>,
+        /// Whether it may be done to a chain that makes no block while one of its nodes starts.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_outage: bool,
+    },
     /// The nodes are set otherwise, one after another. Came with cluster version 5.
     Reconfigure {
         /// By the names of the template's settings; those that are not named stay as they are.
@@ -179,6 +190,7 @@ impl Change {
     pub const fn since(&self) -> Version {
         match self {
             Self::Upgrade { at_height: Some(_), .. } => Version::HEIGHTS,
+            Self::Adopt { .. } => Version::ADOPTS,
             Self::Upgrade { .. }
             | Self::Reconfigure { .. }
             | Self::RemoveNodes { accept_outage: true, .. }

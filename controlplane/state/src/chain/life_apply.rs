@@ -10,7 +10,8 @@ use super::life::{
 use super::node::{Health, Node, NodeState};
 use super::node_apply::{go, next_on_way};
 use super::{
-    Chain, ChainState, REASON_MAX, height_apply, imported_apply, outfit_apply, query, rollout_apply, seat_apply,
+    Chain, ChainState, REASON_MAX, adopting_apply, height_apply, imported_apply, outfit_apply, query, rollout_apply,
+    seat_apply,
 };
 use crate::apply::Cx;
 use crate::cluster::version::Version;
@@ -63,6 +64,7 @@ fn seats(change: &Change) -> Option<seat_apply::Wanted<'_>> {
         | Change::AddNodes { .. }
         | Change::RemoveNodes { .. }
         | Change::Upgrade { .. }
+        | Change::Adopt { .. }
         | Change::Reconfigure { .. } => return None,
     };
     Some(seat_apply::Wanted { nodes, validate, accept_outage })
@@ -72,6 +74,9 @@ fn seats(change: &Change) -> Option<seat_apply::Wanted<'_>> {
 /// ledger for it.
 pub(crate) fn must_agree(state: &State, consortium: &ConsortiumId, c: &ChangeChain) -> BTreeSet<TenantId> {
     let key = ChainKey::new(consortium.clone(), c.chain.clone());
+    if let Change::Adopt { nodes, .. } = &c.change {
+        return adopting_apply::owners(nodes);
+    }
     seats(&c.change).map(|seats| seat_apply::owners(state, &key, seats.nodes)).unwrap_or_default()
 }
 
@@ -87,7 +92,12 @@ enum Need {
 fn check_change(state: &State, chain: &Chain, change: &Change) -> Result<Need, Rejection> {
     let wrong = |needs: &str| Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, needs));
     match (change, &chain.wish) {
-        (_, Wish::Watch) => wrong(imported_apply::TOUCHES),
+        (Change::Adopt { first_block, nodes, accept_outage }, Wish::Watch) => {
+            let wanted = adopting_apply::Wanted { first_block, nodes, accept_outage: *accept_outage };
+            adopting_apply::check_vote(state, chain, &wanted).map(|()| Need::Work)
+        }
+        (Change::Adopt { .. }, _) => wrong("it is the platform's: only a chain that was imported is taken over"),
+        (_, Wish::Watch) => wrong(adopting_apply::touches(chain)),
         (Change::AddNodes { nodes, accept_outage }, _) => {
             let consortium = crate::consortium::query::get(state, &chain.key.consortium)?;
             rollout_apply::check_add(state, consortium, chain, nodes, *accept_outage).map(|()| Need::Work)
@@ -176,9 +186,13 @@ pub(crate) fn order(
 ) -> Option<OperationId> {
     let chain = meant(state, consortium, c).ok()?;
     let key = chain.key.clone();
-    match check_change(state, chain, &c.change) {
-        Ok(Need::Work) => Some(carry_out(state, cx, &key, &Order { change: &c.change, reason: title, consent })),
-        Ok(Need::Nothing) | Err(_) => None,
+    match (check_change(state, chain, &c.change), &c.change) {
+        (Ok(Need::Work), Change::Adopt { nodes, .. }) => {
+            adopting_apply::agree(state, cx, &key, nodes);
+            None
+        }
+        (Ok(Need::Work), _) => Some(carry_out(state, cx, &key, &Order { change: &c.change, reason: title, consent })),
+        (Ok(Need::Nothing) | Err(_), _) => None,
     }
 }
 
@@ -208,10 +222,11 @@ fn carry_out(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, order: &Order<'
         (Change::Undelete {}, Wish::Delete { was_paused: true, .. }) => (at_rest(cx, reason), Work::Undelete),
         (Change::Undelete {}, _) => (Wish::Run, Work::Undelete),
         (Change::Pause {}, _) => (at_rest(cx, reason), Work::Pause),
-        // Seats were ordered above.
-        (Change::Resume {} | Change::AddValidators { .. } | Change::RemoveValidators { .. }, _) => {
-            (Wish::Run, Work::Resume)
-        }
+        // Seats were ordered above, and what is agreed to begins with an operator's order.
+        (
+            Change::Resume {} | Change::AddValidators { .. } | Change::RemoveValidators { .. } | Change::Adopt { .. },
+            _,
+        ) => (Wish::Run, Work::Resume),
     };
     let of_nodes = if wish.is_run() { NodeWish::Run } else { NodeWish::Stop };
     let operation = begin(state, cx, key, work);
@@ -358,7 +373,7 @@ fn forget(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey) {
 }
 
 /// State and reason of a chain that is not wished to run.
-pub(super) fn state_of(wish: &Wish, nodes: &[&Node]) -> Option<(ChainState, String)> {
+pub(super) fn state_of(chain: &Chain, nodes: &[&Node]) -> Option<(ChainState, String)> {
     let count = nodes.len();
     let stopped = nodes.iter().filter(|node| node.state == NodeState::Stopped).count();
     let at_rest = |state: ChainState, why: &str| {
@@ -370,9 +385,9 @@ pub(super) fn state_of(wish: &Wish, nodes: &[&Node]) -> Option<(ChainState, Stri
         let reason = format!("{stopped} of {count} nodes are stopped; {}", waits.join("; "));
         (ChainState::Stopping, check::clip(&reason, REASON_MAX))
     };
-    match wish {
+    match &chain.wish {
         Wish::Run => None,
-        Wish::Watch => Some(imported_apply::state_of(nodes)),
+        Wish::Watch => Some(imported_apply::state_of(nodes, chain.adoption.as_ref())),
         Wish::Pause { reason, .. } => Some(at_rest(ChainState::Paused, reason)),
         Wish::Delete { purging: false, .. } => {
             Some(at_rest(ChainState::Deleted, "its nodes are stopped, and removed when the grace is over"))
@@ -392,6 +407,8 @@ pub(crate) fn check_runs(chain: &Chain) -> Result<(), Rejection> {
             Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, "it is paused: resume it first"))
         }
         Wish::Delete { .. } => Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, "it is deleted")),
-        Wish::Watch => Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, imported_apply::TOUCHES)),
+        Wish::Watch => {
+            Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, adopting_apply::touches(chain)))
+        }
     }
 }

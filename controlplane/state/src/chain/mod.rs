@@ -1,5 +1,7 @@
 //! Chains and their nodes: what was ordered, and how far the world has come.
 
+pub mod adopting;
+pub(crate) mod adopting_apply;
 pub(crate) mod anchor;
 pub(crate) mod apply;
 pub mod governance;
@@ -27,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use self::adopting::Adoption;
 use self::governance::GovernanceSpec;
 use self::imported::Imported;
 use self::life::Wish;
@@ -186,6 +189,9 @@ pub struct Chain {
     /// with cluster version 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts_per_hour: Option<u32>,
+    /// Of one of others: that its consortium agreed to its being taken over, and how far that is. Came with cluster version 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<Adoption>,
 }
 
 /// For fields that are not written while they are 0.

@@ -24,6 +24,8 @@ pub enum MoveStage {
     Carry,
     /// The host it leaves removes it.
     Clear,
+    /// A home that was taken over goes back to its owner. Came with cluster version 6.
+    Return,
 }
 
 /// A move under way. Came with cluster version 5.

@@ -17,6 +17,10 @@ use crate::{Rejection, State, billing, check, name};
 pub(crate) fn order(state: &mut State, cx: &mut Cx<'_>, c: &MoveNode) -> Result<Outcome, Rejection> {
     let node = fenced(state, &c.node, c.generation)?;
     check::text("reason", &check::clip(&c.reason, REASON_MAX), REASON_MAX)?;
+    if node.adopting.is_some() {
+        let needs = "its chain is being taken over: it can go to another host afterwards";
+        return Err(check::wrong_state("node", name::node(&c.node), node.state, needs));
+    }
     if let Some(moving) = &node.moving {
         if !c.lost && node.host.as_ref() == Some(&c.to) {
             return take_back(state, cx, node);
@@ -202,6 +206,9 @@ fn take_back(state: &mut State, cx: &mut Cx<'_>, mut node: Node) -> Result<Outco
 /// # Errors
 /// `WrongState` if another step is awaited.
 pub(super) fn advance(state: &mut State, cx: &mut Cx<'_>, node: &mut Node, fact: &NodeFact) -> Result<(), Rejection> {
+    if node.adopting.is_some() {
+        return super::adopting_apply::advance(cx, node, fact);
+    }
     let stage = node.moving.as_ref().map(|moving| moving.stage);
     let next = match (fact, stage) {
         (NodeFact::Fenced, Some(MoveStage::Fence)) => Some(MoveStage::Carry),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use std::collections::BTreeMap;
 
+use super::adopting::Adopting;
 use super::height::{HaltStage, NodeHalt};
 use super::imported::Endpoint;
 use super::life::NodeWish;
@@ -93,6 +94,8 @@ pub enum NodeAct {
     Clear,
     /// Have it take its seat among the validators, or give it up, on its ledger.
     Seat,
+    /// Give a home that was taken over back to its owner. Came with cluster version 6.
+    Return,
 }
 
 impl NodeAct {
@@ -109,6 +112,7 @@ impl NodeAct {
             Self::Carry => "carry",
             Self::Clear => "clear",
             Self::Seat => "seat",
+            Self::Return => "return",
         }
     }
 }
@@ -219,6 +223,9 @@ pub struct Node {
     /// The height at which it stops for its chain's change of program. Came with cluster version 6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halt: Option<NodeHalt>,
+    /// While its chain is taken over: from where. Came with cluster version 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopting: Option<Adopting>,
 }
 
 impl Node {
@@ -311,6 +318,9 @@ pub enum NodeFact {
         /// That block.
         height: u64,
     },
+    /// Its owner's home has all that the platform's had, and can be started again; the host has nothing of it any more. Came with
+    /// cluster version 6.
+    Returned,
 }
 
 /// Something was seen of a node. By the system; an older generation is rejected, a known fact changes nothing.

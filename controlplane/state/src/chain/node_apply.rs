@@ -49,6 +49,7 @@ fn next_state(state: &State, node: &Node, act: NodeAct) -> Result<NodeState, Rej
         (NodeAct::Fence, NodeState::Moving) if is_at(MoveStage::Fence) => Ok(NodeState::Moving),
         (NodeAct::Carry, NodeState::Moving) if is_at(MoveStage::Carry) => Ok(NodeState::Moving),
         (NodeAct::Clear, NodeState::Moving) if is_at(MoveStage::Clear) => Ok(NodeState::Moving),
+        (NodeAct::Return, NodeState::Moving) if is_at(MoveStage::Return) => Ok(NodeState::Moving),
         (NodeAct::Seat, NodeState::Running) if node.seat.as_ref().is_some_and(Seat::is_due) => Ok(NodeState::Running),
         (
             NodeAct::Prepare
@@ -59,7 +60,8 @@ fn next_state(state: &State, node: &Node, act: NodeAct) -> Result<NodeState, Rej
             | NodeAct::Fence
             | NodeAct::Carry
             | NodeAct::Clear
-            | NodeAct::Seat,
+            | NodeAct::Seat
+            | NodeAct::Return,
             _,
         ) => {
             let needs = match act {
@@ -71,6 +73,7 @@ fn next_state(state: &State, node: &Node, act: NodeAct) -> Result<NodeState, Rej
                 NodeAct::Fence => "only a node that moves is fenced where it leaves, first of all",
                 NodeAct::Carry => "only a node that is fenced where it leaves is carried over",
                 NodeAct::Clear => "only a node that was carried over is removed where it leaves",
+                NodeAct::Return => "only a node that is given back is returned to its owner",
                 NodeAct::Seat => "only a running node whose seat was decided on acts on its ledger for it",
             };
             Err(check::wrong_state("act", name::node(&node.key), node.state, needs))
@@ -154,6 +157,9 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         (NodeFact::Cleared, NodeState::Moving) if intends(&node, NodeAct::Clear) => {
             advance(state, cx, &mut node, &c.fact)?
         }
+        (NodeFact::Returned, NodeState::Moving) if intends(&node, NodeAct::Return) => {
+            advance(state, cx, &mut node, &c.fact)?
+        }
         (NodeFact::Seated { validates }, NodeState::Running) if intends(&node, NodeAct::Seat) => {
             seat_apply::seated(&mut node, *validates)?;
         }
@@ -167,7 +173,7 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         (NodeFact::Stopped, _) => return Err(wrong(&node, "a leader must have meant to stop it")),
         (NodeFact::Removed, _) => return Err(wrong(&node, "a leader must have meant to remove it")),
         (NodeFact::Seated { .. }, _) => return Err(wrong(&node, "a leader must have meant its seat")),
-        (NodeFact::Fenced | NodeFact::Carried | NodeFact::Cleared, _) => {
+        (NodeFact::Fenced | NodeFact::Carried | NodeFact::Cleared | NodeFact::Returned, _) => {
             return Err(wrong(&node, "a leader must have meant this step of a move"));
         }
         (NodeFact::Healthy | NodeFact::Unhealthy { .. }, _) => {

@@ -49,7 +49,7 @@ pub(crate) fn set(state: &mut State, cx: &mut Cx<'_>, c: &SetChainRepair) -> Res
     }
     let resource = name::chain(&c.chain);
     if chain.wish == Wish::Watch {
-        return Err(check::wrong_state("chain", resource, chain.state, super::imported_apply::TOUCHES));
+        return Err(check::wrong_state("chain", resource, chain.state, super::adopting_apply::touches(&chain)));
     }
     if chain.restarts_per_hour == c.restarts_per_hour {
         return Ok(Outcome::Unchanged { resource });

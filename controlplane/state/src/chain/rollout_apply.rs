@@ -8,7 +8,7 @@ use super::node_apply::{fenced, go, next_on_way};
 use super::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode, Rollout};
 use super::seat::quorum;
 use super::template::Template;
-use super::{Chain, ENDURING_MIN, NodeSpec, REASON_MAX, height, height_apply, outfit_apply, query};
+use super::{Chain, ENDURING_MIN, NodeSpec, REASON_MAX, adopting_apply, height, height_apply, outfit_apply, query};
 use crate::apply::Cx;
 use crate::cluster::version::Version;
 use crate::command::Outcome;
@@ -170,7 +170,10 @@ pub(crate) fn halt(state: &mut State, cx: &mut Cx<'_>, c: &HaltRollout) -> Resul
 pub(crate) fn go_on(state: &mut State, cx: &mut Cx<'_>, c: &ContinueRollout) -> Result<Outcome, Rejection> {
     check::text("reason", &c.reason, REASON_MAX)?;
     let (mut chain, mut rollout) = rolling(state, &c.chain)?;
-    check_runs(&chain)?;
+    // One that is taken over is not wished to run before its last node was.
+    if !adopting_apply::is_begun(&chain) {
+        check_runs(&chain)?;
+    }
     if rollout.halted.is_none() {
         return Ok(Outcome::Unchanged { resource: name::chain(&c.chain) });
     }
@@ -213,6 +216,9 @@ pub(crate) fn roll_node(state: &mut State, cx: &mut Cx<'_>, c: &RollNode) -> Res
     }
     if !node.wish.is_run() || node.identity.is_none() {
         return wrong("only a node with an identity that is wished to run is rolled");
+    }
+    if node.watched.is_some() {
+        return adopting_apply::take(state, cx, node, c.number);
     }
     if node.moving.is_some() {
         return wrong("it goes to another host, and is configured there");

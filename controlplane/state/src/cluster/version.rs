@@ -44,7 +44,7 @@ use crate::{Rejection, State};
 /// | | how often a chain's nodes are [started again](crate::chain::repair::SetChainRepair) by the platform;
 /// | | clouds and their machines: commands, records of the state ([`cloud`](crate::cloud)) |
 /// | | a chain's program and its nodes' settings are changed by vote, and [rolled back](crate::chain::outfit::RollBackChain); an artifact in use is kept |
-/// | 6 | chains of others are taken over |
+/// | 6 | chains of others are [taken over](crate::chain::adopting) |
 /// | | all nodes of a chain change their program [at one height](crate::chain::height);
 /// | | a reversed vote on a seat waits for the ledger's word; lost validators [are counted](crate::chain::seat::RecordUnseated);
 /// | | resuming after a restore raises generations; the last node of a change halts it too |
@@ -69,6 +69,8 @@ impl Version {
     pub(crate) const GUARDED: Self = Self(5);
     /// The first in which all nodes of a chain change their program at one height.
     pub const HEIGHTS: Self = Self(6);
+    /// The first in which chains of others are taken over.
+    pub const ADOPTS: Self = Self(6);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.
     pub(crate) const LEAN_DIGEST: Self = Self(2);
 

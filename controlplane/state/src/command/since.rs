@@ -62,6 +62,7 @@ impl Command {
             | Self::ForgetChain(_) => Version(5),
             Self::RollBackChain(c) if c.number.is_some() => Version::HEIGHTS,
             Self::RollBackChain(_) => Version(5),
+            Self::AdoptChain(_) | Self::GiveBackNode(_) | Self::EndAdoption(_) => Version::ADOPTS,
             Self::RecordHostKeyChanged(c) => {
                 if c.jump.is_none() {
                     Version::FIRST
@@ -93,17 +94,19 @@ impl Command {
                 NodeAct::Remove => Version(4),
                 NodeAct::Fence | NodeAct::Carry | NodeAct::Clear => Version::MOVES,
                 NodeAct::Seat => Version::SEATS,
+                NodeAct::Return => Version::ADOPTS,
                 NodeAct::Prepare | NodeAct::Configure | NodeAct::Start | NodeAct::Stop => Version::FIRST,
             },
             Self::ExchangeProgram(_) | Self::RecordUnseated(_) => Version::HEIGHTS,
             Self::RecordNodeFact(RecordNodeFact { fact: NodeFact::Halted { .. }, .. }) => Version::HEIGHTS,
-            Self::RecordNodeFact(c) if !c.output.is_empty() => Version(5),
+            Self::RecordNodeFact(c) if !c.output.is_empty() && c.fact != NodeFact::Returned => Version(5),
             Self::RecordNodeFact(RecordNodeFact { fact, .. }) => match fact {
                 NodeFact::Halted { .. } => Version::HEIGHTS,
                 NodeFact::Signed { .. } => Version(3),
                 NodeFact::Stopped | NodeFact::Removed => Version(4),
                 NodeFact::Fenced | NodeFact::Carried | NodeFact::Cleared => Version::MOVES,
                 NodeFact::Seated { .. } | NodeFact::Seating { .. } => Version::SEATS,
+                NodeFact::Returned => Version::ADOPTS,
                 NodeFact::Prepared { identity } if identity.contribution.is_some() => Version(3),
                 NodeFact::Prepared { .. }
                 | NodeFact::Configured

@@ -73,6 +73,19 @@ pub(super) fn steps(state: &State, key: &ChainKey, work: Work, nodes: &[NodeId])
             let verify = if later { Wanted { state: StepState::Pending, ..verify } } else { verify };
             of_nodes(tell_step).chain([halt_step(state, key)]).chain(of_nodes(roll)).chain([verify]).collect()
         }
+        Work::Adopt => {
+            let taken = |key: &NodeKey| {
+                let at = |stage, name| taken_step(state, key, stage, name);
+                let started = of_taken(state, key, "start", start_step);
+                [
+                    at(MoveStage::Fence, "fence"),
+                    at(MoveStage::Carry, "carry"),
+                    of_taken(state, key, "configure", configure_step),
+                    started,
+                ]
+            };
+            nodes.iter().flat_map(taken).chain([verify_taken(state, key)]).collect()
+        }
         Work::Seat => nodes.iter().map(|node| seat_step(state, node, true)).collect(),
         Work::Unseat => nodes.iter().map(|node| seat_step(state, node, false)).collect(),
         Work::Shrink => {
@@ -114,6 +127,34 @@ fn verify_told(state: &State, key: &ChainKey) -> Wanted {
         return verify;
     }
     Wanted { state: StepState::Running, detail: "the other nodes are told where it is".into(), ..verify }
+}
+
+/// Done once the chain is a chain as any other, and runs.
+fn verify_taken(state: &State, key: &ChainKey) -> Wanted {
+    let verify = verify_rolled(state, key);
+    let is_others = state.chains.get(key).is_some_and(|chain| chain.wish == Wish::Watch);
+    if is_others && verify.state != StepState::Failed {
+        return Wanted { state: StepState::Pending, ..verify };
+    }
+    verify
+}
+
+/// As [`of`], and pending while the node is its owner's.
+fn of_taken(state: &State, key: &NodeKey, step: &'static str, wanted: fn(&Node) -> Wanted) -> Wanted {
+    let is_owners = |node: &&Node| node.watched.is_some();
+    match state.nodes.get(key).filter(is_owners) {
+        Some(node) => of_node(step, node, StepState::Pending),
+        None => of(state, key, step, wanted),
+    }
+}
+
+/// As [`move_step`], and pending while the node is its owner's or goes back to it.
+fn taken_step(state: &State, key: &NodeKey, stage: MoveStage, step: &'static str) -> Wanted {
+    let goes_back = |node: &&Node| node.moving.as_ref().is_some_and(|moving| moving.stage == MoveStage::Return);
+    match state.nodes.get(key).filter(|node| node.watched.is_some() || goes_back(node)) {
+        Some(node) => of_node(step, node, StepState::Pending),
+        None => move_step(state, key, stage, step),
+    }
 }
 
 fn of(state: &State, key: &NodeKey, step: &'static str, wanted: fn(&Node) -> Wanted) -> Wanted {

@@ -71,6 +71,8 @@ pub enum Work {
     Unseat,
     /// Its nodes change their program at one height. Came with cluster version 6.
     UpgradeAt,
+    /// The nodes of a chain of others are taken over, one after another. Came with cluster version 6.
+    Adopt,
 }
 
 /// Life of an operation: `Running`, then `Succeeded`; `Failed` until a person unblocks what failed.

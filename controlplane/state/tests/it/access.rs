@@ -10,7 +10,7 @@ use super::parse::{self, Args};
 use super::world::{self, World, actor, tenant};
 
 /// Every command once, about the tenant `acme` (founder and member) and the consortium `trade`.
-pub(crate) const SAMPLES: [&str; 76] = [
+pub(crate) const SAMPLES: [&str; 79] = [
     "AcceptHostKey",
     "ActivateConsortium",
     "Bootstrap",
@@ -87,6 +87,9 @@ pub(crate) const SAMPLES: [&str; 76] = [
     "MoveNode to=h2 lost=yes",
     "RecordEvicted",
     "SetChainRepair",
+    "AdoptChain",
+    "GiveBackNode",
+    "EndAdoption",
 ];
 
 #[test]

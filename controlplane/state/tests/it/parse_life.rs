@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use hanse_state::Command;
+use hanse_state::chain::adopting::{AdoptChain, AdoptNode, EndAdoption, GiveBackNode};
 use hanse_state::chain::height::ExchangeProgram;
 use hanse_state::chain::imported::{Endpoint, ForgetChain, ImportChain};
 use hanse_state::chain::life::{Change, ChangeChain, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
@@ -49,6 +50,12 @@ pub(crate) fn change(w: &World, a: &Args, word: &str) -> Action {
                     Change::RemoveValidators { nodes, accept_outage }
                 }
             }
+            "adopt" => {
+                let owners = a.get("owners").unwrap_or("acme,globex").split(',').filter(|owner| !owner.is_empty());
+                let nodes = owners.map(|owner| NodeSpec { owner: owner.parse().unwrap() }).collect();
+                let first_block = a.text("first-block", &format!("0x{}", "ab".repeat(32)));
+                Change::Adopt { first_block, nodes, accept_outage: a.get("accept").is_some() }
+            }
             "upgrade" => Change::Upgrade {
                 program: (a.get("program") != Some("own")).then(|| program(a)),
                 limit_ms: a.get("limit").map(|limit| limit.parse().unwrap()),
@@ -92,6 +99,35 @@ fn import(a: &Args, chain: hanse_state::ids::ChainKey) -> ImportChain {
     }
 }
 
+/// `nodes=n0:h1:/srv/n0:stop,n1:h2:/srv/n1`, each with ports from 9100 on and the identity of its number; `same-port=`, `same-key=`.
+fn adopt(a: &Args, chain: hanse_state::ids::ChainKey) -> AdoptChain {
+    let node = |(place, text): (u16, &str)| {
+        let mut parts = text.split(':');
+        let mut part = || parts.next().unwrap_or_default();
+        let (node, host, home, stop) = (part(), part(), part(), part());
+        let port = 9_100 + if a.get("same-port").is_some() { 0 } else { 2 * place };
+        AdoptNode {
+            node: node.parse().unwrap(),
+            host: host.parse().unwrap(),
+            home: home.to_owned(),
+            stop: stop == "stop",
+            identity: world::identity(if a.get("same-key").is_some() { 7 } else { place.into() }),
+            p2p_port: port,
+            rpc_port: port + 1,
+            ports: Default::default(),
+        }
+    };
+    let nodes = a.get("nodes").unwrap_or("n0:h1:/srv/n0:stop,n1:h2:/srv/n1").split(',').filter(|it| !it.is_empty());
+    let set = a.get("set").unwrap_or_default().split(',').filter_map(|one| one.split_once(':'));
+    AdoptChain {
+        chain,
+        nodes: (0..).zip(nodes).map(node).collect(),
+        genesis: hanse_state::Blob(a.text("genesis", "genesis").into_bytes()),
+        settings: set.map(|(name, value)| (name.replace(' ', "_"), value.parse().unwrap())).collect(),
+        reason: a.text("reason", "we run it now"),
+    }
+}
+
 /// `program=CONTENT:NAME:VERSION`, by default the artifact of the scripts.
 fn program(a: &Args) -> Program {
     let mut parts = a.get("program").unwrap_or("program").split(':');
@@ -111,6 +147,11 @@ pub(crate) fn commands(w: &World, a: &Args) -> Option<Command> {
         "ResumeChain" => Command::ResumeChain(ResumeChain { chain, reason: a.text("reason", "it was paid") }),
         "UndeleteChain" => Command::UndeleteChain(UndeleteChain { chain, reason: a.text("reason", "it is needed") }),
         "ImportChain" => Command::ImportChain(import(a, chain)),
+        "AdoptChain" => Command::AdoptChain(adopt(a, chain)),
+        "GiveBackNode" => {
+            Command::GiveBackNode(GiveBackNode { node, generation, reason: a.text("reason", "it is not well") })
+        }
+        "EndAdoption" => Command::EndAdoption(EndAdoption { chain }),
         "ForgetChain" => Command::ForgetChain(ForgetChain { chain, reason: a.text("reason", "no more") }),
         "RollChain" => Command::RollChain(RollChain {
             chain,

@@ -188,6 +188,21 @@ fn seats_of_version_5() -> Vec<Request> {
     ])
 }
 
+/// What came with version 6 for chains of others that are taken over.
+fn adoption_of_version_6() -> Vec<Request> {
+    logged(&[
+        "OpenProposal change=adopt owners=acme,globex accept=yes",
+        "OpenProposal change=adopt owners=acme",
+        "AdoptChain set=history_states:64",
+        "AdoptChain nodes=n0:h1:/srv/n0",
+        "GiveBackNode",
+        "EndAdoption",
+        "RecordIntent Return",
+        "RecordNodeFact Returned",
+        "RecordNodeFact Returned output=what_was_done",
+    ])
+}
+
 pub(crate) fn read_and_written_alike(name: &str, requests: &[Request]) {
     let fresh = || requests.iter().map(|request| hex::encode(encode_request(request)) + "\n").collect();
     let lines = frozen(name, fresh);
@@ -221,6 +236,8 @@ fn requests_of_each_version_are_read_and_written_alike() {
     assert!(heights_of_version_6().iter().all(|request| request.command.since() == Version(6)));
     read_and_written_alike("v6/rollback_requests.hex", &ways_back_of_version_6());
     assert!(ways_back_of_version_6().iter().all(|request| request.command.since() == Version(6)));
+    read_and_written_alike("v6/adoption_requests.hex", &adoption_of_version_6());
+    assert!(adoption_of_version_6().iter().all(|request| request.command.since() == Version(6)));
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(6), "commands of a new version need a frozen example of their own");
 }

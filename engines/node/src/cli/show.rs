@@ -25,6 +25,7 @@ pub(super) fn run(home: &Path) -> Result<(), NodeError> {
     let key = NodeKey::load(home)?;
     let config = home.join(CONFIG_FILE).exists().then(|| NodeConfig::load(home)).transpose()?;
     let genesis = home.join(GENESIS_FILE).exists().then(|| Genesis::load(home)).transpose()?;
+    let first_block = genesis.as_ref().map(crate::exec::genesis_block).transpose()?.map(|(block, _)| block.hash());
     let is_validator = genesis.as_ref().map(|g| g.validators.iter().any(|v| v.public_key == key.public_key()));
     let running = config.as_ref().and_then(|config| ask(config.rpc_listen));
     let stored = if running.is_some() { Value::Null } else { stored(home) };
@@ -35,6 +36,7 @@ pub(super) fn run(home: &Path) -> Result<(), NodeError> {
             "public_key": key.public_key(),
             "validator": is_validator,
             "genesis_hash": genesis.as_ref().map(Genesis::hash),
+            "first_block": first_block,
             "chain_id": genesis.as_ref().map(|g| g.chain_id),
             "p2p_listen": config.as_ref().map(|c| c.p2p_listen),
             "rpc_listen": config.as_ref().map(|c| c.rpc_listen),

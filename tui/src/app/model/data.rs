@@ -259,6 +259,8 @@ pub struct Node {
     pub restarts: u64,
     /// How often it is started again by the platform before it waits for a person.
     pub repairs_left: u32,
+    /// While its chain is taken over: its owner's home folder; empty otherwise.
+    pub taken_from: String,
     /// Peers it is connected to.
     pub peers: u64,
     /// Node id on the ledger, empty before it is prepared.

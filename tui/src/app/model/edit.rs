@@ -40,6 +40,10 @@ pub enum EditKind {
     AddCloud,
     /// Makes a machine in a cloud.
     CreateMachine,
+    /// A chain of others that is made known.
+    Import,
+    /// Where the nodes of a chain of others are.
+    Adopt,
 }
 
 impl EditKind {
@@ -50,8 +54,31 @@ impl EditKind {
             Self::Reach => (T::ReachTitle, T::ReachHelp),
             Self::AddCloud => (T::AddCloudTitle, T::AddCloudHelp),
             Self::CreateMachine => (T::CreateMachineTitle, T::CreateMachineHelp),
+            Self::Import => (T::ImportTitle, T::ImportHelp),
+            Self::Adopt => (T::AdoptTitle, T::AdoptHelp),
         }
     }
+}
+
+/// A chain of others, as it is made known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Import {
+    /// The consortium.
+    pub consortium: String,
+    /// Its name there.
+    pub chain: String,
+    /// The template that its ledger is like.
+    pub template: String,
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// Hash of its first block; empty to be told.
+    pub first_block: String,
+    /// Member whose chain it is.
+    pub owner: String,
+    /// Host and port of each node's JSON-RPC, and the port of its consensus' own RPC, 0 for none.
+    pub endpoints: Vec<(String, u16, u16)>,
+    /// Why.
+    pub reason: String,
 }
 
 /// The way to a host behind SSH, as it is typed.
@@ -132,8 +159,31 @@ impl Edit {
         match self.kind {
             EditKind::AddCloud => order::cloud(&self.fields).ok().map(|it| it.command()),
             EditKind::CreateMachine => order::machine(&self.fields).ok().map(|it| it.command()),
-            EditKind::Repair | EditKind::Reach => None,
+            EditKind::Repair | EditKind::Reach | EditKind::Import | EditKind::Adopt => None,
         }
+    }
+
+    /// The dialog of a chain of others that is made known.
+    pub fn import(opened_at: i64) -> Self {
+        let fields = [
+            (T::ImportConsortium, ""),
+            (T::ImportChain, ""),
+            (T::ImportTemplate, "evm-standard"),
+            (T::ImportChainId, ""),
+            (T::ImportFirstBlock, ""),
+            (T::ImportOwner, ""),
+            (T::ImportNodes, ""),
+            (T::ColReason, ""),
+        ];
+        let fields = fields.map(|(label, text)| (label, text.to_owned()));
+        Self::of(EditKind::Import, "", fields.into(), opened_at)
+    }
+
+    /// The dialog of where the nodes of a chain of others are.
+    pub fn adopt(chain: &str, opened_at: i64) -> Self {
+        let fields =
+            vec![(T::AdoptNodes, String::new()), (T::AdoptStop, "none".to_owned()), (T::ColReason, String::new())];
+        Self::of(EditKind::Adopt, chain, fields, opened_at)
     }
 
     fn of(kind: EditKind, target: &str, fields: Vec<(T, String)>, opened_at: i64) -> Self {
@@ -149,6 +199,8 @@ impl Edit {
     pub fn write(&self) -> Result<Write, T> {
         match self.kind {
             EditKind::Repair => self.write_repair(),
+            EditKind::Import => self.write_import(),
+            EditKind::Adopt => self.write_adopt(),
             EditKind::Reach => {
                 Ok(Write::SetHostReach { host: self.target.clone(), change: Box::new(self.way_change()?) })
             }
@@ -178,6 +230,56 @@ impl Edit {
             return Err(T::ReasonMissing);
         }
         Ok(Write::SetChainRepair { chain: self.target.clone(), restarts_per_hour, reason })
+    }
+
+    fn write_import(&self) -> Result<Write, T> {
+        let import = Import {
+            consortium: self.text(0),
+            chain: self.text(1),
+            template: self.text(2),
+            chain_id: self.text(3).parse().ok().filter(|id| *id > 0).ok_or(T::ImportChainIdWrong)?,
+            first_block: self.text(4),
+            owner: self.text(5),
+            endpoints: self
+                .text(6)
+                .split_whitespace()
+                .map(endpoint)
+                .collect::<Option<_>>()
+                .ok_or(T::ImportNodesWrong)?,
+            reason: self.text(7),
+        };
+        let named = [&import.consortium, &import.chain, &import.template, &import.owner];
+        if named.into_iter().any(|text| text.is_empty() || text.contains(' ')) {
+            return Err(T::ImportNameWrong);
+        }
+        if import.endpoints.is_empty() {
+            return Err(T::ImportNodesWrong);
+        }
+        if import.reason.is_empty() { Err(T::ReasonMissing) } else { Ok(Write::ImportChain(Box::new(import))) }
+    }
+
+    fn write_adopt(&self) -> Result<Write, T> {
+        let stop = self.text(1);
+        let stops = |node: &str| stop == "all" || stop.split_whitespace().any(|it| it == node);
+        let node = |text: &str| {
+            let (node, rest) = text.split_once('=')?;
+            let (host, home) = rest.split_once(':').filter(|(host, home)| !host.is_empty() && home.starts_with('/'))?;
+            (!node.is_empty()).then(|| (node.to_owned(), host.to_owned(), home.to_owned(), stops(node)))
+        };
+        let nodes: Vec<_> =
+            self.text(0).split_whitespace().map(node).collect::<Option<_>>().ok_or(T::AdoptNodesWrong)?;
+        if nodes.is_empty() {
+            return Err(T::AdoptNodesWrong);
+        }
+        let is_known = |name: &str| nodes.iter().any(|(node, ..)| node == name);
+        if !matches!(stop.as_str(), "none" | "all") && !stop.split_whitespace().all(is_known) {
+            return Err(T::AdoptStopWrong);
+        }
+        let reason = self.text(2);
+        if reason.is_empty() {
+            return Err(T::ReasonMissing);
+        }
+        Ok(Write::AdoptChain { chain: self.target.clone(), nodes, reason })
     }
 
     fn way_change(&self) -> Result<WayChange, T> {
@@ -214,4 +316,17 @@ impl Edit {
         };
         if change == WayChange::default() { Err(T::ReachSame) } else { Ok(change) }
     }
+}
+
+/// `HOST:PORT`, or `HOST:PORT/PORT` with the port of the consensus' own RPC.
+fn endpoint(text: &str) -> Option<(String, u16, u16)> {
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let (address, consensus) = text.split_once('/').map_or((text, None), |(address, port)| (address, Some(port)));
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return None;
+    }
+    Some((host.to_owned(), number(port)?, consensus.map_or(Some(0), number)?))
 }

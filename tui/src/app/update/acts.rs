@@ -46,6 +46,10 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Repair => repair(model, &line).map(Dialog::Edit),
         Action::Reach => reach(model, &line).map(Dialog::Edit),
         Action::New => Ok(Dialog::Edit(new(model, &line))),
+        Action::Import => Ok(Dialog::Edit(Edit::import(model.now))),
+        Action::Adopt => others(model, &line).map(|chain| Dialog::Edit(Edit::adopt(&chain, model.now))),
+        Action::Forget => others(model, &line).map(|chain| Dialog::Typed(forget(model, &chain))),
+        Action::GiveBack => give_back(model, &line),
         _ => Err(T::BlockNothing),
     };
     match dialog {
@@ -158,6 +162,45 @@ fn repair(model: &Model, line: &str) -> Result<Edit, T> {
     let chain = model.chains(&Query::Chains).iter().find(|c| c.name == name).ok_or(T::BlockNothing)?;
     let now = (!chain.repairs_default).then_some(chain.repairs);
     Ok(Edit::repair(&chain.name, now, model.now))
+}
+
+/// The chain of others of the page or under the cursor.
+fn others(model: &Model, line: &str) -> Result<String, T> {
+    let name = match &model.view().screen {
+        Screen::Chain(name) => name.as_str(),
+        _ => line,
+    };
+    let chain = model.chains(&Query::Chains).iter().find(|c| c.name == name).ok_or(T::BlockNothing)?;
+    if chain.state == "IMPORTED" { Ok(chain.name.clone()) } else { Err(T::BlockNotImported) }
+}
+
+/// Its name is typed: what was seen of it is gone then.
+fn forget(model: &Model, chain: &str) -> TypedConfirm {
+    TypedConfirm {
+        title: T::ForgetTitle,
+        target: leaf(chain).to_owned(),
+        plan: T::ForgetPlan,
+        command: format!("hanse chain forget {} --reason=console", short(chain).replace('/', " ")),
+        write: Write::ForgetChain { chain: chain.to_owned() },
+        typed: Input::default(),
+        wrong: false,
+        opened_at: model.now,
+    }
+}
+
+fn give_back(model: &Model, line: &str) -> Result<Dialog, T> {
+    let node = model.nodes(&Query::Nodes).iter().find(|n| n.name == line).ok_or(T::BlockNothing)?;
+    if node.taken_from.is_empty() || node.state == "WATCHED" {
+        return Err(T::BlockNotTaken);
+    }
+    Ok(Dialog::Confirm {
+        title: T::GiveBackTitle,
+        target: node.name.clone(),
+        plan: T::GiveBackPlan,
+        command: format!("hanse chain give-back {} --reason=console", short(&node.name).replace('/', " ")),
+        write: Write::GiveBackNode { node: node.name.clone() },
+        opened_at: model.now,
+    })
 }
 
 fn reach(model: &Model, line: &str) -> Result<Edit, T> {

@@ -114,6 +114,10 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         | Action::Move
         | Action::Repair
         | Action::Reach
+        | Action::Import
+        | Action::Adopt
+        | Action::Forget
+        | Action::GiveBack
         | Action::New => return acts::act(model, action),
     }
     Vec::new()

@@ -77,6 +77,11 @@ pub(crate) fn chain(state: &State, observed: &Observed, it: &Chain) -> pb::Chain
         },
         repairs_per_hour: u32::try_from(repair::budget(state, &it.key)).unwrap_or(u32::MAX),
         repairs_default: it.restarts_per_hour.is_none(),
+        adoption: it.adoption.as_ref().map(|adoption| pb::ChainAdoption {
+            owners: adoption.owners.iter().map(ToString::to_string).collect(),
+            agreed_at_ms: ms(adoption.agreed_at),
+            begun_at_ms: adoption.begun_at.map_or(0, ms),
+        }),
     }
 }
 
@@ -152,6 +157,7 @@ pub(crate) fn node(state: &State, observed: &Observed, it: &Node) -> pb::Node {
         halt_reached: it.stands_at().is_some(),
         program: it.outfit.program.as_ref().map(outfit::program),
         settings: it.outfit.settings.clone(),
+        taken_from: it.adopting.as_ref().map(|adopting| adopting.home.clone()).unwrap_or_default(),
         health_reason: view.map_or_else(String::new, |view| view.reasons.join("; ")),
     }
 }

@@ -161,6 +161,17 @@ fn change_in(state: &State, of: &ConsortiumId, it: pb::ChangeChain) -> Result<Ch
             let nodes = node_ids("action.change_chain.remove_validators.nodes", &seats.nodes)?;
             Change::RemoveValidators { nodes, accept_outage: seats.accept_outage }
         }
+        pb::change_chain::Change::Adopt(adopt) => {
+            let owner = |(n, node): (usize, pb::NodeSpec)| {
+                id(&format!("action.change_chain.adopt.nodes[{n}].owner"), &node.owner).map(|owner| NodeSpec { owner })
+            };
+            let nodes = adopt.nodes.into_iter().enumerate().map(owner).collect::<Result<_, _>>()?;
+            let first_block = match adopt.first_block.as_str() {
+                "" => known.imported.as_ref().map(|it| it.first_block.clone()).unwrap_or_default(),
+                text => text.to_ascii_lowercase(),
+            };
+            Change::Adopt { first_block, nodes, accept_outage: adopt.accept_outage }
+        }
         pb::change_chain::Change::Upgrade(upgrade) => Change::Upgrade {
             program: upgrade.program.map(|program| outfit::program_in(state, program)).transpose()?,
             limit_ms: match period("action.change_chain.upgrade.limit_ms", upgrade.limit_ms)? {

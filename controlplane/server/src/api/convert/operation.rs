@@ -23,6 +23,7 @@ pub(crate) fn operation(it: &Operation, sees_hosts: bool) -> pb::Operation {
                 Work::Replace => pb::OperationKind::ReplaceNode,
                 Work::Seat => pb::OperationKind::AddValidators,
                 Work::Unseat => pb::OperationKind::RemoveValidators,
+                Work::Adopt => pb::OperationKind::AdoptChain,
                 Work::Upgrade | Work::UpgradeAt => pb::OperationKind::UpgradeChain,
                 Work::Reconfigure => pb::OperationKind::ReconfigureChain,
                 Work::RollBack => pb::OperationKind::RollBackChain,

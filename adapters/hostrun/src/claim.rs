@@ -1,0 +1,437 @@
+//! Homes of others on this host: looked at, taken over, given back.
+//!
+//! Order is what keeps a key in one process. Taking: the mark says who takes the home, the key's file is set aside (from here on nothing
+//! starts there with it), the process is seen to have ended, then the home is copied and compared. Giving back: ours is fenced and ends,
+//! what it has become is copied into the owner's home, the mark says that it is given back, and only then the key's file gets its name
+//! again; the mark before the name, so that whoever does it once more never writes into a home that its owner has started again. The
+//! mark bears the generation of the last order and refuses older ones, however late they arrive, as an instance's fence does.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hanse_adapters_core::{
+    AdapterError, CLAIM_MARK, Claim, HomeFile, HomeSeen, InstanceKey, READ_BYTES_MAX, RunSpec, SET_ASIDE,
+};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::file_sha256;
+use crate::files::{TEMP_PREFIX, split};
+use crate::holders::{holders, listening};
+use crate::instance::{self, FILE_VERSION};
+use crate::layout::{InstanceDir, Layout, invalid, io_error, read_json, sync_parent, write_json};
+use crate::proc::Process;
+use crate::{carry, run};
+
+/// Longest grace that an owner's process is granted.
+const GRACE_MAX: Duration = Duration::from_secs(60);
+/// What a home needs on the disk besides its own size, so that the node can go on there.
+const ROOM_BYTES: u64 = 64 << 20;
+
+/// The mark in a home of others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    version: u32,
+    /// Whose it is now, or was.
+    key: InstanceKey,
+    /// Of the last order about it; older ones are refused.
+    generation: u64,
+    /// Whether it is taken; else it was given back.
+    taken: bool,
+    /// For whoever finds the file.
+    about: String,
+}
+
+/// A home of others with its parts as paths.
+struct Home {
+    path: PathBuf,
+    key_file: PathBuf,
+    set_aside: PathBuf,
+    lock_file: PathBuf,
+    mark: PathBuf,
+}
+
+impl Home {
+    /// The home without links in its path, if it is there and none of the platform's own.
+    fn open(layout: &Layout, claim: &Claim) -> Result<Option<Self>, AdapterError> {
+        for part in claim.left.iter().chain([&claim.key_file, &claim.lock_file]) {
+            split(part).map_err(|reason| invalid(part, reason))?;
+        }
+        if !Path::new(&claim.home).is_absolute() {
+            return Err(invalid(&claim.home, "must be an absolute path"));
+        }
+        let path = match fs::canonicalize(&claim.home) {
+            Ok(path) => path,
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(e) => return Err(io_error(&claim.home, &e)),
+        };
+        let own = fs::canonicalize(layout.root()).unwrap_or_else(|_| layout.root().to_owned());
+        if path.starts_with(&own) || own.starts_with(&path) {
+            return Err(invalid(
+                &claim.home,
+                "is within the platform's own folder, or around it: it is no home of others",
+            ));
+        }
+        let set_aside = path.join(format!("{}{SET_ASIDE}", claim.key_file));
+        let (key_file, lock_file) = (path.join(&claim.key_file), path.join(&claim.lock_file));
+        let mark = path.join(CLAIM_MARK);
+        Ok(Some(Self { path, key_file, set_aside, lock_file, mark }))
+    }
+
+    fn mark(&self) -> Result<Option<Mark>, AdapterError> {
+        let mark: Option<Mark> = read_json(&self.mark)?;
+        match mark {
+            Some(mark) if mark.version != FILE_VERSION => {
+                let reason = format!("has version {}, this program knows {FILE_VERSION}", mark.version);
+                Err(invalid(self.mark.display(), reason))
+            }
+            mark => Ok(mark),
+        }
+    }
+
+    fn write_mark(&self, key: &InstanceKey, generation: u64, taken: bool) -> Result<(), AdapterError> {
+        let about = match taken {
+            true => format!(
+                "This node is run by the platform, as {key}. Its key's file was set aside ({SET_ASIDE}) so that it is not started \
+                 here: it would sign twice. To get it back, have the platform give it back: `hanse chain give-back`."
+            ),
+            false => format!(
+                "This node was run by the platform, as {key}, and was given back: it can be started here again."
+            ),
+        };
+        let mark = Mark { version: FILE_VERSION, key: key.clone(), generation, taken, about };
+        write_json(&self.mark, &mark).map_err(|e| io_error(&self.mark.display().to_string(), &e))
+    }
+
+    /// The mark, if it is of `key` and not newer than `generation`; one of somebody else who gave it back counts as none.
+    fn own_mark(&self, key: &InstanceKey, generation: u64) -> Result<Option<Mark>, AdapterError> {
+        let Some(mark) = self.mark()? else { return Ok(None) };
+        if mark.key != *key {
+            if !mark.taken {
+                return Ok(None);
+            }
+            return Err(invalid(
+                self.path.display(),
+                format!("was taken over by {}: have that give it back first", mark.key),
+            ));
+        }
+        if mark.generation > generation {
+            let newer = mark.generation;
+            let reason = format!("was marked by generation {newer}, {generation} asks: read the newest state");
+            return Err(invalid(self.path.display(), reason));
+        }
+        Ok(Some(mark))
+    }
+
+    /// Gives the key's file another name, durably; done already is a success.
+    fn rename_key(&self, from: &Path, to: &Path) -> Result<(), AdapterError> {
+        match (exists(from)?, exists(to)?) {
+            (true, false) => {}
+            (false, true) => return Ok(()),
+            (true, true) => {
+                return Err(invalid(
+                    from.display(),
+                    format!("is there beside {}: keep the right one of both", to.display()),
+                ));
+            }
+            (false, false) => {
+                return Err(invalid(from.display(), "is not there: it is no home of a node of this ledger"));
+            }
+        }
+        fs::rename(from, to).and_then(|()| sync_parent(to)).map_err(|e| io_error(&from.display().to_string(), &e))
+    }
+
+    /// Refuses while a process holds the home.
+    fn check_unheld(&self) -> Result<(), AdapterError> {
+        let held = self.holders()?;
+        if held.is_empty() {
+            return Ok(());
+        }
+        let words: Vec<String> = held.iter().map(words).collect();
+        Err(transient(&self.path, format!("is held by {}", words.join(" and "))))
+    }
+
+    fn holders(&self) -> Result<Vec<hanse_adapters_core::Holder>, AdapterError> {
+        holders(&self.lock_file)
+            .map_err(|e| transient(&self.path, format!("the host cannot look at its processes: {e}")))
+    }
+}
+
+fn words(holder: &hanse_adapters_core::Holder) -> String {
+    match holder.pid {
+        0 => "a process that this account cannot see".into(),
+        pid => format!("process {pid} ({})", holder.command),
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, AdapterError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(io_error(&path.display().to_string(), &e)),
+    }
+}
+
+fn transient(path: &Path, reason: impl Into<String>) -> AdapterError {
+    AdapterError::Transient { subject: path.display().to_string(), reason: reason.into() }
+}
+
+fn missing(claim: &Claim) -> AdapterError {
+    invalid(&claim.home, "there is no such folder on this host")
+}
+
+/// Looks at the home; nothing is changed.
+pub(crate) fn survey(
+    layout: &Layout,
+    claim: &Claim,
+    reads: &[String],
+    program: &RunSpec,
+) -> Result<HomeSeen, AdapterError> {
+    let disk_free_bytes = crate::facts::inspect(layout)?.disk_free_bytes;
+    let mut seen = HomeSeen {
+        home: String::new(),
+        obstacle: String::new(),
+        files: 0,
+        bytes: 0,
+        disk_free_bytes,
+        holders: Vec::new(),
+        taken_by: None,
+        listening: Default::default(),
+        contents: Default::default(),
+        said: None,
+    };
+    let home = match Home::open(layout, claim) {
+        Ok(Some(home)) => home,
+        Ok(None) => return Ok(seen),
+        Err(AdapterError::Invalid { reason, .. } | AdapterError::Denied { reason, .. }) => {
+            return Ok(HomeSeen { obstacle: reason, ..seen });
+        }
+        Err(error) => return Err(error),
+    };
+    seen.home = home.path.display().to_string();
+    match carry::sizes(&home.path) {
+        Ok((files, bytes)) => (seen.files, seen.bytes) = (files, bytes),
+        Err(AdapterError::Invalid { subject, reason } | AdapterError::Denied { subject, reason }) => {
+            seen.obstacle = format!("{subject}: {reason}");
+        }
+        Err(error) => return Err(error),
+    }
+    seen.taken_by = home.mark()?.filter(|mark| mark.taken).map(|mark| mark.key.to_string());
+    seen.holders = home.holders()?;
+    seen.listening = listening(&seen.holders).map_err(|e| transient(&home.path, format!("its ports: {e}")))?;
+    for path in reads {
+        split(path).map_err(|reason| invalid(path, reason))?;
+        let file = home.path.join(path);
+        let is_small = fs::metadata(&file).is_ok_and(|meta| meta.is_file() && meta.len() <= READ_BYTES_MAX as u64);
+        if is_small {
+            let content = fs::read(&file).map_err(|e| io_error(path, &e))?;
+            seen.contents.insert(path.clone(), content);
+        }
+    }
+    seen.said = Some(run::run_in(layout, &home.path, program)?);
+    Ok(seen)
+}
+
+/// Takes the home for `key`: see [`hanse_adapters_core::Adapter::seize_home`].
+pub(crate) fn seize(
+    layout: &Layout,
+    key: &InstanceKey,
+    generation: u64,
+    claim: &Claim,
+    stop: Option<Duration>,
+) -> Result<(), AdapterError> {
+    instance::fence(layout, key, generation, Duration::ZERO)?;
+    let dir = layout.instance(key)?;
+    let _lock = dir.lock()?;
+    let home = Home::open(layout, claim)?.ok_or_else(|| missing(claim))?;
+    hold(&home, &dir, generation)?;
+    let held = home.holders()?;
+    match (held.as_slice(), stop) {
+        ([], _) => Ok(()),
+        ([one], Some(grace)) if one.pid > 0 => end(&home, one, grace.min(GRACE_MAX)),
+        ([one], None) => Err(transient(
+            &home.path,
+            format!("waits until its owner has stopped {}; nothing starts it here again", words(one)),
+        )),
+        (several, _) => {
+            let all: Vec<String> = several.iter().map(words).collect();
+            Err(transient(
+                &home.path,
+                format!(
+                    "is held by {}: which is the node is not to be told, so its owner stops them",
+                    all.join(" and ")
+                ),
+            ))
+        }
+    }
+}
+
+/// The mark first, then the key's file is set aside.
+fn hold(home: &Home, dir: &InstanceDir, generation: u64) -> Result<(), AdapterError> {
+    let mark = home.own_mark(&dir.key, generation)?;
+    if mark.is_none_or(|mark| mark.generation != generation || !mark.taken) {
+        home.write_mark(&dir.key, generation, true)?;
+    }
+    home.rename_key(&home.key_file, &home.set_aside)
+}
+
+fn end(home: &Home, holder: &hanse_adapters_core::Holder, grace: Duration) -> Result<(), AdapterError> {
+    let cannot = |e: io::Error| transient(&home.path, format!("{} cannot be stopped: {e}", words(holder)));
+    let Some(process) = Process::open(holder.pid).map_err(cannot)? else { return home.check_unheld() };
+    // It may have ended, and its number be another's, since it was seen.
+    if !home.holders()?.iter().any(|it| it.pid == holder.pid) {
+        return home.check_unheld();
+    }
+    process.signal(Signal::TERM).map_err(cannot)?;
+    if !process.wait_end(grace).map_err(cannot)? {
+        return Err(transient(&home.path, format!("{} was asked to stop and still runs", words(holder))));
+    }
+    home.check_unheld()
+}
+
+/// Copies the taken home: see [`hanse_adapters_core::Adapter::take_home`].
+pub(crate) fn take(layout: &Layout, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<(), AdapterError> {
+    let dir = layout.instance(key)?;
+    let _lock = dir.lock()?;
+    let home = Home::open(layout, claim)?.ok_or_else(|| missing(claim))?;
+    let fenced = instance::fenced(&dir)?;
+    let mark = home.own_mark(key, generation)?;
+    if fenced != generation || !mark.is_some_and(|mark| mark.taken && mark.generation == generation) {
+        let reason = format!("is not taken by generation {generation} ({fenced} has fenced): read the newest state");
+        return Err(invalid(home.path.display(), reason));
+    }
+    if instance::load(&dir)?.spec.is_some() {
+        return Err(invalid(key, "was started on this host, so nothing is copied into its home"));
+    }
+    home.check_unheld()?;
+    let wanted = theirs(&home, claim)?;
+    let ours = dir.make_home()?;
+    check_room(layout, &wanted)?;
+    mirror(&home, &ours, &wanted, claim)?;
+    // Whoever started something there meanwhile may have changed what was copied.
+    home.check_unheld()?;
+    let there = listed(&ours, claim)?;
+    match there == wanted {
+        true => Ok(()),
+        false => Err(transient(&home.path, "changed while it was copied; it is copied again")),
+    }
+}
+
+/// The files that go over, by the names that they have with their key in its place.
+fn theirs(home: &Home, claim: &Claim) -> Result<Vec<HomeFile>, AdapterError> {
+    let aside = format!("{}{SET_ASIDE}", claim.key_file);
+    let mut all = listed(&home.path, claim)?;
+    all.iter_mut().filter(|file| file.path == aside).for_each(|file| file.path.clone_from(&claim.key_file));
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(all)
+}
+
+/// The files of a home but those that its owner keeps, and the mark.
+fn listed(home: &Path, claim: &Claim) -> Result<Vec<HomeFile>, AdapterError> {
+    let mut all = carry::list_in(home)?;
+    all.retain(|file| file.path != CLAIM_MARK && !claim.left.contains(&file.path));
+    Ok(all)
+}
+
+fn check_room(layout: &Layout, wanted: &[HomeFile]) -> Result<(), AdapterError> {
+    let needed = wanted.iter().map(|file| file.bytes).sum::<u64>().saturating_add(ROOM_BYTES);
+    let free = crate::facts::inspect(layout)?.disk_free_bytes;
+    if free >= needed {
+        return Ok(());
+    }
+    Err(transient(layout.root(), format!("{free} bytes are free and {needed} are needed: free space on the host")))
+}
+
+/// Brings the files of the platform's home to the owner's.
+fn mirror(from: &Home, to: &Path, wanted: &[HomeFile], claim: &Claim) -> Result<(), AdapterError> {
+    let there = listed(to, claim)?;
+    for extra in there.iter().filter(|file| wanted.iter().all(|it| it.path != file.path)) {
+        fs::remove_file(to.join(&extra.path)).map_err(|e| io_error(&extra.path, &e))?;
+    }
+    for file in wanted.iter().filter(|file| !there.contains(file)) {
+        let source = if file.path == claim.key_file { from.set_aside.clone() } else { from.path.join(&file.path) };
+        copy(&source, &to.join(&file.path), file)?;
+    }
+    Ok(())
+}
+
+/// Copies one file, durably and whole, through a temporary name.
+fn copy(from: &Path, to: &Path, file: &HomeFile) -> Result<(), AdapterError> {
+    let work = || -> io::Result<()> {
+        let folder = to.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
+        fs::create_dir_all(folder)?;
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        let temp = folder.join(format!("{TEMP_PREFIX}{name}"));
+        let mut source = File::open(from)?;
+        let mut target = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temp)?;
+        io::copy(&mut source, &mut target)?;
+        target.set_permissions(fs::Permissions::from_mode(file.mode))?;
+        target.sync_all()?;
+        fs::rename(&temp, to)?;
+        sync_parent(to)
+    };
+    work().map_err(|e| io_error(&from.display().to_string(), &e))
+}
+
+/// Gives the home back: see [`hanse_adapters_core::Adapter::return_home`].
+pub(crate) fn give_back(
+    layout: &Layout,
+    key: &InstanceKey,
+    generation: u64,
+    claim: &Claim,
+) -> Result<(), AdapterError> {
+    instance::fence(layout, key, generation, instance::GRACE)?;
+    let dir = layout.instance(key)?;
+    let lock = dir.lock()?;
+    if let Some(home) = Home::open(layout, claim)? {
+        let mark = home.own_mark(key, generation)?;
+        if mark.as_ref().is_some_and(|mark| mark.taken) {
+            home.check_unheld()?;
+            if instance::load(&dir)?.spec.is_some() {
+                put_back(&home, &dir, claim)?;
+            }
+        }
+        if mark.is_some() {
+            home.write_mark(key, generation, false)?;
+            home.rename_key(&home.set_aside, &home.key_file)?;
+        }
+    } else if instance::load(&dir)?.spec.is_some() {
+        return Err(invalid(
+            &claim.home,
+            "is gone, and what the platform has is the only copy of it: make the folder again",
+        ));
+    }
+    drop(lock);
+    instance::remove(layout, key, Some(generation))
+}
+
+/// Brings the owner's home to what the platform's has become; what is not of the node stays as its owner has it.
+fn put_back(home: &Home, dir: &InstanceDir, claim: &Claim) -> Result<(), AdapterError> {
+    let ours = dir.home();
+    let mut wanted = listed(&ours, claim)?;
+    // It is where it was set aside, and is the same.
+    wanted.retain(|file| file.path != claim.key_file);
+    let there = listed(&home.path, claim)?;
+    for file in wanted.iter().filter(|file| !there.contains(file)) {
+        copy(&ours.join(&file.path), &home.path.join(&file.path), file)?;
+    }
+    let aside = format!("{}{SET_ASIDE}", claim.key_file);
+    for extra in there.iter().filter(|file| file.path != aside && wanted.iter().all(|it| it.path != file.path)) {
+        fs::remove_file(home.path.join(&extra.path)).map_err(|e| io_error(&extra.path, &e))?;
+    }
+    for file in &wanted {
+        let path = home.path.join(&file.path);
+        let sha256 = file_sha256(&path).map_err(|e| io_error(&file.path, &e))?;
+        if sha256 != file.sha256 {
+            return Err(transient(&path, "is not what was copied; it is copied again"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "claim_tests.rs"]
+mod tests;

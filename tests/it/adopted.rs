@@ -1,0 +1,374 @@
+//! A chain of four nodes that somebody runs by hand becomes the platform's: imported, agreed to by vote, looked at, taken over one node
+//! after another while money is sent and the leader dies; the first node goes back to its owner meanwhile and is taken again. No block
+//! and no transaction is lost, and nothing starts a node in its old home any more.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use hanse_node::config::{CONFIG_FILE, CONFIG_VERSION, HistoryConfig, Keep, NodeConfig, PeerConfig};
+use hanse_node::genesis::{BLOCK_BYTES_MOST, Fork, GENESIS_FILE, GENESIS_VERSION, Genesis, GenesisValidator};
+use hanse_node::keys::NodeKey;
+use serde_json::Value;
+
+use crate::by_hand::pids_of;
+use crate::cluster::hanse;
+use crate::life::{LONG, PROCESS, Story};
+use crate::wait::until;
+
+const CHAIN: [&str; 2] = ["trade", "supply-1"];
+const NODES: usize = 4;
+/// How many states the owners have their nodes keep; the platform must not change that.
+const STATES_KEPT: u64 = 2_222;
+
+/// Nodes that are run by hand; they end when it is dropped.
+struct ByHand {
+    homes: Vec<PathBuf>,
+    rpc: Vec<SocketAddr>,
+    children: Vec<Option<Child>>,
+}
+
+impl ByHand {
+    fn make(dir: &Path, rich: &str) -> Self {
+        let held: Vec<TcpListener> = (0..2 * NODES).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports: Vec<SocketAddr> = held.iter().map(|it| it.local_addr().unwrap()).collect();
+        let homes: Vec<PathBuf> = (0..NODES).map(|n| dir.join(format!("byhand{n}"))).collect();
+        let keys: Vec<NodeKey> = homes.iter().map(|home| NodeKey::load_or_create(home).unwrap()).collect();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let alloc = serde_json::json!({ rich: { "balance": "1000000000000000000000" } });
+        let genesis = Genesis {
+            version: GENESIS_VERSION,
+            chain_id: 777,
+            genesis_time_ms: u64::try_from(now.as_millis()).unwrap(),
+            block_time_ms: 300,
+            block_gas_limit: 30_000_000,
+            fork: Fork::Osaka,
+            block_bytes_max: BLOCK_BYTES_MOST,
+            base_fee: 0,
+            fee_recipient: None,
+            validators: keys.iter().map(|key| GenesisValidator { public_key: key.public_key(), power: 1 }).collect(),
+            governance: None,
+            anchor: None,
+            alloc: serde_json::from_value(alloc).unwrap(),
+        };
+        for (n, home) in homes.iter().enumerate() {
+            let peer = |n: usize| PeerConfig {
+                node_id: keys[n].node_id(),
+                public_key: keys[n].public_key(),
+                address: ports[2 * n],
+            };
+            let config = NodeConfig {
+                version: CONFIG_VERSION,
+                chain: "by hand".to_owned(),
+                p2p_listen: ports[2 * n],
+                rpc_listen: ports[2 * n + 1],
+                log: "info".to_owned(),
+                mempool: Default::default(),
+                fast_join: false,
+                history: HistoryConfig { states: Keep::Last(STATES_KEPT), blocks: Keep::All },
+                rpc: Default::default(),
+                metrics: Default::default(),
+                peers: (0..NODES).filter(|other| *other != n).map(peer).collect(),
+            };
+            std::fs::write(home.join(CONFIG_FILE), config.to_toml().unwrap()).unwrap();
+            std::fs::write(home.join(GENESIS_FILE), serde_json::to_string_pretty(&genesis).unwrap()).unwrap();
+        }
+        let rpc = (0..NODES).map(|n| ports[2 * n + 1]).collect();
+        Self { homes, rpc, children: (0..NODES).map(|_| None).collect() }
+    }
+
+    fn spawn(&self, n: usize) -> Child {
+        let log = std::fs::File::options().create(true).append(true).open(self.homes[n].with_extension("log")).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_hanse"))
+            .args(["node", "start", "--home"])
+            .arg(&self.homes[n])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn start(&mut self, n: usize) {
+        self.children[n] = Some(self.spawn(n));
+    }
+
+    /// As its owner would.
+    fn stop(&mut self, n: usize) {
+        let mut child = self.children[n].take().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Whether it has ended by somebody's doing.
+    fn has_ended(&mut self, n: usize) -> bool {
+        self.children[n].as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
+    }
+
+    /// Whatever starts it in its old home again gets nowhere.
+    fn is_fenced(&self, n: usize) {
+        let said = || std::fs::read_to_string(self.homes[n].with_extension("log")).unwrap();
+        let before = said().len();
+        let ended = self.spawn(n).wait().unwrap();
+        assert!(!ended.success(), "n{n} was started in its old home");
+        let words = said()[before..].to_owned();
+        assert!(words.contains("node.key"), "{words}");
+        let mark = std::fs::read_to_string(self.homes[n].join("TAKEN-BY-HANSE.json")).unwrap();
+        assert!(mark.contains(&format!("trade.supply-1.n{n}")) && mark.contains("\"taken\": true"), "{mark}");
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+struct Told {
+    story: Story,
+    by_hand: ByHand,
+    key: String,
+    /// Hashes of the transactions that were sent.
+    sent: Vec<String>,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // Replicas first, or they would start the nodes again; then whatever a failed test left.
+        self.story.cluster.stop();
+        for pid in pids_of(&self.story.dir, PROCESS).into_iter().chain(pids_of(&self.story.dir, " host-supervise ")) {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let _ended_by_itself = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+impl Told {
+    fn begin(dir: &Path) -> Self {
+        let key = dir.join("treasury.key").display().to_string();
+        let made: Value = serde_json::from_str(&hanse(&["key", "account-generate", &key, "-o", "json"])).unwrap();
+        let mut by_hand = ByHand::make(dir, &made["address"].as_str().unwrap().to_ascii_lowercase());
+        (0..NODES).for_each(|n| by_hand.start(n));
+        let story = Story::begin(dir);
+        story.form_consortium();
+        Self { story, by_hand, key, sent: Vec::new() }
+    }
+
+    fn ask(&self, who: &str, args: &[&str]) -> Result<Value, String> {
+        self.story.cluster.ask(who, args).map_err(|(_, words)| words)
+    }
+
+    fn refused(&self, who: &str, args: &[&str], words: &str) {
+        let said = self.ask(who, args).unwrap_err();
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+
+    fn import(&self) {
+        let urls: Vec<String> = self.by_hand.rpc.iter().map(|rpc| format!("http://{rpc}")).collect();
+        let nodes: Vec<&str> = urls.iter().flat_map(|url| ["--rpc", url]).collect();
+        let what = ["--template", "evm-standard", "--owner", "acme", "--chain-id", "777", "--reason", "we run it soon"];
+        let import = [&["chain", "import", CHAIN[0], CHAIN[1]][..], &what, &nodes].concat();
+        let said = until("the nodes answer", LONG, || {
+            let words = self.ask("admin", &import).unwrap_err();
+            if words.contains("first block 0x") { Ok(words) } else { Err(words) }
+        });
+        let hash = format!("0x{}", said.split("first block 0x").nth(1).unwrap().split(';').next().unwrap());
+        let made = self.story.cluster.tell("admin", &[&import[..], &["--first-block", &hash]].concat());
+        assert_eq!(made["chain"]["state"], "IMPORTED", "{made}");
+    }
+
+    /// Sends money by a node's own port, past the platform, and remembers it.
+    fn pays_by_hand(&mut self, n: usize) {
+        let cast = std::env::var("HANSE_CAST").unwrap_or_else(|_| "cast".into());
+        let (rpc, key) = (format!("http://{}", self.by_hand.rpc[n]), std::fs::read_to_string(&self.key).unwrap());
+        let to = "0x00000000000000000000000000000000000000aa";
+        let how =
+            ["send", "--rpc-url", &rpc, "--private-key", key.trim(), "--gas-price", "0", "--priority-gas-price", "0"];
+        let sent = until("money is sent", LONG, || {
+            let output = Command::new(&cast).args(how).args(["--value", "1", "--json", to]).output().unwrap();
+            let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            serde_json::from_str::<Value>(&out).map_err(|_| format!("{out}{err}"))
+        });
+        self.sent.push(sent["transactionHash"].as_str().unwrap_or_else(|| panic!("{sent}")).to_owned());
+    }
+
+    /// The words of `chain adopt`; of n0 and n1 their owners stop the process, of the others the platform does.
+    fn order(&self, more: &[&str]) -> Vec<String> {
+        let mut args: Vec<String> =
+            ["chain", "adopt", CHAIN[0], CHAIN[1], "--reason", "we run it now"].map(str::to_owned).into();
+        for (n, home) in self.by_hand.homes.iter().enumerate() {
+            args.push("--node".into());
+            args.push(format!("n{n}=h{}:{}", n % 2 + 1, home.display()));
+        }
+        args.extend(["n2", "n3"].into_iter().flat_map(|node| ["--stop".to_owned(), node.to_owned()]));
+        args.extend(more.iter().map(|it| (*it).to_owned()));
+        args
+    }
+
+    fn adopt(&self, more: &[&str]) -> Result<Value, String> {
+        let order = self.order(more);
+        self.ask("admin", &order.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn node(&self, n: usize) -> Result<Value, String> {
+        let name = format!("n{n}");
+        Ok(self.ask("admin", &["node", "get", CHAIN[0], CHAIN[1], &name])?["node"].clone())
+    }
+
+    /// Waits until the node is in this state and health, and its reason has these words.
+    fn comes_to(&self, n: usize, state: &str, health: &str, words: &str) -> Value {
+        until(&format!("n{n} is {state} {health} {words}"), LONG, || {
+            let node = self.node(n)?;
+            let reason = node["state_reason"].as_str().unwrap_or_default();
+            let is_so = node["state"] == state && node["health"] == health && reason.contains(words);
+            if is_so { Ok(node) } else { Err(node.to_string()) }
+        })
+    }
+
+    fn files(&self) -> Vec<(PathBuf, std::time::SystemTime)> {
+        let of_home = |home: &PathBuf| [CONFIG_FILE, GENESIS_FILE, "keys/node.key"].map(|name| home.join(name));
+        let all = self.by_hand.homes.iter().flat_map(of_home);
+        all.map(|path| (path.clone(), std::fs::metadata(&path).unwrap().modified().unwrap())).collect()
+    }
+
+    /// Nobody may before the consortium agreed; who is to own a node must. A look changes nothing, and says what is there.
+    fn is_agreed_to(&mut self) {
+        let before = self.files();
+        let seen = self.adopt(&["--dry-run"]).unwrap().to_string();
+        assert!(seen.contains("its consortium has not agreed to it") && seen.contains("holds it"), "{seen}");
+        let said = self.adopt(&["--yes"]).unwrap_err();
+        assert!(said.contains("its consortium has not agreed to it"), "{said}");
+        let owners = ["acme", "bocom", "sgcc", "huaneng"].map(|tenant| ["--owner", tenant]).concat();
+        let decided = self.story.change(&[&["adopt"][..], &owners].concat(), NODES);
+        assert_eq!(decided["outcome"], "PASSED", "{decided}");
+        let seen = self.adopt(&["--dry-run"]).unwrap();
+        let homes = seen["homes"].as_array().unwrap();
+        assert_eq!(homes.len(), NODES, "{seen}");
+        for (n, home) in homes.iter().enumerate() {
+            let text = home["findings"].to_string();
+            let pid = self.by_hand.children[n].as_ref().unwrap().id();
+            assert!(!text.contains("\"ERROR\"") && text.contains(&format!("process {pid} holds it")), "{home}");
+            assert!(
+                text.contains("validates since genesis") && text.contains("gives the pinned first block"),
+                "{home}"
+            );
+        }
+        let home = self.by_hand.homes[0].display().to_string();
+        let (first, elsewhere) = (format!("n0=h1:{home}"), format!("n0=h1:{home}/data"));
+        let few = ["chain", "adopt", CHAIN[0], CHAIN[1], "--reason", "x", "--yes", "--node"];
+        self.refused(
+            "admin",
+            &[&few[..], &[&first]].concat(),
+            "validators by its genesis that are at none of the homes",
+        );
+        self.refused("admin", &[&few[..], &[&elsewhere]].concat(), "does not read it");
+        self.refused("acme", &[&few[..], &[&first]].concat(), "");
+        assert_eq!(self.files(), before, "nothing was touched");
+    }
+
+    /// The first one waits for its owner, is taken, goes back with what it has signed, and its owner starts it again.
+    fn the_first_goes_back(&mut self) {
+        let begun = self.adopt(&["--yes"]).unwrap();
+        assert!(begun["operation"].as_str().is_some_and(|it| !it.is_empty()), "{begun}");
+        self.comes_to(0, "MOVING", "UNKNOWN", "waits until its owner has stopped process");
+        assert!(!self.by_hand.has_ended(0), "it is its owner who stops it");
+        for order in [&["chain", "pause"][..], &["chain", "roll"]] {
+            let words = "it is being taken over";
+            self.refused("admin", &[order, &[CHAIN[0], CHAIN[1], "--reason", "x", "--yes"]].concat(), words);
+        }
+        self.by_hand.stop(0);
+        self.by_hand.is_fenced(0);
+        let ours = self.comes_to(0, "RUNNING", "HEALTHY", "");
+        assert_eq!(ours["settings"]["history_states"], STATES_KEPT, "{ours}");
+        let height = ours["height"].as_u64().unwrap();
+        self.comes_to(1, "MOVING", "UNKNOWN", "waits until its owner has stopped process");
+        let back = ["chain", "give-back", CHAIN[0], CHAIN[1], "n0", "--reason", "its owner wants to see that", "--yes"];
+        self.story.cluster.tell("admin", &back);
+        self.comes_to(0, "WATCHED", "UNKNOWN", "it was given back");
+        self.by_hand.start(0);
+        let theirs = self.comes_to(0, "WATCHED", "HEALTHY", "");
+        assert!(theirs["height"].as_u64().unwrap() >= height, "{theirs}: it went on from {height}");
+        let chain = self.story.chain().unwrap();
+        assert!(chain["rollout"]["halted"].as_str().unwrap().contains("n0 goes back to its owner"), "{chain}");
+        self.pays_by_hand(0);
+        let go_on = ["chain", "roll-continue", CHAIN[0], CHAIN[1], "--reason", "it was seen"];
+        self.story.cluster.tell("admin", &go_on);
+        self.by_hand.stop(1);
+        self.comes_to(1, "RUNNING", "HEALTHY", "");
+        self.comes_to(0, "MOVING", "UNKNOWN", "waits until its owner has stopped process");
+        self.by_hand.stop(0);
+    }
+
+    /// The others are stopped by the platform, the leader dies when the next is on its way, and money is sent meanwhile.
+    fn the_others_follow(&mut self) {
+        let leader = self.story.cluster.leader("admin");
+        until("the next is on its way", LONG, || {
+            let node = self.node(2)?;
+            if node["state"] != "WATCHED" { Ok(()) } else { Err(node.to_string()) }
+        });
+        self.story.cluster.kill(leader);
+        self.pays_by_hand(3);
+        let chain = until("every node is taken over", LONG, || {
+            let chain = self.story.chain()?;
+            if chain["state"] == "RUNNING" { Ok(chain) } else { Err(chain.to_string()) }
+        });
+        self.story.cluster.start_replica(leader);
+        assert!(chain["adoption"].is_null(), "{chain}");
+        for n in 0..NODES {
+            assert!(self.by_hand.has_ended(n), "n{n} is asked to stop");
+            self.by_hand.children[n] = None;
+            self.by_hand.is_fenced(n);
+            let node = self.node(n).unwrap();
+            assert_eq!((node["state"].as_str(), node["health"].as_str()), (Some("RUNNING"), Some("HEALTHY")), "{node}");
+        }
+        self.story.succeeds(chain["change_operation"].as_str().unwrap());
+        assert_eq!(pids_of(&self.story.dir, PROCESS).len(), NODES, "one process a node");
+    }
+
+    /// It makes blocks, has every transaction, and takes orders as any other.
+    fn is_a_chain_as_any_other(&mut self) {
+        let height = self.story.chain().unwrap()["height"].as_u64().unwrap();
+        self.story.goes_on(height + 2);
+        for hash in &self.sent {
+            let found = self.story.cluster.tell("acme", &["explorer", "tx", CHAIN[0], CHAIN[1], hash]);
+            assert!(found["transaction"]["block"].as_u64() > Some(0), "{found}");
+        }
+        let to = "0x00000000000000000000000000000000000000aa";
+        let transfer =
+            ["tx", "transfer", CHAIN[0], CHAIN[1], "--key", &self.key, "--to", to, "--value-wei", "1", "--yes"];
+        self.story.cluster.tell("acme", &[&transfer[..], &["--wait"]].concat());
+        let usage = self.story.cluster.tell("admin", &["usage", "get", "huaneng"]);
+        assert!(
+            usage.to_string().contains("supply-1/nodes/n3") || usage.to_string().contains("supply-1/n3"),
+            "it is paid for: {usage}"
+        );
+        let pause = ["chain", "pause", CHAIN[0], CHAIN[1], "--reason", "the bill", "--yes"];
+        let paused = self.story.cluster.tell("admin", &pause);
+        self.story.succeeds(paused["operation"].as_str().unwrap());
+        assert_eq!(pids_of(&self.story.dir, PROCESS), Vec::<i32>::new(), "nothing of it runs");
+        let resumed = self.story.cluster.tell("admin", &["chain", "resume", CHAIN[0], CHAIN[1], "--reason", "paid"]);
+        self.story.succeeds(resumed["operation"].as_str().unwrap());
+        let audit = self.story.cluster.tell("admin", &["audit", "list", "--limit", "500"]).to_string();
+        for action in ["AdoptChain", "GiveBackNode", "EndAdoption"] {
+            assert!(audit.contains(action), "{action}: {audit}");
+        }
+    }
+}
+
+#[test]
+fn a_chain_that_was_run_by_hand_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut told = Told::begin(dir.path());
+    told.import();
+    (0..NODES).for_each(|n| drop(told.comes_to(n, "WATCHED", "HEALTHY", "")));
+    told.pays_by_hand(1);
+    told.is_agreed_to();
+    told.the_first_goes_back();
+    told.the_others_follow();
+    told.is_a_chain_as_any_other();
+}
