@@ -33,3 +33,16 @@ pub struct Expiry {
     /// What a person does to renew it.
     pub renew: String,
 }
+
+/// What the processes and the files of an instance use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceUsage {
+    /// Processor time of its live processes since each began, milliseconds.
+    pub cpu_ms: u64,
+    /// Resident memory of them together, bytes.
+    pub memory_bytes: u64,
+    /// Bytes of the disk below its folder, logs included; `None` if that could not be read.
+    pub disk_bytes: Option<u64>,
+    /// Its live processes, the supervisor included.
+    pub processes: u32,
+}

@@ -32,7 +32,7 @@ use preflight::{Finding, PreflightWish};
 pub use bundle::{BUNDLE_FILES_MAX, Bundle, MANIFEST_VERSION, Manifest};
 pub use claim::{CLAIM_MARK, Claim, Holder, HomeSeen, SET_ASIDE};
 pub use error::{AdapterError, Result};
-pub use figures::{Expiry, HostLoad};
+pub use figures::{Expiry, HostLoad, InstanceUsage};
 
 /// A byte stream to a port of the host (an SSH channel or a TCP connection).
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -256,19 +256,6 @@ pub struct HostFacts {
     pub clock_ms: u64,
     /// Whether systemd supervises the instances (else our own supervisor does).
     pub systemd: bool,
-}
-
-/// What the processes and the files of an instance use.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InstanceUsage {
-    /// Processor time of its live processes since each began, milliseconds.
-    pub cpu_ms: u64,
-    /// Resident memory of them together, bytes.
-    pub memory_bytes: u64,
-    /// Bytes of the disk below its folder, logs included; `None` if that could not be read.
-    pub disk_bytes: Option<u64>,
-    /// Its live processes, the supervisor included.
-    pub processes: u32,
 }
 
 /// One host, whatever it is reached through.
