@@ -257,8 +257,14 @@ impl Told {
                 text.contains("validates since genesis") && text.contains("gives the pinned first block"),
                 "{home}"
             );
+            assert!(text.contains("of the home's key"), "{home}: the node itself says who it is");
         }
         let home = self.by_hand.homes[0].display().to_string();
+        // A copy of the home that its node runs in would give the key to a second process.
+        let copy = self.by_hand.homes[0].with_file_name("copy0");
+        let copied = Command::new("cp").arg("-r").args([&self.by_hand.homes[0], &copy]).status().unwrap();
+        assert!(copied.success());
+        let of_copy = format!("n0=h1:{}", copy.display());
         let (first, elsewhere) = (format!("n0=h1:{home}"), format!("n0=h1:{home}/data"));
         let few = ["chain", "adopt", CHAIN[0], CHAIN[1], "--reason", "x", "--yes", "--node"];
         self.refused(
@@ -267,6 +273,7 @@ impl Told {
             "validators by its genesis that are at none of the homes",
         );
         self.refused("admin", &[&few[..], &[&elsewhere]].concat(), "does not read it");
+        self.refused("admin", &[&few[..], &[&of_copy]].concat(), "and no process holds");
         self.refused("acme", &[&few[..], &[&first]].concat(), "");
         assert_eq!(self.files(), before, "nothing was touched");
     }
@@ -282,7 +289,11 @@ impl Told {
             self.refused("admin", &[order, &[CHAIN[0], CHAIN[1], "--reason", "x", "--yes"]].concat(), words);
         }
         self.by_hand.stop(0);
+        // Whoever takes connections there may be its node, from another home: nothing goes on before that is silent.
+        let answers = TcpListener::bind(self.by_hand.rpc[0]).unwrap();
+        self.comes_to(0, "MOVING", "UNKNOWN", "something still");
         self.by_hand.is_fenced(0);
+        drop(answers);
         let ours = self.comes_to(0, "RUNNING", "HEALTHY", "");
         assert_eq!(ours["settings"]["history_states"], STATES_KEPT, "{ours}");
         let height = ours["height"].as_u64().unwrap();

@@ -433,11 +433,12 @@ pub trait Adapter: Send + Sync {
 
     /// Gives a home back to its owner: the process of `key` is stopped and fenced; what its home has become since it was taken, if it was
     /// ever started, goes into the owner's; the key's file gets its name again; then the home of `key` is removed. A home that was
-    /// not taken is left alone, and given back is a success.
+    /// not taken is left alone, and given back is a success. `was_started`: the process of `key` is known to have run.
     ///
     /// # Errors
-    /// `Invalid` if a newer generation is there (we are deposed); else any: doing it again completes it.
-    async fn return_home(&self, _key: &InstanceKey, _generation: u64, claim: &Claim) -> Result<()> {
+    /// `Invalid` if a newer generation is there (we are deposed), or if what is in ours would be lost or is not whole: nothing of either home
+    /// was changed then. Else any: doing it again completes it.
+    async fn return_home(&self, _key: &InstanceKey, _generation: u64, claim: &Claim, _was_started: bool) -> Result<()> {
         Err(cannot_take(&claim.home))
     }
 

@@ -8,7 +8,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ use crate::instance::{self, FILE_VERSION};
 use crate::layout::{InstanceDir, Layout, invalid, io_error, read_json, sync_parent, write_json};
 use crate::proc::Process;
 use crate::{carry, run};
+
+mod back;
+
+pub(crate) use back::give_back;
 
 /// Longest grace that an owner's process is granted.
 const GRACE_MAX: Duration = Duration::from_secs(60);
@@ -103,7 +107,9 @@ impl Home {
             ),
         };
         let mark = Mark { version: FILE_VERSION, key: key.clone(), generation, taken, about };
-        write_json(&self.mark, &mark).map_err(|e| io_error(&self.mark.display().to_string(), &e))
+        write_json(&self.mark, &mark)
+            .and_then(|()| belongs_as(&self.mark, &self.path))
+            .map_err(|e| io_error(&self.mark.display().to_string(), &e))
     }
 
     /// The mark, if it is of `key` and not newer than `generation`; one of somebody else who gave it back counts as none.
@@ -310,6 +316,7 @@ pub(crate) fn take(layout: &Layout, key: &InstanceKey, generation: u64, claim: &
     let wanted = theirs(&home, claim)?;
     let ours = dir.make_home()?;
     check_room(layout, &wanted)?;
+    back::keep_list(&dir, &wanted)?;
     mirror(&home, &ours, &wanted, claim)?;
     // Whoever started something there meanwhile may have changed what was copied.
     home.check_unheld()?;
@@ -353,21 +360,30 @@ fn mirror(from: &Home, to: &Path, wanted: &[HomeFile], claim: &Claim) -> Result<
     }
     for file in wanted.iter().filter(|file| !there.contains(file)) {
         let source = if file.path == claim.key_file { from.set_aside.clone() } else { from.path.join(&file.path) };
-        copy(&source, &to.join(&file.path), file)?;
+        copy(&source, &to.join(&file.path), file, None)?;
     }
     Ok(())
 }
 
-/// Copies one file, durably and whole, through a temporary name.
-fn copy(from: &Path, to: &Path, file: &HomeFile) -> Result<(), AdapterError> {
+/// Copies one file, durably and whole, through a temporary name. Within a home of others (`within`) it belongs to whom the one belonged that
+/// it replaces, or else to whom the folder belongs.
+fn copy(from: &Path, to: &Path, file: &HomeFile, within: Option<&Path>) -> Result<(), AdapterError> {
     let work = || -> io::Result<()> {
         let folder = to.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
-        fs::create_dir_all(folder)?;
+        match within {
+            Some(home) => make_folders(home, folder)?,
+            None => fs::create_dir_all(folder)?,
+        }
         let name = to.file_name().unwrap_or_default().to_string_lossy();
         let temp = folder.join(format!("{TEMP_PREFIX}{name}"));
         let mut source = File::open(from)?;
         let mut target = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temp)?;
         io::copy(&mut source, &mut target)?;
+        if within.is_some() {
+            let like = if to.exists() { to } else { folder };
+            belongs_as(&temp, like)?;
+        }
+        // After its owner: that takes bits of the mode away.
         target.set_permissions(fs::Permissions::from_mode(file.mode))?;
         target.sync_all()?;
         fs::rename(&temp, to)?;
@@ -376,60 +392,25 @@ fn copy(from: &Path, to: &Path, file: &HomeFile) -> Result<(), AdapterError> {
     work().map_err(|e| io_error(&from.display().to_string(), &e))
 }
 
-/// Gives the home back: see [`hanse_adapters_core::Adapter::return_home`].
-pub(crate) fn give_back(
-    layout: &Layout,
-    key: &InstanceKey,
-    generation: u64,
-    claim: &Claim,
-) -> Result<(), AdapterError> {
-    instance::fence(layout, key, generation, instance::GRACE)?;
-    let dir = layout.instance(key)?;
-    let lock = dir.lock()?;
-    if let Some(home) = Home::open(layout, claim)? {
-        let mark = home.own_mark(key, generation)?;
-        if mark.as_ref().is_some_and(|mark| mark.taken) {
-            home.check_unheld()?;
-            if instance::load(&dir)?.spec.is_some() {
-                put_back(&home, &dir, claim)?;
-            }
-        }
-        if mark.is_some() {
-            home.write_mark(key, generation, false)?;
-            home.rename_key(&home.set_aside, &home.key_file)?;
-        }
-    } else if instance::load(&dir)?.spec.is_some() {
-        return Err(invalid(
-            &claim.home,
-            "is gone, and what the platform has is the only copy of it: make the folder again",
-        ));
+/// Makes the folders down to `folder`, each belonging to whom the one that it is in belongs.
+fn make_folders(home: &Path, folder: &Path) -> io::Result<()> {
+    if folder.is_dir() || !folder.starts_with(home) {
+        return Ok(());
     }
-    drop(lock);
-    instance::remove(layout, key, Some(generation))
+    let above = folder.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
+    make_folders(home, above)?;
+    fs::create_dir(folder)?;
+    belongs_as(folder, above)?;
+    sync_parent(folder)
 }
 
-/// Brings the owner's home to what the platform's has become; what is not of the node stays as its owner has it.
-fn put_back(home: &Home, dir: &InstanceDir, claim: &Claim) -> Result<(), AdapterError> {
-    let ours = dir.home();
-    let mut wanted = listed(&ours, claim)?;
-    // It is where it was set aside, and is the same.
-    wanted.retain(|file| file.path != claim.key_file);
-    let there = listed(&home.path, claim)?;
-    for file in wanted.iter().filter(|file| !there.contains(file)) {
-        copy(&ours.join(&file.path), &home.path.join(&file.path), file)?;
+/// Has `path` belong to whom `like` belongs; only root can give files away, and whoever else wrote there owns them.
+fn belongs_as(path: &Path, like: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
     }
-    let aside = format!("{}{SET_ASIDE}", claim.key_file);
-    for extra in there.iter().filter(|file| file.path != aside && wanted.iter().all(|it| it.path != file.path)) {
-        fs::remove_file(home.path.join(&extra.path)).map_err(|e| io_error(&extra.path, &e))?;
-    }
-    for file in &wanted {
-        let path = home.path.join(&file.path);
-        let sha256 = file_sha256(&path).map_err(|e| io_error(&file.path, &e))?;
-        if sha256 != file.sha256 {
-            return Err(transient(&path, "is not what was copied; it is copied again"));
-        }
-    }
-    Ok(())
+    let meta = fs::symlink_metadata(like)?;
+    std::os::unix::fs::lchown(path, Some(meta.uid()), Some(meta.gid()))
 }
 
 #[cfg(test)]

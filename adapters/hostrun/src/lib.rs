@@ -148,8 +148,8 @@ impl Host {
             Act::TakeHome { key, generation, claim } => {
                 claim::take(layout, &key, generation, &claim).map(|()| Reply::Done)
             }
-            Act::ReturnHome { key, generation, claim } => {
-                claim::give_back(layout, &key, generation, &claim).map(|()| Reply::Done)
+            Act::ReturnHome { key, generation, claim, was_started } => {
+                claim::give_back(layout, &key, generation, &claim, was_started).map(|()| Reply::Done)
             }
             Act::Remove { key, upto } => instance::remove(layout, &key, upto).map(|()| Reply::Done),
             Act::List { cluster } => instance::list(layout, &cluster).map(Reply::Statuses),

@@ -184,6 +184,8 @@ pub enum Act {
         generation: u64,
         /// Which.
         claim: Claim,
+        /// Whether the instance's process is known to have run.
+        was_started: bool,
     },
     /// See [`hanse_adapters_core::Adapter::remove`].
     Remove {

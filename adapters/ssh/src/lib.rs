@@ -324,8 +324,9 @@ impl Adapter for SshAdapter {
         self.act(Act::TakeHome { key: key.clone(), generation, claim: claim.clone() }).await?.done()
     }
 
-    async fn return_home(&self, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<()> {
-        self.act(Act::ReturnHome { key: key.clone(), generation, claim: claim.clone() }).await?.done()
+    async fn return_home(&self, key: &InstanceKey, generation: u64, claim: &Claim, was_started: bool) -> Result<()> {
+        let (key, claim) = (key.clone(), claim.clone());
+        self.act(Act::ReturnHome { key, generation, claim, was_started }).await?.done()
     }
 
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {

@@ -133,10 +133,7 @@ pub(crate) fn wait_or_halt(
     let is_change = chain.refit.as_ref().is_some_and(|refit| refit.rollout == rollout.number);
     let again = is_change && !node.restarts.is_empty();
     let ends_again = again && (has_ended(node, observed) || crate::hang::hang(node, observed, now).is_some());
-    // Its owner is to stop it, whenever that is.
-    let waits = node.adopting.as_ref().is_some_and(|it| !it.stop);
-    let is_at_owners = node.moving.as_ref().is_some_and(|moving| moving.stage == MoveStage::Fence);
-    if waits && is_at_owners && node.state != NodeState::Blocked {
+    if node.state != NodeState::Blocked && takes_its_time(node) {
         return Step::wait(reason);
     }
     let limit = rollout.limit_ms.unwrap_or(ROLL_LIMIT_MS);
@@ -145,10 +142,22 @@ pub(crate) fn wait_or_halt(
     if node.state == NodeState::Running && instance.is_some_and(|instance| crate::repair::is_outdated(node, instance)) {
         return Step::wait(reason);
     }
-    if node.state == NodeState::Blocked || ends_again || now.since(node.state_since) >= limit {
+    let since = node.moving.as_ref().map_or(node.state_since, |moving| moving.since.max(node.state_since));
+    if node.state == NodeState::Blocked || ends_again || now.since(since) >= limit {
         return Step::Do(Act::HaltRollout { chain: chain.key.clone(), number: rollout.number, reason });
     }
     Step::wait(reason)
+}
+
+/// Whether a node that is taken over is at a step that no limit is set to: its owner is to stop it, whenever that is, or its home is
+/// copied, however large it is.
+fn takes_its_time(node: &Node) -> bool {
+    let Some(adopting) = &node.adopting else { return false };
+    match node.moving.as_ref().map(|moving| moving.stage) {
+        Some(MoveStage::Fence) => !adopting.stop,
+        Some(MoveStage::Carry) => true,
+        Some(MoveStage::Clear | MoveStage::Return) | None => false,
+    }
 }
 
 /// Why a node does not count as well; `None` if it does.

@@ -146,6 +146,26 @@ pub(crate) async fn stranger(
     )))
 }
 
+/// Says how a node of the pinned chain answers at an endpoint, or something that may be one: it takes connections and is not seen to be
+/// of another chain. `None` if nothing takes a connection there, or another chain answers.
+pub(crate) async fn answers(
+    engine: &dyn Engine,
+    endpoint: &Endpoint,
+    plan: &NodePlan,
+    pinned: (u64, &str),
+) -> Option<String> {
+    let adapter = Watched::new(endpoint);
+    if adapter.dial(endpoint.rpc_port).await.is_err() {
+        return None;
+    }
+    match tokio::time::timeout(DIAL_LIMIT, stranger(engine, &adapter, plan, pinned)).await {
+        Ok(Ok(Some(_))) => None,
+        Ok(Ok(None)) => Some(format!("a node of the chain still answers at {endpoint}")),
+        Ok(Err(error)) => Some(format!("something still answers at {endpoint} ({error})")),
+        Err(_) => Some(format!("something still listens at {endpoint}, and says nothing within {DIAL_LIMIT:?}")),
+    }
+}
+
 /// What an imported chain is pinned to: its chain id and its first block's hash; empty if it was not imported.
 pub(crate) fn pinned(chain: &Chain) -> (u64, &str) {
     (chain.spec.chain_id, chain.imported.as_ref().map_or("", |imported| imported.first_block.as_str()))

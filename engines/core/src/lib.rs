@@ -339,6 +339,14 @@ pub trait Engine: Send + Sync {
         Err(EngineError::Unsupported("say which chain it is of".into()))
     }
 
+    /// Asks the running node who it is, by its identity's `node_id`; `None` if this ledger's nodes do not tell.
+    ///
+    /// # Errors
+    /// `Host`, `Node`.
+    async fn who(&self, _host: &dyn Adapter, _node: &NodePlan) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Whether proofs of double signing name the validator with this identity so.
     fn is_named(&self, identity: &NodeIdentity, validator: &str) -> bool {
         identity.node_id == validator

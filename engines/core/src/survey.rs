@@ -39,4 +39,6 @@ pub struct Found {
     pub ports: BTreeMap<String, u16>,
     /// What is set on it, by the names of the template's settings.
     pub settings: BTreeMap<String, u64>,
+    /// Whether a process holds the home.
+    pub is_held: bool,
 }

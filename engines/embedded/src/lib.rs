@@ -148,6 +148,12 @@ impl Engine for EmbeddedEngine {
         Ok(files::way_back(code, &stdout, &stderr))
     }
 
+    async fn who(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Option<String>> {
+        let status = Rpc::new(host, node).one("consensus_status", json!([])).await?;
+        let named = status["node_id"].as_str().map(str::to_owned);
+        named.map(Some).ok_or_else(|| nonsense(node, "consensus_status", &status))
+    }
+
     fn claim(&self, home: &str) -> Result<Claim> {
         Ok(survey::claim(home))
     }

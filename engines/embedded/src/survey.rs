@@ -207,6 +207,7 @@ fn of_node(seen: &HomeSeen, (identity, shown): &(NodeIdentity, Shown), findings:
         rpc_port: rpc.port(),
         ports: BTreeMap::new(),
         settings: settings(config, findings),
+        is_held: !seen.holders.is_empty(),
     })
 }
 

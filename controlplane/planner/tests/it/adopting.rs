@@ -1,7 +1,7 @@
 //! Chains of others that are taken over: the law that one key is never in two processes and never signs from a state that is behind,
 //! and that no home is lost, whatever is ordered, however late an act arrives, wherever one is cut off, and whatever its owners do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_planner::*;
 use hanse_state::chain::NodeSpec;
@@ -396,7 +396,7 @@ proptest! {
 fn nodes_are_taken_one_after_another() {
     let mut stage = Stage::new();
     stage.look();
-    let mut taken = Vec::new();
+    let (mut taken, mut copied) = (Vec::new(), BTreeSet::new());
     for _ in 0..60 {
         if let Step::Do(Act::Roll { node, .. }) = plan_chain(&stage.w.state, &chain_key(), &stage.seen(), stage.w.at) {
             taken.push(node.node.to_string());
@@ -408,10 +408,22 @@ fn nodes_are_taken_one_after_another() {
         }
         stage.sign();
         stage.look();
-        if taken.len() == 2 && stage.site(&node_key(1)).owner_runs {
-            let later = stage.w.at.plus(10 * ROLL_LIMIT_MS);
+        let later = stage.w.at.plus(10 * ROLL_LIMIT_MS);
+        let is_waited_for = |stage: &Stage, n: u64| {
             let step = plan_chain(&stage.w.state, &chain_key(), &stage.seen(), later);
-            assert!(matches!(step, Step::Wait { ref reason } if reason.contains("n1 has not come back")), "{step:?}");
+            // The last one is behind no other, and never halts it.
+            let words = if n + 1 < NODES { format!("n{n} has not come back") } else { format!("n{n} is not well") };
+            assert!(matches!(step, Step::Wait { ref reason } if reason.contains(&words)), "{step:?}");
+        };
+        if taken.len() == 2 && stage.site(&node_key(1)).owner_runs {
+            is_waited_for(&stage, 1);
+        }
+        for n in 0..NODES {
+            // However long it takes to copy it; the limit is for what comes after.
+            if stage.w.state.nodes[&node_key(n)].moving.as_ref().is_some_and(|it| it.stage == MoveStage::Carry) {
+                is_waited_for(&stage, n);
+                copied.insert(n);
+            }
         }
         for n in [1, 3] {
             if stage.w.state.nodes[&node_key(n)].moving.is_some() {
@@ -420,6 +432,7 @@ fn nodes_are_taken_one_after_another() {
         }
     }
     assert_eq!(taken, ["n0", "n1", "n2", "n3"]);
+    assert_eq!(copied.len() as u64, NODES, "each was seen while it was copied");
     assert!(stage.w.state.chains[&chain_key()].wish.is_run());
 }
 

@@ -15,14 +15,14 @@ use hanse_state::chain::node::{Node, NodeIdentity, NodeState};
 use hanse_state::chain::query::nodes_of;
 use hanse_state::chain::template::Template;
 use hanse_state::host::Host;
-use hanse_state::ids::{HostId, NodeId};
+use hanse_state::ids::{HostId, NodeId, NodeKey};
 use hanse_state::{Blob, Command, State, name};
 
 use super::chain::{chain_key, node_key};
 use super::{Call, Wish, convert, found};
 use crate::context::Context;
 use crate::error::ApiError;
-use crate::watched::{Watched, pinned, plan};
+use crate::watched::{Watched, answers, pinned, plan};
 
 /// Longest look at one home: the program is uploaded to a host that has none yet.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -187,6 +187,7 @@ async fn compare(context: &Context, call: &Call, engine: &dyn Engine, chain: &Ch
                 "set the nodes alike first: the platform sets them all alike",
             ));
         }
+        findings.extend(of_endpoint(context, call, engine, chain, it.node, &it.home, found).await);
         it.survey.findings.extend(findings);
     }
     if let Some(first) = looked.first_mut() {
@@ -221,6 +222,45 @@ fn of_address(host: Option<&Host>, found: &Found) -> Option<Finding> {
             Some(Finding::error("address", what, "enrol the host with the address at which the others know its node"))
         }
     }
+}
+
+/// The home is the one that its node runs in: a copy of it would give its key to a second process.
+async fn of_endpoint(
+    context: &Context,
+    call: &Call,
+    engine: &dyn Engine,
+    chain: &Chain,
+    node: NodeId,
+    home: &str,
+    found: &Found,
+) -> Option<Finding> {
+    let known = call.state.nodes.get(&NodeKey::new(chain.key.clone(), node))?;
+    let endpoint = known.watched.as_ref()?;
+    let question = plan(&call.state, known, endpoint)?;
+    if !found.is_held {
+        let how = answers(engine, endpoint, &question, pinned(chain)).await?;
+        let what = format!("{how}, and no process holds {home}: it is not the home of that node, or a copy of it");
+        return Some(Finding::error("endpoint", what, "name the home that the node runs in, or stop it first"));
+    }
+    let adapter = Watched::new(endpoint);
+    let own = &found.identity.node_id;
+    match tokio::time::timeout(context.limits().node_call, engine.who(&adapter, &question)).await {
+        Ok(Ok(None)) => None,
+        Ok(Ok(Some(said))) if said == *own => {
+            Some(Finding::fine("endpoint", format!("who answers at {endpoint} is {said}, of the home's key")))
+        }
+        Ok(Ok(Some(said))) => {
+            let what = format!("who answers at {endpoint} is {said}, and the home's key is {own}'s");
+            Some(Finding::error("endpoint", what, "name for each node the home that it runs in"))
+        }
+        Ok(Err(error)) => Some(unheard(&error.to_string())),
+        Err(_) => Some(unheard("no answer in time")),
+    }
+}
+
+fn unheard(why: &str) -> Finding {
+    let what = format!("it does not say who it is: {why}");
+    Finding::warning("endpoint", what, "see that this is the home that the node runs in: its key must be in no other")
 }
 
 /// Exactly those that are named validate: who else does would be unknown to the platform, which counts on them.

@@ -3,13 +3,15 @@
 //! What is on the host is looked at anew by each step, so that any leader can take it up at any point: the key is set aside once, what is
 //! copied already is not copied again, and a home that was given back is not given back twice.
 
-use hanse_adapters_core::{Adapter, Claim, InstanceKey};
+use hanse_adapters_core::AdapterError;
+use hanse_planner::Run;
 use hanse_state::State;
 use hanse_state::chain::node::{Node, NodeAct, NodeFact};
 
 use super::World;
 use super::act::Trouble;
 use super::node::{STOP_GRACE, Site, engine_of};
+use crate::watched::{self, pinned};
 
 /// Does one step, and says what was seen.
 pub(super) async fn attempt(world: &World, state: &State, node: &Node, act: NodeAct) -> Result<NodeFact, Trouble> {
@@ -22,15 +24,19 @@ pub(super) async fn attempt(world: &World, state: &State, node: &Node, act: Node
         NodeAct::Fence => {
             let stop = adopting.stop.then_some(STOP_GRACE);
             adapter.seize_home(key, generation, &claim, stop).await?;
+            check_silent(state, &site).await?;
             Ok(NodeFact::Fenced)
         }
         NodeAct::Carry => {
-            copy(adapter, key, generation, &claim).await?;
+            // Seized again first: the mark and the fence are this generation's then, and whoever holds the home is not overlooked.
+            adapter.seize_home(key, generation, &claim, None).await?;
+            check_silent(state, &site).await?;
+            adapter.take_home(key, generation, &claim).await?;
             site.engine.check_copy(adapter, &site.plan).await?;
             Ok(NodeFact::Carried)
         }
         NodeAct::Return => {
-            adapter.return_home(key, generation, &claim).await?;
+            adapter.return_home(key, generation, &claim, adopting.started).await?;
             Ok(NodeFact::Returned)
         }
         NodeAct::Prepare
@@ -43,9 +49,33 @@ pub(super) async fn attempt(world: &World, state: &State, node: &Node, act: Node
     }
 }
 
-/// Seized again first: the mark and the fence are this generation's then, and whoever holds the home is not overlooked.
-async fn copy(adapter: &dyn Adapter, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<(), Trouble> {
-    adapter.seize_home(key, generation, claim, None).await?;
-    adapter.take_home(key, generation, claim).await?;
-    Ok(())
+/// Refuses to start a node that was taken over while its owner's may run anywhere; ours, if it runs, is not taken for that.
+pub(super) async fn check_alone(state: &State, site: &Site) -> Result<(), Trouble> {
+    if site.node.adopting.is_none() {
+        return Ok(());
+    }
+    let seen = site.adapter.look(&site.plan.key).await?;
+    match seen.map(|status| super::look::view(&status).run) {
+        Some(Run::Running) => Ok(()),
+        _ => check_silent(state, site).await,
+    }
+}
+
+/// Waits while a node answers where its owner's did. The home may be held by nobody and be a copy of the one that it runs in, here or on
+/// another machine: nothing but its own silence says that the key is in no process.
+async fn check_silent(state: &State, site: &Site) -> Result<(), Trouble> {
+    let Some(adopting) = &site.node.adopting else { return Ok(()) };
+    let stale = || Trouble::Stale(format!("{}: cannot be named", site.node.key));
+    let question = watched::plan(state, &site.node, &adopting.endpoint).ok_or_else(stale)?;
+    match watched::answers(site.engine.as_ref(), &adopting.endpoint, &question, pinned(&site.chain)).await {
+        None => Ok(()),
+        Some(how) => Err(AdapterError::Transient {
+            subject: adopting.home.clone(),
+            reason: format!(
+                "{how}, though no process holds this home: its node may run from another home with the same key; stop it there, or \
+                 give this one back"
+            ),
+        }
+        .into()),
+    }
 }

@@ -181,6 +181,7 @@ async fn attempt(
             tell(world, key, generation, NodeFact::Configured, notes).await
         }
         NodeAct::Start => {
+            super::adopting::check_alone(state, &site).await?;
             let plan = &NodePlan { signed: plan.signed.max(world.observed.signed(key)), ..plan.clone() };
             let status = site.engine.start(adapter, plan).await?;
             let view = super::look::view(&status);

@@ -183,10 +183,10 @@ impl Adapter for Transcript {
         self.note(&what, begin, self.host.take_home(key, generation, claim).await)
     }
 
-    async fn return_home(&self, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<()> {
+    async fn return_home(&self, key: &InstanceKey, generation: u64, claim: &Claim, was_started: bool) -> Result<()> {
         let begin = Instant::now();
         let what = format!("stop it, and give {} back", claim.home);
-        self.note(&what, begin, self.host.return_home(key, generation, claim).await)
+        self.note(&what, begin, self.host.return_home(key, generation, claim, was_started).await)
     }
 
     async fn list(&self, cluster: &str) -> Result<Vec<InstanceStatus>> {

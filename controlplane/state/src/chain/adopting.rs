@@ -43,6 +43,9 @@ pub struct Adopting {
     pub stop: bool,
     /// Where it answers while it is its owner's.
     pub endpoint: Endpoint,
+    /// Whether the platform's process has run since it was taken: what it has signed is in the platform's home then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started: bool,
 }
 
 /// Where one node of a chain of others is, and what was found there.

@@ -125,7 +125,7 @@ fn take_in(state: &mut State, cx: &mut Cx<'_>, chain: &ChainKey, it: &AdoptNode,
     node.rpc_port = it.rpc_port;
     node.ports = it.ports.clone();
     node.wish = NodeWish::Run;
-    node.adopting = Some(Adopting { home: it.home.clone(), stop: it.stop, endpoint });
+    node.adopting = Some(Adopting { home: it.home.clone(), stop: it.stop, endpoint, started: false });
     if let Some(host) = state.hosts.get_mut(&it.host) {
         each_port(it).for_each(|port| drop(host.ports.insert(port, key.clone())));
         cx.updated(name::host(&it.host));
@@ -291,7 +291,7 @@ pub(super) fn advance(cx: &Cx<'_>, node: &mut Node, fact: &NodeFact) -> Result<(
     let stage = node.moving.as_ref().map(|moving| moving.stage);
     match (fact, stage) {
         (NodeFact::Fenced, Some(MoveStage::Fence)) => {
-            node.moving.iter_mut().for_each(|moving| moving.stage = MoveStage::Carry);
+            node.moving.iter_mut().for_each(|moving| (moving.stage, moving.since) = (MoveStage::Carry, cx.now));
             node.state_reason = String::new();
         }
         (NodeFact::Carried, Some(MoveStage::Carry)) => {
@@ -305,6 +305,7 @@ pub(super) fn advance(cx: &Cx<'_>, node: &mut Node, fact: &NodeFact) -> Result<(
             let adopting = node.adopting.as_ref();
             let home = adopting.map(|it| it.home.clone()).unwrap_or_default();
             node.watched = adopting.map(|it| it.endpoint.clone());
+            node.adopting.iter_mut().for_each(|it| it.started = false);
             node.moving = None;
             node.rolled = 0;
             node.generation += 1;

@@ -114,6 +114,7 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
             node.health = Health::Unknown;
             node.metered_until = Some(cx.now);
             height_apply::started(&mut node);
+            node.adopting.iter_mut().for_each(|it| it.started = true);
             go(&mut node, cx.now, NodeState::Running, "");
         }
         (NodeFact::Started, NodeState::Running) => {}

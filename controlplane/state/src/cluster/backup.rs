@@ -93,8 +93,9 @@ fn cluster(state: &State) -> Result<Cluster, Rejection> {
 /// Raises the generations of all nodes beyond what they may have come to after the backup: hosts refuse what is older than what they
 /// have.
 fn raise(state: &mut State, cx: &mut Cx<'_>) {
-    let keys: Vec<NodeKey> =
-        state.nodes.values().filter(|node| node.watched.is_none()).map(|node| node.key.clone()).collect();
+    // Hosts know the numbers of nodes of others too, once they are taken over: of those that were given back as well.
+    let is_on_host = |node: &&Node| node.watched.is_none() || node.adopting.is_some();
+    let keys: Vec<NodeKey> = state.nodes.values().filter(is_on_host).map(|node| node.key.clone()).collect();
     for key in keys {
         if let Some(node) = state.nodes.get_mut(&key) {
             node.generation = node.generation.saturating_add(GENERATIONS_MAX);
