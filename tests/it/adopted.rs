@@ -273,7 +273,9 @@ impl Told {
             "validators by its genesis that are at none of the homes",
         );
         self.refused("admin", &[&few[..], &[&elsewhere]].concat(), "does not read it");
-        self.refused("admin", &[&few[..], &[&of_copy]].concat(), "and no process holds");
+        self.refused("admin", &[&few[..], &[&of_copy]].concat(), "HOME_UNFIT");
+        let seen = self.ask("admin", &[&few[..6], &["--dry-run", "--node", &of_copy]].concat()).unwrap().to_string();
+        assert!(seen.contains("and no process holds"), "{seen}");
         self.refused("acme", &[&few[..], &[&first]].concat(), "");
         assert_eq!(self.files(), before, "nothing was touched");
     }

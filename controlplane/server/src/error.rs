@@ -180,6 +180,13 @@ impl ApiError {
         Self::new(Code::FailedPrecondition, "HOST_UNFIT", message, advice).with_field("host")
     }
 
+    /// Homes of others cannot be taken over as they are; nothing was changed.
+    pub fn unfit_homes(chain: &str, why: &str) -> Self {
+        let message = format!("{chain}: {why}");
+        let advice = "repair what is named and ask again; `--dry-run` shows everything that was found";
+        Self::new(Code::FailedPrecondition, "HOME_UNFIT", message, advice).with_field("nodes")
+    }
+
     /// The ledger answered with a refusal in its own words.
     pub fn ledger_refused(why: &str) -> Self {
         let advice = "read the ledger's words; nothing was retried";

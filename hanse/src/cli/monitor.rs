@@ -303,11 +303,11 @@ mod tests {
         all[2].values.as_mut().unwrap().now_at_ms = -50_001;
         let shown = table("consortiums/trade/chains/c", &all, &Time { from: 0, to: 39_999 }).render();
         let expected = "\
-OF        FIGURE     NOW       LEAST     MEDIAN    MOST      CHANGE           TREND
-nodes/n0  height     70        -1        20        71        +2.33/s          ▁▂▃█
-nodes/n0  height/s   5.12/s    1.00/s    1.00/s    5.00/s                      ▁▁█
-nodes/n0  cpu        -         1.4 %     1.5 %     1.6 %                      ▁  ▁
-nodes/n0  disk_free  - 1m      2047 MiB  2048 MiB  3072 MiB  -184320.0 MiB/h  █ ▁
+OF        FIGURE     NOW     LEAST     MEDIAN    MOST      CHANGE           TREND
+nodes/n0  height     70      -1        20        71        +2.33/s          ▁▂▃█
+nodes/n0  height/s   5.12/s  1.00/s    1.00/s    5.00/s                      ▁▁█
+nodes/n0  cpu        -       1.4 %     1.5 %     1.6 %                      ▁  ▁
+nodes/n0  disk_free  - 1m    2047 MiB  2048 MiB  3072 MiB  -184320.0 MiB/h  █ ▁
 ";
         let shown: String = shown.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
         assert_eq!(shown, expected);

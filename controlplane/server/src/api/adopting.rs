@@ -345,7 +345,7 @@ fn refusal(chain: &Chain, looked: &[Looked]) -> ApiError {
         let errors = it.survey.findings.iter().filter(|finding| finding.severity == Severity::Error);
         errors.map(move |finding| format!("{} {}: {} ({})", it.node, finding.check, finding.found, finding.advice))
     });
-    ApiError::unfit_host(&name::chain(&chain.key), &errors.collect::<Vec<_>>().join("; "))
+    ApiError::unfit_homes(&name::chain(&chain.key), &errors.collect::<Vec<_>>().join("; "))
 }
 
 fn shown(it: &Looked) -> pb::SurveyedHome {
