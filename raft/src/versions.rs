@@ -139,6 +139,7 @@ mod tests {
     const CALL_V3: &str = "0a047465737410021803220201c02a08306130613061306138014003";
     const CALL_V4: &str = "0a047465737410021803220201c02a08306130613061306138014004";
     const CALL_V5: &str = "0a047465737410021803220201c02a08306130613061306138014005";
+    const CALL_V6: &str = "0a047465737410021803220201c02a08306130613061306138014006";
 
     fn call(speaks_oldest: u32, speaks_newest: u32) -> Call {
         Call {
@@ -156,13 +157,14 @@ mod tests {
     #[test]
     fn who_says_nothing_speaks_the_first_version() {
         let (oldest, newest) = own();
-        let [second, third, fourth] = [2, 3, 4].map(|newest| Versions { newest: Version(newest), ..SPOKEN });
+        let [second, third, fourth, fifth] = [2, 3, 4, 5].map(|newest| Versions { newest: Version(newest), ..SPOKEN });
         for (frozen, call, spoken) in [
             (CALL_V1, call(0, 0), Versions::UNSAID),
             (CALL_V2, call(1, 2), second),
             (CALL_V3, call(1, 3), third),
             (CALL_V4, call(1, 4), fourth),
-            (CALL_V5, call(oldest, newest), SPOKEN),
+            (CALL_V5, call(1, 5), fifth),
+            (CALL_V6, call(oldest, newest), SPOKEN),
         ] {
             assert_eq!(hex::encode(call.encode_to_vec()), frozen);
             let read = Call::decode(hex::decode(frozen).unwrap().as_slice()).unwrap();
