@@ -67,7 +67,7 @@ async fn a_host_is_known_by_the_authority_that_signed_its_key() {
     // Renewed on the host, beside the connection that is kept: it is told from a look, and only if there is one.
     let certificate = ours.sign_host(&good.host_public_key(), "127.0.0.1", "-1h:+3h").unwrap();
     good.reconfigure(&format!("HostCertificate {}\n", certificate.display())).unwrap();
-    assert_eq!(host.expiries().await, [ends.clone()], "nobody has looked again");
+    assert_eq!(host.expiries().await, std::slice::from_ref(&ends), "nobody has looked again");
     let looking = SshAdapter::new(pinned(&good)).unwrap().looking_every(std::time::Duration::ZERO);
     looking.connect().await.unwrap();
     let logins = |sshd: &Sshd| sshd.log().matches("Accepted publickey").count();
