@@ -108,7 +108,7 @@ mod tests {
             points: vec![point(120_000, 1, None), point(300_000, 3, Some(11))],
             step_ms: 60_000,
             counter: true,
-            values: Some(short.clone()),
+            values: Some(short),
             rates: Some(short),
             ..pb::SeriesPoints::default()
         };

@@ -144,7 +144,7 @@ impl Stage {
             node: NodeId::new(n),
             host: if n < 2 { "h1" } else { "h2" }.parse().unwrap(),
             home: format!("/srv/n{n}"),
-            stop: n % 2 == 0,
+            stop: n.is_multiple_of(2),
             identity: identity(n),
             p2p_port: 9_100 + 2 * u16::try_from(n).unwrap(),
             rpc_port: 9_101 + 2 * u16::try_from(n).unwrap(),
