@@ -110,7 +110,7 @@ pub(crate) fn what_is_wrong_is_told_until_it_is_gone(story: &mut Story) {
         if wanted.iter().all(|metric| nodes(metric) == 4) { Ok(()) } else { Err(format!("{seen:?}")) }
     });
     // The chain's own: blocks and transactions of the whole, and how old its newest block is.
-    let own = ["height", "transactions", "peers", "block_age", "round"];
+    let own = ["height", "transactions", "peers", "block_age"];
     let shown = until("figures of the chain, with rates", PROVISION_MAX, || {
         let args = ["chain", "monitor", "trade", "supply-1", "--window", "6h", "--step", "60s"];
         let shown = story.cluster.ask("admin", &args).map_err(|(_, words)| words)?;
