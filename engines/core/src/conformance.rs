@@ -14,6 +14,21 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Lines of a node's log in a panic.
 const LINES: u32 = 30;
 
+/// Looks until `look` finds what it is after, and returns that; what it found instead is its `Err`.
+///
+/// # Panics
+/// After `limit`, with what was seen last.
+pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(seen) => assert!(Instant::now() < deadline, "{what}: not within {limit:?}: {seen}"),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
 /// Waits until the node's health is as wished, and returns it.
 ///
 /// # Panics

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use hanse_adapters_core::{Adapter, RunState};
-use hanse_engines_core::{Engine, EngineError, Role, WayBack};
+use hanse_engines_core::{Engine, EngineError, Role, WayBack, conformance};
 
-use crate::net::Net;
+use crate::net::{LIMIT, Net};
 
 const STATE: &str = "data/priv_validator_state.json";
 
@@ -132,16 +132,14 @@ async fn back(net: &Net, node: usize, height: u64) -> WayBack {
 /// With the program before it does not come further, and its last words say where it stands.
 async fn started_again_it_ends_there(net: &mut Net, height: u64) {
     net.restart(3).await;
-    let deadline = std::time::Instant::now() + Duration::from_secs(90);
-    loop {
+    conformance::until("it ends at the height", LIMIT, async || {
         let status = net.host.look(&net.nodes[3].key).await.unwrap().unwrap();
         if matches!(status.run, RunState::Exited { .. }) {
-            break;
+            return Ok(());
         }
-        let log = net.host.tail(&net.nodes[3].key, 5).await.unwrap();
-        assert!(std::time::Instant::now() < deadline, "it stays: {status:?}: {log}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+        Err(format!("{status:?}: {}", net.host.tail(&net.nodes[3].key, 5).await.unwrap()))
+    })
+    .await;
     let log = net.host.tail(&net.nodes[3].key, 60).await.unwrap();
     assert!(stands(net, 3, height).await, "{log}");
     assert!(!stands(net, 3, height + 1).await);

@@ -1,7 +1,7 @@
 //! A chain of real validators on this machine, driven the way the control plane does it.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
@@ -20,7 +20,7 @@ use crate::parts;
 
 pub(crate) const CHAIN_ID: u64 = 4_242;
 /// How long anything may take on a slow machine before the test fails.
-const LIMIT: Duration = Duration::from_secs(90);
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// Nodes on one host. All are prepared and know each other; the first `founders` are in the genesis.
 pub(crate) struct Net {
@@ -90,15 +90,16 @@ impl Net {
     pub(crate) async fn role(&self, node: usize, role: Role, others: &[usize]) -> Vec<String> {
         let seat = |n: usize| Seat { host: &self.host, node: &self.nodes[n], identity: &self.identities[n] };
         let others: Vec<_> = others.iter().map(|n| seat(*n)).collect();
-        let (deadline, mut said) = (Instant::now() + LIMIT, Vec::new());
-        loop {
+        let mut said = Vec::new();
+        conformance::until("its role", LIMIT, async || {
             match self.engine.ensure_role(&self.chain, &seat(node), role, &others).await.unwrap() {
-                Progress::Done => return said,
+                Progress::Done => return Ok(()),
                 Progress::Waits { reason } => said.push(reason),
             }
-            assert!(Instant::now() < deadline, "{role:?}: {said:#?}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            Err(format!("{role:?}: {said:#?}"))
+        })
+        .await;
+        said
     }
 
     pub(crate) async fn validators(&self, node: usize) -> Vec<String> {
