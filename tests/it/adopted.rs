@@ -4,16 +4,17 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
-use hanse_node::config::{CONFIG_FILE, CONFIG_VERSION, HistoryConfig, Keep, NodeConfig, PeerConfig};
-use hanse_node::genesis::{BLOCK_BYTES_MOST, Fork, GENESIS_FILE, GENESIS_VERSION, Genesis, GenesisValidator};
+use hanse_node::config::{CONFIG_FILE, HistoryConfig, Keep, NodeConfig, PeerConfig};
+use hanse_node::genesis::GENESIS_FILE;
 use hanse_node::keys::NodeKey;
 use serde_json::Value;
 
 use crate::by_hand::pids_of;
 use crate::cluster::hanse;
 use crate::life::{LONG, PROCESS, Story};
+use crate::owner;
 use crate::wait::until;
 
 const CHAIN: [&str; 2] = ["trade", "supply-1"];
@@ -34,23 +35,7 @@ impl ByHand {
         let ports: Vec<SocketAddr> = held.iter().map(|it| it.local_addr().unwrap()).collect();
         let homes: Vec<PathBuf> = (0..NODES).map(|n| dir.join(format!("byhand{n}"))).collect();
         let keys: Vec<NodeKey> = homes.iter().map(|home| NodeKey::load_or_create(home).unwrap()).collect();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let alloc = serde_json::json!({ rich: { "balance": "1000000000000000000000" } });
-        let genesis = Genesis {
-            version: GENESIS_VERSION,
-            chain_id: 777,
-            genesis_time_ms: u64::try_from(now.as_millis()).unwrap(),
-            block_time_ms: 300,
-            block_gas_limit: 30_000_000,
-            fork: Fork::Osaka,
-            block_bytes_max: BLOCK_BYTES_MOST,
-            base_fee: 0,
-            fee_recipient: None,
-            validators: keys.iter().map(|key| GenesisValidator { public_key: key.public_key(), power: 1 }).collect(),
-            governance: None,
-            anchor: None,
-            alloc: serde_json::from_value(alloc).unwrap(),
-        };
+        let genesis = owner::genesis(777, &keys, serde_json::json!({ rich: { "balance": "1000000000000000000000" } }));
         for (n, home) in homes.iter().enumerate() {
             let peer = |n: usize| PeerConfig {
                 node_id: keys[n].node_id(),
@@ -58,35 +43,18 @@ impl ByHand {
                 address: ports[2 * n],
             };
             let config = NodeConfig {
-                version: CONFIG_VERSION,
-                chain: "by hand".to_owned(),
-                p2p_listen: ports[2 * n],
-                rpc_listen: ports[2 * n + 1],
-                log: "info".to_owned(),
-                mempool: Default::default(),
-                fast_join: false,
                 history: HistoryConfig { states: Keep::Last(STATES_KEPT), blocks: Keep::All },
-                rpc: Default::default(),
-                metrics: Default::default(),
                 peers: (0..NODES).filter(|other| *other != n).map(peer).collect(),
+                ..owner::config(ports[2 * n], ports[2 * n + 1])
             };
-            std::fs::write(home.join(CONFIG_FILE), config.to_toml().unwrap()).unwrap();
-            std::fs::write(home.join(GENESIS_FILE), serde_json::to_string_pretty(&genesis).unwrap()).unwrap();
+            owner::write(home, &config, &genesis);
         }
         let rpc = (0..NODES).map(|n| ports[2 * n + 1]).collect();
         Self { homes, rpc, children: (0..NODES).map(|_| None).collect() }
     }
 
     fn spawn(&self, n: usize) -> Child {
-        let log = std::fs::File::options().create(true).append(true).open(self.homes[n].with_extension("log")).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_hanse"))
-            .args(["node", "start", "--home"])
-            .arg(&self.homes[n])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap()
+        owner::start(&self.homes[n], &self.homes[n].with_extension("log"))
     }
 
     fn start(&mut self, n: usize) {

@@ -3,15 +3,16 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
-use hanse_node::config::{CONFIG_FILE, CONFIG_VERSION, NodeConfig};
-use hanse_node::genesis::{BLOCK_BYTES_MOST, Fork, GENESIS_FILE, GENESIS_VERSION, Genesis, GenesisValidator};
+use hanse_node::config::CONFIG_FILE;
+use hanse_node::genesis::GENESIS_FILE;
 use hanse_node::keys::NodeKey;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::owner;
 use crate::people::{PASSWORD, form_consortium};
 use crate::wait::until;
 
@@ -26,50 +27,13 @@ struct Foreign {
 impl Foreign {
     fn make(home: PathBuf, chain_id: u64, p2p: SocketAddr, rpc: SocketAddr) -> Self {
         let key = NodeKey::load_or_create(&home).unwrap();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let genesis = Genesis {
-            version: GENESIS_VERSION,
-            chain_id,
-            genesis_time_ms: u64::try_from(now.as_millis()).unwrap(),
-            block_time_ms: 300,
-            block_gas_limit: 30_000_000,
-            fork: Fork::Osaka,
-            block_bytes_max: BLOCK_BYTES_MOST,
-            base_fee: 0,
-            fee_recipient: None,
-            validators: vec![GenesisValidator { public_key: key.public_key(), power: 1 }],
-            governance: None,
-            anchor: None,
-            alloc: std::collections::BTreeMap::new(),
-        };
-        let config = NodeConfig {
-            version: CONFIG_VERSION,
-            chain: "foreign".to_owned(),
-            p2p_listen: p2p,
-            rpc_listen: rpc,
-            log: "info".to_owned(),
-            mempool: Default::default(),
-            fast_join: false,
-            history: Default::default(),
-            rpc: Default::default(),
-            metrics: Default::default(),
-            peers: Vec::new(),
-        };
-        std::fs::write(home.join(CONFIG_FILE), config.to_toml().unwrap()).unwrap();
-        std::fs::write(home.join(GENESIS_FILE), serde_json::to_string_pretty(&genesis).unwrap()).unwrap();
+        let genesis = owner::genesis(chain_id, &[key], serde_json::json!({}));
+        owner::write(&home, &owner::config(p2p, rpc), &genesis);
         Self { home, child: None }
     }
 
     fn start(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.home.join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_hanse"))
-            .args(["node", "start", "--home"])
-            .arg(&self.home)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        self.child = Some(child.unwrap());
+        self.child = Some(owner::start(&self.home, &self.home.join("log")));
     }
 
     fn kill(&mut self) {

@@ -23,6 +23,7 @@ mod imported;
 mod life;
 mod load;
 mod operators;
+mod owner;
 mod people;
 mod program;
 mod replica;

@@ -25,6 +25,15 @@ fn seated(nodes: usize) -> World {
     w
 }
 
+/// Five nodes of which the last gave up its seat by vote.
+fn unseated() -> World {
+    let mut w = seated(5);
+    vote(&mut w, leave(&[4]), &["acme", "globex", "hooli"]);
+    w.intent(4, NodeAct::Seat);
+    w.fact(4, NodeFact::Seated { validates: false });
+    w
+}
+
 fn vote(w: &mut World, change: Change, voters: &[&str]) {
     let ordered_by = w.state.chains[&chain_key()].proposal.proposal;
     let change = ChangeChain { chain: chain_key().chain, ordered_by, change };
@@ -98,10 +107,7 @@ fn it_waits_while_the_chain_would_not_bear_it() {
 
 #[test]
 fn only_those_that_agreed_act_and_too_few_of_them_wait() {
-    let mut w = seated(5);
-    vote(&mut w, leave(&[4]), &["acme", "globex", "hooli"]);
-    w.intent(4, NodeAct::Seat);
-    w.fact(4, NodeFact::Seated { validates: false });
+    let mut w = unseated();
     // n0 and n4 are acme's, and three of four owners agree: three of the four validators.
     let join = Change::AddValidators { nodes: vec![NodeId::new(4)], accept_outage: false };
     vote(&mut w, join, &["acme", "globex", "hooli"]);
@@ -117,10 +123,7 @@ fn only_those_that_agreed_act_and_too_few_of_them_wait() {
 /// What was begun for the decision before may still come about: the ledger is asked until it says that it did not.
 #[test]
 fn a_decision_that_is_reversed_half_way_is_over_when_the_ledger_says_so() {
-    let mut w = seated(5);
-    vote(&mut w, leave(&[4]), &["acme", "globex", "hooli"]);
-    w.intent(4, NodeAct::Seat);
-    w.fact(4, NodeFact::Seated { validates: false });
+    let mut w = unseated();
     let join = Change::AddValidators { nodes: vec![NodeId::new(4)], accept_outage: false };
     vote(&mut w, join, &["acme", "globex", "hooli"]);
     w.intent(4, NodeAct::Seat);
@@ -136,10 +139,7 @@ fn a_decision_that_is_reversed_half_way_is_over_when_the_ledger_says_so() {
 /// A majority of the members is fewer than two thirds of the validators' owners: whoever plans the vote is told.
 #[test]
 fn a_charter_that_asks_less_than_the_ledger_is_told() {
-    let mut w = seated(5);
-    vote(&mut w, leave(&[4]), &["acme", "globex", "hooli"]);
-    w.intent(4, NodeAct::Seat);
-    w.fact(4, NodeFact::Seated { validates: false });
+    let mut w = unseated();
     let risks = |w: &World| {
         let join = Change::AddValidators { nodes: vec![NodeId::new(4)], accept_outage: false };
         let ordered_by = w.state.chains[&chain_key()].proposal.proposal;

@@ -7,7 +7,7 @@ use super::apply::sync;
 use super::life::{NodeWish, Wish};
 use super::moving::{MoveStage, Moving};
 use super::node::{Health, Node, NodeFact, NodeState};
-use super::node_apply::{fenced, go, next_on_way};
+use super::node_apply::{fenced, go, next_on_way, put_node};
 use super::template::Template;
 use super::{Chain, GENESIS_BYTES_MAX, Genesis, NodeSpec, REASON_MAX, imported_apply, query, rollout_apply};
 use crate::apply::Cx;
@@ -261,7 +261,7 @@ pub(super) fn take(state: &mut State, cx: &mut Cx<'_>, mut node: Node, number: u
     node.outfit = outfit;
     node.watched = None;
     go_through(&mut node, cx, host, MoveStage::Fence, &reason);
-    Ok(put(state, cx, node))
+    Ok(put_node(state, cx, node))
 }
 
 /// A new generation, on the way through the stages of a move within its host.
@@ -344,7 +344,7 @@ pub(crate) fn give_back(state: &mut State, cx: &mut Cx<'_>, c: &GiveBackNode) ->
         chain.version += 1;
         cx.updated(name::chain(&c.node.chain));
     }
-    Ok(put(state, cx, node))
+    Ok(put_node(state, cx, node))
 }
 
 pub(crate) fn end(state: &mut State, cx: &mut Cx<'_>, c: &EndAdoption) -> Result<Outcome, Rejection> {
@@ -377,12 +377,4 @@ pub(crate) fn end(state: &mut State, cx: &mut Cx<'_>, c: &EndAdoption) -> Result
     }
     sync(state, cx, &c.chain);
     Ok(Outcome::Done { resource })
-}
-
-fn put(state: &mut State, cx: &mut Cx<'_>, node: Node) -> Outcome {
-    let (resource, chain) = (name::node(&node.key), node.key.chain.clone());
-    state.nodes.insert(node.key.clone(), node);
-    cx.updated(resource.clone());
-    sync(state, cx, &chain);
-    Outcome::Done { resource }
 }

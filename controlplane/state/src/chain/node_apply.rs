@@ -32,7 +32,7 @@ pub(crate) fn intent(state: &mut State, cx: &mut Cx<'_>, c: &RecordIntent) -> Re
     if next != node.state {
         go(&mut node, cx.now, next, "");
     }
-    Ok(put(state, cx, node))
+    Ok(put_node(state, cx, node))
 }
 
 /// The state in which an act is under way, if it may begin now.
@@ -187,7 +187,7 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
     if let Some(step) = step {
         operation::apply::output(state, cx, &c.node, step, &c.output);
     }
-    Ok(put(state, cx, node))
+    Ok(put_node(state, cx, node))
 }
 
 pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Result<Outcome, Rejection> {
@@ -242,7 +242,7 @@ pub(crate) fn restart(state: &mut State, cx: &mut Cx<'_>, c: &RestartNode) -> Re
     node.intent = None;
     let next = next_on_way(&node);
     go(&mut node, cx.now, next, &c.reason);
-    Ok(put(state, cx, node))
+    Ok(put_node(state, cx, node))
 }
 
 /// Checks that the chain goes on making blocks while this node is down; one that makes none already has nothing to lose.
@@ -291,7 +291,8 @@ pub(crate) fn go(node: &mut Node, now: Millis, state: NodeState, reason: &str) {
     node.state_reason = check::clip(reason, REASON_MAX);
 }
 
-fn put(state: &mut State, cx: &mut Cx<'_>, node: Node) -> Outcome {
+/// The node as it is now, and what its chain is by that.
+pub(super) fn put_node(state: &mut State, cx: &mut Cx<'_>, node: Node) -> Outcome {
     let (resource, chain) = (name::node(&node.key), node.key.chain.clone());
     state.nodes.insert(node.key.clone(), node);
     cx.updated(resource.clone());

@@ -4,7 +4,7 @@ use super::apply::{new_node, sync};
 use super::life::NodeWish;
 use super::life_apply::{begin, check_runs};
 use super::node::{Health, Node, NodeState};
-use super::node_apply::{fenced, go, next_on_way};
+use super::node_apply::{fenced, go, next_on_way, put_node};
 use super::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode, Rollout};
 use super::seat::quorum;
 use super::template::Template;
@@ -262,14 +262,6 @@ pub(crate) fn release(state: &mut State, cx: &mut Cx<'_>, c: &ReleaseNode) -> Re
         return Ok(super::life_apply::gone(state, cx, &c.node));
     }
     Ok(put_node(state, cx, node))
-}
-
-fn put_node(state: &mut State, cx: &mut Cx<'_>, node: Node) -> Outcome {
-    let (resource, chain) = (name::node(&node.key), node.key.chain.clone());
-    state.nodes.insert(node.key.clone(), node);
-    cx.updated(resource.clone());
-    sync(state, cx, &chain);
-    Outcome::Done { resource }
 }
 
 /// Checks that nodes can be added by vote: nothing that is decided later can make it impossible.
