@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use hanse_fixtures::sshd::Sshd;
 use hanse_node::config::{CONFIG_FILE, HistoryConfig, Keep, NodeConfig, PeerConfig};
 use hanse_node::genesis::GENESIS_FILE;
 use hanse_node::keys::NodeKey;
@@ -102,6 +103,7 @@ struct Told {
     key: String,
     /// Hashes of the transactions that were sent.
     sent: Vec<String>,
+    _ssh: Sshd,
 }
 
 impl Drop for Told {
@@ -122,9 +124,11 @@ impl Told {
         let made: Value = serde_json::from_str(&hanse(&["key", "account-generate", &key, "-o", "json"])).unwrap();
         let mut by_hand = ByHand::make(dir, &made["address"].as_str().unwrap().to_ascii_lowercase());
         (0..NODES).for_each(|n| by_hand.start(n));
-        let story = Story::begin(dir);
+        // Two of the homes are behind SSH.
+        let ssh = Sshd::spawn(&dir.join("sshd")).unwrap();
+        let story = Story::begin_on(dir, Some(&ssh));
         story.form_consortium();
-        Self { story, by_hand, key, sent: Vec::new() }
+        Self { story, by_hand, key, sent: Vec::new(), _ssh: ssh }
     }
 
     fn ask(&self, who: &str, args: &[&str]) -> Result<Value, String> {

@@ -18,6 +18,14 @@ use crate::wait::until;
 /// Longest wait for provisioning on a busy two-core machine, a leader's death included.
 pub(crate) const PROVISION_MAX: Duration = Duration::from_secs(180);
 
+/// Our program as hosts get it, in `dir`: debug information is most of a test binary, and hosts do not need it.
+pub(crate) fn for_hosts(dir: &Path) -> PathBuf {
+    let artifact = dir.join("hanse-node");
+    let stripped = Command::new("strip").arg("-o").arg(&artifact).arg(env!("CARGO_BIN_EXE_hanse")).status().unwrap();
+    assert!(stripped.success());
+    artifact
+}
+
 /// Everything of the story that a later step needs.
 pub(crate) struct Story {
     pub(crate) cluster: Cluster,
@@ -38,11 +46,7 @@ impl Story {
 
     /// A cluster of three with an administrator, and three sshd beside it.
     fn begin(dir: &Path) -> Self {
-        // Debug information is most of a test binary, and hosts do not need it.
-        let artifact = dir.join("hanse-node");
-        let stripped =
-            Command::new("strip").arg("-o").arg(&artifact).arg(env!("CARGO_BIN_EXE_hanse")).status().unwrap();
-        assert!(stripped.success());
+        let artifact = for_hosts(dir);
         let mut sshd: Vec<Sshd> = (1..=3).map(|n| Sshd::spawn(&dir.join(format!("sshd{n}"))).unwrap()).collect();
         // One identity for the platform: every host lets in the first one's key.
         let key = std::fs::read(dir.join("sshd1/authorized_keys")).unwrap();

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hanse_fixtures::sshd::Sshd;
 use serde_json::Value;
 
-use crate::by_hand::{free_ports, pids_of};
+use crate::by_hand::{for_hosts, free_ports, pids_of};
 use crate::cluster::{Cluster, hanse};
 use crate::wait::until;
 
@@ -25,15 +26,35 @@ pub(crate) struct Story {
 }
 
 impl Story {
+    /// Three replicas and two hosts of this machine, `h1` and `h2`.
     pub(crate) fn begin(dir: &Path) -> Self {
-        let cluster = Cluster::start(dir, "");
+        Self::begin_on(dir, None)
+    }
+
+    /// The same with `h2` behind SSH, if one is given.
+    pub(crate) fn begin_on(dir: &Path, second: Option<&Sshd>) -> Self {
+        let config = second.map(|ssh| {
+            let (identity, program) = (ssh.identity_path.display(), for_hosts(dir));
+            format!("ssh_identity = \"{identity}\"\nnode_artifact = \"{}\"", program.display())
+        });
+        let cluster = Cluster::start(dir, &config.unwrap_or_default());
         let story = Self { cluster, dir: dir.to_path_buf(), last: 0 };
         story.cluster.bootstrap(PASSWORD);
         for (n, first) in (1..).zip(free_ports(12, 2)) {
             let (name, root, first) = (format!("h{n}"), story.path(&format!("host{n}")), first.to_string());
-            let place = ["--local", "--root", &root, "--peer-address", "127.0.0.1", "--port-first", &first];
+            let place = ["--root", &root, "--peer-address", "127.0.0.1", "--port-first", &first];
             let room = ["--port-count", "12", "--slots", "6"];
-            story.cluster.tell("admin", &[&["host", "enrol", &name][..], &place, &room].concat());
+            let enrol = |way: &[&str]| {
+                story.cluster.tell("admin", &[&["host", "enrol", &name][..], way, &place, &room].concat())
+            };
+            match second.filter(|_| n == 2) {
+                None => enrol(&["--local"]),
+                Some(ssh) => {
+                    let (port, user) = (ssh.port.to_string(), ssh.user.as_str());
+                    let pinned = ssh.fingerprint.as_str();
+                    enrol(&["--ssh", "127.0.0.1", "--port", &port, "--user", user, "--fingerprint", pinned])
+                }
+            };
         }
         story
     }

@@ -93,7 +93,8 @@ fn with_home(used: InstanceUsage, home: Result<Option<InstanceUsage>>, found: im
 pub(crate) async fn any_running(docker: &Docker, turn: &Turn) -> Result<Option<String>> {
     let Some(cluster) = turn.cluster.get() else { return Ok(None) };
     let filters = Some(filter(&labels(Role::Node, Some(cluster), None)));
-    let options = ListContainersOptions { filters, limit: Some(1), ..Default::default() };
+    // No `limit`: with one the engine lists containers that have ended, too (API of the engine, "ContainerList").
+    let options = ListContainersOptions { filters, ..Default::default() };
     let listed = docker.list_containers(Some(options)).await.map_err(|e| explain("containers", e, false))?;
     Ok(listed.into_iter().find_map(|it| it.id))
 }

@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::connection::{ANSWER_BYTES_MAX, Connection, Ran, STDERR_BYTES_MAX};
-use crate::upload::Body;
+use crate::upload::{Body, Broken};
 
 /// Programs that wait for the next request: sessions are needed for uploads as well.
 const IDLE_MAX: usize = 2;
@@ -194,11 +194,15 @@ impl Served {
             // What the host says meanwhile is read, so that a program that ended is noticed while there is more to send.
             let message = tokio::select! {
                 sent = &mut sending, if !is_sent => {
-                    if let Err(error) = sent {
+                    match sent {
+                        Ok(()) => is_sent = true,
                         // The program waits for what does not come; it ends with the channel.
-                        return Ran::NoAnswer(format!("the upload broke: {error}"));
+                        Err(Broken::Here(error)) => return Ran::NoAnswer(format!("the upload broke: {error}")),
+                        // Its exit status, if it has one, says better why than the channel does.
+                        Err(Broken::There(error)) => {
+                            return self.drain(Ran::NoAnswer(format!("the upload broke: {error}"))).await;
+                        }
                     }
-                    is_sent = true;
                     continue;
                 }
                 message = self.next() => message,

@@ -41,24 +41,33 @@ pub(crate) enum Body {
     File(PathBuf, u64),
 }
 
+/// Why not all of a body was sent.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// What was to be sent cannot be read here; the host waits for the rest.
+    Here(std::io::Error),
+    /// The channel takes no more: the command may have ended.
+    There(std::io::Error),
+}
+
 impl Body {
     /// Sends all of it.
-    pub(crate) async fn send(&self, writer: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    pub(crate) async fn send(&self, writer: &mut (impl AsyncWrite + Unpin)) -> std::result::Result<(), Broken> {
         match self {
             Self::Nothing => Ok(()),
-            Self::Bytes(bytes) => writer.write_all(bytes).await,
+            Self::Bytes(bytes) => writer.write_all(bytes).await.map_err(Broken::There),
             Self::File(path, bytes) => {
-                let mut file = tokio::fs::File::open(path).await?.take(*bytes);
+                let mut file = tokio::fs::File::open(path).await.map_err(Broken::Here)?.take(*bytes);
                 let mut chunk = vec![0; CHUNK_BYTES];
                 loop {
-                    let count = file.read(&mut chunk).await?;
+                    let count = file.read(&mut chunk).await.map_err(Broken::Here)?;
                     if count == 0 && file.limit() > 0 {
-                        return Err(std::io::Error::other(format!("{} became shorter", path.display())));
+                        return Err(Broken::Here(std::io::Error::other(format!("{} became shorter", path.display()))));
                     }
                     if count == 0 {
                         return Ok(());
                     }
-                    writer.write_all(&chunk[..count]).await?;
+                    writer.write_all(&chunk[..count]).await.map_err(Broken::There)?;
                 }
             }
         }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use hanse_adapters_core::Adapter;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{BlockRef, Engine, EngineError, NodeHealth, NodePlan, Transaction};
 
@@ -20,10 +20,13 @@ const LINES: u32 = 30;
 /// After `limit`, with what was seen last.
 pub async fn until<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + limit;
+    let mut seen = "nothing yet".to_owned();
     loop {
-        match look().await {
-            Ok(found) => return found,
-            Err(seen) => assert!(Instant::now() < deadline, "{what}: not within {limit:?}: {seen}"),
+        // A look that hangs ends with the limit, too.
+        match timeout_at(deadline, look()).await {
+            Ok(Ok(found)) => return found,
+            Ok(Err(other)) => seen = other,
+            Err(_) => panic!("{what}: not within {limit:?}: {seen}"),
         }
         sleep(PAUSE).await;
     }
@@ -63,15 +66,13 @@ pub async fn included(
     hash: &str,
     limit: Duration,
 ) -> Transaction {
-    let deadline = Instant::now() + limit;
-    loop {
-        match engine.transaction(host, node, hash).await {
-            Ok(transaction) if transaction.success.is_some() => return transaction,
-            Ok(_) | Err(EngineError::NotFound(_)) => assert!(Instant::now() < deadline, "{hash} waits for ever"),
-            Err(error) => panic!("{hash}: {error:?}"),
-        }
-        sleep(PAUSE).await;
-    }
+    let look = async || match engine.transaction(host, node, hash).await {
+        Ok(transaction) if transaction.success.is_some() => Ok(transaction),
+        Ok(_) => Err("its outcome is not known".to_owned()),
+        Err(EngineError::NotFound(_)) => Err("it is not known".to_owned()),
+        Err(error) => panic!("{hash}: {error:?}"),
+    };
+    until(hash, limit, look).await
 }
 
 /// Asks for what is not there and sends nonsense: each has its own error.

@@ -223,6 +223,7 @@ fn with_unit(value: i64, unit: &str) -> String {
         "bytes" if value.unsigned_abs() >= 10 << 30 => format!("{} GiB", value >> 30),
         "bytes" => format!("{} MiB", value >> 20),
         MILLI => format!("{}.{:02}/s", value / 1_000, (value % 1_000).abs() / 10),
+        "milli" => format!("{}.{:02}", value / 1_000, (value % 1_000).abs() / 10),
         "permille" => format!("{}.{} %", value / 10, (value % 10).abs()),
         "" => value.to_string(),
         unit => format!("{value} {unit}"),

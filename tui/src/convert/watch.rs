@@ -44,8 +44,7 @@ pub(crate) fn series(answer: pb::GetSeriesResponse) -> Result<Vec<Series>, Failu
                 Series {
                     resource: it.resource.clone(),
                     metric,
-                    // A load is a number of processes, not a share of something.
-                    unit: if it.metric == "load" { "milli" } else { unit }.to_owned(),
+                    unit: unit.to_owned(),
                     values: spans(&it, from, to, value),
                     min: short.min,
                     median: short.median,

@@ -183,7 +183,8 @@ impl Screen {
             Self::Nodes => vec![Query::Nodes],
             Self::Hosts => vec![Query::Hosts],
             Self::Clouds => vec![Query::Clouds],
-            Self::Machines => vec![Query::Machines],
+            // A new machine is of the only cloud, if there is one.
+            Self::Machines => vec![Query::Machines, Query::Clouds],
             Self::Findings => vec![Query::Findings],
             Self::Series(of) => vec![Query::Series(Sought::All(of.clone()), model.window)],
             Self::Artifacts => vec![Query::Artifacts],

@@ -56,6 +56,19 @@ fn the_cursor_stays_on_its_resource_or_where_it_was() {
 }
 
 #[test]
+fn the_only_cloud_is_offered_for_the_first_machine() {
+    let mut world = World::with((120, 40), Lang::En, Mood::Normal, Some(":machines"));
+    let mut only = crate::seed_cloud::clouds();
+    only.truncate(1);
+    for (query, payload) in [(Query::Clouds, Payload::Clouds(only)), (Query::Machines, Payload::Machines(Vec::new()))] {
+        let ticket = world.model.slots[&query].ticket;
+        world.send(Msg::Fetched { query, ticket, result: Ok(Box::new(Loaded { payload, revision: 81_300 })) });
+    }
+    world.keys("N");
+    assert!(world.screen().contains("east"), "{}", world.screen());
+}
+
+#[test]
 fn a_burst_of_changes_is_one_question_and_old_news_is_none() {
     let mut world = World::with((80, 24), Lang::En, Mood::Normal, Some(":chains"));
     let now = world.model.now;

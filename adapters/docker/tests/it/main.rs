@@ -162,6 +162,15 @@ async fn nodes_and_the_host_are_measured() {
         assert!(load.disk_free_bytes > 0 && load.disk_free_bytes <= load.disk_bytes, "{load:?}");
     }
     assert!(busy.cpu_total_ticks > idle.cpu_total_ticks && busy.cpu_busy_ticks > idle.cpu_busy_ticks);
+    // A node that was made later and has ended hides not the one that runs.
+    let ended = InstanceKey::new("c", "x.y.ended").unwrap();
+    let ports = Ports { public: [26_700].into(), local: [8_700].into() };
+    host.ensure(&InstanceSpec { key: ended.clone(), ports, ..spec(1, &["sleep"]) }).await.unwrap();
+    host.stop(&ended, LIMIT).await.unwrap();
+    for _ in 0..2 {
+        assert!(host.load().await.unwrap().is_some(), "the node that runs is entered whenever it is asked for");
+    }
+    host.remove(&ended).await.unwrap();
     let stranger = adapter(&engine);
     assert_eq!(stranger.list("d").await.unwrap(), []);
     assert!(stranger.load().await.unwrap().is_some(), "measured by a container made for it");

@@ -16,7 +16,7 @@ use super::{Call, header, matches, replica_only};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::observed::Observed;
-use crate::series::{DAY_MS, FINE_MS, Key, Listed, Metric, Point, Series, Summary, Window, keep};
+use crate::series::{COARSE_MS, DAY_MS, FINE_MS, Key, Listed, Metric, Point, Series, Summary, Window, keep};
 
 /// Spans of one answer.
 const SPANS_MAX: u64 = 1_500;
@@ -196,7 +196,7 @@ fn own_certificates(context: &Context) -> Option<Expiry> {
 /// Bytes by which a host's disk becomes less in an hour, over the last hours.
 fn shrinks(series: &Series, resource: &str, now: Millis) -> u64 {
     let key = Key { resource: resource.to_owned(), metric: Metric::DiskFree };
-    let seen = series.points(&key, now.0.saturating_sub(GROWTH_MS), now.0, FINE_MS);
+    let seen = series.points(&key, now.0.saturating_sub(GROWTH_MS), now.0, COARSE_MS);
     let (Some(first), Some(last)) = (seen.first(), seen.last()) else { return 0 };
     let time = last.at_ms.saturating_sub(first.at_ms);
     let less = u64::try_from(first.avg.saturating_sub(last.avg)).unwrap_or(0);

@@ -83,13 +83,15 @@ impl Metric {
         }
     }
 
-    /// What it is counted in; empty for plain numbers.
+    /// What it is counted in: `ms`, `bytes`, `permille`, `milli` (thousandths), `milli_per_s`; empty for plain numbers.
     pub const fn unit(self) -> &'static str {
         match self {
             Self::Up | Self::Height | Self::Peers | Self::Syncing | Self::Round | Self::Reachable | Self::Starts => "",
             Self::BlockTime | Self::ClockOffset | Self::BlockAge => "ms",
             Self::Transactions => "milli_per_s",
-            Self::Cpu | Self::Load => "permille",
+            Self::Cpu => "permille",
+            // A number of processes, not a share of something.
+            Self::Load => "milli",
             Self::Memory | Self::DiskUsed | Self::DiskFree => "bytes",
         }
     }

@@ -13,6 +13,7 @@ use std::io::{BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::join_all;
 use hanse_proto::v1 as pb;
 use hanse_proto::v1::monitoring_service_client::MonitoringServiceClient;
 use tokio::time::Instant;
@@ -80,14 +81,16 @@ pub async fn run(context: Context, folder: PathBuf, shutdown: CancellationToken)
     let (mut copied, mut written) = (Copied::default(), Instant::now());
     let mut rounds = tokio::time::interval(COPY_EVERY);
     loop {
+        let series = context.observed().series().clone();
+        // A round waits for replicas that may be silent, and the end of the process does not wait for a round.
+        let round = async {
+            rounds.tick().await;
+            copied.round(&context, &series).await;
+        };
         let ends = tokio::select! {
             () = shutdown.cancelled() => true,
-            _ = rounds.tick() => false,
+            () = round => false,
         };
-        let series = context.observed().series().clone();
-        if !ends {
-            copied.round(&context, &series).await;
-        }
         series.prune(context.now().0);
         if ends || written.elapsed() >= WRITE_EVERY {
             let folder = folder.clone();
@@ -128,11 +131,12 @@ impl Copied {
             }
             Leadership::Me => {
                 let own = context.member().own;
-                for (id, api) in context.api_addresses() {
-                    if id == own || self.asked.contains(&id) {
-                        continue;
-                    }
-                    match copy(context, series, id, &api, 0).await {
+                let others = context.api_addresses().into_iter();
+                let others = others.filter(|(id, _)| *id != own && !self.asked.contains(id));
+                // At once: one that is silent keeps nobody waiting for the rest.
+                let copies = others.map(async |(id, api)| (id, copy(context, series, id, &api, 0).await));
+                for (id, copied) in join_all(copies).await {
+                    match copied {
                         Ok(()) => {
                             self.asked.insert(id);
                         }

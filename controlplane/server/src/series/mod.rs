@@ -197,9 +197,7 @@ impl Series {
     fn steps(&self, key: &Key, from_ms: u64, to_ms: u64, step_ms: u64) -> (u64, Vec<Step>) {
         let inner = self.lock();
         let Some(one) = inner.all.get(key) else { return (step_ms, Vec::new()) };
-        let reaches = one.fine.points.front().is_some_and(|first| first.at_ms <= from_ms);
-        let whole = one.fine.points.len() < FINE_POINTS && one.coarse.points.len() <= 60;
-        let fine = step_ms < COARSE_MS && (reaches || whole);
+        let fine = step_ms < COARSE_MS && one.fine_tells(from_ms);
         let (ring, length) = if fine { (&one.fine, FINE_MS) } else { (&one.coarse, COARSE_MS) };
         let step = step_ms.max(length).next_multiple_of(length);
         let within = |point: &Point| point.at_ms.saturating_add(length) > from_ms && point.at_ms <= to_ms;
@@ -240,10 +238,11 @@ impl Series {
         late.take(limit).map(of).collect()
     }
 
-    /// Ends the buckets under way: this replica leads no more, and the rest of their time is for another one to see.
+    /// Ends the minutes under way: this replica leads no more, and the rest of their time is for another one to see. Its tens
+    /// of seconds are forgotten: nobody fills the hole that would be in them when it leads again.
     pub(crate) fn close(&self) {
         for one in self.lock().all.values_mut() {
-            one.fine.close(FINE_POINTS);
+            one.fine = Ring::default();
             one.coarse.close(COARSE_POINTS);
         }
     }
@@ -270,7 +269,21 @@ impl Series {
     }
 }
 
+impl One {
+    /// Whether tens of seconds tell of the time since `from_ms` all that minutes do: they reach back so far, or as far as
+    /// anything is known.
+    fn fine_tells(&self, from_ms: u64) -> bool {
+        let Some(fine) = self.fine.begins() else { return false };
+        fine <= from_ms || self.coarse.begins().is_none_or(|coarse| fine < coarse.saturating_add(COARSE_MS))
+    }
+}
+
 impl Ring {
+    /// When its first bucket began, also one under way.
+    fn begins(&self) -> Option<u64> {
+        self.points.front().map(|first| first.at_ms).or(self.open.map(|open| open.at_ms))
+    }
+
     fn take(&mut self, length: u64, most: usize, at_ms: u64, value: i64) {
         let begin = at_ms - at_ms % length;
         match &mut self.open {

@@ -87,6 +87,46 @@ fn a_leader_that_was_deposed_takes_the_minutes_of_the_next_one() {
     assert_eq!(seen(&deposed), [1, 1, 1, 2, 2, 3]);
 }
 
+/// What a new leader knows of the past are minutes: tens of seconds of its own must not stand before them.
+#[test]
+fn a_new_leader_shows_the_past_in_minutes_until_its_own_tens_of_seconds_reach_back() {
+    let (leader, heir) = (Series::default(), Series::default());
+    for tens in 0..60_u64 {
+        leader.record(NODE, Metric::Peers, tens * FINE_MS, 1);
+    }
+    let past = leader.minutes(None, 0, 10).remove(0);
+    heir.merge(past.0, past.1);
+    for tens in 60..90_u64 {
+        heir.record(NODE, Metric::Peers, tens * FINE_MS, 2);
+    }
+    let of = |from_ms| heir.points(&key(Metric::Peers), from_ms, 900_000, FINE_MS);
+    let all: Vec<i64> = of(0).iter().map(|it| it.avg).collect();
+    assert_eq!(all, [1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2], "minutes: nine copied, five of its own");
+    assert_eq!(of(600_000).len(), 30, "tens of seconds since it leads");
+}
+
+/// The hole that a deposed leader has in its tens of seconds is never filled; the minutes are.
+#[test]
+fn one_that_leads_again_shows_no_hole_where_minutes_are_known() {
+    let (again, between) = (Series::default(), Series::default());
+    let hour = 3_600_000;
+    for tens in 0..30_u64 {
+        again.record(NODE, Metric::Peers, tens * FINE_MS, 1);
+    }
+    again.close();
+    for minute in 5..60_u64 {
+        between.record(NODE, Metric::Peers, minute * COARSE_MS, 2);
+    }
+    let past = between.minutes(None, 0, 10).remove(0);
+    again.merge(past.0, past.1);
+    for tens in 0..30_u64 {
+        again.record(NODE, Metric::Peers, hour + tens * FINE_MS, 3);
+    }
+    let seen = again.points(&key(Metric::Peers), 0, hour + 300_000, FINE_MS);
+    assert!(seen.windows(2).all(|two| two[1].at_ms - two[0].at_ms <= 2 * COARSE_MS), "{seen:?}");
+    assert_eq!(seen.len(), 5 + 54 + 5);
+}
+
 #[test]
 fn there_is_an_end_to_how_many_series_there_are() {
     let series = Series::default();

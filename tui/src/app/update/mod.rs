@@ -196,14 +196,13 @@ fn status_came(model: &mut Model) {
 }
 
 fn not_fetched(model: &mut Model, query: &Query, ticket: u64, failure: Failure) -> Vec<Effect> {
+    let is_beside = model.is_beside(query);
     let slot = model.slots.entry(query.clone()).or_default();
     if ticket < slot.ticket {
         return Vec::new();
     }
     model.dirty = true;
     slot.asked_at = 0;
-    let is_beside = model.is_beside(query);
-    let slot = model.slots.entry(query.clone()).or_default();
     match failure.kind {
         FailureKind::Denied | FailureKind::OutcomeUnknown | FailureKind::Other if is_beside => {}
         FailureKind::Unauthenticated => {
