@@ -19,91 +19,12 @@ use hanse_state::ids::{NodeId, NodeKey};
 use hanse_state::{Actor, Blob, Command, Outcome};
 use proptest::prelude::*;
 
+use self::site::Site;
 use super::world::{MEMBERS, World, actor, ballot, chain_key, consortium, identity, node_key, owner};
 
+mod site;
+
 const NODES: u64 = 4;
-
-/// What one host has of one node: its owner's home and ours, with the rules of `hostrun`.
-#[derive(Clone, Debug)]
-struct Site {
-    /// Whether its key's file has its name in its owner's home.
-    key_here: bool,
-    /// Generation of the mark, and whether it is taken.
-    mark: Option<(u64, bool)>,
-    /// How far its owner's home has signed.
-    theirs: u64,
-    owner_runs: bool,
-    /// Ours: first generation that may start, the one that was started last, how far it has signed.
-    fence: u64,
-    started: u64,
-    ours: Option<u64>,
-    runs: bool,
-    /// How far the key has signed anywhere.
-    signed: u64,
-}
-
-impl Site {
-    fn newest(&self) -> u64 {
-        self.fence.max(self.started)
-    }
-
-    fn fence(&mut self, generation: u64) -> Option<()> {
-        (self.newest() <= generation).then_some(())?;
-        (self.fence, self.runs) = (generation, false);
-        Some(())
-    }
-
-    fn marked_for(&self, generation: u64) -> Option<()> {
-        self.mark.is_none_or(|(marked, _)| marked <= generation).then_some(())
-    }
-
-    /// `None` while the owner's process runs.
-    fn seize(&mut self, generation: u64, stop: bool) -> Option<()> {
-        self.fence(generation)?;
-        self.marked_for(generation)?;
-        self.mark = Some((generation, true));
-        self.key_here = false;
-        if stop {
-            self.owner_runs = false;
-        }
-        (!self.owner_runs).then_some(())
-    }
-
-    fn take(&mut self, generation: u64) -> Option<()> {
-        let is_taken = self.fence == generation && self.mark == Some((generation, true));
-        (is_taken && self.started == 0 && !self.owner_runs).then_some(())?;
-        self.ours = Some(self.theirs);
-        Some(())
-    }
-
-    fn start(&mut self, generation: u64) -> Option<()> {
-        (self.newest() <= generation && self.ours.is_some()).then_some(())?;
-        (self.started, self.runs) = (generation, true);
-        Some(())
-    }
-
-    /// Cut off after so many of its parts; `None` if it was refused or cut off.
-    fn give_back(&mut self, generation: u64, parts: u8) -> Option<()> {
-        self.fence(generation)?;
-        self.marked_for(generation)?;
-        if let Some((_, taken)) = self.mark {
-            if taken {
-                (!self.owner_runs).then_some(())?;
-                (parts > 0).then_some(())?;
-                if let Some(ours) = self.ours.filter(|_| self.started > 0) {
-                    self.theirs = ours;
-                }
-            }
-            (parts > 1).then_some(())?;
-            self.mark = Some((generation, false));
-            (parts > 2).then_some(())?;
-            self.key_here = true;
-        }
-        (parts > 3).then_some(())?;
-        (self.fence, self.started, self.ours) = (0, 0, None);
-        Some(())
-    }
-}
 
 /// An act on its way to a host; it may come late, twice or never.
 #[derive(Clone, Debug)]
@@ -112,7 +33,7 @@ enum Op {
     Carry { generation: u64 },
     Configure { generation: u64 },
     Start { generation: u64 },
-    Return { generation: u64 },
+    Return { generation: u64, was_started: bool },
 }
 
 struct Stage {
@@ -179,7 +100,8 @@ impl Stage {
 
     /// The leader plans for one node: the intent commits, and the act is on its way.
     fn lead(&mut self, node: &NodeKey) {
-        let stop = self.w.state.nodes[node].adopting.as_ref().is_some_and(|it| it.stop);
+        let adopting = self.w.state.nodes[node].adopting.as_ref();
+        let (stop, was_started) = adopting.map_or((false, false), |it| (it.stop, it.started));
         let Step::Do(act) = plan_node(&self.w.state, node, &Observed::default(), self.w.at) else { return };
         let (op, kind, generation) = match act {
             Act::MoveStep { generation, act: NodeAct::Fence, .. } => {
@@ -189,7 +111,7 @@ impl Stage {
                 (Op::Carry { generation }, NodeAct::Carry, generation)
             }
             Act::MoveStep { generation, act: NodeAct::Return, .. } => {
-                (Op::Return { generation }, NodeAct::Return, generation)
+                (Op::Return { generation, was_started }, NodeAct::Return, generation)
             }
             Act::Configure { generation, .. } => (Op::Configure { generation }, NodeAct::Configure, generation),
             Act::Start { generation, .. } => (Op::Start { generation }, NodeAct::Start, generation),
@@ -246,7 +168,8 @@ impl Stage {
         }
     }
 
-    /// An act arrives; whether it comes again, where it is cut off, and whether its answer gets to a leader.
+    /// An act arrives; whether it comes again, where it is cut off, and whether its answer gets to a leader. A way back that did not get to
+    /// its end has failed for good, for a leader that heard of it, every second time.
     fn arrive(&mut self, index: usize, again: bool, (parts, answered): (u8, bool)) {
         if self.flying.is_empty() {
             return;
@@ -262,7 +185,14 @@ impl Stage {
             }
             Op::Configure { generation } => Some((generation, NodeFact::Configured)),
             Op::Start { generation } => site.start(generation).map(|()| (generation, NodeFact::Started)),
-            Op::Return { generation } => site.give_back(generation, parts).map(|()| (generation, NodeFact::Returned)),
+            Op::Return { generation, was_started } => {
+                let fact = match site.give_back(generation, was_started, parts) {
+                    Some(()) => Some(NodeFact::Returned),
+                    None if parts % 2 == 0 => Some(NodeFact::Failed { reason: "something is in the way".into() }),
+                    None => None,
+                };
+                fact.map(|fact| (generation, fact))
+            }
         };
         self.check();
         if let Some((generation, fact)) = done.filter(|_| answered) {
@@ -298,6 +228,8 @@ impl Stage {
             assert!(!(site.runs && site.owner_runs), "the key of {node} is in two processes: {site:?}");
             let is_kept = site.theirs == site.signed || site.ours == Some(site.signed);
             assert!(is_kept, "what {node} has signed is nowhere any more: {site:?}");
+            let is_owners = self.w.state.nodes.get(node).is_some_and(|it| it.state == NodeState::Watched);
+            assert!(!is_owners || site.key_here, "{node} is its owner's, and its key is aside: {site:?}");
         }
     }
 
@@ -326,6 +258,10 @@ impl Stage {
                 let known = &self.w.state.nodes[&node];
                 let is_awaited = known.moving.as_ref().is_some_and(|it| it.stage != MoveStage::Return);
                 let is_owners = known.state == NodeState::Watched;
+                if known.state == NodeState::Blocked {
+                    self.give_back(&node);
+                    continue;
+                }
                 if is_awaited || is_owners {
                     self.by_owner(&node, is_owners);
                 } else if known.moving.is_some() {
@@ -358,6 +294,31 @@ fn vote(w: &mut World, change: Change) {
     for name in MEMBERS {
         w.ok(owner(name), Command::CastBallot(ballot(name, Choice::Yes, &proposal, artifact_hash)));
     }
+}
+
+/// Its key is marked as given back and has not its name yet: whoever orders it once more, with a newer generation, gets to the end of it.
+#[test]
+fn a_way_back_that_is_blocked_goes_on_by_a_new_order() {
+    let mut stage = Stage::new();
+    stage.look();
+    stage.lead_chain();
+    for _ in 0..4 {
+        stage.lead(&node_key(0));
+        stage.arrive(0, false, (9, true));
+    }
+    stage.sign();
+    stage.give_back(&node_key(0));
+    stage.lead(&node_key(0));
+    stage.arrive(0, false, (2, true));
+    let node = stage.w.state.nodes[&node_key(0)].clone();
+    assert!(node.state == NodeState::Blocked && !stage.site(&node_key(0)).key_here, "{node:?}");
+    stage.give_back(&node_key(0));
+    stage.lead(&node_key(0));
+    stage.arrive(0, false, (9, true));
+    let site = stage.site(&node_key(0)).clone();
+    assert!(site.key_here && site.theirs == 8 && site.ours.is_none(), "{site:?}");
+    assert_eq!(stage.w.state.nodes[&node_key(0)].state, NodeState::Watched);
+    stage.heal();
 }
 
 proptest! {

@@ -330,6 +330,8 @@ pub(crate) fn give_back(state: &mut State, cx: &mut Cx<'_>, c: &GiveBackNode) ->
         return wrong("only a node whose chain is being taken over is given back");
     };
     match node.moving.as_ref().map(|moving| moving.stage) {
+        // What was in its way was seen to: it is begun anew.
+        Some(MoveStage::Return) if node.state == NodeState::Blocked => {}
         Some(MoveStage::Return) => return Ok(Outcome::Unchanged { resource }),
         Some(MoveStage::Fence | MoveStage::Carry | MoveStage::Clear) => {}
         None if node.watched.is_some() => return wrong("it is its owner's: nothing of it was taken"),

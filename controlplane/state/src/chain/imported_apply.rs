@@ -13,7 +13,7 @@ use crate::apply::Cx;
 use crate::command::Outcome;
 use crate::digest::Digest;
 use crate::ids::{NodeId, NodeKey, OperationId, ProposalId, ProposalKey};
-use crate::{Rejection, State, check, consortium, name};
+use crate::{Rejection, State, check, consortium, name, operation};
 
 /// What no order can be given to.
 pub(super) const TOUCHES: &str = "it was imported and is only watched: nothing is done to it";
@@ -150,6 +150,7 @@ pub(crate) fn forget(state: &mut State, cx: &mut Cx<'_>, c: &ForgetChain) -> Res
         return Err(check::wrong_state("chain", name::chain(&c.chain), chain.state, &needs));
     }
 
+    operation::apply::abandon(state, cx, &c.chain, &format!("its chain was forgotten: {}", c.reason));
     let nodes: Vec<NodeKey> = query::nodes_of(state, &c.chain).map(|node| node.key.clone()).collect();
     for node in nodes {
         if let Some(gone) = state.nodes.remove(&node) {

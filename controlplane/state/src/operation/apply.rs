@@ -119,10 +119,26 @@ pub(crate) fn supersede(state: &mut State, cx: &mut Cx<'_>, id: OperationId, by:
     if operation.state == OperationState::Succeeded || operation.superseded_by.is_some() {
         return;
     }
-    let cause = format!("superseded by {}", name::operation(by));
+    operation.superseded_by = Some(by);
+    fail(state, cx, operation, format!("superseded by {}", name::operation(by)));
+}
+
+/// Ends what is under way with a chain that is about to be forgotten: nothing does it any more.
+pub(crate) fn abandon(state: &mut State, cx: &mut Cx<'_>, key: &ChainKey, cause: &str) {
+    let is_of_it = |it: &&Operation| match &it.kind {
+        OperationKind::CreateChain(chain) | OperationKind::ChangeChain { chain, .. } => chain == key,
+        OperationKind::DeployContract(contract) => contract.chain == *key,
+    };
+    let under_way = state.operations.values().filter(|it| it.state == OperationState::Running).filter(is_of_it);
+    for operation in under_way.cloned().collect::<Vec<_>>() {
+        fail(state, cx, operation, cause.to_owned());
+    }
+}
+
+fn fail(state: &mut State, cx: &mut Cx<'_>, mut operation: Operation, cause: String) {
+    let id = operation.id;
     operation.state = OperationState::Failed;
     operation.ended_at = Some(cx.now);
-    operation.superseded_by = Some(by);
     operation.cause = Some(cause.clone());
     log(state, cx, id, None, &target_name(&operation.kind), format!("{:?}", OperationState::Failed), &cause);
     state.operations.insert(id, operation);
