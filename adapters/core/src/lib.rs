@@ -433,7 +433,8 @@ pub trait Adapter: Send + Sync {
 
     /// Gives a home back to its owner: the process of `key` is stopped and fenced; what its home has become since it was taken, if it was
     /// ever started, goes into the owner's; the key's file gets its name again; then the home of `key` is removed. A home that was
-    /// not taken is left alone, and given back is a success. `was_started`: the process of `key` is known to have run.
+    /// not taken gets a mark that older orders are refused by and is left alone else, and given back is a success. If `key` never ran, whoever
+    /// holds the home may go on. `was_started`: the process of `key` is known to have run.
     ///
     /// # Errors
     /// `Invalid` if a newer generation is there (we are deposed), or if what is in ours would be lost or is not whole: nothing of either home

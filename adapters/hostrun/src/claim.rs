@@ -4,7 +4,8 @@
 //! starts there with it), the process is seen to have ended, then the home is copied and compared. Giving back: ours is fenced and ends,
 //! what it has become is copied into the owner's home, the mark says that it is given back, and only then the key's file gets its name
 //! again; the mark before the name, so that whoever does it once more never writes into a home that its owner has started again. The
-//! mark bears the generation of the last order and refuses older ones, however late they arrive, as an instance's fence does.
+//! mark bears the generation of the last order and refuses older ones, however late they arrive, as an instance's fence does; so a home that
+//! goes back is marked even if nothing of it was taken.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -19,6 +20,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::file_sha256;
+use crate::facts::disk_free;
 use crate::files::{TEMP_PREFIX, split};
 use crate::holders::{holders, listening};
 use crate::instance::{self, FILE_VERSION};
@@ -102,9 +104,7 @@ impl Home {
                 "This node is run by the platform, as {key}. Its key's file was set aside ({SET_ASIDE}) so that it is not started \
                  here: it would sign twice. To get it back, have the platform give it back: `hanse chain give-back`."
             ),
-            false => format!(
-                "This node was run by the platform, as {key}, and was given back: it can be started here again."
-            ),
+            false => format!("The platform has given this node back, which it had as {key}: it can be started here."),
         };
         let mark = Mark { version: FILE_VERSION, key: key.clone(), generation, taken, about };
         write_json(&self.mark, &mark)
@@ -298,8 +298,21 @@ fn end(home: &Home, holder: &hanse_adapters_core::Holder, grace: Duration) -> Re
     home.check_unheld()
 }
 
+/// Tells how much is free where a path is.
+type Free<'a> = &'a dyn Fn(&Path) -> Result<u64, AdapterError>;
+
 /// Copies the taken home: see [`hanse_adapters_core::Adapter::take_home`].
 pub(crate) fn take(layout: &Layout, key: &InstanceKey, generation: u64, claim: &Claim) -> Result<(), AdapterError> {
+    take_within(layout, key, generation, claim, &disk_free)
+}
+
+fn take_within(
+    layout: &Layout,
+    key: &InstanceKey,
+    generation: u64,
+    claim: &Claim,
+    free: Free<'_>,
+) -> Result<(), AdapterError> {
     let dir = layout.instance(key)?;
     let _lock = dir.lock()?;
     let home = Home::open(layout, claim)?.ok_or_else(|| missing(claim))?;
@@ -315,16 +328,18 @@ pub(crate) fn take(layout: &Layout, key: &InstanceKey, generation: u64, claim: &
     home.check_unheld()?;
     let wanted = theirs(&home, claim)?;
     let ours = dir.make_home()?;
-    check_room(layout, &wanted)?;
+    let lacking = keep_equal(&ours, &wanted, claim)?;
+    let needed = lacking.iter().map(|file| file.bytes).sum::<u64>().saturating_add(ROOM_BYTES);
+    check_room(layout.root(), needed, free)?;
     back::keep_list(&dir, &wanted)?;
-    mirror(&home, &ours, &wanted, claim)?;
+    for file in &lacking {
+        let source = if file.path == claim.key_file { home.set_aside.clone() } else { home.path.join(&file.path) };
+        copy(&source, &ours.join(&file.path), file, None)?;
+    }
     // Whoever started something there meanwhile may have changed what was copied.
     home.check_unheld()?;
-    let there = listed(&ours, claim)?;
-    match there == wanted {
-        true => Ok(()),
-        false => Err(transient(&home.path, "changed while it was copied; it is copied again")),
-    }
+    // What was there already was read for that.
+    check_copied(&ours, &lacking)
 }
 
 /// The files that go over, by the names that they have with their key in its place.
@@ -343,39 +358,73 @@ fn listed(home: &Path, claim: &Claim) -> Result<Vec<HomeFile>, AdapterError> {
     Ok(all)
 }
 
-fn check_room(layout: &Layout, wanted: &[HomeFile]) -> Result<(), AdapterError> {
-    let needed = wanted.iter().map(|file| file.bytes).sum::<u64>().saturating_add(ROOM_BYTES);
-    let free = crate::facts::inspect(layout)?.disk_free_bytes;
+fn check_room(at: &Path, needed: u64, free: Free<'_>) -> Result<(), AdapterError> {
+    let free = free(at)?;
     if free >= needed {
         return Ok(());
     }
-    Err(transient(layout.root(), format!("{free} bytes are free and {needed} are needed: free space on the host")))
+    Err(transient(at, format!("{free} bytes are free and {needed} are needed: free space on the host")))
 }
 
-/// Brings the files of the platform's home to the owner's.
-fn mirror(from: &Home, to: &Path, wanted: &[HomeFile], claim: &Claim) -> Result<(), AdapterError> {
-    let there = listed(to, claim)?;
-    for extra in there.iter().filter(|file| wanted.iter().all(|it| it.path != file.path)) {
-        fs::remove_file(to.join(&extra.path)).map_err(|e| io_error(&extra.path, &e))?;
+/// Leaves in the platform's home what is as it is wanted and nothing else, and gives what is not there yet.
+fn keep_equal<'a>(ours: &Path, wanted: &'a [HomeFile], claim: &Claim) -> Result<Vec<&'a HomeFile>, AdapterError> {
+    let there = listed(ours, claim)?;
+    clear_temps(ours)?;
+    for other in there.iter().filter(|file| !wanted.contains(file)) {
+        fs::remove_file(ours.join(&other.path)).map_err(|e| io_error(&other.path, &e))?;
     }
-    for file in wanted.iter().filter(|file| !there.contains(file)) {
-        let source = if file.path == claim.key_file { from.set_aside.clone() } else { from.path.join(&file.path) };
-        copy(&source, &to.join(&file.path), file, None)?;
+    Ok(wanted.iter().filter(|file| !there.contains(file)).collect())
+}
+
+/// Removes what a copy that was cut off left below a folder.
+fn clear_temps(folder: &Path) -> Result<(), AdapterError> {
+    let work = || -> io::Result<Vec<PathBuf>> {
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => folders.push(entry.path()),
+                false if entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX) => fs::remove_file(entry.path())?,
+                false => {}
+            }
+        }
+        Ok(folders)
+    };
+    let folders = work().map_err(|e| io_error(&folder.display().to_string(), &e))?;
+    folders.iter().try_for_each(|folder| clear_temps(folder))
+}
+
+/// Reads what was copied into `to` again.
+fn check_copied(to: &Path, files: &[&HomeFile]) -> Result<(), AdapterError> {
+    for file in files {
+        let path = to.join(&file.path);
+        if hash(&path)? != file.sha256 {
+            return Err(transient(&path, "is not what was copied; it is copied again"));
+        }
     }
     Ok(())
+}
+
+fn hash(path: &Path) -> Result<String, AdapterError> {
+    file_sha256(path).map_err(|e| io_error(&path.display().to_string(), &e))
+}
+
+/// The name that a file has while it is copied.
+fn temp_of(to: &Path) -> PathBuf {
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    to.with_file_name(format!("{TEMP_PREFIX}{name}"))
 }
 
 /// Copies one file, durably and whole, through a temporary name. Within a home of others (`within`) it belongs to whom the one belonged that
 /// it replaces, or else to whom the folder belongs.
 fn copy(from: &Path, to: &Path, file: &HomeFile, within: Option<&Path>) -> Result<(), AdapterError> {
+    let temp = temp_of(to);
     let work = || -> io::Result<()> {
         let folder = to.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
         match within {
             Some(home) => make_folders(home, folder)?,
             None => fs::create_dir_all(folder)?,
         }
-        let name = to.file_name().unwrap_or_default().to_string_lossy();
-        let temp = folder.join(format!("{TEMP_PREFIX}{name}"));
         let mut source = File::open(from)?;
         let mut target = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temp)?;
         io::copy(&mut source, &mut target)?;
@@ -389,7 +438,11 @@ fn copy(from: &Path, to: &Path, file: &HomeFile, within: Option<&Path>) -> Resul
         fs::rename(&temp, to)?;
         sync_parent(to)
     };
-    work().map_err(|e| io_error(&from.display().to_string(), &e))
+    work().map_err(|e| {
+        // Nothing half is left; what keeps it from being removed is the error itself, or was never made.
+        let _removed_if_it_was_made = fs::remove_file(&temp);
+        io_error(&from.display().to_string(), &e)
+    })
 }
 
 /// Makes the folders down to `folder`, each belonging to whom the one that it is in belongs.

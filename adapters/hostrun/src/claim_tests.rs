@@ -8,6 +8,9 @@ use hanse_adapters_core::InstanceSpec;
 use super::*;
 use crate::instance::StoredSpec;
 
+#[path = "claim/back_tests.rs"]
+mod way_back;
+
 const STOP: Option<Duration> = Some(Duration::from_secs(10));
 
 /// A host, and a home that somebody made there by hand.
@@ -77,8 +80,8 @@ impl Stage {
         give_back(&self.layout, &self.key, generation, &self.claim, false)
     }
 
-    /// As if the platform's process had run in its home and gone on there.
-    fn goes_on(&self, generation: u64) {
+    /// As if the platform's process had been started.
+    fn starts(&self, generation: u64) {
         let dir = self.layout.instance(&self.key).unwrap();
         let spec = InstanceSpec {
             key: self.key.clone(),
@@ -91,6 +94,11 @@ impl Stage {
         };
         let stored = StoredSpec { version: FILE_VERSION, spec, program: "/none".into(), folder: "/".into() };
         write_json(&dir.spec(), &stored).unwrap();
+    }
+
+    /// As if the platform's process had run in its home and gone on there.
+    fn goes_on(&self, generation: u64) {
+        self.starts(generation);
         fs::write(self.ours().join("data/ledger"), "block 9").unwrap();
         fs::write(self.ours().join("data/more"), "a new file").unwrap();
         fs::remove_file(self.ours().join("data/wal")).unwrap();
@@ -186,176 +194,6 @@ fn a_home_that_was_never_started_by_us_is_given_back_as_it_was() {
     stage.seize(4, None).unwrap();
     stage.take(4).unwrap();
     assert_eq!(carry::list_in(&stage.ours()).unwrap().len(), 3);
-}
-
-#[test]
-fn what_was_signed_since_goes_back_before_the_key_does() {
-    let stage = Stage::new();
-    stage.seize(2, None).unwrap();
-    stage.take(2).unwrap();
-    stage.goes_on(3);
-    stage.give_back(4).unwrap();
-    let kept = [CLAIM_MARK, "config.toml", "data/ledger", "data/more", "keys/node.key"];
-    assert_eq!(stage.names(), kept, "as ours was, with the owner's settings");
-    let read = |path: &str| stage.read(path).unwrap();
-    assert_eq!(
-        (read("data/ledger"), read("config.toml"), read("keys/node.key")),
-        ("block 9".into(), "by hand".into(), "secret".into())
-    );
-    // The answer was lost and the owner has gone on: nothing is written over it.
-    stage.write("data/ledger", "block 11");
-    stage.give_back(4).unwrap();
-    assert_eq!(read("data/ledger"), "block 11");
-}
-
-/// Cut off anywhere, the same request goes on; until the key has its name again ours is whole.
-#[test]
-fn a_way_back_that_was_cut_off_is_gone_on_with() {
-    let stage = Stage::new();
-    stage.seize(2, None).unwrap();
-    stage.take(2).unwrap();
-    stage.goes_on(3);
-    let home = Home::open(&stage.layout, &stage.claim).unwrap().unwrap();
-    let dir = stage.layout.instance(&stage.key).unwrap();
-    let taken = listed(&home.path, &stage.claim).unwrap();
-    back::put_back(&home, &dir, &stage.claim, &taken).unwrap();
-    stage.write("data/ledger", "torn");
-    stage.give_back(4).unwrap();
-    assert_eq!(stage.read("data/ledger").as_deref(), Some("block 9"));
-    // After the mark and before the name.
-    let stage = Stage::new();
-    stage.seize(2, None).unwrap();
-    Home::open(&stage.layout, &stage.claim).unwrap().unwrap().write_mark(&stage.key, 3, false).unwrap();
-    stage.give_back(3).unwrap();
-    assert!(stage.read("keys/node.key").is_some());
-}
-
-/// A home that was taken over, and in which ours went on.
-fn gone_on() -> Stage {
-    let stage = Stage::new();
-    stage.seize(2, None).unwrap();
-    stage.take(2).unwrap();
-    stage.goes_on(3);
-    stage
-}
-
-/// Refused with these words, and neither home is changed.
-fn kept(stage: &Stage, generation: u64, was_started: bool, words: &str) {
-    let both = || (carry::list_in(&stage.home()).unwrap(), carry::list_in(&stage.ours()).unwrap());
-    let before = both();
-    refused(give_back(&stage.layout, &stage.key, generation, &stage.claim, was_started), words);
-    assert_eq!(both(), before, "{words}");
-}
-
-#[test]
-fn the_only_copy_is_never_removed() {
-    let stage = gone_on();
-    fs::rename(stage.home(), stage.dir.path().join("moved")).unwrap();
-    kept(&stage, 4, true, "is gone");
-    fs::create_dir(stage.home()).unwrap();
-    kept(&stage, 4, true, "bears no mark");
-    fs::remove_dir(stage.home()).unwrap();
-    fs::rename(stage.dir.path().join("moved"), stage.home()).unwrap();
-    fs::remove_file(stage.home().join(CLAIM_MARK)).unwrap();
-    kept(&stage, 4, true, "bears no mark");
-    let home = Home::open(&stage.layout, &stage.claim).unwrap().unwrap();
-    home.write_mark(&stage.key, 1, false).unwrap();
-    kept(&stage, 4, true, "older way back");
-    // It was copied and never started, and its owner has deleted what was copied.
-    let stage = Stage::new();
-    stage.seize(2, None).unwrap();
-    stage.take(2).unwrap();
-    fs::remove_file(stage.home().join("data/ledger")).unwrap();
-    kept(&stage, 3, false, "has no data/ledger any more");
-    fs::remove_dir_all(stage.home()).unwrap();
-    kept(&stage, 3, false, "is gone");
-}
-
-#[test]
-fn a_home_of_ours_that_is_not_whole_goes_nowhere() {
-    for (path, words) in [("keys/node.key", "has no keys/node.key"), ("data/ledger", "has no data/ledger")] {
-        let stage = gone_on();
-        fs::remove_file(stage.ours().join(path)).unwrap();
-        kept(&stage, 4, true, words);
-    }
-    let stage = gone_on();
-    fs::write(stage.ours().join("keys/node.key"), "another").unwrap();
-    kept(&stage, 4, true, "has another key");
-    let stage = gone_on();
-    fs::remove_dir_all(stage.ours()).unwrap();
-    kept(&stage, 4, true, "has no keys/node.key");
-    // Whoever started it knows better than a record that is gone.
-    let stage = gone_on();
-    let dir = stage.layout.instance(&stage.key).unwrap();
-    fs::remove_file(dir.spec()).unwrap();
-    kept(&stage, 4, true, "its record of that is gone");
-    let stage = gone_on();
-    fs::remove_file(dir_file(&stage, "taken.json")).unwrap();
-    kept(&stage, 4, true, "the list of what was copied is gone");
-}
-
-fn dir_file(stage: &Stage, name: &str) -> PathBuf {
-    stage.layout.instance(&stage.key).unwrap().path.join(name)
-}
-
-#[test]
-fn it_is_not_given_back_before_the_key_can_be() {
-    let stage = gone_on();
-    stage.write("keys/node.key", "secret");
-    kept(&stage, 4, true, "keep the right one of both");
-    assert!(stage.read(CLAIM_MARK).unwrap().contains("\"taken\": true"));
-    fs::remove_file(stage.home().join("keys/node.key")).unwrap();
-    // Gone under both names: it comes from ours, with its mode.
-    fs::remove_dir_all(stage.home().join("keys")).unwrap();
-    stage.give_back(4).unwrap();
-    assert_eq!(stage.read("keys/node.key").as_deref(), Some("secret"));
-    let mode = fs::metadata(stage.home().join("keys/node.key")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let stage = Stage::new();
-    stage.seize(2, None).unwrap();
-    fs::remove_file(stage.home().join("keys/node.key.taken-by-hanse")).unwrap();
-    kept(&stage, 3, false, "no copy of the key");
-}
-
-#[test]
-fn what_is_the_owners_stays() {
-    let stage = Stage::new();
-    stage.write("data/same", "as it was");
-    stage.seize(2, None).unwrap();
-    stage.take(2).unwrap();
-    stage.goes_on(3);
-    stage.write("notes", "made since");
-    stage.write("data/same", "by its owner since");
-    stage.give_back(4).unwrap();
-    let read = |path: &str| stage.read(path);
-    assert_eq!(read("notes").as_deref(), Some("made since"));
-    assert_eq!(read("data/same").as_deref(), Some("by its owner since"));
-    assert_eq!((read("data/ledger").as_deref(), read("data/wal")), (Some("block 9"), None));
-}
-
-/// As root the files are given to whom they belonged; whoever else runs this writes as himself.
-#[test]
-fn what_is_written_belongs_to_the_owner() {
-    let stage = Stage::new();
-    let is_root = rustix::process::geteuid().is_root();
-    let (folder, file) = if is_root { (4_711, 4_712) } else { (rustix::process::geteuid().as_raw(), 0) };
-    if is_root {
-        let give =
-            |path: &str, id: u32| std::os::unix::fs::lchown(stage.home().join(path), Some(id), Some(id)).unwrap();
-        ["", "data", "keys", "keys/node.key"].into_iter().for_each(|path| give(path, folder));
-        give("data/ledger", file);
-    }
-    stage.seize(2, None).unwrap();
-    stage.take(2).unwrap();
-    stage.goes_on(3);
-    fs::create_dir(stage.ours().join("data/deep")).unwrap();
-    fs::write(stage.ours().join("data/deep/file"), "new").unwrap();
-    stage.give_back(4).unwrap();
-    let of = |path: &str| fs::metadata(stage.home().join(path)).unwrap().uid();
-    for path in [CLAIM_MARK, "keys/node.key", "data/more", "data/deep", "data/deep/file"] {
-        assert_eq!(of(path), folder, "{path}");
-    }
-    assert_eq!(of("data/ledger"), if is_root { file } else { folder });
 }
 
 #[test]

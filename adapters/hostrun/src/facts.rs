@@ -1,6 +1,7 @@
 //! What the host is, read from `/proc` and the file system; nothing is changed.
 
 use std::fs;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hanse_adapters_core::{AdapterError, HostFacts};
@@ -10,7 +11,6 @@ use crate::start::systemd_hosts;
 
 pub(crate) fn inspect(layout: &Layout) -> Result<HostFacts, AdapterError> {
     make_dir(layout.root())?;
-    let disk = rustix::fs::statvfs(layout.root()).map_err(|e| io_error("file system", &e.into()))?;
     let cpus = std::thread::available_parallelism().map_err(|e| io_error("processors", &e))?;
     Ok(HostFacts {
         hostname: read("/proc/sys/kernel/hostname")?,
@@ -18,10 +18,16 @@ pub(crate) fn inspect(layout: &Layout) -> Result<HostFacts, AdapterError> {
         kernel: read("/proc/sys/kernel/osrelease")?,
         cpus: u32::try_from(cpus.get()).unwrap_or(u32::MAX),
         memory_bytes: memory_bytes(&read("/proc/meminfo")?)?,
-        disk_free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
+        disk_free_bytes: disk_free(layout.root())?,
         clock_ms: now_ms(),
         systemd: systemd_hosts(),
     })
+}
+
+/// Bytes that are free for us on the file system that `path` is on.
+pub(crate) fn disk_free(path: &Path) -> Result<u64, AdapterError> {
+    let disk = rustix::fs::statvfs(path).map_err(|e| io_error("file system", &e.into()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn read(path: &str) -> Result<String, AdapterError> {

@@ -44,28 +44,44 @@ struct Ours<'a> {
     dir: &'a InstanceDir,
     /// Whether its process has run in our home: what it has signed since is there.
     was_started: bool,
+    /// The generation that ran in it last, by its own record.
+    started: Option<u64>,
     /// Whether something was ever copied.
     was_copied: bool,
+    /// Whether it has what it can sign with or from: the list of what was copied, or the key.
+    can_sign: bool,
 }
 
 impl<'a> Ours<'a> {
-    fn look(dir: &'a InstanceDir, was_started: bool) -> Result<Self, AdapterError> {
-        let has_spec = instance::load(dir)?.spec.is_some();
-        let was_copied = exists(&dir.home())? || exists(&list_file(dir))?;
-        Ok(Self { dir, was_started: was_started || has_spec, was_copied })
+    fn look(dir: &'a InstanceDir, claim: &Claim, was_started: bool) -> Result<Self, AdapterError> {
+        let started = instance::load(dir)?.spec.map(|stored| stored.spec.generation);
+        let (has_home, has_list) = (exists(&dir.home())?, exists(&list_file(dir))?);
+        let can_sign = has_list || has_home && exists(&dir.home().join(&claim.key_file))?;
+        let was_started = was_started || started.is_some();
+        Ok(Self { dir, was_started, started, was_copied: has_home || has_list, can_sign })
+    }
+
+    /// Whether it may have run after the way back that `mark` is of: then the owner's home has not what it has signed. What ran before is
+    /// there, as the mark is written last; and what was started since in an empty place, as after a restore from before, had no key.
+    fn ran_since(&self, mark: &Mark) -> bool {
+        match self.started {
+            Some(started) => started > mark.generation && self.can_sign,
+            None => self.was_started && self.was_copied,
+        }
     }
 
     /// Refuses if what the platform has would be lost.
     fn check_nothing(&self, home: &str, why: &str) -> Result<(), AdapterError> {
-        if !self.was_started && !self.was_copied {
-            return Ok(());
-        }
+        if self.was_started || self.was_copied { Err(self.lost(home, why)) } else { Ok(()) }
+    }
+
+    fn lost(&self, home: &str, why: &str) -> AdapterError {
         let reason = format!(
             "{why}, and what the platform has in {} may be the only copy of what the node has signed, so nothing was changed: bring the \
              folder back as it was, with its {CLAIM_MARK}, and give it back again",
             self.dir.home().display()
         );
-        Err(invalid(home, reason))
+        invalid(home, reason)
     }
 }
 
@@ -77,38 +93,85 @@ pub(crate) fn give_back(
     claim: &Claim,
     was_started: bool,
 ) -> Result<(), AdapterError> {
+    give_back_within(layout, key, generation, claim, was_started, &disk_free)
+}
+
+pub(super) fn give_back_within(
+    layout: &Layout,
+    key: &InstanceKey,
+    generation: u64,
+    claim: &Claim,
+    was_started: bool,
+    free: Free<'_>,
+) -> Result<(), AdapterError> {
     instance::fence(layout, key, generation, instance::GRACE)?;
     let dir = layout.instance(key)?;
     let lock = dir.lock()?;
-    let ours = Ours::look(&dir, was_started)?;
+    let ours = Ours::look(&dir, claim, was_started)?;
     match Home::open(layout, claim)? {
         None => ours.check_nothing(&claim.home, "is gone")?,
         Some(home) => {
             let subject = home.path.display().to_string();
             match home.own_mark(key, generation)? {
-                None => ours.check_nothing(&subject, "bears no mark that it was taken for this node")?,
-                Some(mark) if mark.taken => bring_back(&home, &ours, generation, claim)?,
-                Some(mark) if mark.generation != generation && ours.was_started => {
-                    ours.check_nothing(&subject, "bears the mark of an older way back than this one")?;
+                None => {
+                    ours.check_nothing(&subject, "bears no mark that it was taken for this node")?;
+                    refuse_late(&home, key, generation)?;
+                }
+                Some(mark) if mark.taken => bring_back(&home, &ours, generation, claim, free)?,
+                Some(mark) if mark.generation != generation && ours.ran_since(&mark) => {
+                    return Err(ours.lost(&subject, "bears the mark of an older way back than this one"));
                 }
                 // It was cut off after its mark: all is there but perhaps the key's name.
-                Some(_) => home.rename_key(&home.set_aside, &home.key_file)?,
+                Some(mark) => {
+                    if mark.generation != generation {
+                        home.write_mark(key, generation, false)?;
+                    }
+                    home.rename_key(&home.set_aside, &home.key_file)?;
+                }
             }
         }
     }
+    remove_home(&dir)?;
     drop(lock);
     instance::remove(layout, key, Some(generation))
 }
 
+/// Marks a home of which nothing was taken, so that an older order that is still on its way takes nothing either. Where no mark can be written
+/// that order cannot write its own, and takes nothing without.
+fn refuse_late(home: &Home, key: &InstanceKey, generation: u64) -> Result<(), AdapterError> {
+    match home.write_mark(key, generation, false) {
+        Ok(()) | Err(AdapterError::Denied { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes what was copied before the record of which generation ran in it: cut off in between, that still says that the way back has it all.
+pub(super) fn remove_home(dir: &InstanceDir) -> Result<(), AdapterError> {
+    let removed = |done: io::Result<()>| match done {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error(&dir.key.to_string(), &e)),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    removed(fs::remove_dir_all(dir.home()))?;
+    removed(fs::remove_file(list_file(dir)))?;
+    removed(sync_parent(&dir.home()))
+}
+
 /// All checks, then what ours has become, then the mark, and last of all the key's name.
-fn bring_back(home: &Home, ours: &Ours<'_>, generation: u64, claim: &Claim) -> Result<(), AdapterError> {
-    home.check_unheld()?;
+fn bring_back(
+    home: &Home,
+    ours: &Ours<'_>,
+    generation: u64,
+    claim: &Claim,
+    free: Free<'_>,
+) -> Result<(), AdapterError> {
     // Nothing is written through a link.
     carry::sizes(&home.path)?;
+    // Where ours has never run nothing is written: whoever holds the home goes on from what it is.
     if ours.was_started {
+        home.check_unheld()?;
         let taken = check_whole(home, ours, claim)?;
+        put_back(home, ours.dir, claim, &taken, free)?;
         restore_key(home, ours.dir, claim)?;
-        put_back(home, ours.dir, claim, &taken)?;
         // Whoever started something there meanwhile would go on from what it was before.
         home.check_unheld()?;
     } else {
@@ -167,10 +230,6 @@ fn check_whole(home: &Home, ours: &Ours<'_>, claim: &Claim) -> Result<Vec<HomeFi
     Ok(taken)
 }
 
-fn hash(path: &Path) -> Result<String, AdapterError> {
-    file_sha256(path).map_err(|e| io_error(&path.display().to_string(), &e))
-}
-
 /// Writes the key's file from ours under the name that it was set aside by, if its owner's home has it under neither.
 fn restore_key(home: &Home, dir: &InstanceDir, claim: &Claim) -> Result<(), AdapterError> {
     if exists(&home.set_aside)? || exists(&home.key_file)? {
@@ -184,7 +243,14 @@ fn restore_key(home: &Home, dir: &InstanceDir, claim: &Claim) -> Result<(), Adap
 }
 
 /// Brings the owner's home to what the platform's has become; what is not of the node stays as its owner has it.
-pub(super) fn put_back(home: &Home, dir: &InstanceDir, claim: &Claim, taken: &[HomeFile]) -> Result<(), AdapterError> {
+/// It is begun only where there is room for all of it.
+pub(super) fn put_back(
+    home: &Home,
+    dir: &InstanceDir,
+    claim: &Claim,
+    taken: &[HomeFile],
+    free: Free<'_>,
+) -> Result<(), AdapterError> {
     let ours = dir.home();
     let taken: BTreeMap<&str, &HomeFile> = taken.iter().map(|file| (file.path.as_str(), file)).collect();
     let there = listed(&home.path, claim)?;
@@ -194,7 +260,15 @@ pub(super) fn put_back(home: &Home, dir: &InstanceDir, claim: &Claim, taken: &[H
     all.retain(|file| file.path != claim.key_file);
     let is_new = |file: &&HomeFile| taken.get(file.path.as_str()) != Some(file) || !has(&file.path);
     let wanted: Vec<&HomeFile> = all.iter().filter(is_new).collect();
-    for file in wanted.iter().filter(|file| !there.contains(file)) {
+    let lacking: Vec<&HomeFile> = wanted.iter().copied().filter(|file| !there.contains(file)).collect();
+    for file in &lacking {
+        clear_temp(&temp_of(&home.path.join(&file.path)))?;
+    }
+    let needed = most_at_once(&lacking, &there);
+    if needed > 0 {
+        check_room(&home.path, needed, free)?;
+    }
+    for file in lacking {
         copy(&ours.join(&file.path), &home.path.join(&file.path), file, Some(&home.path))?;
     }
     let is_gone = |path: &&&str| **path != claim.key_file && all.iter().all(|file| file.path != **path);
@@ -202,11 +276,26 @@ pub(super) fn put_back(home: &Home, dir: &InstanceDir, claim: &Claim, taken: &[H
         let gone = home.path.join(path);
         fs::remove_file(&gone).and_then(|()| sync_parent(&gone)).map_err(|e| io_error(path, &e))?;
     }
-    for file in wanted {
-        let path = home.path.join(&file.path);
-        if hash(&path)? != file.sha256 {
-            return Err(transient(&path, "is not what was copied; it is copied again"));
-        }
+    check_copied(&home.path, &wanted)
+}
+
+/// What one that was killed left in the owner's home.
+fn clear_temp(temp: &Path) -> Result<(), AdapterError> {
+    match fs::remove_file(temp) {
+        Ok(()) => Ok(()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
+        Err(e) => Err(io_error(&temp.display().to_string(), &e)),
     }
-    Ok(())
+}
+
+/// The most that is taken on the disk while `files` are written one after another, each beside the one that it replaces.
+fn most_at_once(files: &[&HomeFile], there: &[HomeFile]) -> u64 {
+    let replaced = |file: &HomeFile| there.iter().find(|it| it.path == file.path).map_or(0, |it| i128::from(it.bytes));
+    let (mut grown, mut most) = (0, 0);
+    for file in files {
+        let bytes = i128::from(file.bytes);
+        most = most.max(grown + bytes);
+        grown += bytes - replaced(file);
+    }
+    u64::try_from(most).unwrap_or(u64::MAX)
 }
