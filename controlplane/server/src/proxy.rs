@@ -38,7 +38,7 @@ const SOURCE_CHARS_MAX: usize = 64;
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// Longest wait for the leader's first answer; longer than any handler's own limit.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+const ANSWER_MAX: Duration = Duration::from_secs(90);
 
 /// Pings on a kept connection, so that a dead leader is noticed without a call.
 const PING_EVERY: Duration = Duration::from_secs(3);

@@ -4,6 +4,8 @@
 //! every act through it is refused whoever tries. What answers is believed only while it shows the pinned chain id and
 //! first block: another chain at the same address is told of, and its heights are not taken over.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +18,7 @@ use hanse_state::State;
 use hanse_state::chain::Chain;
 use hanse_state::chain::imported::Endpoint;
 use hanse_state::chain::node::{Node, instance_object};
+use tokio::net::TcpStream;
 
 /// Longest hash that a stranger's answer is quoted with.
 const HASH_CHARS_MAX: usize = 66;
@@ -91,10 +94,9 @@ impl Adapter for Watched {
         if port != *rpc_port && Some(port) != *consensus_port {
             return self.never("dialling another port");
         }
-        let silent = |reason: String| AdapterError::Transient { subject: format!("{host}:{port}"), reason };
-        let opened = tokio::time::timeout(DIAL_LIMIT, tokio::net::TcpStream::connect((host.as_str(), port))).await;
-        let stream = opened.map_err(|_| silent(format!("no connection within {} s", DIAL_LIMIT.as_secs())))?;
-        Ok(Box::new(stream.map_err(|error| silent(error.to_string()))?))
+        let silent =
+            |error: io::Error| AdapterError::Transient { subject: format!("{host}:{port}"), reason: error.to_string() };
+        Ok(Box::new(in_time(TcpStream::connect((host.as_str(), port))).await.map_err(silent)?))
     }
 }
 
@@ -146,27 +148,104 @@ pub(crate) async fn stranger(
     )))
 }
 
-/// Says how a node of the pinned chain answers at an endpoint, or something that may be one: it takes connections and is not seen to be
-/// of another chain. `None` if nothing takes a connection there, or another chain answers.
-pub(crate) async fn answers(
-    engine: &dyn Engine,
-    endpoint: &Endpoint,
-    plan: &NodePlan,
-    pinned: (u64, &str),
-) -> Option<String> {
+/// What is known of whether a node of the pinned chain runs behind an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// None does: connections are refused there, or another chain answers.
+    None,
+    /// One does, or something that may be one: it takes connections and is not seen to be of another chain.
+    Some(String),
+    /// It cannot be told: a machine that cannot be reached from here may run it all the same.
+    Unknown(String),
+}
+
+/// Says whether a node of the pinned chain answers at an endpoint. Only refusing connections, at every address of its host, is silence.
+pub(crate) async fn answers(engine: &dyn Engine, endpoint: &Endpoint, plan: &NodePlan, pinned: (u64, &str)) -> Answer {
+    match is_refused(endpoint).await {
+        Ok(true) => return Answer::None,
+        Ok(false) => {}
+        Err(error) => {
+            return Answer::Unknown(format!("it cannot be told whether a node still answers at {endpoint}: {error}"));
+        }
+    }
     let adapter = Watched::new(endpoint);
-    if adapter.dial(endpoint.rpc_port).await.is_err() {
-        return None;
-    }
     match tokio::time::timeout(DIAL_LIMIT, stranger(engine, &adapter, plan, pinned)).await {
-        Ok(Ok(Some(_))) => None,
-        Ok(Ok(None)) => Some(format!("a node of the chain still answers at {endpoint}")),
-        Ok(Err(error)) => Some(format!("something still answers at {endpoint} ({error})")),
-        Err(_) => Some(format!("something still listens at {endpoint}, and says nothing within {DIAL_LIMIT:?}")),
+        Ok(Ok(Some(_))) => Answer::None,
+        Ok(Ok(None)) => Answer::Some(format!("a node of the chain still answers at {endpoint}")),
+        Ok(Err(error)) => Answer::Some(format!("something still answers at {endpoint} ({error})")),
+        Err(_) => {
+            Answer::Some(format!("something still listens at {endpoint}, and says nothing within {DIAL_LIMIT:?}"))
+        }
     }
+}
+
+/// Whether every address of the endpoint's host refuses connections to its port; `false` as soon as one takes them.
+async fn is_refused(endpoint: &Endpoint) -> io::Result<bool> {
+    let Endpoint { host, rpc_port, .. } = endpoint;
+    let addresses: Vec<SocketAddr> = in_time(tokio::net::lookup_host((host.as_str(), *rpc_port))).await?.collect();
+    if addresses.is_empty() {
+        return Err(io::Error::other("its host has no address"));
+    }
+    let tries = addresses.iter().map(|address| async move { (address, in_time(TcpStream::connect(address)).await) });
+    let tried = futures::future::join_all(tries).await;
+    if tried.iter().any(|(_, opened)| opened.is_ok()) {
+        return Ok(false);
+    }
+    let unclear = |error: &io::Error| error.kind() != io::ErrorKind::ConnectionRefused;
+    let unclear =
+        tried.iter().find_map(|(address, opened)| Some((address, opened.as_ref().err().filter(|it| unclear(it))?)));
+    unclear.map_or(Ok(true), |(address, error)| Err(io::Error::new(error.kind(), format!("{address}: {error}"))))
+}
+
+async fn in_time<T>(opening: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} s", DIAL_LIMIT.as_secs()));
+    tokio::time::timeout(DIAL_LIMIT, opening).await.map_err(|_| late())?
 }
 
 /// What an imported chain is pinned to: its chain id and its first block's hash; empty if it was not imported.
 pub(crate) fn pinned(chain: &Chain) -> (u64, &str) {
     (chain.spec.chain_id, chain.imported.as_ref().map_or("", |imported| imported.first_block.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn endpoint(host: &str, rpc_port: u16) -> Endpoint {
+        Endpoint { host: host.into(), rpc_port, consensus_port: None }
+    }
+
+    #[tokio::test]
+    async fn only_a_refused_connection_is_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(!is_refused(&endpoint("127.0.0.1", port)).await.unwrap());
+        drop(listener);
+        assert!(is_refused(&endpoint("127.0.0.1", port)).await.unwrap());
+        // No machine there is reached, and no name leads to one: it may run all the same.
+        for host in ["255.255.255.255", "no-such-host.invalid"] {
+            let told = is_refused(&endpoint(host, port)).await;
+            assert!(told.is_err(), "{host}: {told:?}");
+        }
+    }
+
+    /// Its queue is full, as that of a machine that drops what comes: nothing refuses the connection, and nothing takes it.
+    #[tokio::test]
+    async fn a_connection_that_is_not_taken_in_time_is_no_silence() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut held = Vec::new();
+        while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+            held.push(stream);
+            assert!(held.len() < 100, "its queue never fills");
+        }
+        let told = is_refused(&endpoint("127.0.0.1", address.port())).await;
+        assert_eq!(told.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{join, join_all};
 use hanse_adapters_core::preflight::{Finding, Severity};
 use hanse_engines_core::{Engine, EngineError, Found, Survey};
 use hanse_proto::v1 as pb;
@@ -22,7 +23,7 @@ use super::chain::{chain_key, node_key};
 use super::{Call, Wish, convert, found};
 use crate::context::Context;
 use crate::error::ApiError;
-use crate::watched::{Watched, answers, pinned, plan};
+use crate::watched::{Answer, Watched, answers, pinned, plan};
 
 /// Longest look at one home: the program is uploaded to a host that has none yet.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -63,10 +64,9 @@ pub(super) async fn adopt(
     }
     let reason = convert::text("reason", it.reason)?;
     may(call, chain, &reason)?;
-    let mut looked = Vec::new();
-    for node in &it.nodes {
-        looked.push(look(context, &call.state, &engine, node).await?);
-    }
+    // All at once: a caller waits for the slowest host, and not for one after another.
+    let looks = it.nodes.iter().map(|node| look(context, &call.state, &engine, node));
+    let mut looked = join_all(looks).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     compare(context, call, engine.as_ref(), chain, &mut looked).await;
     let Some(order) = order(&looked, chain, reason) else {
         return if it.validate_only { Ok(seen(context, call, chain, &looked)) } else { Err(refusal(chain, &looked)) };
@@ -173,7 +173,9 @@ async fn compare(context: &Context, call: &Call, engine: &dyn Engine, chain: &Ch
     let keys: BTreeSet<String> =
         looked.iter().filter_map(|it| Some(it.survey.found.as_ref()?.identity.public_key.clone())).collect();
     let settings = looked.iter().find_map(|it| it.survey.found.as_ref()).map(|found| found.settings.clone());
-    for it in looked.iter_mut() {
+    let endpoints = join_all(looked.iter().map(|it| of_endpoint(context, call, engine, chain, it)));
+    let (endpoints, ledger) = join(endpoints, of_ledger(context, call, engine, chain, &keys)).await;
+    for (it, endpoint) in looked.iter_mut().zip(endpoints) {
         let Some(found) = &it.survey.found else { continue };
         let host = call.state.hosts.get(&it.host);
         let all =
@@ -187,11 +189,11 @@ async fn compare(context: &Context, call: &Call, engine: &dyn Engine, chain: &Ch
                 "set the nodes alike first: the platform sets them all alike",
             ));
         }
-        findings.extend(of_endpoint(context, call, engine, chain, it.node, &it.home, found).await);
+        findings.extend(endpoint);
         it.survey.findings.extend(findings);
     }
     if let Some(first) = looked.first_mut() {
-        first.survey.findings.extend(of_ledger(context, call, engine, chain, &keys).await);
+        first.survey.findings.extend(ledger);
     }
 }
 
@@ -230,17 +232,27 @@ async fn of_endpoint(
     call: &Call,
     engine: &dyn Engine,
     chain: &Chain,
-    node: NodeId,
-    home: &str,
-    found: &Found,
+    it: &Looked,
 ) -> Option<Finding> {
-    let known = call.state.nodes.get(&NodeKey::new(chain.key.clone(), node))?;
+    let (found, home) = (it.survey.found.as_ref()?, &it.home);
+    let known = call.state.nodes.get(&NodeKey::new(chain.key.clone(), it.node))?;
     let endpoint = known.watched.as_ref()?;
     let question = plan(&call.state, known, endpoint)?;
     if !found.is_held {
-        let how = answers(engine, endpoint, &question, pinned(chain)).await?;
-        let what = format!("{how}, and no process holds {home}: it is not the home of that node, or a copy of it");
-        return Some(Finding::error("endpoint", what, "name the home that the node runs in, or stop it first"));
+        return match answers(engine, endpoint, &question, pinned(chain)).await {
+            Answer::None => None,
+            Answer::Some(how) => {
+                let what =
+                    format!("{how}, and no process holds {home}: it is not the home of that node, or a copy of it");
+                Some(Finding::error("endpoint", what, "name the home that the node runs in, or stop it first"))
+            }
+            Answer::Unknown(why) => {
+                let what = format!("{why}; no process holds {home}, which may be a copy of the home that it runs in");
+                let advice =
+                    "see that the replicas reach that address: only a refused connection says that no node runs there";
+                Some(Finding::error("endpoint", what, advice))
+            }
+        };
     }
     let adapter = Watched::new(endpoint);
     let own = &found.identity.node_id;
@@ -281,17 +293,22 @@ async fn of_ledger(
     chain: &Chain,
     keys: &BTreeSet<String>,
 ) -> Vec<Finding> {
-    let mut silent = Vec::new();
     let owners = |node: &&Node| node.state == NodeState::Watched;
-    for node in nodes_of(&call.state, &chain.key).filter(owners) {
-        let Some(endpoint) = &node.watched else { continue };
-        let Some(question) = plan(&call.state, node, endpoint) else { continue };
-        let adapter = Watched::new(endpoint);
-        let asked = tokio::time::timeout(context.limits().node_call, engine.validators(&adapter, &question)).await;
+    let asks = nodes_of(&call.state, &chain.key).filter(owners).filter_map(|node| {
+        let endpoint = node.watched.as_ref()?;
+        let question = plan(&call.state, node, endpoint)?;
+        Some(async move {
+            let adapter = Watched::new(endpoint);
+            let asked = tokio::time::timeout(context.limits().node_call, engine.validators(&adapter, &question)).await;
+            (node.key.node, asked)
+        })
+    });
+    let mut silent = Vec::new();
+    for (node, asked) in join_all(asks).await {
         match asked {
             Ok(Ok(found)) => {
                 let now: Vec<String> = found.into_iter().filter(|it| it.power > 0).map(|it| it.public_key).collect();
-                let by = format!("{}'s word", node.key.node);
+                let by = format!("{node}'s word");
                 let gone = keys.iter().filter(|key| !now.contains(key)).cloned().collect::<Vec<_>>();
                 let none = (!gone.is_empty()).then(|| {
                     let what = format!("named and no validators any more by {by}: {}", gone.join(", "));
@@ -299,8 +316,8 @@ async fn of_ledger(
                 });
                 return of_validators(keys, &now, &by).into_iter().chain(none).collect();
             }
-            Ok(Err(error)) => silent.push(format!("{}: {error}", node.key.node)),
-            Err(_) => silent.push(format!("{}: no answer in time", node.key.node)),
+            Ok(Err(error)) => silent.push(format!("{node}: {error}")),
+            Err(_) => silent.push(format!("{node}: no answer in time")),
         }
     }
     let what = format!("no node says who validates now: {}", silent.join("; "));

@@ -11,7 +11,7 @@ use hanse_state::chain::node::{Node, NodeAct, NodeFact};
 use super::World;
 use super::act::Trouble;
 use super::node::{STOP_GRACE, Site, engine_of};
-use crate::watched::{self, pinned};
+use crate::watched::{self, Answer, pinned};
 
 /// Does one step, and says what was seen.
 pub(super) async fn attempt(world: &World, state: &State, node: &Node, act: NodeAct) -> Result<NodeFact, Trouble> {
@@ -67,15 +67,16 @@ async fn check_silent(state: &State, site: &Site) -> Result<(), Trouble> {
     let Some(adopting) = &site.node.adopting else { return Ok(()) };
     let stale = || Trouble::Stale(format!("{}: cannot be named", site.node.key));
     let question = watched::plan(state, &site.node, &adopting.endpoint).ok_or_else(stale)?;
-    match watched::answers(site.engine.as_ref(), &adopting.endpoint, &question, pinned(&site.chain)).await {
-        None => Ok(()),
-        Some(how) => Err(AdapterError::Transient {
-            subject: adopting.home.clone(),
-            reason: format!(
-                "{how}, though no process holds this home: its node may run from another home with the same key; stop it there, or \
-                 give this one back"
-            ),
-        }
-        .into()),
-    }
+    let why = match watched::answers(site.engine.as_ref(), &adopting.endpoint, &question, pinned(&site.chain)).await {
+        Answer::None => return Ok(()),
+        Answer::Some(how) => format!(
+            "{how}, though no process holds this home: its node may run from another home with the same key; stop it there, or give this \
+             one back"
+        ),
+        Answer::Unknown(why) => format!(
+            "{why}. Its node may run there from another home with the same key, and only a refused connection says that it does not: see \
+             that the replicas reach that address, or give this one back"
+        ),
+    };
+    Err(AdapterError::Transient { subject: adopting.home.clone(), reason: why }.into())
 }
