@@ -46,6 +46,8 @@ struct Inner {
 pub struct CallOptions {
     /// Overall time instead of the configured one.
     pub overall: Option<Duration>,
+    /// One attempt may take all of the overall time: the answer itself takes long, and asking again begins it anew.
+    pub whole: bool,
     /// Only one attempt on the current replica: the answer of this replica is what is asked for.
     pub single_attempt: bool,
 }
@@ -111,7 +113,9 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub async fn call_with<C: Call>(&self, mut request: C, options: CallOptions) -> Result<C::Response, ClientError> {
-        let deadline = Instant::now() + options.overall.unwrap_or(self.inner.timeouts.overall);
+        let overall = options.overall.unwrap_or(self.inner.timeouts.overall);
+        let (deadline, longest) =
+            (Instant::now() + overall, if options.whole { overall } else { self.inner.timeouts.attempt });
         let mut request_id = String::new();
         if let Some(id) = request.request_id_mut() {
             if id.is_empty() {
@@ -126,7 +130,7 @@ impl Client {
         let mut told: Option<Status> = None;
         loop {
             let replica = self.inner.replicas.current();
-            let status = match self.attempt(&replica, request.clone(), deadline).await {
+            let status = match self.attempt(&replica, request.clone(), (deadline, longest)).await {
                 Ok(response) => return Ok(response),
                 Err(status) => status,
             };
@@ -209,9 +213,13 @@ impl Client {
         Grpc::new(replica.channel.clone()).max_decoding_message_size(RESPONSE_BYTES_MAX)
     }
 
-    async fn attempt<C: Call>(&self, replica: &Replica, message: C, deadline: Instant) -> Result<C::Response, Status> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let limit = left.min(self.inner.timeouts.attempt);
+    async fn attempt<C: Call>(
+        &self,
+        replica: &Replica,
+        message: C,
+        (deadline, longest): (Instant, Duration),
+    ) -> Result<C::Response, Status> {
+        let limit = deadline.saturating_duration_since(Instant::now()).min(longest);
         let mut request = self.authorized(message);
         request.set_timeout(limit);
         let mut grpc = Client::grpc(replica);

@@ -386,7 +386,7 @@ fn plan(name: &str) -> pb::SetPlanRequest {
 async fn write(client: Client, book: Arc<Book>, writer: usize) {
     for number in 0..WRITES_MAX {
         let name = format!("w{writer}-{number}");
-        let options = CallOptions { overall: Some(CALL_MAX), single_attempt: true };
+        let options = CallOptions { overall: Some(CALL_MAX), single_attempt: true, ..CallOptions::default() };
         match tokio::time::timeout(CALL_MAX, client.call_with(plan(&name), options)).await {
             Ok(Ok(_)) => drop(book.acked.lock().unwrap_or_else(PoisonError::into_inner).insert(name)),
             Ok(Err(_)) | Err(_) => return,
@@ -398,7 +398,7 @@ async fn write(client: Client, book: Arc<Book>, writer: usize) {
 async fn plans(client: &Client) -> Result<BTreeSet<String>, hanse_client::ClientError> {
     let (mut names, mut page_token) = (BTreeSet::new(), String::new());
     loop {
-        let options = CallOptions { overall: Some(CALL_MAX), single_attempt: true };
+        let options = CallOptions { overall: Some(CALL_MAX), single_attempt: true, ..CallOptions::default() };
         let page = client.call_with(pb::ListPlansRequest { page_size: PAGE, page_token }, options).await?;
         names.extend(page.plans.into_iter().map(|plan| plan.plan));
         page_token = page.next_page_token;

@@ -135,7 +135,7 @@ impl Clients {
         C::Response: Send,
     {
         let any = self.any.clone();
-        let options = CallOptions { overall: Some(limit), single_attempt: false };
+        let options = CallOptions { overall: Some(limit), single_attempt: false, ..CallOptions::default() };
         self.wait(async move { any.call_with(request, options).await })
     }
 

@@ -92,7 +92,7 @@ impl Sight {
 
 /// Asks a replica about itself alone; `None` if it gave no answer.
 pub(crate) async fn ask(replica: &Client, id: u64) -> Option<Word> {
-    let options = CallOptions { overall: Some(ANSWER_MAX), single_attempt: true };
+    let options = CallOptions { overall: Some(ANSWER_MAX), single_attempt: true, ..CallOptions::default() };
     let answer = replica.call_with(pb::GetStatusRequest {}, options).await.ok()?;
     // Another may have moved into its place.
     let answered = answer.header.is_some_and(|header| header.replica_id == id.to_string());

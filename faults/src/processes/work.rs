@@ -367,7 +367,7 @@ enum Sent {
 }
 
 async fn send(replica: &Client, request: pb::SetPlanRequest, limit: Duration) -> Sent {
-    let options = CallOptions { overall: Some(ATTEMPT_MAX), single_attempt: true };
+    let options = CallOptions { overall: Some(ATTEMPT_MAX), single_attempt: true, ..CallOptions::default() };
     match tokio::time::timeout(limit, replica.call_with(request, options)).await {
         Err(_) => Sent::Unknown,
         Ok(Ok(answer)) => Sent::Answer(answer.header.map_or(0, |header| header.revision)),
@@ -385,7 +385,7 @@ pub(crate) fn no_answer(error: &ClientError) -> bool {
 
 /// Reads a key from one replica, linearizably; `None` if it gave no answer.
 pub(crate) async fn read(replica: &Client, key: &Key, book: &Book) -> Option<Vec<u64>> {
-    let options = CallOptions { overall: Some(ATTEMPT_MAX), single_attempt: true };
+    let options = CallOptions { overall: Some(ATTEMPT_MAX), single_attempt: true, ..CallOptions::default() };
     let request = pb::ListPlansRequest { page_size: 1, page_token: key.page.clone() };
     match replica.call_with(request, options).await {
         Ok(answer) => {

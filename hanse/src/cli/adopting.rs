@@ -1,5 +1,7 @@
 //! `hanse chain adopt` and `give-back`: a chain of others becomes the platform's, node after node, and a node goes back.
 
+use std::time::Duration;
+
 use hanse_client::pb;
 use serde_json::{Value, json};
 
@@ -45,6 +47,9 @@ pub(crate) struct GiveBackArgs {
     reason: String,
 }
 
+/// Longest look at all homes, if no other limit is given: the program is uploaded to hosts that have none yet.
+const LOOK_LIMIT: Duration = Duration::from_secs(120);
+
 const CHAIN: View = View { key: "chain", name: "name", columns: &[] };
 const NODE: View = View { key: "node", name: "name", columns: &[] };
 const FINDINGS: View = View {
@@ -87,7 +92,7 @@ pub(crate) async fn adopt(args: AdoptArgs, context: &Context) -> Result<(), CliE
     let (request_id, validate_only) = (String::new(), context.global.dry_run);
     let nodes = nodes.into_iter().map(node).collect();
     let request = pb::AdoptChainRequest { request_id, validate_only, consortium, chain, nodes, reason };
-    let response = context.call(request).await?;
+    let response = context.call_long(request, LOOK_LIMIT).await?;
     let mut value = hanse_client::json::response::<pb::AdoptChainRequest>(&response);
     let view = match (context.global.format(), validate_only) {
         (Format::Table, true) => {

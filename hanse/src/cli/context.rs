@@ -132,11 +132,24 @@ impl Context {
     ///
     /// # Errors
     /// The call failed.
-    pub(crate) async fn call<C: Call>(&self, mut request: C) -> Result<C::Response, CliError> {
+    pub(crate) async fn call<C: Call>(&self, request: C) -> Result<C::Response, CliError> {
+        let options = CallOptions { overall: self.global.timeout, ..CallOptions::default() };
+        self.call_with(request, options).await
+    }
+
+    /// As [`Context::call`], of an answer that takes long: one attempt may take the whole time, which is `limit` if none is given.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub(crate) async fn call_long<C: Call>(&self, request: C, limit: Duration) -> Result<C::Response, CliError> {
+        let overall = Some(self.global.timeout.unwrap_or(limit));
+        self.call_with(request, CallOptions { overall, whole: true, ..CallOptions::default() }).await
+    }
+
+    async fn call_with<C: Call>(&self, mut request: C, options: CallOptions) -> Result<C::Response, CliError> {
         if let (Some(given), Some(id)) = (&self.global.request_id, request.request_id_mut()) {
             given.clone_into(id);
         }
-        let options = CallOptions { overall: self.global.timeout, ..CallOptions::default() };
         Ok(self.client.call_with(request, options).await?)
     }
 

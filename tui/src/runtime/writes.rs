@@ -92,7 +92,7 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             let node = |(node, host, home, stop)| pb::AdoptedNode { node, host, home, stop };
             let (id, nodes) = (id.to_owned(), nodes.into_iter().map(node).collect());
             let request = pb::AdoptChainRequest { consortium, chain: id, nodes, reason, ..Default::default() };
-            let options = CallOptions { overall: Some(LOOK_LIMIT), ..CallOptions::default() };
+            let options = CallOptions { overall: Some(LOOK_LIMIT), whole: true, ..CallOptions::default() };
             Ok(done(chain, client.call_with(request, options).await.map_err(call)?.header))
         }
         Write::ForgetChain { chain } => {

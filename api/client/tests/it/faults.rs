@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hanse_client::{Client, ClientConfig, ClientError, Code, Effect, pb, reason};
+use hanse_client::{CallOptions, Client, ClientConfig, ClientError, Code, Effect, pb, reason};
 
 use tonic::Status;
 
@@ -100,6 +100,19 @@ async fn an_unanswered_write_is_asked_again_with_its_id() {
     assert!(ids.len() >= 3, "silence, unknown, answer: {ids:?}");
     ids.dedup();
     assert_eq!(ids.len(), 1, "one id over all repeats");
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_long_is_waited_for_where_that_is_said() {
+    let authority = Authority::new();
+    let slow = Script::of([Step::After(Duration::from_secs(1))]);
+    let one = Replica::start(&authority, &slow).await;
+    let client = client_with(&authority, &[&one.address], |timeouts| timeouts.attempt = Duration::from_millis(200));
+    let options = CallOptions { overall: Some(LONG), whole: true, ..CallOptions::default() };
+
+    let answer = within(client.call_with(create(), options)).await.unwrap();
+
+    assert_eq!((answer.header.unwrap().revision, slow.seen().len()), (8, 1), "it was begun once");
 }
 
 #[tokio::test]
