@@ -10,6 +10,7 @@
 mod act;
 mod adopting;
 pub mod anchor;
+mod at_height;
 mod cloud;
 pub mod connect;
 pub mod consensus;

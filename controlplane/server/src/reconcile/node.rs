@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hanse_adapters_core::{Adapter, AdapterError, InstanceKey, RunState};
-use hanse_engines_core::{ChainPlan, Engine, EngineError, GovernancePlan, NodePlan, Peer, WayBack};
+use hanse_adapters_core::{Adapter, AdapterError, InstanceKey};
+use hanse_engines_core::{ChainPlan, Engine, EngineError, GovernancePlan, NodePlan, Peer};
 use hanse_planner::Run;
 use hanse_state::chain::governance::GovernanceSpec;
-use hanse_state::chain::height::{self, HeightStage};
 use hanse_state::chain::life::NodeWish;
 use hanse_state::chain::node::{
     Node, NodeAct, NodeFact, NodeIdentity, RecordIntent, RecordNodeFact, RestartNode, Signed, instance_object,
@@ -175,9 +174,9 @@ async fn attempt(
         }
         NodeAct::Configure => {
             let (genesis, identity, peers) = network(state, &site)?;
-            check_way_back(&site, plan).await?;
+            super::at_height::check_way_back(&site, plan).await?;
             site.engine.configure(adapter, plan, &identity, &genesis, &peers).await?;
-            halt(&site, plan).await?;
+            super::at_height::write_halt(&site, plan).await?;
             tell(world, key, generation, NodeFact::Configured, notes).await
         }
         NodeAct::Start => {
@@ -196,47 +195,6 @@ async fn attempt(
         | NodeAct::Clear
         | NodeAct::Seat
         | NodeAct::Return => Err(Trouble::Stale(format!("{key}: {act:?} is no way to make it run"))),
-    }
-}
-
-/// On the way back to the program before a height: asks again whether there is one, and once more when the next program is stopped, for
-/// it may have made that block since the order was given. One that cannot go back is left to people, stopped, with the reason.
-async fn check_way_back(site: &Site, plan: &NodePlan) -> Result<(), Trouble> {
-    let back = height::open(&site.chain).filter(|at| at.stage == HeightStage::Back);
-    let is_first = site.chain.refit.as_ref().is_some_and(|refit| refit.rollout == site.node.rolled);
-    let Some(at) = back.filter(|_| is_first) else { return Ok(()) };
-    let adapter = site.adapter.as_ref();
-    match adapter.look(&plan.key).await?.map(|status| status.run) {
-        Some(RunState::Running { .. } | RunState::Exited { .. }) => {}
-        // Nothing of it ever ran here, as where its home was carried to.
-        Some(RunState::Prepared) | None => return Ok(()),
-    }
-    let asked = site.engine.way_back(adapter, plan, Some(at.height)).await?;
-    adapter.fence(&plan.key, plan.generation, STOP_GRACE).await?;
-    let stopped = site.engine.way_back(adapter, plan, Some(at.height)).await?;
-    for answer in [asked, stopped] {
-        match answer {
-            // Whoever ordered it knew that nobody can tell, or it could be told then.
-            WayBack::Open | WayBack::Unknown(_) => {}
-            WayBack::Closed(reason) => {
-                let field = "the way back".to_owned();
-                return Err(Trouble::Engine(EngineError::Invalid { field, reason }));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Writes at which height the node stops, if it is to, and from which it goes on, if its program was exchanged there.
-async fn halt(site: &Site, plan: &NodePlan) -> Result<(), Trouble> {
-    let adapter = site.adapter.as_ref();
-    if let Some(halt) = site.node.halt {
-        return Ok(site.engine.halt_at(adapter, plan, Some(halt.height)).await?);
-    }
-    let exchanged = height::open(&site.chain).filter(|at| at.stage == HeightStage::Exchanging);
-    match exchanged {
-        Some(at) => Ok(site.engine.go_on_from(adapter, plan, at.height).await?),
-        None => Ok(()),
     }
 }
 

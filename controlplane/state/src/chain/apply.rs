@@ -159,6 +159,7 @@ pub(super) fn new_node(state: &State, cx: &Cx<'_>, key: NodeKey, owner: TenantId
         seat: None,
         watched: None,
         halt: None,
+        returns: false,
         adopting: None,
     }
 }

@@ -72,6 +72,7 @@ pub(super) fn check_mendable(chain: &Chain) -> Result<(), Rejection> {
 /// and, if the exchange goes on, the height where it gets the next one as the others did.
 pub(super) fn begin_again(chain: &Chain, node: &mut Node) {
     node.halt = None;
+    node.returns = false;
     let (Some(at), Some(refit)) = (open(chain), &chain.refit) else { return };
     match at.stage {
         HeightStage::Exchanging => {
@@ -183,6 +184,13 @@ pub(super) fn halt_of(chain: &Chain, node: &Node) -> Result<Option<NodeHalt>, Re
     }
 }
 
+/// Whether the rolling change under way takes the node from the next program back to the one before: once, however many others come
+/// before it is configured. Whoever has gone back makes the block with the program before, and is not asked again.
+pub(super) fn returns(chain: &Chain, node: &Node) -> bool {
+    let goes_back = open(chain).is_some_and(|at| at.stage == HeightStage::Back);
+    goes_back && (node.returns || node.outfit != chain.outfit)
+}
+
 /// Its process was started with the configuration of this generation.
 pub(super) fn started(node: &mut Node) {
     if let Some(halt) = node.halt.as_mut().filter(|halt| halt.stage == HaltStage::Ordered) {
@@ -209,8 +217,8 @@ pub(super) fn halted(node: &mut Node, height: u64) -> Result<(), Rejection> {
 pub(super) fn check_goes_on(node: &Node) -> Result<(), Rejection> {
     let Some(height) = node.stands_at() else { return Ok(()) };
     let needs = format!(
-        "it stands before block {height}, where its program is exchanged, and is started with the next one; `hanse chain rollback` \
-         calls that off"
+        "it stands before block {height}, where its program is exchanged, and is started with the next one when enough of its chain do; \
+         `hanse chain show` says how far that is, and `hanse chain rollback` whether it can still be called off"
     );
     Err(check::wrong_state("node", name::node(&node.key), node.state, &needs))
 }

@@ -223,6 +223,10 @@ pub struct Node {
     /// The height at which it stops for its chain's change of program. Came with cluster version 6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halt: Option<NodeHalt>,
+    /// Whether it ran the next program of a change at a height and was not configured with the one before since: until then it is asked
+    /// whether there is a way back. Came with cluster version 6.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub returns: bool,
     /// While its chain is taken over: from where. Came with cluster version 6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopting: Option<Adopting>,

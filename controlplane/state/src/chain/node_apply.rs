@@ -105,6 +105,7 @@ pub(crate) fn fact(state: &mut State, cx: &mut Cx<'_>, c: &RecordNodeFact) -> Re
         }
         (NodeFact::Configured, NodeState::Prepared) if intends(&node, NodeAct::Configure) => {
             node.configured = true;
+            node.returns = false;
             node.intent = None;
             go(&mut node, cx.now, NodeState::Configured, "");
         }

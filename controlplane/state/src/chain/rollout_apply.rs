@@ -226,6 +226,7 @@ pub(crate) fn roll_node(state: &mut State, cx: &mut Cx<'_>, c: &RollNode) -> Res
 
     let outfit = chain.rollout.as_ref().filter(|rollout| !rollout.as_is).map(|_| chain.outfit.clone());
     let halt = height_apply::halt_of(chain, &node)?;
+    let returns = height_apply::returns(chain, &node);
 
     billing::apply::stop(state, cx, &mut node);
     if let Some(outfit) = outfit.filter(|outfit| *outfit != node.outfit) {
@@ -236,6 +237,7 @@ pub(crate) fn roll_node(state: &mut State, cx: &mut Cx<'_>, c: &RollNode) -> Res
     node.generation += 1;
     node.rolled = c.number;
     node.halt = halt;
+    node.returns = returns;
     node.configured = false;
     node.health = Health::Unknown;
     node.intent = None;
