@@ -12,7 +12,7 @@ use hanse_state::ids::ChainKey;
 use hanse_state::{Millis, State};
 
 use crate::change::pace_ms;
-use crate::rollout::{ROLL_LIMIT_MS, illness, roll, wait_or_halt};
+use crate::rollout::{ROLL_LIMIT_MS, has_ended, illness, roll, wait_or_halt};
 use crate::{Act, Observed, Step, quorum};
 
 /// How many blocks before the height it is too late to tell a node: what was seen last is some blocks old.
@@ -94,10 +94,17 @@ fn is_away(node: &Node, limit: u64, now: Millis) -> bool {
     !is_well && now.since(node.state_since) >= limit
 }
 
-/// All at once: none of them makes a block before enough of them go on.
+/// Whether the node takes part by the log's word, and was not seen to have ended since. One that no leader has looked at yet is up.
+fn is_up(node: &Node, observed: &Observed) -> bool {
+    node.state == NodeState::Running && node.health == Health::Healthy && !has_ended(node, observed)
+}
+
+/// All at once: none of them makes a block before enough of them go on. One that does and has what the chain's nodes run is down for
+/// nothing, if a later rolling change is about something else: it takes its turn in that, as in every other.
 fn exchange(chain: &Chain, at: &AtHeight, nodes: &[&Node], (observed, now): (&Observed, Millis)) -> Option<Step> {
     let rollout = chain.rollout.as_ref()?;
-    let due: Vec<&&Node> = nodes.iter().filter(|node| node.rolled < rollout.number).collect();
+    let goes_on = |node: &Node| node.outfit == chain.outfit && node.halt.is_none() && is_up(node, observed);
+    let due: Vec<&&Node> = nodes.iter().filter(|node| node.rolled < rollout.number && !goes_on(node)).collect();
     if due.is_empty() {
         return None;
     }

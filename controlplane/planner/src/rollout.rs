@@ -114,7 +114,7 @@ fn is_silent(node: &Node, observed: &Observed) -> bool {
 }
 
 /// Whether the process of the node's present generation was seen to have ended.
-fn has_ended(node: &Node, observed: &Observed) -> bool {
+pub(crate) fn has_ended(node: &Node, observed: &Observed) -> bool {
     let instance = observed.nodes.get(&node.key).and_then(|view| view.instance.as_ref());
     instance.is_some_and(|it| it.generation == node.generation && matches!(it.run, Run::Exited { .. }))
 }

@@ -1,26 +1,25 @@
-//! A change of program at one height: whatever leaders, nodes and operators do, nobody executes that block with the program before once
-//! the exchange has begun, nobody starts the next one before it stands there, and in the end all go on together.
+//! A change of program at one height, step by step; see `height_course` for its laws.
 
 use hanse_planner::*;
 use hanse_state::artifact::{ArtifactKind, ImportArtifact, Word};
 use hanse_state::chain::height::{ExchangeProgram, HeightStage, open};
 use hanse_state::chain::life::Change;
-use hanse_state::chain::node::{NodeAct, NodeFact, NodeState, RestartNode};
+use hanse_state::chain::moving::MoveNode;
+use hanse_state::chain::node::{NodeAct, NodeFact, RestartNode};
 use hanse_state::chain::outfit::{Program, RollBackChain};
 use hanse_state::chain::rollout::{ContinueRollout, HaltRollout};
 use hanse_state::chain::{Chain, ChainSpec, ChainState};
 use hanse_state::cluster::version::{RaiseClusterVersion, Version};
 use hanse_state::consortium::policy::Policy;
 use hanse_state::{Actor, Command};
-use proptest::prelude::*;
 
 use super::rollout::{next, roll, seen, waits_for};
-use super::world::{World, actor, chain_key, hash, node_key, spec};
+use super::world::{World, actor, chain_key, hash, identity, node_key, spec};
 
-const HEIGHT: u64 = 200;
+pub(super) const HEIGHT: u64 = 200;
 
 /// A chain whose nodes are to change their program at [`HEIGHT`].
-fn changing() -> World {
+pub(super) fn changing() -> World {
     let mut w = World::hosts(Policy::Majority);
     w.ok(actor("root"), Command::RaiseClusterVersion(RaiseClusterVersion { version: Version(6) }));
     w.order(ChainSpec { template: "cosmos-evm".into(), ..spec(4) });
@@ -42,11 +41,11 @@ fn changing() -> World {
     w
 }
 
-fn chain(w: &World) -> &Chain {
+pub(super) fn chain(w: &World) -> &Chain {
     &w.state.chains[&chain_key()]
 }
 
-fn stage(w: &World) -> Option<HeightStage> {
+pub(super) fn stage(w: &World) -> Option<HeightStage> {
     open(chain(w)).map(|at| at.stage)
 }
 
@@ -63,7 +62,7 @@ fn told(w: &mut World) {
     }
 }
 
-fn carry_out(w: &mut World, step: &Step) {
+pub(super) fn carry_out(w: &mut World, step: &Step) {
     let command = match step {
         Step::Do(Act::Exchange { chain, number }) => {
             Command::ExchangeProgram(ExchangeProgram { chain: chain.clone(), number: *number })
@@ -211,216 +210,68 @@ fn who_is_away_learns_of_it_later() {
     assert!(chain(&w).refit.as_ref().unwrap().settled_at.is_some());
 }
 
-/// A node's home and process, as they are on its host whatever the log says.
-#[derive(Clone, Copy, Debug)]
-struct Host {
-    /// Last block that it has executed.
-    executed: u64,
-    /// What its configuration says.
-    config: Option<u64>,
-    /// What its process was started with, and whether that is the next program.
-    process: Option<(Option<u64>, bool)>,
-    /// The platform does not reach it; its peers do.
-    is_cut: bool,
+pub(super) fn halt(w: &mut World) {
+    let number = chain(w).rollout.as_ref().unwrap().number;
+    let order = HaltRollout { chain: chain_key(), number, reason: "to see".into() };
+    w.send(actor("root"), Command::HaltRollout(order));
 }
 
-/// What happens between two rounds of the leader.
-#[derive(Clone, Copy, Debug)]
-enum Chance {
-    /// The chain goes on for so many blocks, if enough of it lives.
-    Blocks(u64),
-    /// What is due with this node is done, if it is reached.
-    Goes(u64),
-    /// Its process ends.
-    Ends(u64),
-    /// The platform does not reach it any more, or does again.
-    Cut(u64),
-    /// An operator calls it off, or has them go back.
-    Back,
-    /// Time passes.
-    Waits,
+pub(super) fn go_on(w: &mut World) {
+    let order = ContinueRollout { chain: chain_key(), reason: "to see".into() };
+    w.send(actor("root"), Command::ContinueRollout(order));
 }
 
-fn chance() -> impl Strategy<Value = Chance> {
-    prop_oneof![
-        6 => (1_u64..12).prop_map(Chance::Blocks),
-        16 => (0_u64..4).prop_map(Chance::Goes),
-        2 => (0_u64..4).prop_map(Chance::Ends),
-        2 => (0_u64..4).prop_map(Chance::Cut),
-        1 => Just(Chance::Back),
-        1 => Just(Chance::Waits),
-    ]
+/// Gives the node a new home at the other host; whether that may be done.
+pub(super) fn lose(w: &mut World, n: u64) -> bool {
+    let node = w.state.nodes[&node_key(n)].clone();
+    let to = w.state.hosts.keys().find(|id| node.host.as_ref() != Some(id)).unwrap().clone();
+    let (key, generation, reason) = (node.key, node.generation, "it burned".to_owned());
+    let order = MoveNode { node: key, generation, to, reason, accept_outage: false, lost: true };
+    w.send(actor("root"), Command::MoveNode(order)).outcome.is_ok()
 }
 
-struct Course {
-    w: World,
-    hosts: [Host; 4],
-    /// The last block that more than two thirds have decided.
-    decided: u64,
-    /// Somebody has executed the block with the program before, and with the next one.
-    old: bool,
-    new: bool,
+pub(super) fn prepare(w: &mut World, n: u64) {
+    w.intent(n, NodeAct::Prepare);
+    w.fact(n, NodeFact::Prepared { identity: identity(n + 10) });
 }
 
-impl Course {
-    fn begin() -> Self {
-        let host = Host { executed: HEIGHT - 60, config: None, process: Some((None, false)), is_cut: false };
-        Self { w: changing(), hosts: [host; 4], decided: HEIGHT - 60, old: false, new: false }
+/// That one goes on is no reason to take it down with others when they learn where a lost one is now.
+#[test]
+fn who_goes_on_learns_of_a_lost_one_in_its_turn() {
+    let mut w = changing();
+    told(&mut w);
+    w.fact(3, NodeFact::Unhealthy { reason: "silent".into() });
+    for n in 0..3 {
+        w.fact(n, NodeFact::Halted { height: HEIGHT });
     }
-
-    /// One block is decided if enough stand before it, and everybody executes what he may.
-    fn block(&mut self) -> Result<(), TestCaseError> {
-        let decides = |host: &&Host| host.process.is_some() && host.executed == self.decided;
-        if self.hosts.iter().filter(decides).count() >= 3 {
-            self.decided += 1;
-        }
-        for host in &mut self.hosts {
-            let Some((halt, is_new)) = host.process else { continue };
-            while host.executed < self.decided && halt.is_none_or(|halt| host.executed + 1 < halt) {
-                host.executed += 1;
-                let block = host.executed;
-                if block >= HEIGHT {
-                    (self.old, self.new) = (self.old || !is_new, self.new || is_new);
-                    let stage = open(&self.w.state.chains[&chain_key()]).map(|at| at.stage);
-                    let is_exchanged = stage == Some(HeightStage::Exchanging);
-                    prop_assert!(is_new || !is_exchanged, "block {block} with the program before: {host:?}");
-                }
-                prop_assert!(block >= HEIGHT || !is_new, "block {block} with the next program: {host:?}");
-            }
-        }
-        Ok(())
+    w.at = w.at.plus(60_000);
+    let step = next(&w, &seen(&w, [200, 200, 200, 150]));
+    carry_out(&mut w, &step);
+    for n in 0..3 {
+        let step = next(&w, &seen(&w, [200; 4]));
+        assert_eq!(roll(&mut w, &step), n);
+        start(&mut w, n);
     }
-
-    fn observed(&self) -> Observed {
-        let mut heights = [0; 4];
-        for (height, host) in heights.iter_mut().zip(&self.hosts) {
-            *height = host.executed.max(self.decided.min(host.executed + 1));
+    assert!(!lose(&mut w, 3), "while the exchange goes on");
+    halt(&mut w);
+    assert!(lose(&mut w, 3));
+    go_on(&mut w);
+    prepare(&mut w, 3);
+    waits_for(&w, &seen(&w, [210, 210, 210, 0]), "n3 must come to block 200 with the program before");
+    // Also for a leader that has seen nothing yet.
+    waits_for(&w, &Observed::default(), "n3 must come to block 200 with the program before");
+    super::rollout::start(&mut w, 3);
+    w.fact(3, NodeFact::Halted { height: HEIGHT });
+    let step = next(&w, &seen(&w, [210, 210, 210, 200]));
+    assert_eq!(roll(&mut w, &step), 3);
+    start(&mut w, 3);
+    for n in 0..3 {
+        let step = next(&w, &seen(&w, [210; 4]));
+        assert_eq!(roll(&mut w, &step), n);
+        if n < 2 {
+            waits_for(&w, &seen(&w, [210; 4]), &format!("n{n} has not come back"));
         }
-        let mut observed = seen(&self.w, heights);
-        for (n, host) in (0..).zip(&self.hosts) {
-            let view = observed.nodes.get_mut(&node_key(n)).unwrap();
-            if host.is_cut {
-                view.instance.as_mut().unwrap().run = Run::Unreachable { reason: "cut".into() };
-            } else if host.process.is_none() {
-                view.instance.as_mut().unwrap().run = Run::Exited { code: Some(1), reason: String::new() };
-            }
-        }
-        observed
+        start(&mut w, n);
     }
-
-    fn round(&mut self) -> Result<(), TestCaseError> {
-        match next(&self.w, &self.observed()) {
-            step @ Step::Do(Act::Roll { .. }) => {
-                roll(&mut self.w, &step);
-            }
-            Step::Do(Act::HaltRollout { chain, number, reason }) => {
-                self.w.ok(Actor::System, Command::HaltRollout(HaltRollout { chain, number, reason }));
-            }
-            step @ Step::Do(Act::Exchange { .. }) => {
-                prop_assert!(!self.old, "somebody is past the height with the program before");
-                carry_out(&mut self.w, &step);
-            }
-            step @ Step::Do(Act::CallOff { .. }) => carry_out(&mut self.w, &step),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn happens(&mut self, chance: Chance) -> Result<(), TestCaseError> {
-        match chance {
-            Chance::Blocks(count) => {
-                for _ in 0..count {
-                    self.block()?;
-                }
-            }
-            Chance::Goes(n) => self.goes(n)?,
-            Chance::Ends(n) => self.hosts[n as usize].process = None,
-            Chance::Cut(n) => self.hosts[n as usize].is_cut ^= true,
-            // The ledger would say that there is no way back once the block is made with the next program.
-            Chance::Back if self.new => {}
-            Chance::Back => {
-                let order = RollBackChain { chain: chain_key(), reason: "no".into(), accept_risk: false, number: None };
-                self.w.send(actor("root"), Command::RollBackChain(order));
-            }
-            Chance::Waits => self.w.at = self.w.at.plus(30_000),
-        }
-        Ok(())
-    }
-
-    fn goes(&mut self, n: u64) -> Result<(), TestCaseError> {
-        let node = self.w.state.nodes[&node_key(n)].clone();
-        let host = &mut self.hosts[n as usize];
-        if host.is_cut {
-            return Ok(());
-        }
-        let is_new = node.outfit.program.is_some();
-        match node.state {
-            NodeState::Prepared => {
-                host.config = node.halt.map(|halt| halt.height);
-                self.w.intent(n, NodeAct::Configure);
-                self.w.fact(n, NodeFact::Configured);
-            }
-            NodeState::Configured | NodeState::Starting | NodeState::Restarting if node.stands_at().is_none() => {
-                prop_assert!(!is_new || host.executed + 1 >= HEIGHT, "the next program starts at {}", host.executed);
-                host.process = Some((host.config, is_new));
-                self.w.intent(n, NodeAct::Start);
-                self.w.fact(n, NodeFact::Started);
-            }
-            NodeState::Running => {
-                let halt = host.process.and_then(|(halt, _)| halt).or(host.config);
-                let stands = halt == Some(host.executed + 1) && self.decided > host.executed;
-                let is_told = node.halt.is_some_and(|it| Some(it.height) == halt && node.stands_at().is_none());
-                if stands && is_told {
-                    self.w.fact(n, NodeFact::Halted { height: HEIGHT });
-                } else if host.process.is_some() {
-                    self.w.fact(n, NodeFact::Healthy);
-                } else if node.stands_at().is_none() {
-                    let (node, generation) = (node_key(n), node.generation);
-                    let order = RestartNode { node, generation, reason: "it ended".into(), accept_outage: true };
-                    self.w.send(actor("root"), Command::RestartNode(order));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn nobody_passes_it_with_the_old_and_nobody_begins_below_it_with_the_new(
-        chances in prop::collection::vec(chance(), 0..160),
-    ) {
-        let mut course = Course::begin();
-        for chance in chances {
-            course.round()?;
-            course.happens(chance)?;
-        }
-        // Then nothing bad happens any more, and a person lets go on what has halted.
-        course.hosts.iter_mut().for_each(|host| host.is_cut = false);
-        let is_settled = |w: &World| chain(w).refit.as_ref().unwrap().settled_at.is_some();
-        for turn in 0..600 {
-            course.round()?;
-            course.happens(Chance::Goes(turn % 4))?;
-            course.happens(Chance::Blocks(1))?;
-            course.happens(Chance::Waits)?;
-            if chain(&course.w).rollout.as_ref().unwrap().halted.is_some() {
-                let order = ContinueRollout { chain: chain_key(), reason: "to see".into() };
-                course.w.send(actor("root"), Command::ContinueRollout(order));
-            }
-            if is_settled(&course.w) && course.decided > HEIGHT + 20 {
-                break;
-            }
-        }
-        let it = chain(&course.w);
-        prop_assert!(is_settled(&course.w), "{:?} {:?} {:?} {:?}", stage(&course.w), it.rollout, it.state_reason, course.hosts);
-        prop_assert!(course.decided > HEIGHT + 20, "it goes on: {:?}", course.hosts);
-        let is_new = it.refit.as_ref().unwrap().rolled_back.is_none();
-        for node in course.w.state.nodes.values() {
-            prop_assert!(node.halt.is_none() && node.outfit.program.is_some() == is_new, "{node:?}");
-        }
-        prop_assert!(!(course.old && course.new), "one chain, made by two programs");
-    }
+    assert!(chain(&w).refit.as_ref().unwrap().settled_at.is_some(), "{:?}", chain(&w));
 }

@@ -9,6 +9,7 @@ mod change;
 mod diagnose;
 mod hang;
 mod height;
+mod height_course;
 mod life;
 mod machine;
 mod moving;
