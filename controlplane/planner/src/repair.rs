@@ -11,6 +11,8 @@ use hanse_state::time::HOUR_MS;
 use hanse_state::{Millis, State};
 
 use crate::hang::hang;
+use crate::node::host_obstacle;
+use crate::rollout::ROLL_LIMIT_MS;
 use crate::{Act, InstanceView, Observed, Quiet, Run, Step};
 
 /// Pause before the second restart within an hour; it doubles with each further one, so that a cause that passes by
@@ -47,7 +49,7 @@ pub fn plan_repair(state: &State, key: &NodeKey, observed: &Observed, now: Milli
         (None, Some(reason)) => (reason, quorum(validators), true),
         (None, None) => return Step::Done,
     };
-    if let Some(why) = is_old.then(|| turn(state, node, observed)).flatten() {
+    if let Some(why) = is_old.then(|| turn(state, node, observed, now)).flatten() {
         return Step::wait(format!("{reason}; {why}"));
     }
     let is_counted = !is_from_before(state, node);
@@ -96,17 +98,24 @@ fn may_stand(node: &Node, instance: &InstanceView) -> bool {
 }
 
 /// Why a node of an older generation waits for others of its chain: those that are on their way, and the one whose turn it is. That is
-/// one that is not well, or the first; what is planned for two in one round is planned from one state.
-fn turn(state: &State, node: &Node, observed: &Observed) -> Option<String> {
-    let runs = |other: &&Node| other.wish.is_run() && other.watched.is_none() && other.identity.is_some();
+/// one that is not well, or the first; what is planned for two in one round is planned from one state. Nobody waits for one with which
+/// nothing can be done where it is, or that is on its way for too long: then the quorum alone says whether a node can be missed.
+fn turn(state: &State, node: &Node, observed: &Observed, now: Millis) -> Option<String> {
+    let runs = |other: &&Node| {
+        let is_ours = other.wish.is_run() && other.watched.is_none() && other.identity.is_some();
+        is_ours && host_obstacle(state, other).is_none()
+    };
+    let is_late = |other: &Node| now.since(other.state_since) >= ROLL_LIMIT_MS;
     let view = |node: &Node| observed.nodes.get(&node.key).and_then(|view| view.instance.as_ref());
     for other in nodes_of(state, &node.key.chain).filter(runs).filter(|other| other.key != node.key) {
         let id = other.key.node;
         match (other.state, other.health) {
-            (NodeState::Prepared | NodeState::Configured | NodeState::Starting | NodeState::Restarting, _) => {
+            (NodeState::Prepared | NodeState::Configured | NodeState::Starting | NodeState::Restarting, _)
+                if !is_late(other) =>
+            {
                 return Some(format!("{id} is being started"));
             }
-            (NodeState::Running, Health::Unknown) => return Some(format!("{id} was not heard yet")),
+            (NodeState::Running, Health::Unknown) if !is_late(other) => return Some(format!("{id} was not heard yet")),
             (NodeState::Running, _) if view(other).is_none() => return Some(format!("{id} was not looked at yet")),
             _ => {}
         }

@@ -7,10 +7,12 @@ use hanse_state::chain::node::{Health, Node, NodeAct, NodeFact, NodeState, RESTA
 use hanse_state::chain::repair::SetChainRepair;
 use hanse_state::cluster::backup::{RestoreCluster, ResumeCluster};
 use hanse_state::cluster::version::{RaiseClusterVersion, Version};
+use hanse_state::consortium::policy::Policy;
 use hanse_state::host::RecordHostKeyChanged;
+use hanse_state::host::care::BeginHostMaintenance;
 use hanse_state::{Actor, Command, Millis};
 
-use super::world::{World, actor, chain_key, node_key};
+use super::world::{World, actor, chain_key, node_key, spec};
 
 fn seen(w: &World, n: u64, run: Run) -> Observed {
     let mut observed = Observed::default();
@@ -198,7 +200,10 @@ fn on_a_host_in_maintenance_nothing_is_repaired_and_nothing_counts_as_well() {
 
 /// A chain of so many nodes in a cluster that was restored from a backup and is resumed: the nodes run under their old numbers.
 fn restored(nodes: usize) -> (World, BTreeMap<u64, u64>) {
-    let mut w = World::running(nodes);
+    restored_from(World::running(nodes), nodes)
+}
+
+fn restored_from(mut w: World, nodes: usize) -> (World, BTreeMap<u64, u64>) {
     w.ok(actor("root"), Command::RaiseClusterVersion(RaiseClusterVersion { version: Version(6) }));
     let running = (0..nodes as u64).map(|n| (n, w.state.nodes[&node_key(n)].generation)).collect();
     let incarnation = "0193f2a4-0000-7000-8000-00000000000c".parse().unwrap();
@@ -305,4 +310,51 @@ fn after_a_restore_health_is_judged_before_a_nodes_turn_comes_and_the_ill_one_is
     let step = plan_repair(&w.state, &node_key(1), &observed, w.at);
     assert!(matches!(&step, Step::Wait { reason } if reason.contains("n0 was not looked at")), "{step:?}");
     assert_eq!(renewed(&mut w, &mut running), [0, 1, 2, 3]);
+}
+
+/// A chain of seven nodes, each on a host of its own: two can be missed.
+fn spread() -> (World, BTreeMap<u64, u64>) {
+    let mut w = World::consortium(Policy::Majority);
+    for n in 1..=7 {
+        w.enrol(&format!("h{n}"), 1);
+    }
+    w.order(spec(7));
+    w.run_chain(7);
+    restored_from(w, 7)
+}
+
+#[test]
+fn after_a_restore_nobody_waits_for_one_in_maintenance() {
+    let (mut w, running) = spread();
+    let host = w.state.nodes[&node_key(0)].host.clone().unwrap();
+    let begin = BeginHostMaintenance { host, reason: "disks".into(), forced: false };
+    w.ok(actor("root"), Command::BeginHostMaintenance(begin));
+    // Neither while its process is the older one, nor when it was seen last as it was being started.
+    let step = plan_repair(&w.state, &node_key(1), &under(&w, &running), w.at);
+    assert!(matches!(step, Step::Do(Act::Restart { .. })), "{step:?}");
+    let step = plan_repair(&w.state, &node_key(2), &under(&w, &running), w.at);
+    assert!(matches!(&step, Step::Wait { reason } if reason.contains("after n1")), "{step:?}");
+    w.state.nodes.get_mut(&node_key(0)).unwrap().state = NodeState::Starting;
+    let mut observed = under(&w, &running);
+    observed.nodes.remove(&node_key(0));
+    let step = plan_repair(&w.state, &node_key(1), &observed, w.at);
+    assert!(matches!(step, Step::Do(Act::Restart { .. })), "{step:?}");
+}
+
+#[test]
+fn after_a_restore_nobody_waits_for_ever_for_one_that_does_not_come() {
+    let (mut w, running) = spread();
+    let generation = w.state.nodes[&node_key(0)].generation;
+    let restart = RestartNode { node: node_key(0), generation, reason: "older".into(), accept_outage: false };
+    w.ok(Actor::System, Command::RestartNode(restart));
+    let since = w.state.nodes[&node_key(0)].state_since;
+    let mut observed = under(&w, &running);
+    observed.nodes.get_mut(&node_key(0)).unwrap().instance.as_mut().unwrap().run =
+        Run::Unreachable { reason: "no route".into() };
+    let plan = |n, now| plan_repair(&w.state, &node_key(n), &observed, now);
+    let step = plan(1, since.plus(ROLL_LIMIT_MS - 1));
+    assert!(matches!(&step, Step::Wait { reason } if reason.contains("n0 is being started")), "{step:?}");
+    let late = since.plus(ROLL_LIMIT_MS);
+    assert!(matches!(plan(1, late), Step::Do(Act::Restart { .. })), "{:?}", plan(1, late));
+    assert!(matches!(plan(2, late), Step::Wait { .. }), "{:?}", plan(2, late));
 }
