@@ -170,6 +170,10 @@ async fn resume(context: &Context) -> Result<(), CliError> {
     if seen.incarnation.is_empty() {
         return Err(CliError::local("this cluster was not restored from a backup", "There is nothing to resume."));
     }
+    context.say(
+        "a chain that got another program or other settings after the backup was taken is started with the older ones: read \"Restoring\" in \
+         docs/operations.md first",
+    );
     context.confirm(
         "Is the cluster that the backup was taken of stopped for good? Two that act on the same hosts destroy chains.",
     )?;
