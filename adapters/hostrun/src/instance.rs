@@ -53,7 +53,7 @@ pub(crate) struct StoredStatus {
     pub(crate) phase: Phase,
 }
 
-/// `fence.json`.
+/// `fence.json` and `written.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct StoredFence {
     version: u32,
@@ -173,8 +173,7 @@ pub(crate) fn fence(layout: &Layout, key: &InstanceKey, generation: u64, grace: 
 /// anything of this one was started.
 pub(crate) fn claim(dir: &InstanceDir, generation: u64) -> Result<(), AdapterError> {
     check_newest(dir, generation, "written")?;
-    let written: Option<StoredFence> = read_json(&dir.written())?;
-    let known = written.map_or(0, |written| written.generation);
+    let known = stored_generation(dir, &dir.written(), "mark of what was written")?;
     if known > generation {
         let reason =
             format!("files of generation {known} are there, {generation} was to be written: read the newest state");
@@ -199,13 +198,17 @@ fn check_newest(dir: &InstanceDir, generation: u64, what: &str) -> Result<(), Ad
 
 /// The first generation that may run; 0 if the instance was never fenced.
 pub(crate) fn fenced(dir: &InstanceDir) -> Result<u64, AdapterError> {
-    let fence: Option<StoredFence> = read_json(&dir.fence())?;
-    match fence {
-        Some(fence) if fence.version != FILE_VERSION => {
-            let reason = format!("its fence has version {}, this program knows {FILE_VERSION}", fence.version);
+    stored_generation(dir, &dir.fence(), "fence")
+}
+
+/// The generation in a file of this kind, `what` in words; 0 if there is no such file.
+fn stored_generation(dir: &InstanceDir, path: &Path, what: &str) -> Result<u64, AdapterError> {
+    match read_json::<StoredFence>(path)? {
+        Some(stored) if stored.version != FILE_VERSION => {
+            let reason = format!("its {what} has version {}, this program knows {FILE_VERSION}", stored.version);
             Err(invalid(&dir.key, reason))
         }
-        Some(fence) => Ok(fence.generation),
+        Some(stored) => Ok(stored.generation),
         None => Ok(0),
     }
 }
@@ -330,6 +333,26 @@ mod tests {
             .unwrap();
         let said = String::from_utf8_lossy(&inner.stdout) + String::from_utf8_lossy(&inner.stderr);
         assert!(inner.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    /// A file of a later program may mean something else.
+    #[test]
+    fn a_mark_of_another_version_is_not_read_as_ours() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let key = InstanceKey::new("c", "n").unwrap();
+        let dir = layout.instance(&key).unwrap();
+        dir.make_home().unwrap();
+        claim(&dir, 3).unwrap();
+        claim(&dir, 3).unwrap();
+        assert!(matches!(claim(&dir, 2), Err(AdapterError::Invalid { .. })));
+        for (path, what) in [(dir.written(), "mark of what was written"), (dir.fence(), "fence")] {
+            write_json(&path, &StoredFence { version: FILE_VERSION + 1, generation: 1 }).unwrap();
+            let refused = claim(&dir, 9).unwrap_err().to_string();
+            assert!(refused.contains(what) && refused.contains("has version 2"), "{refused}");
+            fs::remove_file(&path).unwrap();
+        }
+        claim(&dir, 9).unwrap();
     }
 
     fn without_descriptors() {
