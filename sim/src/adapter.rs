@@ -116,7 +116,11 @@ impl Adapter for SimHost {
     }
 
     async fn put_files(&self, key: &InstanceKey, files: &[FileSpec]) -> Result<()> {
-        self.ask(Ask::Write(key.clone(), files.to_vec())).await.map(drop)
+        self.ask(Ask::Write(key.clone(), None, files.to_vec())).await.map(drop)
+    }
+
+    async fn put_files_at(&self, key: &InstanceKey, generation: u64, files: &[FileSpec]) -> Result<()> {
+        self.ask(Ask::Write(key.clone(), Some(generation), files.to_vec())).await.map(drop)
     }
 
     /// Makes the keys, whatever is to be run: nothing else is run here.

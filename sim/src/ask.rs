@@ -10,7 +10,8 @@ use crate::chains::Taken;
 pub(crate) enum Ask {
     Inspect,
     MakeKeys(InstanceKey),
-    Write(InstanceKey, Vec<FileSpec>),
+    /// Unless something newer than this generation is there, if one is named.
+    Write(InstanceKey, Option<u64>, Vec<FileSpec>),
     Ensure(InstanceSpec),
     Look(InstanceKey),
     Health(InstanceKey),
@@ -73,7 +74,10 @@ pub(crate) fn words(ask: &Ask) -> String {
     match ask {
         Ask::Inspect => "inspect".into(),
         Ask::MakeKeys(key) => format!("make keys {}", key.object()),
-        Ask::Write(key, files) => format!("write {} files of {}", files.len(), key.object()),
+        Ask::Write(key, None, files) => format!("write {} files of {}", files.len(), key.object()),
+        Ask::Write(key, Some(generation), files) => {
+            format!("write {} files of {} in generation {generation}", files.len(), key.object())
+        }
         Ask::Ensure(spec) => format!("ensure {} generation {}", spec.key.object(), spec.generation),
         Ask::Look(key) => format!("look {}", key.object()),
         Ask::Health(key) => format!("health {}", key.object()),

@@ -1,7 +1,7 @@
 //! Homes that are carried from host to host, as hosts do it (`hanse_adapters_core::Adapter::write_piece`): pieces are taken only
-//! by what was never started there and is fenced at exactly the generation that carries.
+//! by what was never started there and is fenced at exactly the generation that carries. And files that are written into them.
 
-use hanse_adapters_core::{AdapterError, HomeFile, InstanceKey, Piece};
+use hanse_adapters_core::{AdapterError, FileSpec, HomeFile, InstanceKey, Piece};
 use hanse_state::Digest;
 
 use crate::ask::{Ask, Told};
@@ -31,6 +31,28 @@ impl Hosts {
 
     fn home(&self, address: &str, key: &InstanceKey) -> Option<&Home> {
         self.hosts.get(address)?.homes.get(key)
+    }
+
+    /// Writes files into a home, unless something newer was written, started or fenced there.
+    pub(crate) fn write(
+        &mut self,
+        address: &str,
+        key: &InstanceKey,
+        generation: Option<u64>,
+        files: &[FileSpec],
+    ) -> Result<(), AdapterError> {
+        if let Some(generation) = generation {
+            self.check_newest(address, key, generation, "written")?;
+        }
+        let home = self.hosts.entry(address.to_owned()).or_default().homes.entry(key.clone()).or_default();
+        let known = home.written;
+        if let Some(generation) = generation.filter(|generation| known > *generation) {
+            let reason = format!("files of generation {known} are there, {generation} was to be written");
+            return Err(AdapterError::Invalid { subject: key.to_string(), reason });
+        }
+        home.written = generation.unwrap_or(known);
+        home.files.extend(files.iter().map(|file| (file.path.clone(), file.content.clone())));
+        Ok(())
     }
 
     /// Takes the first `length` bytes of a piece.
@@ -91,4 +113,34 @@ fn read(home: &Home, path: &str) -> Option<Vec<u8>> {
         return home.identity.as_ref().map(|identity| identity.clone().into_bytes());
     }
     home.files.get(path).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cloud::Flaw;
+
+    /// What a deposed leader still sends is not what the newer one wrote.
+    #[test]
+    fn files_of_an_older_generation_are_refused() {
+        let mut hosts = Hosts::new(1, Flaw::None);
+        let key = InstanceKey::new("c", "n").unwrap();
+        let write = |hosts: &mut Hosts, generation, text: &str| {
+            let file = FileSpec { path: "settings".into(), mode: 0o600, content: text.into() };
+            hosts.write("h1", &key, generation, &[file])
+        };
+        let seen =
+            |hosts: &Hosts| String::from_utf8(hosts.home("h1", &key).unwrap().files["settings"].clone()).unwrap();
+        write(&mut hosts, Some(3), "three").unwrap();
+        write(&mut hosts, Some(3), "again").unwrap();
+        assert!(matches!(write(&mut hosts, Some(2), "two"), Err(AdapterError::Invalid { .. })));
+        assert_eq!(seen(&hosts), "again");
+        hosts.fence("h1", &key, 5).unwrap();
+        assert!(matches!(write(&mut hosts, Some(4), "four"), Err(AdapterError::Invalid { .. })));
+        write(&mut hosts, Some(5), "five").unwrap();
+        // What names none is what the host keeps for itself.
+        write(&mut hosts, None, "own").unwrap();
+        assert_eq!(seen(&hosts), "own");
+    }
 }

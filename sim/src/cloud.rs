@@ -136,7 +136,7 @@ impl Sky {
 fn of(ask: &Ask) -> Option<(NodeAct, &InstanceKey)> {
     match ask {
         Ask::MakeKeys(key) => Some((NodeAct::Prepare, key)),
-        Ask::Write(key, _) => Some((NodeAct::Configure, key)),
+        Ask::Write(key, ..) => Some((NodeAct::Configure, key)),
         Ask::Ensure(spec) => Some((NodeAct::Start, &spec.key)),
         Ask::Stop(key) | Ask::Fence(key, _) => Some((NodeAct::Stop, key)),
         Ask::Remove(key, _) => Some((NodeAct::Remove, key)),

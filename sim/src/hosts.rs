@@ -58,6 +58,8 @@ pub(crate) struct Home {
     pub(crate) name: String,
     pub(crate) identity: Option<String>,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// The generation whose files were written last; 0 before the first that named one.
+    pub(crate) written: u64,
     pub(crate) generation: u64,
     /// The first generation that may run.
     pub(crate) fence: u64,
@@ -205,6 +207,9 @@ impl Hosts {
         if matches!(ask, Ask::Send(..) | Ask::Find(..)) {
             return self.ask_node(now_ms, address, ask);
         }
+        if let Ask::Write(key, generation, files) = ask {
+            return self.write(address, key, *generation, files).map(|()| Told::Done);
+        }
         if let Some(carried) = self.carry(address, ask) {
             return carried;
         }
@@ -214,7 +219,7 @@ impl Hosts {
         let all_genesis = self.running_genesis();
         let host = self.hosts.entry(address.to_owned()).or_default();
         Ok(match ask {
-            Ask::Fence(..) => unreachable!("carried out above"),
+            Ask::Fence(..) | Ask::Write(..) => unreachable!("carried out above"),
             Ask::Inspect => Told::Inspected,
             Ask::MakeKeys(key) => {
                 let count = u64::try_from(host.homes.len()).expect("homes in memory");
@@ -222,11 +227,6 @@ impl Hosts {
                 // Another home would have other keys.
                 let made = || Digest::of(format!("{address} {key} {count} {now_ms}").as_bytes()).to_string();
                 Told::Identity(home.identity.get_or_insert_with(made).clone())
-            }
-            Ask::Write(key, files) => {
-                let home = host.homes.entry(key.clone()).or_default();
-                home.files.extend(files.iter().map(|file| (file.path.clone(), file.content.clone())));
-                Told::Done
             }
             Ask::Look(key) => Told::Seen(host.homes.get(key).map(|home| status(key, home))),
             Ask::Health(key) => {
@@ -309,7 +309,13 @@ impl Hosts {
     }
 
     /// As hosts do it: what is older than what is there is refused.
-    fn check_newest(&self, address: &str, key: &InstanceKey, generation: u64, what: &str) -> Result<(), AdapterError> {
+    pub(crate) fn check_newest(
+        &self,
+        address: &str,
+        key: &InstanceKey,
+        generation: u64,
+        what: &str,
+    ) -> Result<(), AdapterError> {
         let home = self.hosts.get(address).and_then(|host| host.homes.get(key));
         let known = home.map_or(0, |home| home.generation.max(home.fence));
         if known <= generation {
@@ -319,7 +325,7 @@ impl Hosts {
         Err(AdapterError::Invalid { subject: key.to_string(), reason })
     }
 
-    fn fence(&mut self, address: &str, key: &InstanceKey, generation: u64) -> Result<(), AdapterError> {
+    pub(crate) fn fence(&mut self, address: &str, key: &InstanceKey, generation: u64) -> Result<(), AdapterError> {
         self.check_newest(address, key, generation, "stopped")?;
         let home = self.hosts.entry(address.to_owned()).or_default().homes.entry(key.clone()).or_default();
         (home.fence, home.process) = (generation, None);

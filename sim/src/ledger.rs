@@ -83,7 +83,7 @@ impl Engine for SimEngine {
         let file = |path: &str, content: Vec<u8>| FileSpec { path: path.into(), mode: 0o600, content };
         let settings: String = node.parameters.iter().map(|(name, value)| format!("{name} {value}\n")).collect();
         let files = [file(GENESIS_FILE, genesis.to_vec()), file(SETTINGS_FILE, settings.into_bytes())];
-        host.put_files(&node.key, &files).await.map_err(EngineError::Host)
+        host.put_files_at(&node.key, node.generation, &files).await.map_err(EngineError::Host)
     }
 
     async fn start(&self, host: &dyn Adapter, node: &NodePlan) -> Result<InstanceStatus> {

@@ -46,6 +46,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("an artifact is put once and refused if its hash differs", |b| Box::pin(artifact(b))),
     ("a run returns what the program left", |b| Box::pin(runs(b))),
     ("files are written atomically and stay inside the home", |b| Box::pin(files(b))),
+    ("files of an older generation come too late", |b| Box::pin(files_at(b))),
     ("a bundle's files lie beside its program", |b| Box::pin(bundle::bundle(b))),
     ("ensure creates, adopts, replaces and refuses", |b| Box::pin(ensure(b))),
     ("a process survives the adapter that started it", |b| Box::pin(survives(b))),
@@ -260,6 +261,35 @@ async fn files(b: &Bench<'_>) -> Result<(), String> {
     b.says(&key, &["fill", "{home}/big", &(crate::READ_BYTES_MAX + 1).to_string()]).await?;
     let refused = matches!(b.host.read_file(&key, "big").await, Err(AdapterError::Invalid { .. }));
     that(refused, "a file beyond the limit is not read")
+}
+
+async fn files_at(b: &Bench<'_>) -> Result<(), String> {
+    b.host.put_artifact(b.artifact).await.map_err(|e| e.to_string())?;
+    let key = b.key("filer")?;
+    let put = async |generation: u64, text: &str| {
+        let file = FileSpec { path: "a".into(), mode: 0o600, content: text.into() };
+        b.host.put_files_at(&key, generation, &[file]).await
+    };
+    let holds = async |text: &str| {
+        let read = b.host.read_file(&key, "a").await.map_err(|e| e.to_string())?;
+        that(read.as_deref() == Some(text.as_bytes()), &format!("{text} is there, not {read:?}"))
+    };
+    put(3, "three").await.map_err(|e| e.to_string())?;
+    put(3, "three again").await.map_err(|e| format!("again: {e}"))?;
+    holds("three again").await?;
+    let late = put(2, "late").await;
+    that(matches!(late, Err(AdapterError::Invalid { .. })), "files older than what was written are refused")?;
+    holds("three again").await?;
+    b.up("filer", 4, &["sleep"]).await?;
+    let late = put(3, "late").await;
+    that(matches!(late, Err(AdapterError::Invalid { .. })), "files older than what was started are refused")?;
+    put(4, "four").await.map_err(|e| e.to_string())?;
+    b.host.fence(&key, 6, Duration::from_secs(5)).await.map_err(|e| e.to_string())?;
+    let late = put(5, "late").await;
+    that(matches!(late, Err(AdapterError::Invalid { .. })), "files older than the fence are refused")?;
+    holds("four").await?;
+    put(6, "six").await.map_err(|e| format!("of the fence's own generation: {e}"))?;
+    holds("six").await
 }
 
 /// A short run of the artifact `sha256`.

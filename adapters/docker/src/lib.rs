@@ -12,6 +12,7 @@
 
 mod dial;
 mod engine;
+mod fence;
 mod ground;
 mod image;
 mod measure;
@@ -31,12 +32,13 @@ use hanse_adapters_core::{
     Adapter, AdapterError, Artifact, FileSpec, HostFacts, HostLoad, InstanceKey, InstanceSpec, InstanceStatus,
     InstanceUsage, READ_BYTES_MAX, Result, RunOutput, RunSpec, RunState, Stream,
 };
-use hanse_hostrun::{Act, Reply, WireFile, valid_sha256};
+use hanse_hostrun::{Act, Reply, valid_sha256};
 use tokio::sync::OnceCell;
 
 pub use target::{DockerTarget, Limits};
 
 use engine::{Role, UNTIL, explain, labels};
+use fence::FENCE_FILE;
 use target::{Endpoint, invalid};
 use tool::{Job, ROOT, mount};
 
@@ -281,37 +283,6 @@ fn deposed(spec: &InstanceSpec, found: &node::Found) -> AdapterError {
     invalid(&spec.key, reason)
 }
 
-/// In a node's home: the first generation that may run, in decimal.
-const FENCE_FILE: &str = ".hanse-fence";
-
-impl DockerAdapter {
-    /// The first generation of `key` that may run; 0 if it was never fenced.
-    async fn fenced(&self, key: &InstanceKey) -> Result<u64> {
-        let Some(content) = self.read_file(key, FENCE_FILE).await? else { return Ok(0) };
-        let fence = String::from_utf8(content).ok().and_then(|text| text.trim().parse().ok());
-        fence.ok_or_else(|| AdapterError::Invalid {
-            subject: key.to_string(),
-            reason: format!("{FENCE_FILE} in its home is no generation: look at the host"),
-        })
-    }
-
-    /// Checks that nothing newer than `generation` is on the host.
-    async fn check_newest(
-        &self,
-        key: &InstanceKey,
-        found: Option<&node::Found>,
-        generation: u64,
-        what: &str,
-    ) -> Result<()> {
-        let known = found.map_or(0, |found| found.generation).max(self.fenced(key).await?);
-        if known <= generation {
-            return Ok(());
-        }
-        let reason = format!("generation {known} is there, {generation} was to be {what}: read the newest state");
-        Err(AdapterError::Invalid { subject: key.to_string(), reason })
-    }
-}
-
 #[async_trait]
 impl Adapter for DockerAdapter {
     async fn inspect(&self) -> Result<HostFacts> {
@@ -339,8 +310,13 @@ impl Adapter for DockerAdapter {
     }
 
     async fn put_files(&self, key: &InstanceKey, files: &[FileSpec]) -> Result<()> {
-        let files = files.iter().map(WireFile::from).collect();
-        self.act(Some(key), Act::PutFiles { key: key.clone(), files, generation: None }).await?.done()
+        self.write(key, None, files).await
+    }
+
+    async fn put_files_at(&self, key: &InstanceKey, generation: u64, files: &[FileSpec]) -> Result<()> {
+        let found = node::find(self.docker().await?, key).await?;
+        self.check_newest(key, found.as_ref(), generation, "written").await?;
+        self.write(key, Some(generation), files).await
     }
 
     async fn read_file(&self, key: &InstanceKey, path: &str) -> Result<Option<Vec<u8>>> {
