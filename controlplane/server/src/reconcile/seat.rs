@@ -10,6 +10,7 @@ use hanse_engines_core::{NodeIdentity, NodePlan, Progress, Role, Seat as EngineS
 use hanse_state::chain::node::{Node, NodeAct, NodeFact, RecordIntent};
 use hanse_state::chain::query::nodes_of;
 use hanse_state::chain::seat::Seat;
+use hanse_state::chain::{Chain, ChainState};
 use hanse_state::cloud::reason_kept;
 use hanse_state::ids::NodeKey;
 use hanse_state::{Command, State};
@@ -19,17 +20,20 @@ use super::act::Trouble;
 use super::mask::masked;
 use super::node::{Site, chain_plan, report};
 
-/// How long after a decision was reversed the ledger's word on it is not the last, milliseconds.
+/// How long after a decision was reversed the ledger's word on it is not the last, milliseconds; and not within so many blocks.
 const SETTLE_MS: u64 = 30_000;
+const SETTLE_BLOCKS: u64 = 3;
 
 /// Makes the next step of the seat that was decided for node `key`.
 pub(super) async fn step(world: &World, state: &State, key: &NodeKey, generation: u64) -> Result<(), Trouble> {
     let seat = state.nodes.get(key).and_then(|node| node.seat.clone()).filter(Seat::is_due);
     let Some(seat) = seat else { return Err(Trouble::Stale(format!("{key}: no seat waits for it"))) };
     world.order(Command::RecordIntent(RecordIntent { node: key.clone(), generation, act: NodeAct::Seat })).await?;
+    let chain = state.chains.get(&key.chain).ok_or_else(|| Trouble::Stale(format!("{key}: its chain is gone")))?;
+    let settles = settle_ms(chain)?.unwrap_or(u64::MAX);
     let reason = match act(world, state, key, &seat).await {
         // What was begun for the decision before may wait in somebody's pool; a block or two later the ledger would show it.
-        Ok(Progress::Done) if seat.unsure && (world.clock)().since(seat.since) < SETTLE_MS => {
+        Ok(Progress::Done) if seat.unsure && (world.clock)().since(seat.since) < settles => {
             "its ledger may still carry out what was begun before; it is asked again".into()
         }
         Ok(Progress::Done) => {
@@ -45,6 +49,14 @@ pub(super) async fn step(world: &World, state: &State, key: &NodeKey, generation
         report(world, key, generation, NodeFact::Seating { reason: reason.clone() }).await?;
     }
     Err(Trouble::Stale(reason))
+}
+
+/// How long the chain's ledger may still carry out what was begun before a decision was reversed, milliseconds; `None` while it makes
+/// no block because its program is exchanged: it goes on later, with all that waits in its pools.
+fn settle_ms(chain: &Chain) -> Result<Option<u64>, Trouble> {
+    let block_ms = chain_plan(chain)?.parameters.get("block_time_ms").copied().unwrap_or_default();
+    let stands = chain.state == ChainState::Halted;
+    Ok((!stands).then(|| SETTLE_MS.max(block_ms.saturating_mul(SETTLE_BLOCKS))))
 }
 
 async fn act(world: &World, state: &State, key: &NodeKey, seat: &Seat) -> Result<Progress, Trouble> {
