@@ -67,14 +67,13 @@ pub(crate) fn has(layout: &Layout, sha256: &str) -> Result<bool, AdapterError> {
 }
 
 /// Puts this very program, which was uploaded as `.upload-...` into the folder of its hash, in its place; if its content is
-/// not what the folder says, deletes it. Returns its place.
+/// not what the folder says, deletes it. Returns the root folder that it lies under.
 pub(crate) fn keep(exe: &Path) -> Result<PathBuf, AdapterError> {
     let name = |path: Option<&Path>| path.and_then(|it| it.file_name()?.to_str().map(str::to_owned));
     let (upload, sha256) = (name(Some(exe)).unwrap_or_default(), name(exe.parent()).unwrap_or_default());
     let root = exe.ancestors().nth(3).ok_or_else(|| invalid(exe.display(), "is not below a root folder"))?;
-    let layout = Layout::new(root);
-    adopt(&layout, &sha256, &upload)?;
-    Ok(layout.artifact(&sha256))
+    adopt(&Layout::new(root), &sha256, &upload)?;
+    Ok(root.to_path_buf())
 }
 
 /// Puts the uploaded file in its place if its content is `sha256`; else deletes it.

@@ -45,9 +45,8 @@ mod wire;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hanse_adapters_core::{AdapterError, Artifact};
@@ -71,12 +70,14 @@ pub const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub struct Host {
     layout: Layout,
     exe: PathBuf,
+    /// Whether this process ends soon, and whoever it has started is then pid 1's.
+    is_brief: bool,
 }
 
 impl Host {
     /// Returns the host whose things are under `root` and whose supervisor is `exe host-supervise`.
     pub fn new(root: &Path, exe: &Path) -> Self {
-        Self { layout: Layout::new(root), exe: exe.into() }
+        Self { layout: Layout::new(root), exe: exe.into(), is_brief: false }
     }
 
     /// Where things are.
@@ -122,7 +123,10 @@ impl Host {
                 files::read(layout, &key, &path).map(|content| Reply::Content(content.map(hex::encode)))
             }
             Act::Run { key, spec } => run::run(layout, &key, &spec).map(Reply::Output),
-            Act::Ensure { spec } => start::ensure(layout, &self.exe, &spec).map(Reply::Status),
+            Act::Ensure { spec } => {
+                let mount = start::Mount { exe: &self.exe, is_brief: self.is_brief };
+                start::ensure(layout, mount, &spec).map(Reply::Status)
+            }
             Act::Compose { spec } => run::compose(layout, &spec).map(Reply::Composed),
             Act::KeepSelf { sha256 } => {
                 let own = Artifact { sha256, path: "/proc/self/exe".into() };
@@ -160,10 +164,11 @@ impl Host {
     }
 }
 
-/// Does what `request` asks under `root`, with this very program as the supervisor. Blocks.
+/// Does what `request` asks under `root`, with this very program as the supervisor, for a process that ends when it has
+/// answered or is not asked any more. Blocks.
 pub fn handle(root: &Path, request: Request) -> Response {
     match std::env::current_exe() {
-        Ok(exe) => Host::new(root, &exe).handle(request),
+        Ok(exe) => Host { is_brief: true, ..Host::new(root, &exe) }.handle(request),
         Err(e) => Response::from_result(Err(layout::io_error("this program", &e))),
     }
 }
@@ -171,8 +176,6 @@ pub fn handle(root: &Path, request: Request) -> Response {
 /// What sh(1) answers for a program that is not there, and what this one ends with, having done nothing, when its file was
 /// deleted while it ran.
 const EXIT_GONE: u8 = 127;
-/// What sh(1) answers for a program that cannot be executed.
-const EXIT_UNSTARTED: u8 = 126;
 
 /// Serves requests until the end of standard input: JSON a line there, JSON a line on standard output. With no `root`, the
 /// root is the one this program was uploaded under, else `$HOME/.hanse`. Exits 0 unless an answer could not be printed, or
@@ -181,10 +184,14 @@ pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
     let Some(root) = root.or_else(default_root) else {
         return answer(&refuse("no root folder: HOME is not set and the program is not under a root's artifacts"));
     };
-    let mut input = std::io::stdin().lock();
-    let mut is_first = true;
+    serve(&root, &mut std::io::stdin().lock(), true)
+}
+
+/// Serves until the end of `input`; that there is a request at all is demanded of a beginning only.
+fn serve(root: &Path, input: &mut impl BufRead, is_beginning: bool) -> ExitCode {
+    let mut is_first = is_beginning;
     loop {
-        let request = match read_request(&mut input) {
+        let request = match read_request(input) {
             Ok(Some(request)) => request,
             Ok(None) if is_first => return answer(&refuse("there is no request on standard input")),
             Ok(None) => return ExitCode::SUCCESS,
@@ -197,12 +204,12 @@ pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
         }
         let response = match request {
             Request { version: WIRE_VERSION, act: Act::Receive { sha256, bytes } } => {
-                let received = artifact::receive(&Layout::new(&root), &sha256, bytes, &mut input);
+                let received = artifact::receive(&Layout::new(root), &sha256, bytes, input);
                 // Nobody is there to be answered.
                 let Some(done) = received else { return ExitCode::FAILURE };
                 Response::from_result(done.map(|()| Reply::Done))
             }
-            request => handle(&root, request),
+            request => handle(root, request),
         };
         let ended = answer(&response);
         if ended != ExitCode::SUCCESS {
@@ -213,18 +220,15 @@ pub fn run_stdio(root: Option<PathBuf>) -> ExitCode {
 }
 
 /// Puts this very program, uploaded under another name into the folder of its hash, in its place, prints the answer as
-/// [`run_stdio`] does, and if that went well becomes `host-run` from there: who has sent it need not begin a second session.
-/// Exits 0 unless an answer could not be printed or what was put there does not start.
+/// [`run_stdio`] does, and if that went well goes on as that: who has sent it need not begin a second session, nor the host
+/// start a second process. Exits as it does.
 pub fn keep_self() -> ExitCode {
     let exe = std::env::current_exe().map_err(|e| layout::io_error("this program", &e));
     match exe.and_then(|exe| artifact::keep(&exe)) {
-        Ok(kept) if answer(&Response::from_result(Ok(Reply::Done))) == ExitCode::SUCCESS => {
-            let failed = Command::new(kept).arg("host-run").exec();
-            // Nobody may read it; the exit code is what sh(1) answers for a program that cannot be executed.
-            let _ = writeln!(std::io::stderr(), "host-run: {failed}");
-            ExitCode::from(EXIT_UNSTARTED)
-        }
-        Ok(_) => ExitCode::FAILURE,
+        Ok(root) => match answer(&Response::from_result(Ok(Reply::Done))) {
+            ExitCode::SUCCESS => serve(&root, &mut std::io::stdin().lock(), false),
+            failed => failed,
+        },
         Err(error) => answer(&Response::from_result(Err(error))),
     }
 }

@@ -5,6 +5,7 @@
 //! a generation that never got as far as `Running` is started, one that did is never started twice.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::bundle::placed;
 use crate::instance::{FILE_VERSION, GRACE, Phase, StoredSpec, StoredStatus, end_processes, fenced, load, status};
 use crate::layout::{InstanceDir, Layout, invalid, io_error, write_json};
 use crate::proc::MARK;
+use crate::supervise::{ATTACHED, open_log};
 
 /// How long a supervisor may take to start the process.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -23,8 +25,18 @@ const POLL: Duration = Duration::from_millis(5);
 /// Most arguments and environment entries of an instance.
 const ITEMS_MAX: usize = 256;
 
+/// What a supervisor is made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Mount<'a> {
+    /// The program whose `host-supervise` it is.
+    pub(crate) exe: &'a Path,
+    /// Whether this process ends soon, so that its children are pid 1's then. Of one that lives on a supervisor is made
+    /// pid 1's by a process in between.
+    pub(crate) is_brief: bool,
+}
+
 /// Makes the process of `spec` run and returns its status.
-pub(crate) fn ensure(layout: &Layout, exe: &Path, spec: &InstanceSpec) -> Result<InstanceStatus, AdapterError> {
+pub(crate) fn ensure(layout: &Layout, mount: Mount<'_>, spec: &InstanceSpec) -> Result<InstanceStatus, AdapterError> {
     check_passable(&spec.key.to_string(), &spec.args, &spec.env)?;
     let program = placed(layout, &spec.artifact_sha256, spec.program.as_deref())?;
     let dir = layout.instance(&spec.key)?;
@@ -55,7 +67,7 @@ pub(crate) fn ensure(layout: &Layout, exe: &Path, spec: &InstanceSpec) -> Result
     end_processes(&dir, GRACE)?;
     start(
         &dir,
-        exe,
+        mount,
         StoredSpec { version: FILE_VERSION, spec: spec.clone(), program: program.path, folder: program.folder },
     )
 }
@@ -77,14 +89,18 @@ pub(crate) fn check_passable(
     Ok(())
 }
 
-fn start(dir: &InstanceDir, exe: &Path, stored: StoredSpec) -> Result<InstanceStatus, AdapterError> {
+fn start(dir: &InstanceDir, mount: Mount<'_>, stored: StoredSpec) -> Result<InstanceStatus, AdapterError> {
     let fail = |e: std::io::Error| io_error(&dir.key.to_string(), &e);
     let generation = stored.spec.generation;
     dir.make_home()?;
     write_json(&dir.spec(), &stored).map_err(fail)?;
     write_json(&dir.status(), &StoredStatus { version: FILE_VERSION, generation, phase: Phase::Starting })
         .map_err(fail)?;
-    let mut command = if systemd_hosts() { systemd_run(dir, exe, generation) } else { own(dir, exe) };
+    let mut command = match (systemd_hosts(), mount.is_brief) {
+        (true, _) => systemd_run(dir, mount.exe, generation),
+        (false, false) => own(dir, mount.exe),
+        (false, true) => return start_attached(dir, mount.exe),
+    };
     // Both end at once and leave the supervisor running.
     let output = command.stdin(Stdio::null()).output().map_err(fail)?;
     if !output.status.success() {
@@ -94,12 +110,39 @@ fn start(dir: &InstanceDir, exe: &Path, stored: StoredSpec) -> Result<InstanceSt
             reason: format!("its supervisor could not be started ({}): {said}", output.status),
         });
     }
-    wait_started(dir)
+    wait_started(dir, || Ok(()))
 }
 
-fn wait_started(dir: &InstanceDir) -> Result<InstanceStatus, AdapterError> {
+/// Starts our own supervisor as a child of this process, which ends soon; a process in between would cost its host one more.
+fn start_attached(dir: &InstanceDir, exe: &Path) -> Result<InstanceStatus, AdapterError> {
+    let fail = |e: std::io::Error| io_error(&dir.key.to_string(), &e);
+    let log = open_log(&dir.path).map_err(fail)?;
+    let mut command = own(dir, exe);
+    command.env(ATTACHED, "1").process_group(0).stdin(Stdio::null()).stderr(log);
+    let mut supervisor = command.spawn().map_err(fail)?;
+    let started = wait_started(dir, || match supervisor.try_wait() {
+        Ok(None) => Ok(()),
+        // It may have written how its process ended before it ended itself.
+        Ok(Some(_)) if !matches!(load(dir)?.phase, None | Some(Phase::Starting)) => Ok(()),
+        Ok(Some(ended)) => Err(AdapterError::Transient {
+            subject: dir.key.to_string(),
+            reason: format!("its supervisor ended ({ended}) before it had started it: its log says why"),
+        }),
+        Err(error) => Err(fail(error)),
+    });
+    // While this process lives, somebody must take the end of its child.
+    std::thread::spawn(move || supervisor.wait());
+    started
+}
+
+/// Waits until the process was started or could not be, as long as `goes_on` finds that there is something to wait for.
+fn wait_started(
+    dir: &InstanceDir,
+    mut goes_on: impl FnMut() -> Result<(), AdapterError>,
+) -> Result<InstanceStatus, AdapterError> {
     let deadline = Instant::now() + START_LIMIT;
     while matches!(load(dir)?.phase, None | Some(Phase::Starting)) {
+        goes_on()?;
         if Instant::now() > deadline {
             return Err(AdapterError::Unknown {
                 subject: dir.key.to_string(),

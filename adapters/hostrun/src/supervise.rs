@@ -1,7 +1,7 @@
 //! Our small supervisor: the parent of one instance's process.
 //!
-//! `host-supervise DIR` detaches (a second copy of the program in its own session, adopted by pid 1), starts the process
-//! of `DIR/spec.json`, writes its pid and start time, waits for its end and writes how it ended, then ends itself. The
+//! `host-supervise DIR` detaches (a second copy of the program in its own session, adopted by pid 1; not where who asked
+//! ends soon and says so), starts the process of `DIR/spec.json`, writes its pid and start time, waits for its end and writes how it ended, then ends itself. The
 //! process writes to its log directly, so killing the supervisor neither stops nor blocks it; the supervisor only keeps
 //! the log small. It never restarts anything and never listens to anyone.
 
@@ -117,7 +117,7 @@ fn instance_dir(path: &Path) -> io::Result<InstanceDir> {
 }
 
 /// Appending: after the file was cut, the node's next line lands at its start.
-fn open_log(dir: &Path) -> io::Result<File> {
+pub(crate) fn open_log(dir: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join("log"))
 }
 

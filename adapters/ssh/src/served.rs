@@ -5,6 +5,7 @@
 //! what is idle is kept, at most [`IDLE_MAX`] and for [`IDLE_LIMIT`], so that nothing of ours stays on a host that is not
 //! asked. It never asks again what was sent once.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,15 @@ use hanse_hostrun::Response;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg};
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::{timeout, timeout_at};
 
 use crate::connection::{ANSWER_BYTES_MAX, Connection, Ran, STDERR_BYTES_MAX};
 use crate::upload::{Body, Broken};
 
+/// How long a request waits for a program that is busy before another one is started for it: that costs the host a session,
+/// a shell and a process, and most requests are answered in less.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Programs that wait for the next request: sessions are needed for uploads as well.
 const IDLE_MAX: usize = 2;
 /// How long one waits.
@@ -38,20 +42,54 @@ pub(crate) struct Served {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Those that wait for a request.
+/// Those that wait for a request, and how many do not.
 #[derive(Default)]
-pub(crate) struct Idle(Mutex<Vec<Served>>);
+pub(crate) struct Idle {
+    waiting: Mutex<Vec<Served>>,
+    /// Requests under way, that to start a program included.
+    busy: AtomicUsize,
+    /// One of them has ended.
+    ended: Notify,
+}
+
+/// A request under way, until it is dropped.
+struct Busy<'a>(&'a Idle);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_one();
+    }
+}
 
 impl Idle {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Served>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one that runs `command`.
-    fn take(&self, command: &str) -> Option<Served> {
-        let mut idle = self.lock();
-        let at = idle.iter().rposition(|served| served.command == command)?;
-        Some(idle.remove(at))
+    /// Waits for one that runs `command`, as long as [`PATIENCE`] if there are others that may become free; `None` if one is
+    /// to be started.
+    async fn turn(&self, command: &str) -> (Busy<'_>, Option<Served>) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let is_late = tokio::time::Instant::now() >= deadline;
+            if let Some(turn) = self.try_turn(command, is_late) {
+                return turn;
+            }
+            // Whether in time or not, it is looked again.
+            let _in_time = timeout_at(deadline, self.ended.notified()).await;
+        }
+    }
+
+    fn try_turn(&self, command: &str, is_late: bool) -> Option<(Busy<'_>, Option<Served>)> {
+        // Held to the end: of two that find nobody busy only one begins.
+        let mut waiting = self.lock();
+        let found = waiting.iter().rposition(|served| served.command == command).map(|at| waiting.remove(at));
+        let begins = found.is_some() || is_late || self.busy.load(Ordering::Acquire) == 0;
+        begins.then(|| {
+            self.busy.fetch_add(1, Ordering::AcqRel);
+            (Busy(self), found)
+        })
     }
 
     fn keep(&self, mut served: Served) {
@@ -77,7 +115,8 @@ impl Connection {
     /// Has `request` (a line, and the `body` that follows it) answered by `command` on the host, by one that runs already if
     /// there is one.
     pub(crate) async fn serve(self: &Arc<Self>, command: &str, request: &[u8], body: &Body, limit: Duration) -> Ran {
-        let mut served = match self.idle().take(command) {
+        let (busy, found) = self.idle().turn(command).await;
+        let mut served = match found {
             Some(served) => served,
             None => match self.start(command, command).await {
                 Ok(served) => served,
@@ -88,6 +127,8 @@ impl Connection {
         if let Ran::Answered(_) = ran {
             self.keep(served);
         }
+        // Only now: who waits finds it among those that do nothing.
+        drop(busy);
         ran
     }
 
@@ -290,5 +331,44 @@ impl Drop for Served {
                 drop(permit);
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn served(command: &str) -> Served {
+        Served {
+            channel: None,
+            command: command.to_owned(),
+            line: Vec::new(),
+            stderr: Vec::new(),
+            is_accepted: true,
+            code: None,
+            idle_since: Instant::now(),
+            permit: None,
+        }
+    }
+
+    /// The first starts a program, the second waits for it, and one that waits in vain starts another.
+    #[tokio::test]
+    async fn a_request_waits_for_a_busy_program_and_not_for_ever() {
+        let idle = Idle::default();
+        let (first, none) = idle.turn("x").await;
+        assert!(none.is_none(), "there is nobody to wait for");
+        let second = idle.turn("x");
+        tokio::pin!(second);
+        assert!(timeout(Duration::from_millis(1), &mut second).await.is_err(), "it waits for the busy one");
+        idle.keep(served("x"));
+        drop(first);
+        let (second, found) = second.await;
+        assert_eq!(found.unwrap().command, "x");
+        let (third, none) = idle.turn("x").await;
+        assert!(none.is_none(), "the only one stays busy");
+        drop((second, third));
+        idle.keep(served("y"));
+        assert!(idle.turn("x").await.1.is_none(), "another program's answers are of no use");
     }
 }

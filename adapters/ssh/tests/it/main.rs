@@ -329,7 +329,12 @@ fn serving(root: &Path) -> usize {
         let text = std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok()?;
         text.contains(root.to_str()?).then_some(text)
     };
-    std::fs::read_dir("/proc").unwrap().filter_map(command).filter(|text| text.ends_with("host-run\0")).count()
+    std::fs::read_dir("/proc").unwrap().filter_map(command).filter(|text| serves(text)).count()
+}
+
+/// Whether a command line is that of our program where it answers requests; the first one goes on from its own upload.
+fn serves(command: &str) -> bool {
+    command.ends_with("host-run\0") || command.ends_with("host-keep\0")
 }
 
 /// Calls one after another share one program on the host, and nothing of it is left once nobody is there to ask.
@@ -362,7 +367,7 @@ async fn a_program_that_ends_between_two_calls_is_started_again() {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         let ours = entries.filter(|entry| {
             let text = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-            text.contains(sshd.root.to_str().unwrap()) && text.ends_with("host-run\0")
+            text.contains(sshd.root.to_str().unwrap()) && serves(&text)
         });
         ours.map(|entry| entry.file_name().into_string().unwrap()).collect()
     };
