@@ -3,7 +3,8 @@
 //! The first is our own small program (`hanse-carried`), which nobody on the host can check but itself: one session asks a shell
 //! for it; if it is not there the shell writes it aside and becomes it, and it puts itself in its place if its content is what
 //! its folder says, and goes on answering requests. Every other artifact is received by that program, which hashes what
-//! arrives. Nothing but sshd and a POSIX shell with `mkdir`, `head -c` and `chmod` is needed of a host.
+//! arrives. Nothing but sshd and a POSIX shell with `mkdir`, `head -c` and `chmod` is needed of a host (`install` is used where there
+//! is one).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,11 +27,10 @@ const CHUNK_BYTES: usize = 128 * 1024;
 /// What the shell says when our program is there, before it becomes it, and when it is not and is waited for.
 const THERE: &str = "hanse: there";
 const ABSENT: &str = "hanse: absent";
-/// How our program is uploaded ends with one of these, if it fails: the folder cannot be made, the file not be written or
-/// not be made executable.
-const EXIT_FOLDER: u32 = 41;
+/// How our program is uploaded ends with one of these, if it fails: the folder and an executable file in it cannot be made,
+/// or the file cannot be written.
+const EXIT_PLACE: u32 = 41;
 const EXIT_WRITE: u32 = 42;
-const EXIT_MODE: u32 = 43;
 
 /// What is sent after a request or to a command.
 #[derive(Debug)]
@@ -143,13 +143,14 @@ impl SshAdapter {
         format!("if [ -x {program} ]; then echo; echo {THERE}; exec {program} host-run; fi; ")
     }
 
-    /// The part that writes our program aside and becomes it; that takes its place and answers.
+    /// The part that writes our program aside and becomes it; that takes its place and answers. Folder, file and mode are made
+    /// by one process where there is install(1), as with every coreutils and most busyboxes.
     fn receive_program(&self) -> Result<String> {
         let dir = self.target.artifact_dir(hanse_carried::sha256());
         let (file, bytes) = (format!("{dir}/.upload-{}", random_hex()?), PROGRAM.len());
         Ok(format!(
-            "mkdir -p {dir} || exit {EXIT_FOLDER}; echo; echo {ABSENT}; head -c {bytes} > {file} || exit {EXIT_WRITE}; \
-             chmod 755 {file} || exit {EXIT_MODE}; exec {file} host-keep"
+            "install -D -m 755 /dev/null {file} 2> /dev/null || {{ mkdir -p {dir} && : > {file} && chmod 755 {file}; }} || \
+             exit {EXIT_PLACE}; echo; echo {ABSENT}; head -c {bytes} > {file} || exit {EXIT_WRITE}; exec {file} host-keep"
         ))
     }
 
@@ -202,7 +203,7 @@ impl SshAdapter {
                 "the host cannot execute what was uploaded to {root}: {said}. Is the file system mounted noexec, the \
                  processor another one, or the account without a shell?"
             ))),
-            (_, Some((EXIT_FOLDER | EXIT_MODE, said))) => {
+            (_, Some((EXIT_PLACE, said))) => {
                 Err(denied(format!("{said}: choose a root folder that the account can write to")))
             }
             (_, Some((EXIT_WRITE, said))) => Err(self.transient(&format!(
