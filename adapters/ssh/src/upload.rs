@@ -22,8 +22,12 @@ use crate::{HASH_LIMIT, SshAdapter, invalid};
 
 /// Longest upload of one artifact.
 const UPLOAD_LIMIT: Duration = Duration::from_secs(1800);
-/// Read from the local file at once: many hosts are sent to at the same time, each from a buffer of its own.
+/// Read from the local file at once: many hosts are sent to at the same time, each from a buffer of its own. A large file is
+/// read in larger pieces, each of which is a wait for another thread.
 const CHUNK_BYTES: usize = 128 * 1024;
+const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+/// A file is read in about so many pieces, within these bounds.
+const CHUNKS: u64 = 32;
 /// What the shell says when our program is there, before it becomes it, and when it is not and is waited for.
 const THERE: &str = "hanse: there";
 const ABSENT: &str = "hanse: absent";
@@ -58,7 +62,8 @@ impl Body {
             Self::Bytes(bytes) => writer.write_all(bytes).await.map_err(Broken::There),
             Self::File(path, bytes) => {
                 let mut file = tokio::fs::File::open(path).await.map_err(Broken::Here)?.take(*bytes);
-                let mut chunk = vec![0; CHUNK_BYTES];
+                let chunk = usize::try_from(bytes / CHUNKS).unwrap_or(CHUNK_BYTES_MAX);
+                let mut chunk = vec![0; chunk.clamp(CHUNK_BYTES, CHUNK_BYTES_MAX)];
                 loop {
                     let count = file.read(&mut chunk).await.map_err(Broken::Here)?;
                     if count == 0 && file.limit() > 0 {
