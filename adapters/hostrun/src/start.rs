@@ -203,3 +203,21 @@ fn unit_name(dir: &InstanceDir, generation: u64) -> String {
     let object: String = dir.key.object().chars().take(100).collect();
     format!("hanse-{object}-{}-{generation}.service", hex::encode(&digest.as_ref()[..8]))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use hanse_adapters_core::InstanceKey;
+
+    use super::*;
+
+    /// Nobody would write how it went: it is told at once, and not only when the time to start is over.
+    #[test]
+    fn a_supervisor_that_ends_without_a_word_is_told_of() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = Layout::new(root.path()).instance(&InstanceKey::new("c", "n").unwrap()).unwrap();
+        dir.make_home().unwrap();
+        let told = start_attached(&dir, Path::new("/bin/false")).unwrap_err();
+        assert!(matches!(&told, AdapterError::Transient { reason, .. } if reason.contains("ended")), "{told}");
+    }
+}

@@ -28,8 +28,6 @@ pub(crate) enum Step {
     NotLeader(Option<String>),
     /// Takes the request, acts and never answers.
     Silence,
-    /// The answer, after so long.
-    After(Duration),
     /// DEADLINE_EXCEEDED with reason OUTCOME_UNKNOWN.
     OutcomeUnknown,
     /// A refusal with every kind of detail, before the log saw the request.
@@ -165,10 +163,6 @@ impl TenantService for Scripted {
         let step = self.0.steps.lock().unwrap().pop_front();
         match step {
             None => Ok(Response::new(pb::CreateTenantResponse { header: header(7), tenant: None })),
-            Some(Step::After(time)) => {
-                tokio::time::sleep(time).await;
-                Ok(Response::new(pb::CreateTenantResponse { header: header(8), tenant: None }))
-            }
             Some(Step::NotLeader(hint)) => {
                 let mut status = Status::unavailable("this replica is not the leader");
                 if let Some(hint) = hint {

@@ -296,9 +296,8 @@ fn vote(w: &mut World, change: Change) {
     }
 }
 
-/// Its key is marked as given back and has not its name yet: whoever orders it once more, with a newer generation, gets to the end of it.
-#[test]
-fn a_way_back_that_is_blocked_goes_on_by_a_new_order() {
+/// The first node was taken over and runs.
+fn first_is_taken() -> Stage {
     let mut stage = Stage::new();
     stage.look();
     stage.lead_chain();
@@ -306,6 +305,13 @@ fn a_way_back_that_is_blocked_goes_on_by_a_new_order() {
         stage.lead(&node_key(0));
         stage.arrive(0, false, (9, true));
     }
+    stage
+}
+
+/// Its key is marked as given back and has not its name yet: whoever orders it once more, with a newer generation, gets to the end of it.
+#[test]
+fn a_way_back_that_is_blocked_goes_on_by_a_new_order() {
+    let mut stage = first_is_taken();
     stage.sign();
     stage.give_back(&node_key(0));
     stage.lead(&node_key(0));
@@ -400,13 +406,7 @@ fn nodes_are_taken_one_after_another() {
 /// One that does not get well halts it; its owner has it back with all that was signed since, and nothing else is touched.
 #[test]
 fn a_node_that_is_not_well_halts_it_and_goes_back() {
-    let mut stage = Stage::new();
-    stage.look();
-    stage.lead_chain();
-    for _ in 0..4 {
-        stage.lead(&node_key(0));
-        stage.arrive(0, false, (9, true));
-    }
+    let mut stage = first_is_taken();
     assert!(stage.site(&node_key(0)).runs);
     stage.sign();
     stage.site(&node_key(0)).runs = false;

@@ -180,15 +180,21 @@ fn a_lost_key_that_is_gone_waits_for_no_height() {
     assert!(matches!(&step, Step::Do(Act::Unseated { public_key, .. }) if public_key == "aa"), "{step:?}");
 }
 
-/// One that was told and is away keeps nobody; back, it goes to the height with the program before, and gets the next one there.
-#[test]
-fn who_is_away_learns_of_it_later() {
+/// All were told; three stand at the height, and one is away.
+fn three_stand_there() -> World {
     let mut w = changing();
     told(&mut w);
     w.fact(3, NodeFact::Unhealthy { reason: "silent".into() });
     for n in 0..3 {
         w.fact(n, NodeFact::Halted { height: HEIGHT });
     }
+    w
+}
+
+/// One that was told and is away keeps nobody; back, it goes to the height with the program before, and gets the next one there.
+#[test]
+fn who_is_away_learns_of_it_later() {
+    let mut w = three_stand_there();
     waits_for(&w, &seen(&w, [200, 200, 200, 150]), "3 of 4");
     w.at = w.at.plus(60_000);
     let step = next(&w, &seen(&w, [200, 200, 200, 150]));
@@ -238,12 +244,7 @@ pub(super) fn prepare(w: &mut World, n: u64) {
 /// That one goes on is no reason to take it down with others when they learn where a lost one is now.
 #[test]
 fn who_goes_on_learns_of_a_lost_one_in_its_turn() {
-    let mut w = changing();
-    told(&mut w);
-    w.fact(3, NodeFact::Unhealthy { reason: "silent".into() });
-    for n in 0..3 {
-        w.fact(n, NodeFact::Halted { height: HEIGHT });
-    }
+    let mut w = three_stand_there();
     w.at = w.at.plus(60_000);
     let step = next(&w, &seen(&w, [200, 200, 200, 150]));
     carry_out(&mut w, &step);
