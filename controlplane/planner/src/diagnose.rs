@@ -256,6 +256,10 @@ fn down(node: &Node, observed: &Observed) -> Option<String> {
 }
 
 fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figures, now: Millis) -> Vec<Finding> {
+    // Before all else: while the program is exchanged, some of its nodes are just being started.
+    if let Some(chain) = state.chains.get(key).filter(|chain| chain.state == ChainState::Halted) {
+        return vec![exchange(chain)];
+    }
     let resource = name::chain(key);
     let nodes: Vec<&Node> = nodes_of(state, key).collect();
     let began = |node: &&Node| {
@@ -263,9 +267,6 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
     };
     if nodes.is_empty() || !nodes.iter().all(began) {
         return Vec::new();
-    }
-    if let Some(chain) = state.chains.get(key).filter(|chain| chain.state == ChainState::Halted) {
-        return vec![exchange(chain)];
     }
     let out: Vec<(&Node, String)> =
         nodes.iter().filter_map(|node| process_down(node, observed).map(|reason| (*node, reason))).collect();

@@ -1,5 +1,6 @@
 //! A change of program at one height, step by step; see `height_course` for its laws.
 
+use hanse_planner::diagnose::{Figures, diagnose};
 use hanse_planner::*;
 use hanse_state::artifact::{ArtifactKind, ImportArtifact, Word};
 use hanse_state::chain::height::{ExchangeProgram, HeightStage, open};
@@ -96,6 +97,9 @@ fn told_one_by_one_then_exchanged_all_at_once() {
         assert_eq!(roll(&mut w, &step), n);
     }
     assert_eq!(chain(&w).state, ChainState::Halted, "{}", chain(&w).state_reason);
+    // Also while they are made ready to start: an operator is told why no block comes.
+    let found = diagnose(&w.state, &seen(&w, [200; 4]), &Figures::default(), w.at);
+    assert_eq!(found.iter().map(|it| it.code).collect::<Vec<_>>(), ["EXCHANGE"], "{found:?}");
     for n in 0..4 {
         start(&mut w, n);
     }
