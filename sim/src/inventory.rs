@@ -14,7 +14,7 @@ use crate::hosts::{Home, Host, Hosts, SETTING, setting, validators};
 use crate::provider::{Made, Provider};
 
 /// Another cluster that uses the same hosts.
-const STRANGERS: &str = "0193f2a4-0000-7000-8000-0000000000ff";
+pub(crate) const STRANGERS: &str = "0193f2a4-0000-7000-8000-0000000000ff";
 
 impl Hosts {
     /// Gives something on a host that the state does not wish for.
@@ -111,6 +111,9 @@ impl Provider {
         if let Some((id, made)) = stray {
             return Some(format!("orphan: {id} of {} in the cloud", made.machine));
         }
+        if let Some(left) = self.left_volume(state) {
+            return Some(left);
+        }
         let needs = |owner: &Owner| state.machines.values().any(|it| it.spec.cloud.as_str() == owner.cloud);
         let left = self.shared.iter().find(|(owner, _)| owner.cluster == cluster && !needs(owner));
         left.map(|(owner, what)| format!("orphan: the {what} of cloud {} that no machine has", owner.cloud))
@@ -133,14 +136,14 @@ impl Provider {
         })
     }
 
-    /// Gives a stranger's machine that was planted and is gone.
+    /// Gives a stranger's machine, or a disk that is not ours to delete, that was planted and is gone.
     pub(crate) fn missed(&self) -> Option<String> {
         let robbed = self.made.iter().find(|(_, it)| it.planted && it.owner.cluster == STRANGERS && it.phase.is_over());
-        robbed.map(|(id, _)| format!("a stranger's machine {id} is gone"))
+        robbed.map(|(id, _)| format!("a stranger's machine {id} is gone")).or_else(|| self.robbed_volume())
     }
 
     /// Puts into the cloud a machine with this cluster's mark that was never ordered, a second one of the token of `machine`, and
-    /// a stranger's of that name and token.
+    /// a stranger's of that name and token; and disks that no machine has.
     pub(crate) fn plant_strays(&mut self, now_ms: u64, cluster: &str, cloud: &str, machine: &str) {
         let token = self.made.values().find(|made| made.machine == machine).map(|it| it.token.clone());
         let token = token.expect("a machine that was made");
@@ -148,6 +151,7 @@ impl Provider {
         self.plant(now_ms, "i-forgotten", owner(cluster), "forgotten", "");
         self.plant(now_ms, "i-twin", owner(cluster), machine, &token);
         self.plant(now_ms, "i-stranger", owner(STRANGERS), machine, &token);
+        self.plant_volumes(now_ms, cluster, cloud);
     }
 }
 

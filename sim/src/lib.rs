@@ -42,6 +42,7 @@ mod run;
 mod runtime;
 pub mod sweep;
 mod types;
+mod volumes;
 mod workload;
 mod world;
 

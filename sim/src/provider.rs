@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use hanse_adapters_core::AdapterError;
-use hanse_adapters_core::cloud::{Machine, MachinePhase, MachineWish, Owner};
+use hanse_adapters_core::cloud::{Disk, Machine, MachinePhase, MachineWish, Owner};
 use tokio::sync::oneshot;
 
 use crate::cloud::{Cloud, DELETE_MS, Fate, LATE_MS, LIST_LATE_MS, MAKING_MS, fate};
 use crate::dice::Dice;
 use crate::sweep::{Step, trap};
+use crate::volumes::Volume;
 
 /// From the order until a machine runs, and until it answers with SSH.
 const BOOT_MS: u64 = 1_000;
@@ -44,22 +45,27 @@ pub(crate) enum Ask {
     End(String),
     /// What the owner's machines share is to go, if there are none.
     Clear(Owner),
+    /// The owner's disks.
+    Disks(Owner),
+    /// A disk is to go.
+    Drop(String),
 }
 
 impl Ask {
     /// Whether it changes anything: then no answer means that nothing is known.
     pub(crate) const fn changes(&self) -> bool {
-        !matches!(self, Self::OfToken(..) | Self::ById(_) | Self::List(_))
+        !matches!(self, Self::OfToken(..) | Self::ById(_) | Self::List(_) | Self::Disks(_))
     }
 
     /// What a change does and to what: each meets the habit once.
     fn thing(&self) -> Option<(&'static str, String)> {
         match self {
-            Self::OfToken(..) | Self::ById(_) | Self::List(_) => None,
+            Self::OfToken(..) | Self::ById(_) | Self::List(_) | Self::Disks(_) => None,
             Self::Share(owner) => Some(("share", owner.cloud.clone())),
             Self::Run(wish) => Some(("run", wish.key.token.clone())),
             Self::End(id) => Some(("end", id.clone())),
             Self::Clear(owner) => Some(("clear", owner.cloud.clone())),
+            Self::Drop(id) => Some(("drop", id.clone())),
         }
     }
 
@@ -72,6 +78,8 @@ impl Ask {
             Self::Run(wish) => format!("run {} of token {}", wish.key.machine, short(&wish.key.token)),
             Self::End(id) => format!("end {id}"),
             Self::Clear(owner) => format!("clear what machines of {} shared", owner.cloud),
+            Self::Disks(owner) => format!("list disks of {}", owner.cloud),
+            Self::Drop(id) => format!("delete {id}"),
         }
     }
 }
@@ -82,6 +90,7 @@ pub(crate) enum Told {
     Machines(Vec<Machine>),
     Made(Box<Machine>),
     Cleared(Vec<String>),
+    Disks(Vec<Disk>),
     Done,
 }
 
@@ -137,6 +146,8 @@ pub(crate) struct Provider {
     pub(crate) is_forgetful: bool,
     /// Machines by the cloud's name of them.
     pub(crate) made: BTreeMap<String, Made>,
+    /// Disks that no machine has, by the cloud's name of them.
+    pub(crate) volumes: BTreeMap<String, Volume>,
     /// What is shared, by owner.
     pub(crate) shared: BTreeSet<(Owner, &'static str)>,
     calls: BTreeMap<(u64, u64), Call>,
@@ -161,6 +172,7 @@ impl Provider {
             habit: Cloud::Calm,
             is_forgetful,
             made: BTreeMap::new(),
+            volumes: BTreeMap::new(),
             shared: BTreeSet::new(),
             calls: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -283,6 +295,11 @@ impl Provider {
                 Told::Done
             }
             Ask::Clear(owner) => Told::Cleared(self.clear(owner)),
+            Ask::Disks(owner) => Told::Disks(self.shown_volumes(now_ms, owner)),
+            Ask::Drop(id) => {
+                self.drop_volume(now_ms, id);
+                Told::Done
+            }
         })
     }
 
@@ -298,7 +315,7 @@ impl Provider {
                 }
             }
             // What could be half of a machine is over at once and shown as such: none is made.
-            Ask::Run(_) | Ask::OfToken(..) | Ask::ById(_) | Ask::List(_) => {}
+            Ask::Run(_) | Ask::OfToken(..) | Ask::ById(_) | Ask::List(_) | Ask::Disks(_) | Ask::Drop(_) => {}
         }
     }
 
@@ -378,7 +395,8 @@ impl Provider {
                 let step = if made.planted { trap::remove_stray(id) } else { trap::delete_machine(&made.machine) };
                 self.reached.push(step);
             }
-            Ask::OfToken(..) | Ask::ById(_) | Ask::List(_) | Ask::Share(_) | Ask::Clear(_) => {}
+            Ask::Drop(id) => self.reached.push(trap::remove_stray(id)),
+            Ask::OfToken(..) | Ask::ById(_) | Ask::List(_) | Ask::Share(_) | Ask::Clear(_) | Ask::Disks(_) => {}
         }
     }
 
@@ -389,9 +407,10 @@ impl Provider {
         Some(answers.then(|| made.fingerprint.clone()))
     }
 
-    /// Since when a machine is there.
+    /// Since when a machine or a disk is there.
     pub(crate) fn since_ms(&self, id: &str) -> Option<u64> {
-        self.made.get(id).filter(|made| !made.phase.is_over()).map(|made| made.since_ms)
+        let made = self.made.get(id).filter(|made| !made.phase.is_over());
+        made.map(|made| made.since_ms).or_else(|| self.volume_since_ms(id))
     }
 
     /// The cloud ends a machine by itself.

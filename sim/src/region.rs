@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hanse_adapters_core::cloud::{Cloud, Machine, MachineKey, MachineWish, Owner};
+use hanse_adapters_core::cloud::{Cloud, Disk, Machine, MachineKey, MachineWish, Owner};
 use hanse_adapters_core::preflight::Finding;
 use hanse_adapters_core::{AdapterError, Result};
 use hanse_state::Digest;
@@ -91,6 +91,22 @@ impl Cloud for SimCloud {
         }
         self.begins(&seen.token, MachineAct::Delete, id);
         self.ask(Ask::End(id.to_owned())).await.map(drop)
+    }
+
+    async fn disks(&self, owner: &Owner) -> Result<Vec<Disk>> {
+        match self.ask(Ask::Disks(owner.clone())).await? {
+            Told::Disks(all) => Ok(all),
+            other => unreachable!("a cloud answers what it is asked, not {other:?}"),
+        }
+    }
+
+    async fn delete_disk(&self, owner: &Owner, id: &str) -> Result<()> {
+        let there = self.disks(owner).await?;
+        if !there.iter().any(|it| it.id == id && it.is_free && !it.kept) {
+            return Ok(());
+        }
+        self.begins("", MachineAct::Delete, id);
+        self.ask(Ask::Drop(id.to_owned())).await.map(drop)
     }
 
     async fn clear(&self, owner: &Owner) -> Result<Vec<String>> {

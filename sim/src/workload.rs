@@ -225,6 +225,7 @@ pub(crate) fn create_machine(name: &str) -> Wish {
         disk_gib: 0,
         slots: SLOTS,
         host_key: HostKey::Made,
+        data_disk: None,
     };
     by_root(Command::CreateMachine(CreateMachine { machine: host_id(name), spec }))
 }

@@ -6,11 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use hanse_fixtures::dockerd::Dockerd;
-use hanse_fixtures::ec2::proxy::{Fault, Proxy};
+use hanse_fixtures::ec2::proxy::{Fault, Proxy, field};
 use hanse_fixtures::ec2::{IMAGE_USER, Server, sshd_image};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::data_disks::{self, Device, first_start};
 use crate::people::PASSWORD;
 use crate::wait::until;
 
@@ -25,6 +26,8 @@ struct Story<'a> {
     /// The cloud's name of the image that starts sshd, and the key that it shows.
     image: String,
     fingerprint: String,
+    /// The disk that a machine has mounted.
+    device: Option<Device>,
 }
 
 #[test]
@@ -43,6 +46,8 @@ fn a_clouds_machines_become_hosts_once_each_and_nothing_is_left_of_them() {
         story.a_killed_leader_makes_no_second_machine();
         story.a_machine_with_another_key_is_given_nothing();
         story.what_nobody_asked_for_is_removed();
+        story.a_machine_with_a_data_disk_is_a_host_once_its_folder_is_on_it();
+        story.disks_that_nobody_asked_for_are_removed_and_kept_ones_are_not();
         story.what_is_deleted_is_gone();
     });
 }
@@ -65,7 +70,7 @@ impl<'a> Story<'a> {
         cluster.add_timing("orphan_grace_ms = 3000");
         (1..=3).for_each(|id| cluster.start_replica(id));
         cluster.bootstrap(PASSWORD);
-        Self { cluster, engine, cloud, proxy, image, fingerprint }
+        Self { cluster, engine, cloud, proxy, image, fingerprint, device: None }
     }
 
     fn machine(&self, name: &str) -> Result<Value, String> {
@@ -81,9 +86,13 @@ impl<'a> Story<'a> {
     }
 
     fn create(&self, name: &str, key: &str) {
+        self.create_with(name, key, &[]);
+    }
+
+    fn create_with(&self, name: &str, key: &str, more: &[&str]) {
         let what = ["--cloud", "east", "--image", &self.image, "--type", "t3.micro", "--slots", "2"];
         let args = ["cloud", "machine", "create", name, "--host-key", key, "--no-preflight"];
-        self.cluster.tell("admin", &[&args[..], &what].concat());
+        self.cluster.tell("admin", &[&args[..], &what, more].concat());
     }
 
     /// Running machines of the cloud by the tag of their name, as AWS's own client shows them.
@@ -194,10 +203,68 @@ impl<'a> Story<'a> {
         assert!(!log.to_string().contains("hush"), "{log}");
     }
 
+    fn a_machine_with_a_data_disk_is_a_host_once_its_folder_is_on_it(&mut self) {
+        self.create_with("m4", &self.fingerprint, &["--data-disk-gib", "1", "--data-disk-kind", "gp3"]);
+        let machine = until("what is missing is shown", LONG, || {
+            let seen = self.machine("m4")?;
+            let reason = seen["state_reason"].as_str().unwrap_or_default();
+            if reason.contains("data disk is not in use yet") { Ok(seen) } else { Err(seen.to_string()) }
+        });
+        assert!(machine["state"] == "STARTING" && machine["spec"]["data_disk"]["gib"] == 1, "{machine}");
+        assert!(self.cluster.ask("admin", &["host", "get", "m4"]).is_err(), "it is no host");
+
+        let instance = machine["instance"].as_str().unwrap();
+        let device = Device::empty(&self.cluster.dir, 1 << 30);
+        // ministack does not tell what it was told, so it is read on its way there.
+        let orders = self.proxy.seen("RunInstances");
+        let order = orders.iter().find(|form| form.contains("Value=m4&")).unwrap();
+        device.prepared_by(&first_start(&self.cloud, field(order, "UserData")));
+        device.mounted_in(self.engine, instance);
+        self.wait_for("m4", "READY");
+        let findings = until("the host is looked at", LONG, || {
+            let seen = self.cluster.ask("admin", &["host", "preflight", "m4"]).map_err(|(_, words)| words)?;
+            let of = |it: &&Value| it["check"] == "data disk";
+            seen["findings"].as_array().and_then(|all| all.iter().find(of)).cloned().ok_or_else(|| seen.to_string())
+        });
+        let found = findings["found"].as_str().unwrap_or_default();
+        assert!(findings["severity"] == "FINE" && found.ends_with("is mounted at /srv/hanse"), "{findings}");
+        self.device = Some(device);
+    }
+
+    fn disks_that_nobody_asked_for_are_removed_and_kept_ones_are_not(&self) {
+        let status = self.cluster.tell("admin", &["cluster", "status"]);
+        let cluster = status["cluster_id"].as_str().unwrap_or_else(|| panic!("{status}"));
+        let kept = data_disks::plant(&self.cloud, cluster, ", T('hanse:keep', 'yes')");
+        let stranger = data_disks::plant(&self.cloud, "another", "");
+        let planted = data_disks::plant(&self.cloud, cluster, "");
+        let get = || self.cluster.ask("admin", &["cloud", "get", "east"]).map_err(|(_, words)| words);
+        until("the planted disk is shown", LONG, || {
+            let seen = get()?;
+            data_disks::shown(&seen, &planted).ok_or_else(|| seen.to_string())
+        });
+        let mut left = vec![kept.clone(), stranger.clone()];
+        left.sort();
+        until("the planted disk is removed", LONG, || {
+            let there = data_disks::there(&self.cloud);
+            if there == left { Ok(()) } else { Err(format!("{there:?}")) }
+        });
+        // The kept one was there at every look before, and still is: listed, with what to do, and not removed.
+        let seen = get().unwrap();
+        let shown = data_disks::shown(&seen, &kept).unwrap_or_else(|| panic!("{seen}"));
+        assert!(shown["kept_reason"].as_str().is_some_and(|it| it.contains("5 GiB of old")), "{shown}");
+        assert!(data_disks::shown(&seen, &stranger).is_none(), "{seen}");
+        let log = self.cluster.tell("admin", &["audit", "list", "--filter", &planted]);
+        let records = log["records"].as_array().unwrap_or_else(|| panic!("{log}"));
+        assert!(records.len() == 1 && records[0]["actor"] == "system" && records[0]["outcome"] == "ok", "{log}");
+        let log = self.cluster.tell("admin", &["audit", "list", "--filter", &kept]);
+        assert!(log["records"].as_array().is_none_or(Vec::is_empty), "{log}");
+    }
+
     fn what_is_deleted_is_gone(&self) {
+        let kept = data_disks::there(&self.cloud);
         let refused = self.cluster.ask("admin", &["cloud", "remove", "east", "--yes"]).unwrap_err().1;
         assert!(refused.contains("machines are of it"), "{refused}");
-        for name in ["m1", "m2", "m3"] {
+        for name in ["m1", "m2", "m3", "m4"] {
             self.cluster.tell("admin", &["cloud", "machine", "delete", name, "--reason", "the story ends", "--yes"]);
             assert!(self.cluster.ask("admin", &["host", "get", name]).is_err(), "{name} is no host any more");
         }
@@ -205,12 +272,17 @@ impl<'a> Story<'a> {
             let list = self.cluster.ask("admin", &["cloud", "machine", "list"]).map_err(|(_, words)| words)?;
             if list["machines"].as_array().is_none_or(Vec::is_empty) { Ok(()) } else { Err(list.to_string()) }
         });
-        assert!(["m1", "m2", "m3"].iter().all(|name| self.running(name).is_empty()));
+        assert!(["m1", "m2", "m3", "m4"].iter().all(|name| self.running(name).is_empty()));
         // Not the key pair: ministack keeps no tags of one, and without our tag nothing is deleted (moto keeps them).
         let groups = self.cloud.boto(
             "print([g['GroupName'] for g in ec2.describe_security_groups()['SecurityGroups'] if g['GroupName'].startswith('hanse')])",
         );
         assert_eq!(groups.unwrap(), "[]");
+        assert_eq!(
+            (kept.len(), data_disks::there(&self.cloud)),
+            (2, kept.clone()),
+            "what is kept stays with the last machine's end"
+        );
         self.cluster.tell("admin", &["cloud", "remove", "east", "--yes"]);
         let words: String = (1..=3).map(|id| self.cluster.words(id)).collect();
         assert!(!words.contains("hush-hush"), "a replica wrote a secret");

@@ -12,6 +12,7 @@ mod by_hand;
 mod clouds;
 mod cluster;
 mod console;
+mod data_disks;
 mod dev;
 mod docker;
 mod faults;

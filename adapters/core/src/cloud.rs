@@ -55,6 +55,36 @@ pub struct Ingress {
     pub from: Source,
 }
 
+/// A disk of its own for what a machine's instances keep, made in the machine's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDisk {
+    /// Its size in GiB.
+    pub gib: u32,
+    /// The cloud's name of its kind; empty is the cloud's own choice.
+    pub kind: String,
+    /// Whether it stays when the machine goes; otherwise the cloud deletes it with the machine.
+    pub keep: bool,
+}
+
+/// A disk as a cloud shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The cloud's name of it.
+    pub id: String,
+    /// What people call the machine that it was ordered with, by its tag; empty if the tag is gone.
+    pub machine: String,
+    /// That machine's token, by its tag; empty if the tag is gone.
+    pub token: String,
+    /// Its size in GiB, 0 if the cloud does not say.
+    pub gib: u32,
+    /// Whether no machine has it.
+    pub is_free: bool,
+    /// Whether it was ordered to stay when its machine goes.
+    pub kept: bool,
+    /// The cloud's zone.
+    pub zone: String,
+}
+
 /// A machine that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineWish {
@@ -70,6 +100,8 @@ pub struct MachineWish {
     pub subnet: String,
     /// Size of its root disk in GiB; 0 is the image's own.
     pub disk_gib: u32,
+    /// The disk beside it, if one is wanted.
+    pub data_disk: Option<DataDisk>,
     /// What its first start is told (cloud-init's `#cloud-config`), as plain text; may be empty.
     pub user_data: String,
     /// The key that its account lets in, one line as in `authorized_keys`.
@@ -144,15 +176,28 @@ pub trait Cloud: Send + Sync {
     /// `Denied`, `Transient`.
     async fn list(&self, owner: &Owner) -> Result<Vec<Machine>>;
 
-    /// Orders the deletion of a machine of `owner` with its disks; one that is gone is a success. It has ended when
-    /// [`Cloud::find`] says so.
+    /// Orders the deletion of a machine of `owner` with its disks, but for one that is to be kept; one that is gone is a success. It
+    /// has ended when [`Cloud::find`] says so.
     ///
     /// # Errors
     /// `Denied` also if the machine does not carry the owner's mark; `Transient`, `Unknown`.
     async fn delete(&self, owner: &Owner, id: &str) -> Result<()>;
 
-    /// Removes what `owner` has here besides machines and no machine needs: disks without a machine, and, once no machine is
-    /// left, the firewall's group and the login keys. Returns what it removed, in words.
+    /// Returns every disk of `owner`, with a machine or without.
+    ///
+    /// # Errors
+    /// `Denied`, `Transient`.
+    async fn disks(&self, owner: &Owner) -> Result<Vec<Disk>>;
+
+    /// Deletes a disk of `owner` that no machine has; one that is gone is a success.
+    ///
+    /// # Errors
+    /// `Denied` also if the disk does not carry the owner's mark, or is to be kept; `Transient` also while a machine has it;
+    /// `Unknown`.
+    async fn delete_disk(&self, owner: &Owner, id: &str) -> Result<()>;
+
+    /// Removes what `owner` has here besides machines and no machine needs: disks without a machine that are not to be kept,
+    /// and, once no machine is left, the firewall's group and the login keys. Returns what it removed, in words.
     ///
     /// # Errors
     /// As [`Cloud::delete`].

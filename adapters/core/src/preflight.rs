@@ -43,6 +43,23 @@ pub struct PreflightWish {
     pub own_ports: BTreeSet<u16>,
     /// How many nodes it is to take.
     pub slots: u32,
+    /// Whether its nodes are to be on a disk of their own.
+    pub own_disk: bool,
+}
+
+/// Where a folder is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// The folder that its file system is mounted at.
+    pub at: String,
+    /// What is mounted there, `/dev/nvme1n1`.
+    pub device: String,
+    /// Kind of file system.
+    pub kind: String,
+    /// Its size, bytes.
+    pub bytes: u64,
+    /// Whether the folder is the mounted one itself, and not one below it.
+    pub is_own: bool,
 }
 
 /// What was seen of a host, unjudged.
@@ -78,6 +95,8 @@ pub struct HostReport {
     pub clock_ms: u64,
     /// Whether systemd is its first process.
     pub has_systemd: bool,
+    /// Where the folder of the instances is; `None` if the host does not tell.
+    pub mount: Option<Mount>,
 }
 
 /// How much a finding matters.
@@ -134,7 +153,8 @@ pub struct Asker {
 
 /// Returns one finding for each thing that was looked at, in a fixed order.
 pub fn judge(report: &HostReport, wish: &PreflightWish, asker: &Asker) -> Vec<Finding> {
-    vec![
+    let own_disk = wish.own_disk.then(|| own_disk(report));
+    let all = [
         processor(report, asker),
         kernel(report),
         cpus(report, wish),
@@ -146,7 +166,8 @@ pub fn judge(report: &HostReport, wish: &PreflightWish, asker: &Asker) -> Vec<Fi
         clock(report, asker),
         account(report),
         supervision(report),
-    ]
+    ];
+    all.into_iter().chain(own_disk).collect()
 }
 
 fn processor(report: &HostReport, asker: &Asker) -> Finding {
@@ -188,6 +209,25 @@ fn memory(report: &HostReport, wish: &PreflightWish) -> Finding {
         return Finding::warning("memory", found, format!("give it at most {fits} slots, or add memory"));
     }
     Finding::fine("memory", found)
+}
+
+/// What the look at a disk of its own is called.
+pub const DATA_DISK: &str = "data disk";
+
+fn own_disk(report: &HostReport) -> Finding {
+    let advice = "look at the machine's log of its first start (/var/log/cloud-init-output.log): what made its disk ready says there \
+                  why it did not; then start the machine anew, or delete it";
+    match &report.mount {
+        Some(it) if it.is_own && it.device.starts_with("/dev/") => Finding::fine(
+            DATA_DISK,
+            format!("{} ({}, {} MiB) is mounted at {}", it.device, it.kind, it.bytes >> 20, it.at),
+        ),
+        Some(it) => {
+            let found = format!("the root folder is on {} ({}), which is mounted at {}", it.device, it.kind, it.at);
+            Finding::error(DATA_DISK, found, advice)
+        }
+        None => Finding::error(DATA_DISK, "the host does not tell what is mounted at the root folder", advice),
+    }
 }
 
 fn disk(report: &HostReport, wish: &PreflightWish) -> Finding {
@@ -308,6 +348,7 @@ mod tests {
             busy_ports: Vec::new(),
             clock_ms: 10_050,
             has_systemd: true,
+            mount: None,
         };
         let wish = PreflightWish { port_first: 20_000, port_count: 100, slots: 4, ..PreflightWish::default() };
         (report, wish, Asker { arch: "x86_64".into(), asked_ms: 10_000, answered_ms: 10_100 })
@@ -349,6 +390,28 @@ mod tests {
         }
         let bad = judge(&all, &wish, &asker).into_iter().filter(|finding| finding.severity != Severity::Fine).count();
         assert_eq!(bad, 9, "every check that can fail here, in one answer");
+    }
+
+    #[test]
+    fn a_disk_of_its_own_is_asked_for_only_where_it_is_wished() {
+        let (mut report, mut wish, asker) = well();
+        let found = |report: &HostReport, wish: &PreflightWish| {
+            let mut all = judge(report, wish, &asker).into_iter().filter(|finding| finding.check == DATA_DISK);
+            all.next().map(|finding| finding.severity)
+        };
+        assert_eq!(found(&report, &wish), None);
+        wish.own_disk = true;
+        assert_eq!(found(&report, &wish), Some(Severity::Error), "the host does not tell");
+        let (at, device, kind) = ("/srv/hanse".to_owned(), "/dev/nvme1n1".to_owned(), "ext4".into());
+        let mount = Mount { at, device, kind, bytes: 100 << 30, is_own: true };
+        for (mount, severity) in [
+            (mount.clone(), Severity::Fine),
+            (Mount { is_own: false, ..mount.clone() }, Severity::Error),
+            (Mount { device: "tmpfs".into(), ..mount }, Severity::Error),
+        ] {
+            report.mount = Some(mount);
+            assert_eq!(found(&report, &wish), Some(severity), "{report:?}");
+        }
     }
 
     #[test]

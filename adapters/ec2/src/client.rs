@@ -321,6 +321,9 @@ fn classify(code: &str, subject: String, said: String) -> AdapterError {
             let advice = "the provider is out of such machines there: it is tried again, or take another zone or type";
             AdapterError::Transient { subject, reason: format!("{said} ({advice})") }
         }
+        "VolumeLimitExceeded" | "MaxIOPSLimitExceeded" => {
+            denied("a limit of the account on disks: delete disks that no machine needs, or have the provider raise it")
+        }
         code if is_limit(code) => denied("a limit of the account: delete machines, or have the provider raise it"),
         _ => AdapterError::Invalid { subject, reason: said },
     }
@@ -334,7 +337,7 @@ fn is_short(code: &str) -> bool {
 /// Whether a code says that the account has as many as it may have.
 fn is_limit(code: &str) -> bool {
     let is_named = code.ends_with("LimitExceeded") || code.ends_with("QuotaExceeded");
-    is_named || matches!(code, "InsufficientFreeAddressesInSubnet" | "ResourceCountExceeded" | "MaxIOPSLimitExceeded")
+    is_named || matches!(code, "InsufficientFreeAddressesInSubnet" | "ResourceCountExceeded")
 }
 
 fn pause(attempt: u32) -> Duration {
@@ -403,6 +406,7 @@ mod tests {
             ("UnauthorizedOperation", "Denied", "the right"),
             ("InstanceLimitExceeded", "Denied", "have the provider raise it"),
             ("VcpuLimitExceeded", "Denied", "have the provider raise it"),
+            ("VolumeLimitExceeded", "Denied", "delete disks"),
             ("RequestExpired", "Denied", "clock"),
             ("InsufficientInstanceCapacity", "Transient", "another zone"),
             ("InvalidAMIID.NotFound", "Invalid", "InvalidAMIID.NotFound"),

@@ -231,22 +231,6 @@ pub(crate) async fn key_pair(client: &Client, owner: &Owner, login_key: &str) ->
     }
 }
 
-/// Deletes disks of the owner's that no machine has; returns them in words.
-pub(crate) async fn clear_volumes(client: &Client, owner: &Owner) -> Result<Vec<String>> {
-    let call = of(Call::ask("DescribeVolumes"), 1, owner).filter(3, "status", &["available"]);
-    let answer = client.call(call).await?;
-    let mut gone = Vec::new();
-    for volume in answer.items("volumeSet").filter(|it| it.text("status") == "available" && is_of(it, owner)) {
-        let id = volume.text("volumeId");
-        match client.call(Call::change("DeleteVolume").with("VolumeId", id)).await {
-            Err(refused) if refused.code == "InvalidVolume.NotFound" => {}
-            other => drop(other?),
-        }
-        gone.push(format!("disk {id}"));
-    }
-    Ok(gone)
-}
-
 /// Deletes the owner's groups and keys, which no machine needs any more; returns them in words.
 pub(crate) async fn clear_shared(client: &Client, owner: &Owner) -> Result<Vec<String>> {
     let mut gone = Vec::new();

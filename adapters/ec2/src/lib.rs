@@ -8,6 +8,7 @@
 
 mod client;
 mod credentials;
+mod disk;
 mod ground;
 mod machine;
 mod preflight;
@@ -15,11 +16,11 @@ mod sign;
 mod xml;
 
 use async_trait::async_trait;
-use hanse_adapters_core::cloud::{Cloud, Machine, MachineKey, MachineWish, Owner};
+use hanse_adapters_core::cloud::{Cloud, Disk, Machine, MachineKey, MachineWish, Owner};
 use hanse_adapters_core::preflight::Finding;
 use hanse_adapters_core::{AdapterError, Result};
 
-use client::{Call, Client, Refused};
+use client::{Client, Refused};
 pub use credentials::Credentials;
 use machine::Ground;
 
@@ -58,10 +59,7 @@ impl Ec2Cloud {
         let group = ground::group(&self.client, owner, &subnet.vpc, &wish.ingress).await?;
         let key_pair = ground::key_pair(&self.client, owner, &wish.login_key).await?;
         let ground = Ground { subnet, group, key_pair, is_public: self.is_public };
-        let mut call = machine::order(wish, &ground);
-        if wish.disk_gib > 0 {
-            call = machine::with_disk(call, &self.root_device(&wish.image).await?, wish.disk_gib);
-        }
+        let call = disk::wished(&self.client, machine::order(wish, &ground), wish).await?;
         let answer = match self.client.call(call).await {
             Err(Refused { code, .. }) if code == "IdempotentParameterMismatch" => {
                 let reason =
@@ -74,17 +72,6 @@ impl Ec2Cloud {
             subject: about(&wish.key),
             reason: "the cloud took the order and named no machine".into(),
         })
-    }
-
-    /// What an image calls its root disk.
-    async fn root_device(&self, image: &str) -> Result<String> {
-        let answer = self.client.call(Call::ask("DescribeImages").with("ImageId.1", image)).await?;
-        let device = answer.items("imagesSet").next().map_or("", |it| it.text("rootDeviceName"));
-        if device.is_empty() {
-            let reason = "does not say what its root disk is called: leave the disk's size out".into();
-            return Err(AdapterError::Invalid { subject: format!("image {image}"), reason });
-        }
-        Ok(device.into())
     }
 }
 
@@ -127,8 +114,16 @@ impl Cloud for Ec2Cloud {
         Ok(machine::end(&self.client, id).await?)
     }
 
+    async fn disks(&self, owner: &Owner) -> Result<Vec<Disk>> {
+        disk::list(&self.client, owner).await
+    }
+
+    async fn delete_disk(&self, owner: &Owner, id: &str) -> Result<()> {
+        disk::delete(&self.client, owner, id).await
+    }
+
     async fn clear(&self, owner: &Owner) -> Result<Vec<String>> {
-        let mut gone = ground::clear_volumes(&self.client, owner).await?;
+        let mut gone = disk::clear(&self.client, owner).await?;
         if machine::list(&self.client, owner, self.is_public).await?.is_empty() {
             gone.extend(ground::clear_shared(&self.client, owner).await?);
         }

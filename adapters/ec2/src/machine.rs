@@ -6,13 +6,14 @@ use hanse_adapters_core::cloud::{Machine, MachineKey, MachinePhase, MachineWish,
 use hanse_adapters_core::{AdapterError, Result};
 
 use crate::client::{Call, Client, Refused};
+use crate::disk::{KEEP, YES};
 use crate::ground::{Subnet, is_of, marked, of, tag};
 use crate::xml::Node;
 
 /// Tag of what people call a machine.
-const MACHINE: &str = "hanse:machine";
+pub(crate) const MACHINE: &str = "hanse:machine";
 /// Tag of its token.
-const TOKEN: &str = "hanse:token";
+pub(crate) const TOKEN: &str = "hanse:token";
 /// States of a machine that has not ended.
 const LIVE: [&str; 4] = ["pending", "running", "stopping", "stopped"];
 /// Pages of one list: a thousand machines each.
@@ -143,15 +144,8 @@ pub(crate) fn order(wish: &MachineWish, ground: &Ground) -> Call {
     let names = [("Name", format!("hanse-{}", wish.key.machine))];
     let tags = [(MACHINE, wish.key.machine.as_str()), (TOKEN, wish.key.token.as_str()), ("Name", names[0].1.as_str())];
     call = marked(call, "instance", 1, &wish.key.owner, &tags);
-    marked(call, "volume", 2, &wish.key.owner, &tags)
-}
-
-/// The root disk's size, as part of an order; the image says what the disk is called.
-pub(crate) fn with_disk(call: Call, device: &str, gib: u32) -> Call {
-    let prefix = "BlockDeviceMapping.1";
-    call.with(format!("{prefix}.DeviceName"), device)
-        .with(format!("{prefix}.Ebs.VolumeSize"), gib.to_string())
-        .with(format!("{prefix}.Ebs.DeleteOnTermination"), "true")
+    let keep: &[(&str, &str)] = if wish.data_disk.as_ref().is_some_and(|it| it.keep) { &[(KEEP, YES)] } else { &[] };
+    marked(call, "volume", 2, &wish.key.owner, &[&tags, keep].concat())
 }
 
 /// Reads the answer to an order.

@@ -5,6 +5,7 @@ use hanse_adapters_core::preflight::Finding;
 use hanse_adapters_core::{AdapterError, Result};
 
 use crate::client::{Call, Client, Refused};
+use crate::disk;
 use crate::ground::{self, Subnet};
 use crate::machine::{self, Ground};
 use crate::xml::Node;
@@ -133,7 +134,13 @@ async fn rights(
     is_public: bool,
 ) -> std::result::Result<Finding, Refused> {
     let ground = Ground { subnet, group: String::new(), key_pair: String::new(), is_public };
-    match client.call(machine::order(wish, &ground).with("DryRun", "true")).await {
+    let order = disk::wished(client, machine::order(wish, &ground), wish).await;
+    let order = order.map_err(|error| Refused { code: String::new(), error });
+    let told = match order {
+        Ok(order) => client.call(order.with("DryRun", "true")).await,
+        Err(refused) => Err(refused),
+    };
+    match told {
         Err(refused) if refused.code == "DryRunOperation" => {
             Ok(Finding::fine("rights", "these credentials may make such a machine"))
         }

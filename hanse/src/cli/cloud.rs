@@ -111,7 +111,7 @@ pub(crate) enum MachineCommand {
         #[command(flatten)]
         list: ListArgs,
     },
-    /// Delete a machine on which nothing is, with its disks; its host is forgotten at once.
+    /// Delete a machine on which nothing is, with its disks (but a data disk that is kept); its host is forgotten at once.
     Delete {
         /// Id.
         machine: String,
@@ -134,6 +134,16 @@ pub(crate) struct CreateArgs {
     /// Root disk in GiB; 0 is the image's.
     #[arg(long, default_value_t = 0)]
     disk_gib: u32,
+    /// Give it a data disk of so many GiB, on which its nodes live: its first start (cloud-init) formats and mounts it at the cloud's
+    /// root folder.
+    #[arg(long, value_name = "GIB")]
+    data_disk_gib: Option<u32>,
+    /// The cloud's name of the data disk's kind, as gp3; its own choice if not named.
+    #[arg(long, value_name = "KIND", default_value = "", requires = "data_disk_gib")]
+    data_disk_kind: String,
+    /// Leave the data disk in the cloud when the machine goes: it is listed, and never removed by itself.
+    #[arg(long, requires = "data_disk_gib")]
+    keep_data_disk: bool,
     /// How many nodes fit.
     #[arg(long)]
     slots: u32,
@@ -221,7 +231,10 @@ async fn machine(command: MachineCommand, context: &Context) -> Result<(), CliEr
             let Like { image, machine_type, zone, subnet } = args.like;
             let (disk_gib, slots, host_key) = (args.disk_gib, args.slots, args.host_key);
             let cloud = args.cloud;
-            let spec = pb::MachineSpec { cloud, image, machine_type, zone, subnet, disk_gib, slots, host_key };
+            let (kind, keep) = (args.data_disk_kind, args.keep_data_disk);
+            let data_disk = args.data_disk_gib.map(|gib| pb::DataDisk { gib, kind, keep });
+            let spec =
+                pb::MachineSpec { cloud, image, machine_type, zone, subnet, disk_gib, slots, host_key, data_disk };
             let (machine, preflight) = (args.machine, !args.no_preflight);
             let spec = Some(spec);
             let request = pb::CreateMachineRequest { request_id, validate_only, machine, spec, preflight };
@@ -234,7 +247,9 @@ async fn machine(command: MachineCommand, context: &Context) -> Result<(), CliEr
             context.show_pages(MACHINES, request, list.limit).await
         }
         MachineCommand::Delete { machine, reason } => {
-            context.confirm(&format!("Delete {machine} in its cloud, with its disks, for ever?"))?;
+            context.confirm(&format!(
+                "Delete {machine} in its cloud, with its disks (but a data disk that is kept), for ever?"
+            ))?;
             context.show(pb::DeleteMachineRequest { request_id, validate_only, machine, reason }, REMOVED).await
         }
     }

@@ -56,6 +56,7 @@ pub(crate) fn create(it: NewMachine) -> pb::CreateMachineRequest {
         disk_gib: it.disk_gib,
         slots: it.slots,
         host_key: it.host_key,
+        data_disk: it.data_disk.map(|disk| pb::DataDisk { gib: disk.gib, kind: disk.kind, keep: disk.keep }),
     };
     pb::CreateMachineRequest { machine: it.machine, spec: Some(spec), preflight: true, ..Default::default() }
 }
@@ -63,6 +64,12 @@ pub(crate) fn create(it: NewMachine) -> pb::CreateMachineRequest {
 fn orphan(it: &pb::CloudOrphan) -> String {
     let fate = if it.kept_reason.is_empty() { "deleted after the grace time" } else { it.kept_reason.as_str() };
     format!("{} (seen {} times): {fate}", it.instance, it.sightings)
+}
+
+/// A data disk in words.
+fn disk(it: &pb::DataDisk) -> String {
+    let fate = if it.keep { "kept when the machine goes" } else { "goes with the machine" };
+    format!("{} GiB {}, {fate}", it.gib, it.kind).replace(" ,", ",")
 }
 
 pub(crate) fn machine(m: pb::Machine) -> Machine {
@@ -81,6 +88,7 @@ pub(crate) fn machine(m: pb::Machine) -> Machine {
         address: m.address,
         fingerprint: m.fingerprint,
         token: m.token,
+        data_disk: spec.data_disk.as_ref().map(disk).unwrap_or_default(),
         slots: spec.slots.into(),
     }
 }

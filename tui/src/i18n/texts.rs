@@ -451,6 +451,8 @@ texts! {
     MachineZone: "Zone", "可用区";
     MachineSubnet: "Subnet", "子网";
     MachineDisk: "Root disk, GiB", "根盘 GiB";
+    MachineDataDisk: "Data disk", "数据盘";
+    MachineDataDiskWrong: "data disk: GiB, then its kind and keep if wished (100 gp3 keep); empty is none", "数据盘: GiB, 之后可写类型和 keep (100 gp3 keep); 空表示没有";
     MachineSlots: "Nodes that fit", "可容节点";
     MachineHostKey: "Host key", "主机密钥";
     CloudNeeds: "name, address, region, credentials file, who logs in, user and folder are needed, without spaces", "名称, 地址, 区域, 凭据文件, 登录来源, 用户和目录必填, 不含空格";

@@ -103,5 +103,6 @@ pub(super) fn machine_facts(m: &Machine) -> Facts {
         ("fingerprint", s(&m.fingerprint)),
         ("token", s(&m.token)),
         ("slots", Value::Number(m.slots)),
+        ("data_disk", s(&m.data_disk)),
     ]
 }

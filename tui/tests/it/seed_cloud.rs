@@ -19,7 +19,11 @@ pub(crate) fn clouds() -> Vec<Cloud> {
         at: NOW - 86_400_000,
         orphans: orphans.iter().map(|it| (*it).to_owned()).collect(),
     };
-    vec![cloud("east", 3, &["i-0ff (seen 2 times): deleted after the grace time"]), cloud("west", 0, &[])]
+    let orphans = [
+        "i-0ff (seen 2 times): deleted after the grace time",
+        "vol-07a (seen 2 times): 100 GiB of m0 in east-1a, ordered to be kept: delete it in the cloud when it is not needed any more",
+    ];
+    vec![cloud("east", 3, &orphans), cloud("west", 0, &[])]
 }
 
 pub(crate) fn machines() -> Vec<Machine> {
@@ -36,6 +40,7 @@ pub(crate) fn machines() -> Vec<Machine> {
         address: address.into(),
         fingerprint: format!("SHA256:{}", "A".repeat(43)),
         token: "5d".repeat(32),
+        data_disk: if id == "m1" { "100 GiB gp3, kept when the machine goes".into() } else { String::new() },
         slots: 4,
     };
     let limit = "VcpuLimitExceeded: 8 of 8 (a limit of the account: delete machines, or have the provider raise it)";

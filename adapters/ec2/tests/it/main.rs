@@ -2,6 +2,7 @@
 //! that run; and a proxy for the faults that neither has.
 #![allow(clippy::unwrap_used)]
 
+mod disks;
 mod faults;
 mod ministack;
 mod moto;
@@ -29,6 +30,7 @@ fn wish(machine: &str) -> MachineWish {
         zone: String::new(),
         subnet: String::new(),
         disk_gib: 0,
+        data_disk: None,
         user_data: "#cloud-config\nssh_deletekeys: true\n".into(),
         login_key: KEY.into(),
         ingress: vec![

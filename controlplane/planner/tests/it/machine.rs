@@ -37,6 +37,7 @@ fn wanted() -> World {
         disk_gib: 0,
         slots: 2,
         host_key: HostKey::Made,
+        data_disk: None,
     };
     w.ok(actor("oda"), Command::CreateMachine(CreateMachine { machine: id(), spec }));
     w

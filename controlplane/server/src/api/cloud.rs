@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hanse_adapters_core::AdapterError;
-use hanse_adapters_core::cloud::{MachineKey, MachineWish, Owner};
+use hanse_adapters_core::cloud::{DataDisk, MachineKey, MachineWish, Owner};
 use hanse_adapters_core::preflight::Finding;
 use hanse_proto::v1 as pb;
 use hanse_proto::v1::cloud_service_server::CloudService;
@@ -16,6 +16,7 @@ use super::page::{Order, PAGE_DEFAULT, Page};
 use super::{Call, Wish, convert, found, matches, preflight};
 use crate::context::Context;
 use crate::error::ApiError;
+use crate::reconcile::machine::wished_disk;
 
 /// Longest look at a cloud, whose calls may wait for their turn.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -47,6 +48,8 @@ impl Clouds {
             zone: spec.zone.clone(),
             subnet: spec.subnet.clone(),
             disk_gib: spec.disk_gib,
+            // A cloud that carries out what it was only to judge leaves no disk behind.
+            data_disk: spec.data_disk.as_ref().map(|disk| DataDisk { keep: false, ..wished_disk(disk) }),
             user_data: String::new(),
             login_key: String::new(),
             ingress: Vec::new(),

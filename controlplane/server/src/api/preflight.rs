@@ -2,18 +2,18 @@
 //!
 //! What this never does: decide about a host that is enrolled. What is found there is told and nothing is changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hanse_adapters_core::AdapterError;
 use hanse_adapters_core::preflight::{Finding, PreflightWish, Severity};
 use hanse_state::State;
-use hanse_state::host::{EnrolHost, Host, HostState};
+use hanse_state::host::{EnrolHost, Host};
 use hanse_state::ids::HostId;
-use hanse_state::time::Millis;
 
 use crate::context::Context;
 use crate::error::ApiError;
+use crate::reconcile::data_disk::unenrolled;
 
 /// Longest look: our program is uploaded to a new host over whatever line leads there. A caller who gave up and asks again
 /// finds what the first look has brought there.
@@ -28,29 +28,7 @@ pub(super) async fn before_enrolment(
     state: &State,
     enrol: &EnrolHost,
 ) -> Result<Vec<Finding>, ApiError> {
-    let host = Host {
-        id: enrol.host.clone(),
-        reach: enrol.reach.clone(),
-        peer_address: enrol.peer_address.clone(),
-        port_first: enrol.port_first,
-        port_count: enrol.port_count,
-        slots: enrol.slots,
-        state: HostState::Ready,
-        state_reason: String::new(),
-        state_since: Millis(0),
-        facts: None,
-        facts_at: None,
-        seen_fingerprint: None,
-        seen_jump: None,
-        ports: BTreeMap::new(),
-        created_at: Millis(0),
-        zone: enrol.zone.clone(),
-        labels: enrol.labels.clone(),
-        tenancy: enrol.tenancy.clone(),
-        evicted: BTreeMap::new(),
-        outage_accepted: false,
-    };
-    look(context, state, &host, BTreeSet::new()).await
+    look(context, state, &unenrolled(enrol), BTreeSet::new()).await
 }
 
 /// Looks at an enrolled host; ports of its own nodes may be taken.
@@ -73,7 +51,10 @@ async fn look(
         let found = "not looked at: the platform was restored and touches no host before it is told to";
         return Ok(vec![Finding::warning("connection", found, "look again after `hanse cluster resume`")]);
     }
-    let wish = PreflightWish { port_first: host.port_first, port_count: host.port_count, own_ports, slots: host.slots };
+    // A cloud's machine with a data disk has its nodes there.
+    let own_disk = state.machines.get(&host.id).is_some_and(|it| it.spec.data_disk.is_some());
+    let (port_first, port_count, slots) = (host.port_first, host.port_count, host.slots);
+    let wish = PreflightWish { port_first, port_count, own_ports, slots, own_disk };
     let subject = hanse_state::name::host(&host.id);
     // Goes on when the caller has given up: an upload that is cut off with every try would never end on a slow line.
     let (hosts, host) = (context.hosts().clone(), host.clone());

@@ -1,15 +1,16 @@
-//! Looking at clouds for what carries this cluster's mark and no machine is, and for machines that were ended there.
+//! Looking at clouds for what carries this cluster's mark and no machine is or has, and for machines that were ended there.
 //!
 //! What nobody could foresee leaves machines behind: an order whose leader was deposed while it was under way, a cloud that
 //! forgot a token and made a second one, a restore. As on hosts the state is read *after* the cloud, a thing must be there at
 //! two looks and for the grace time, and the removal is an entry of its own before it is done; its check is the word that counts.
 //!
-//! What it never does: touch what lacks the mark, or remove anything after a restore, whose backup may be older.
+//! What it never does: touch what lacks the mark or is to be kept, or remove anything after a restore, whose backup may be older.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hanse_adapters_core::cloud::{Cloud, Machine as Seen, MachinePhase, Owner};
+use hanse_adapters_core::cloud::{Cloud, Disk, Machine as Seen, MachinePhase, Owner};
 use hanse_state::cloud::{Machine, MachineFact, MachineState, RemoveCloudOrphan, query};
+use hanse_state::cluster::version::Version;
 use hanse_state::ids::CloudId;
 use hanse_state::{Command, Millis, State, name};
 use tracing::{info, warn};
@@ -40,23 +41,31 @@ pub(super) fn plan(world: &World, state: &State, mut due: impl FnMut(String, Act
 async fn sweep(world: &World, id: &CloudId) -> Result<(), Trouble> {
     let (cloud, owner) = machine::reach(world, &world.replica.local(), id).await?;
     let there = cloud.list(&owner).await?;
+    // What cannot be told of disks keeps nothing from being done about machines.
+    let (disks, untold) = match disks(world, &*cloud, &owner).await {
+        Ok(disks) => (disks, Ok(())),
+        Err(trouble) => (Vec::new(), Err(trouble)),
+    };
     // Only now: whatever is there and asked for was asked for before it was made.
     let state = world.replica.read().await;
     let state = state.map_err(|error| Trouble::Stale(format!("cloud {id}: no majority answers: {error}")))?;
     let now = (world.clock)().0;
-    world.observed.cloud_orphans.saw(id, now, world.timing.orphan_grace_ms, unasked(&state, id, &there));
-    let tokens: BTreeMap<&str, &str> = there.iter().map(|it| (it.id.as_str(), it.token.as_str())).collect();
+    world.observed.cloud_orphans.saw(id, now, world.timing.orphan_grace_ms, unasked(&state, id, &there, &disks));
+    let machines = there.iter().map(|it| (it.id.as_str(), (it.token.as_str(), Kind::Machine)));
+    let known: BTreeMap<&str, (&str, Kind)> =
+        machines.chain(disks.iter().map(|it| (it.id.as_str(), (it.token.as_str(), Kind::Disk)))).collect();
     miss(world, &state, id, &*cloud, &owner, &there).await?;
     // One that cannot be deleted keeps none of the others.
     let mut first = Ok(());
     for orphan in world.observed.cloud_orphans.due(id, now) {
-        let token = tokens.get(orphan.object.as_str()).copied().unwrap_or_default();
-        if let Err(trouble) = delete(world, id, &*cloud, &owner, &orphan, token).await {
+        // What is due was seen at this look.
+        let Some(what) = known.get(orphan.object.as_str()) else { continue };
+        if let Err(trouble) = delete(world, id, &*cloud, &owner, &orphan, *what).await {
             warn!(cloud = %id, instance = %orphan.object, %trouble, "an orphan could not be deleted");
             first = first.and(Err(trouble));
         }
     }
-    first?;
+    first.and(untold)?;
     clear(&state, id, &*cloud, &owner, &there).await
 }
 
@@ -82,17 +91,20 @@ async fn delete(
     cloud: &dyn Cloud,
     owner: &Owner,
     orphan: &Orphan,
-    token: &str,
+    what: (&str, Kind),
 ) -> Result<(), Trouble> {
-    order(world, id, orphan, token).await?;
-    cloud.delete(owner, &orphan.object).await?;
+    order(world, id, orphan, what).await?;
+    match what.1 {
+        Kind::Machine => cloud.delete(owner, &orphan.object).await?,
+        Kind::Disk => cloud.delete_disk(owner, &orphan.object).await?,
+    }
     info!(cloud = %id, instance = %orphan.object, "an orphan was deleted");
     world.observed.cloud_orphans.gone(id, &orphan.object);
     Ok(())
 }
 
 /// Writes the removal down, once by each leader.
-async fn order(world: &World, id: &CloudId, orphan: &Orphan, token: &str) -> Result<(), Trouble> {
+async fn order(world: &World, id: &CloudId, orphan: &Orphan, what: (&str, Kind)) -> Result<(), Trouble> {
     if orphan.ordered {
         return Ok(());
     }
@@ -100,16 +112,43 @@ async fn order(world: &World, id: &CloudId, orphan: &Orphan, token: &str) -> Res
     let remove = RemoveCloudOrphan {
         cloud: id.clone(),
         instance: orphan.object.clone(),
-        token: token.to_owned(),
+        token: what.0.to_owned(),
         seen_since: Millis(orphan.first_seen_ms),
+        disk: what.1 == Kind::Disk,
     };
     world.order(Command::RemoveCloudOrphan(remove)).await?;
     world.observed.cloud_orphans.ordered(id, &orphan.object);
     Ok(())
 }
 
-/// What of `there` no machine of the state is.
-fn unasked(state: &State, id: &CloudId, there: &[Seen]) -> Vec<Found> {
+/// What an orphan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Machine,
+    Disk,
+}
+
+/// The owner's disks; none as long as the cluster's version knows none.
+async fn disks(world: &World, cloud: &dyn Cloud, owner: &Owner) -> Result<Vec<Disk>, Trouble> {
+    if world.replica.local().version() < Version::DISKS {
+        return Ok(Vec::new());
+    }
+    Ok(cloud.disks(owner).await?)
+}
+
+/// Why a disk stays although nothing asks for it; empty if it does not.
+fn kept_disk(disk: &Disk) -> String {
+    if !disk.kept {
+        return String::new();
+    }
+    let (gib, machine, zone) = (disk.gib, &disk.machine, &disk.zone);
+    format!(
+        "{gib} GiB of {machine} in {zone}, ordered to be kept: delete it in the cloud when it is not needed any more"
+    )
+}
+
+/// What of `there` no machine of the state is, and which disks no machine has or will have.
+fn unasked(state: &State, id: &CloudId, there: &[Seen], disks: &[Disk]) -> Vec<Found> {
     let known: BTreeSet<&str> = query::machines_of(state, id).filter_map(|it| it.instance.as_deref()).collect();
     // Those whose order may be under way: the cloud's name of them is not known yet.
     let ordered: BTreeSet<String> =
@@ -120,16 +159,20 @@ fn unasked(state: &State, id: &CloudId, there: &[Seen]) -> Vec<Found> {
     } else {
         ""
     };
-    there
-        .iter()
-        .filter(|it| !known.contains(it.id.as_str()) && !ordered.contains(&it.token))
-        .map(|it| Found {
+    let machines =
+        there.iter().filter(|it| !known.contains(it.id.as_str()) && !ordered.contains(&it.token)).map(|it| Found {
             object: it.id.clone(),
             generation: 0,
             runs: it.phase == MachinePhase::Running,
             kept: kept.into(),
-        })
-        .collect()
+        });
+    let tokens: BTreeSet<String> = query::machines_of(state, id).map(|it| it.token.to_string()).collect();
+    let disks = disks.iter().filter(|it| it.is_free && !tokens.contains(&it.token)).map(|it| {
+        let ours = kept_disk(it);
+        let kept = if ours.is_empty() { kept.into() } else { ours };
+        Found { object: it.id.clone(), generation: 0, runs: false, kept }
+    });
+    machines.chain(disks).collect()
 }
 
 /// Hosts that are not in the list are looked at by name: the cloud may have ended them.

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use hanse_adapters_core::AdapterError;
 use hanse_adapters_core::cloud::{
-    Cloud, Ingress, Machine as Seen, MachineKey, MachinePhase, MachineWish, Owner, Source,
+    Cloud, DataDisk as WishedDisk, Ingress, Machine as Seen, MachineKey, MachinePhase, MachineWish, Owner, Source,
 };
 use hanse_state::cloud::{
-    CloudSpec, HostKey, Machine, MachineAct, MachineFact, RecordMachineFact, RecordMachineIntent, query, reason_kept,
+    CloudSpec, DataDisk, HostKey, Machine, MachineAct, MachineFact, RecordMachineFact, RecordMachineIntent, query,
+    reason_kept,
 };
 use hanse_state::host::way::Way;
 use hanse_state::ids::{CloudId, HostId};
@@ -23,8 +24,8 @@ use hanse_state::{Command, State, name};
 
 use super::World;
 use super::act::Trouble;
-use super::host_key;
 use super::order::OrderError;
+use super::{data_disk, host_key};
 
 /// SSH's own port.
 const SSH_PORT: u16 = 22;
@@ -71,6 +72,10 @@ async fn ensure(
             host_key::cloud_config(&seed)
         }
     };
+    let user_data = match &machine.spec.data_disk {
+        Some(disk) => data_disk::told(&user_data, spec, disk),
+        None => user_data,
+    };
     let wish = MachineWish {
         key: key(machine, owner),
         image: machine.spec.image.clone(),
@@ -78,12 +83,18 @@ async fn ensure(
         zone: machine.spec.zone.clone(),
         subnet: machine.spec.subnet.clone(),
         disk_gib: machine.spec.disk_gib,
+        data_disk: machine.spec.data_disk.as_ref().map(wished_disk),
         user_data,
         login_key: world.hosts.login_key().await?,
         ingress: ingress(spec),
     };
     let seen = cloud.ensure(&wish).await?;
     Ok((seen.id, fingerprint))
+}
+
+/// A data disk as clouds are asked for it.
+pub(crate) fn wished_disk(disk: &DataDisk) -> WishedDisk {
+    WishedDisk { gib: disk.gib, kind: disk.kind.clone(), keep: disk.keep }
 }
 
 /// What may reach a machine: SSH from the replicas, nodes' ports from each other and from whoever else is named.
@@ -125,7 +136,7 @@ pub(super) async fn look(world: &World, state: &State, id: &HostId) -> Result<()
         (MachinePhase::Stopped, _) => waits("it was stopped: start it in the cloud, or delete it".into()).await,
         (MachinePhase::Starting, _) => waits("the cloud starts it".into()).await,
         (MachinePhase::Running, None) => waits("it runs and has no address yet".into()).await,
-        (MachinePhase::Running, Some(address)) => match greet(world, machine, address).await {
+        (MachinePhase::Running, Some(address)) => match answers(world, state, machine, address).await {
             Ok(()) => {
                 let (address, zone) = (address.clone(), seen.zone.clone());
                 match record(world, machine, MachineFact::Answers { address, zone }).await {
@@ -136,6 +147,15 @@ pub(super) async fn look(world: &World, state: &State, id: &HostId) -> Result<()
             Err(reason) => waits(reason).await,
         },
     }
+}
+
+/// Says what is in the way until a machine can be a host: it shows its key, and its nodes would be where they were ordered to be.
+async fn answers(world: &World, state: &State, machine: &Machine, address: &str) -> Result<(), String> {
+    greet(world, machine, address).await?;
+    if machine.spec.data_disk.is_none() {
+        return Ok(());
+    }
+    data_disk::is_used(world, state, machine, address).await
 }
 
 /// Takes the key that SSH shows at `address` and compares it; says what is in the way if it is not the one.

@@ -76,6 +76,19 @@ async fn clouds_are_the_platforms_and_machines_are_ordered_by_its_operators() {
     assert_eq!((machine.name.as_str(), machine.state()), ("machines/m1", pb::MachineState::Requested));
     let cloud = root.clouds().get_cloud(get()).await.unwrap().into_inner().cloud.unwrap();
     assert_eq!(cloud.machines, 1);
+
+    // A data disk is refused by its field, and shown as it was ordered.
+    let disk = |gib| {
+        let mut request = create("m2", false);
+        let data_disk = Some(pb::DataDisk { gib, kind: "gp3".into(), keep: true });
+        request.spec = request.spec.map(|spec| pb::MachineSpec { data_disk, ..spec });
+        request
+    };
+    let refused = root.clouds().create_machine(disk(0)).await.unwrap_err();
+    assert!(refused.code() == Code::InvalidArgument && refused.message().contains("data_disk.gib"), "{refused:?}");
+    let machine = root.clouds().create_machine(disk(200)).await.unwrap().into_inner().machine.unwrap();
+    let shown = machine.spec.unwrap().data_disk.unwrap();
+    assert_eq!((shown.gib, shown.kind.as_str(), shown.keep), (200, "gp3", true));
     cluster.stop().await;
 }
 

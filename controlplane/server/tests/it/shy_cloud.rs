@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use hanse_adapters_core::cloud::{Cloud, Machine, MachineKey, MachinePhase, MachineWish, Owner};
+use hanse_adapters_core::cloud::{Cloud, Disk, Machine, MachineKey, MachinePhase, MachineWish, Owner};
 use hanse_adapters_core::preflight::Finding;
 use hanse_adapters_core::{Adapter, AdapterError};
 use hanse_server::config::Timing;
@@ -50,6 +50,12 @@ impl Cloud for Shy {
         Ok(self.shown())
     }
     async fn delete(&self, _: &Owner, _: &str) -> Result<(), AdapterError> {
+        Ok(())
+    }
+    async fn disks(&self, _: &Owner) -> Result<Vec<Disk>, AdapterError> {
+        Ok(Vec::new())
+    }
+    async fn delete_disk(&self, _: &Owner, _: &str) -> Result<(), AdapterError> {
         Ok(())
     }
     async fn clear(&self, _: &Owner) -> Result<Vec<String>, AdapterError> {

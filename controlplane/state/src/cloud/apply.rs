@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    AddCloud, CLOUDS_MAX, Cloud, CloudSpec, CreateMachine, DISK_GIB_MAX, DeleteMachine, FILE_NAME_MAX, HostKey,
-    MACHINES_MAX, Machine, MachineAct, MachineFact, MachineSpec, MachineState, RANGES_MAX, RecordMachineFact,
+    AddCloud, CLOUDS_MAX, Cloud, CloudSpec, CreateMachine, DISK_GIB_MAX, DataDisk, DeleteMachine, FILE_NAME_MAX,
+    HostKey, MACHINES_MAX, Machine, MachineAct, MachineFact, MachineSpec, MachineState, RANGES_MAX, RecordMachineFact,
     RecordMachineIntent, RemoveCloud, RemoveCloudOrphan, query,
 };
 use crate::apply::Cx;
@@ -183,8 +183,8 @@ pub(crate) fn remove_orphan(state: &State, cx: &mut Cx<'_>, c: &RemoveCloudOrpha
     query::cloud(state, &c.cloud)?;
     check_word("instance", &c.instance)?;
     let is_it = |it: &&Machine| it.instance.as_ref() == Some(&c.instance);
-    // Before the cloud's name of it is known, whatever carries the token may be it.
-    let may_be = |it: &&Machine| it.instance.is_none() && it.token.to_string() == c.token;
+    // Before the cloud's name of it is known, whatever carries the token may be it; a disk of its token is always its own.
+    let may_be = |it: &&Machine| (c.disk || it.instance.is_none()) && it.token.to_string() == c.token;
     if let Some(machine) = state.machines.values().find(|it| is_it(it) || may_be(it)) {
         let rule = format!("something that {} is not", name::machine(&machine.id));
         return Err(check::invalid("instance", &c.instance, rule));
@@ -197,7 +197,10 @@ pub(crate) fn remove_orphan(state: &State, cx: &mut Cx<'_>, c: &RemoveCloudOrpha
 }
 
 /// The enrolment of a machine that answers.
-fn host_of(state: &State, machine: &Machine, address: &str, zone: &str) -> Result<EnrolHost, Rejection> {
+///
+/// # Errors
+/// `NotFound` if its cloud is gone; `InvalidValue` if there can be no such address.
+pub fn host_of(state: &State, machine: &Machine, address: &str, zone: &str) -> Result<EnrolHost, Rejection> {
     let cloud = query::cloud(state, &machine.spec.cloud)?;
     check_word("fact.address", address)?;
     let zone = if machine.spec.zone.is_empty() { zone } else { &machine.spec.zone };
@@ -270,10 +273,29 @@ fn check_machine(spec: &MachineSpec, cloud: &Cloud) -> Result<(), Rejection> {
     check::range("disk_gib", spec.disk_gib.into(), 0, DISK_GIB_MAX.into())?;
     let room = u32::from(cloud.spec.port_count) / PORTS_PER_NODE;
     check::range("slots", spec.slots.into(), 1, room.min(SLOTS_MAX).into())?;
+    if let Some(disk) = &spec.data_disk {
+        check_data_disk(disk, cloud)?;
+    }
     match &spec.host_key {
         HostKey::Made => Ok(()),
         HostKey::Known(fingerprint) => check_fingerprint("host_key", fingerprint),
     }
+}
+
+/// It is mounted at the cloud's root folder, whose name goes through the machine's table of mounts.
+fn check_data_disk(disk: &DataDisk, cloud: &Cloud) -> Result<(), Rejection> {
+    check::range("data_disk.gib", disk.gib.into(), 1, DISK_GIB_MAX.into())?;
+    if !disk.kind.is_empty() {
+        check_word("data_disk.kind", &disk.kind)?;
+    }
+    let root = &cloud.spec.root;
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.".contains(&b);
+    if root.bytes().all(is_plain) && root.split('/').any(|part| !part.is_empty() && part != ".") {
+        return Ok(());
+    }
+    let rule = "left out where the cloud's root folder is no plain one to mount it at: add the cloud again under another \
+                name, with --root as /srv/hanse";
+    Err(check::invalid("data_disk", format!("a disk for {root}"), rule))
 }
 
 /// Orders and their signatures are not carried over a network in the clear.

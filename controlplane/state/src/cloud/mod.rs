@@ -10,7 +10,7 @@
 pub(crate) mod apply;
 pub mod query;
 
-pub use apply::reason_kept;
+pub use apply::{host_of, reason_kept};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub const MACHINES_MAX: u32 = 1_000;
 pub const RANGES_MAX: usize = 16;
 /// Longest name of a file of credentials.
 pub const FILE_NAME_MAX: usize = 64;
-/// Largest root disk, GiB.
+/// Largest disk, GiB.
 pub const DISK_GIB_MAX: u32 = 65_536;
 
 /// What a cloud speaks.
@@ -89,6 +89,19 @@ pub enum HostKey {
     Known(String),
 }
 
+/// A disk of its own that a machine's nodes live on: made in the machine's order, formatted by the machine's first start and
+/// mounted at the cloud's root folder. The machine is a host only once that is so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataDisk {
+    /// Its size in GiB, 1 to [`DISK_GIB_MAX`].
+    pub gib: u32,
+    /// The cloud's name of its kind (`gp3`); empty is the cloud's own choice.
+    pub kind: String,
+    /// Whether it stays in the cloud when the machine is deleted or ends; it is then listed and never removed by itself.
+    pub keep: bool,
+}
+
 /// What is said of a machine when it is wanted, and stays so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +122,9 @@ pub struct MachineSpec {
     pub slots: u32,
     /// How its host key is known.
     pub host_key: HostKey,
+    /// The disk that its nodes live on; `None` is the root disk. Since version 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_disk: Option<DataDisk>,
 }
 
 /// Life of a machine: `Requested` → `Creating` → `Starting` → `Ready` → `Deleting`, then it is gone; `Ended` when the cloud
@@ -271,4 +287,7 @@ pub struct RemoveCloudOrphan {
     pub token: String,
     /// Since when it was seen there without being asked for, by the leader's clock.
     pub seen_since: Millis,
+    /// Whether it is a disk: one that a machine's token is on is that machine's. Since version 6.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disk: bool,
 }

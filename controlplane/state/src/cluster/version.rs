@@ -46,6 +46,7 @@ use crate::{Rejection, State};
 /// | | a chain's program and its nodes' settings are changed by vote, and [rolled back](crate::chain::outfit::RollBackChain); an artifact in use is kept |
 /// | 6 | chains of others are [taken over](crate::chain::adopting) |
 /// | | all nodes of a chain change their program [at one height](crate::chain::height);
+/// | | machines of clouds have [data disks](crate::cloud::DataDisk) of their own; disks that nobody asked for are removed;
 /// | | a reversed vote on a seat waits for the ledger's word; lost validators [are counted](crate::chain::seat::RecordUnseated);
 /// | | resuming after a restore raises generations; the last node of a change halts it too |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,6 +72,8 @@ impl Version {
     pub const HEIGHTS: Self = Self(6);
     /// The first in which chains of others are taken over.
     pub const ADOPTS: Self = Self(6);
+    /// The first in which machines of clouds have data disks.
+    pub const DISKS: Self = Self(6);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.
     pub(crate) const LEAN_DIGEST: Self = Self(2);
 

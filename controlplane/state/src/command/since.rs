@@ -79,6 +79,8 @@ impl Command {
             | Self::ContinueRollout(_)
             | Self::RollNode(_)
             | Self::ReleaseNode(_) => Version(4),
+            Self::CreateMachine(c) if c.spec.data_disk.is_some() => Version::DISKS,
+            Self::RemoveCloudOrphan(c) if c.disk => Version::DISKS,
             Self::AddCloud(_)
             | Self::RemoveCloud(_)
             | Self::CreateMachine(_)

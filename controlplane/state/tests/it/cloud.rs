@@ -136,3 +136,23 @@ fn a_state_of_version_5_with_machines_is_read_and_written_alike() {
     assert_eq!((decoded.version(), states), (Version(5), vec![MachineState::Ready, MachineState::Requested]));
     assert!(decoded == made() && encode_state(&decoded) == lines[0]);
 }
+
+#[test]
+fn a_state_of_version_6_with_a_data_disk_is_read_and_written_alike() {
+    let made = || {
+        let mut w = at_version_5();
+        for line in
+            ["root RaiseClusterVersion version=6", "root AddCloud", "oda CreateMachine data=100 kind=gp3 keep=yes"]
+        {
+            let args = Args::parse(line);
+            w.ok(actor(args.verb()), parse::command(&w, &args));
+        }
+        w.state
+    };
+    let lines = frozen("v6/disk_state.hex", || hex::encode(encode_state(&made())) + "\n");
+    let decoded = decode_state(&lines[0]).unwrap();
+    let disks: Vec<u32> =
+        decoded.machines.values().filter_map(|it| it.spec.data_disk.as_ref()).map(|it| it.gib).collect();
+    assert_eq!((decoded.version(), disks), (Version(6), vec![100]));
+    assert!(decoded == made() && encode_state(&decoded) == lines[0]);
+}

@@ -188,6 +188,15 @@ fn seats_of_version_5() -> Vec<Request> {
     ])
 }
 
+/// What came with it for disks of clouds' machines.
+fn disks_of_version_6() -> Vec<Request> {
+    logged(&[
+        "CreateMachine data=100",
+        "CreateMachine machine=m2 data=200 kind=gp3 keep=yes",
+        "RemoveCloudOrphan instance=vol-1 disk=yes",
+    ])
+}
+
 /// What came with version 6 for chains of others that are taken over.
 fn adoption_of_version_6() -> Vec<Request> {
     logged(&[
@@ -238,6 +247,8 @@ fn requests_of_each_version_are_read_and_written_alike() {
     assert!(ways_back_of_version_6().iter().all(|request| request.command.since() == Version(6)));
     read_and_written_alike("v6/adoption_requests.hex", &adoption_of_version_6());
     assert!(adoption_of_version_6().iter().all(|request| request.command.since() == Version(6)));
+    read_and_written_alike("v6/disk_requests.hex", &disks_of_version_6());
+    assert!(disks_of_version_6().iter().all(|request| request.command.since() == Version(6)));
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(6), "commands of a new version need a frozen example of their own");
 }

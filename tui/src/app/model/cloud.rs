@@ -52,6 +52,8 @@ pub struct Machine {
     pub fingerprint: String,
     /// What the cloud knows it by.
     pub token: String,
+    /// The disk that its nodes live on, in words; empty if it is the root disk.
+    pub data_disk: String,
     /// Nodes that fit.
     pub slots: u64,
 }

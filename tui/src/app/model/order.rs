@@ -9,6 +9,8 @@ use crate::i18n::T;
 const PORT_FIRST: u32 = 30_000;
 const PORT_COUNT: u32 = 100;
 const MACHINES_MAX: u32 = 20;
+/// What is said of a data disk that stays.
+const KEEP: &str = "keep";
 
 /// A cloud to be added, as it is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,10 +56,23 @@ pub struct NewMachine {
     pub subnet: String,
     /// Root disk in GiB, 0 for the image's.
     pub disk_gib: u32,
+    /// The disk that its nodes live on, if it is not the root disk.
+    pub data_disk: Option<NewDisk>,
     /// Nodes that fit.
     pub slots: u32,
     /// Host key of the image, empty if the platform makes one.
     pub host_key: String,
+}
+
+/// A data disk, as it is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewDisk {
+    /// Its size in GiB.
+    pub gib: u32,
+    /// Its kind, by the cloud's name; empty is the cloud's choice.
+    pub kind: String,
+    /// Whether it stays when the machine goes.
+    pub keep: bool,
 }
 
 /// Fields of a cloud, with what most say.
@@ -88,6 +103,7 @@ pub(super) fn machine_fields(cloud: &str) -> Vec<(T, String)> {
         (T::MachineZone, ""),
         (T::MachineSubnet, ""),
         (T::MachineDisk, "0"),
+        (T::MachineDataDisk, ""),
         (T::MachineSlots, "4"),
         (T::MachineHostKey, ""),
     ];
@@ -161,9 +177,25 @@ pub(super) fn machine(fields: &[(T, Input)]) -> Result<NewMachine, T> {
         zone: of.text(T::MachineZone),
         subnet: of.text(T::MachineSubnet),
         disk_gib: of.number(T::MachineDisk, 0, T::MachineNumbers)?,
+        data_disk: data_disk(&of.text(T::MachineDataDisk))?,
         slots: of.number(T::MachineSlots, 1, T::MachineNumbers)?,
         host_key,
     })
+}
+
+/// Reads `GIB [KIND] [keep]`; empty is none.
+fn data_disk(text: &str) -> Result<Option<NewDisk>, T> {
+    let mut words: Vec<&str> = text.split_whitespace().collect();
+    let keep = words.len() > 1 && words.last() == Some(&KEEP);
+    words.truncate(words.len() - usize::from(keep));
+    let (gib, kind) = match words[..] {
+        [] => return Ok(None),
+        [gib] => (gib, ""),
+        [gib, kind] => (gib, kind),
+        _ => return Err(T::MachineDataDiskWrong),
+    };
+    let gib = gib.parse().ok().filter(|gib| *gib > 0).ok_or(T::MachineDataDiskWrong)?;
+    Ok(Some(NewDisk { gib, kind: kind.to_owned(), keep }))
 }
 
 impl NewCloud {
@@ -198,6 +230,35 @@ impl NewMachine {
             words.extend((!text.is_empty()).then(|| format!(" --{option} {text}")));
         }
         words.extend((self.disk_gib > 0).then(|| format!(" --disk-gib {}", self.disk_gib)));
+        if let Some(NewDisk { gib, kind, keep }) = &self.data_disk {
+            words.push_str(&format!(" --data-disk-gib {gib}"));
+            words.extend((!kind.is_empty()).then(|| format!(" --data-disk-kind {kind}")));
+            words.extend(keep.then_some(" --keep-data-disk"));
+        }
         format!("{words} --slots {}", self.slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_data_disk_is_said_in_up_to_three_words() {
+        let disk = |gib, kind: &str, keep| Some(NewDisk { gib, kind: kind.into(), keep });
+        for (text, said) in [
+            ("", None),
+            (" 100 ", disk(100, "", false)),
+            ("100 gp3", disk(100, "gp3", false)),
+            ("100 keep", disk(100, "", true)),
+            ("100 gp3 keep", disk(100, "gp3", true)),
+        ] {
+            assert_eq!(data_disk(text), Ok(said), "{text}");
+        }
+        for text in ["0", "-1", "gp3", "keep", "100 gp3 keep please", "100 gp3 io2", "100GB"] {
+            assert_eq!(data_disk(text), Err(T::MachineDataDiskWrong), "{text}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Clouds and their machines.
 
 use hanse_proto::v1 as pb;
-use hanse_state::cloud::{Cloud, CloudKind, CloudSpec, HostKey, Machine, MachineSpec, MachineState, query};
+use hanse_state::cloud::{Cloud, CloudKind, CloudSpec, DataDisk, HostKey, Machine, MachineSpec, MachineState, query};
 use hanse_state::{State, name};
 
 use super::{fits, id, ms, text};
@@ -78,6 +78,11 @@ pub(crate) fn machine(it: &Machine) -> pb::Machine {
                 HostKey::Made => String::new(),
                 HostKey::Known(fingerprint) => fingerprint.clone(),
             },
+            data_disk: it.spec.data_disk.as_ref().map(|disk| pb::DataDisk {
+                gib: disk.gib,
+                kind: disk.kind.clone(),
+                keep: disk.keep,
+            }),
         }),
         state: state.into(),
         state_reason: it.state_reason.clone(),
@@ -127,7 +132,12 @@ pub(crate) fn machine_spec(it: pb::MachineSpec) -> Result<MachineSpec, ApiError>
         disk_gib: it.disk_gib,
         slots: it.slots,
         host_key: if host_key.is_empty() { HostKey::Made } else { HostKey::Known(host_key) },
+        data_disk: it.data_disk.map(data_disk).transpose()?,
     })
+}
+
+fn data_disk(it: pb::DataDisk) -> Result<DataDisk, ApiError> {
+    Ok(DataDisk { gib: it.gib, kind: text("data_disk.kind", it.kind)?, keep: it.keep })
 }
 
 /// What machines are meant to be like.

@@ -53,6 +53,11 @@ pub(super) fn clouds(w: &World, a: &Args) -> Option<Command> {
                     None => HostKey::Made,
                     Some(letter) => HostKey::Known(format!("SHA256:{}", letter.repeat(43))),
                 },
+                data_disk: a.get("data").map(|_| DataDisk {
+                    gib: number("data", 0),
+                    kind: a.text("kind", ""),
+                    keep: a.get("keep").is_some(),
+                }),
             },
         }),
         "DeleteMachine" => {
@@ -85,6 +90,7 @@ pub(super) fn clouds(w: &World, a: &Args) -> Option<Command> {
             instance: a.text("instance", "i-9"),
             token: a.get("machine").map_or_else(String::new, |_| token().to_string()),
             seen_since: Millis(world::START.0 + a.number("since", 0)),
+            disk: a.get("disk").is_some(),
         }),
         _ => return None,
     })
