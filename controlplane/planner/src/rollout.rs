@@ -133,7 +133,7 @@ pub(crate) fn wait_or_halt(
     let is_change = chain.refit.as_ref().is_some_and(|refit| refit.rollout == rollout.number);
     let again = is_change && !node.restarts.is_empty();
     let ends_again = again && (has_ended(node, observed) || crate::hang::hang(node, observed, now).is_some());
-    if node.state != NodeState::Blocked && takes_its_time(node) {
+    if node.state != NodeState::Blocked && (takes_its_time(node) || is_unseen(node, observed)) {
         return Step::wait(reason);
     }
     let limit = rollout.limit_ms.unwrap_or(ROLL_LIMIT_MS);
@@ -147,6 +147,17 @@ pub(crate) fn wait_or_halt(
         return Step::Do(Act::HaltRollout { chain: chain.key.clone(), number: rollout.number, reason });
     }
     Step::wait(reason)
+}
+
+/// Whether the node has come back by the log's word, and this leader has not heard it yet: a new leader knows nothing that would speak
+/// against it, however long ago that was. If it is silent that is written down, and then counts.
+fn is_unseen(node: &Node, observed: &Observed) -> bool {
+    let view = observed.nodes.get(&node.key);
+    let health = view.and_then(|view| view.health.as_ref()).filter(|health| health.generation == node.generation);
+    let instance = view.and_then(|view| view.instance.as_ref());
+    let is_faulty = instance.is_some_and(|it| crate::repair::fault(node, it).is_some());
+    let is_well = matches!((node.state, node.health), (NodeState::Running | NodeState::Watched, Health::Healthy));
+    is_well && health.is_none() && !is_faulty
 }
 
 /// Whether a node that is taken over is at a step that no limit is set to: its owner is to stop it, whenever that is, or its home is

@@ -121,6 +121,30 @@ fn one_that_stays_away_halts_it() {
     assert!(matches!(&step, Step::Do(Act::HaltRollout { reason, .. }) if reason.contains("no space left")), "{step:?}");
 }
 
+/// The leader changes long after the first nodes have come back: the new one has asked nobody yet, and halts nothing for that.
+#[test]
+fn a_new_leader_that_has_not_looked_yet_halts_nothing() {
+    let mut w = rolling();
+    for n in 0..2 {
+        let step = next(&w, &seen(&w, [100; 4]));
+        assert_eq!(roll(&mut w, &step), n);
+        start(&mut w, n);
+        w.fact(n, NodeFact::Healthy);
+    }
+    w.at = w.state.nodes[&node_key(1)].state_since.plus(ROLL_LIMIT_MS * 2);
+    waits_for(&w, &Observed::default(), "n0 has not come back: this leader has not looked at it yet");
+    // It has seen the process and not heard the node.
+    let mut observed = seen(&w, [100; 4]);
+    observed.nodes.get_mut(&node_key(0)).unwrap().health = None;
+    waits_for(&w, &observed, "n0 has not come back: this leader has not looked at it yet");
+    // That it has ended, or that it is behind, is something that it has seen.
+    observed.nodes.get_mut(&node_key(0)).unwrap().instance.as_mut().unwrap().run = Run::Missing;
+    assert!(matches!(next(&w, &observed), Step::Do(Act::HaltRollout { .. })), "{:?}", next(&w, &observed));
+    assert!(matches!(next(&w, &seen(&w, [94, 100, 100, 100])), Step::Do(Act::HaltRollout { .. })));
+    let step = next(&w, &seen(&w, [100; 4]));
+    assert_eq!(roll(&mut w, &step), 2);
+}
+
 /// Whatever happens between, no second healthy node is taken down while one is not well. Walks through many courses by a fixed
 /// sequence of pseudo-random numbers (xorshift), so that a failure comes again.
 #[test]
