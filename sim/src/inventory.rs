@@ -9,6 +9,7 @@ use hanse_state::chain::life::NodeWish;
 use hanse_state::chain::node::{Node, instance_object};
 use hanse_state::cloud::{Machine, MachineState};
 use hanse_state::host::{Host as StateHost, Reach};
+use hanse_state::ids::HostId;
 
 use crate::hosts::{Home, Host, Hosts, SETTING, setting, validators};
 use crate::provider::{Made, Provider};
@@ -17,13 +18,14 @@ use crate::provider::{Made, Provider};
 pub(crate) const STRANGERS: &str = "0193f2a4-0000-7000-8000-0000000000ff";
 
 impl Hosts {
-    /// Gives something on a host that the state does not wish for.
+    /// Gives something on a host that the state does not wish for: what a node has where it goes to is wished for too.
     pub(crate) fn orphan(&self, state: &State) -> Option<String> {
-        let (cluster, wished) = (state.cluster.as_ref().map(|it| it.id.to_string()).unwrap_or_default(), wished(state));
+        let cluster = state.cluster.as_ref().map(|it| it.id.to_string()).unwrap_or_default();
+        let coming = state.nodes.values().filter_map(|node| place_at(state, node, &node.moving.as_ref()?.to));
+        let wished: BTreeSet<(String, InstanceKey)> = wished(state).into_keys().chain(coming).collect();
         let mut there = self.hosts.iter().flat_map(|(address, host)| host.homes.keys().map(move |key| (address, key)));
-        let orphan = there.find(|(address, key)| {
-            key.cluster() == cluster && !wished.contains_key(&((*address).clone(), (*key).clone()))
-        });
+        let orphan = there
+            .find(|(address, key)| key.cluster() == cluster && !wished.contains(&((*address).clone(), (*key).clone())));
         orphan.map(|(address, key)| format!("orphan: {key} on {address}"))
     }
 
@@ -191,8 +193,12 @@ fn wrong(node: &Node, home: Option<&Home>) -> Option<String> {
 
 /// Host and key of a node that has a host.
 fn place(state: &State, node: &Node) -> Option<(String, InstanceKey)> {
-    let cluster = state.cluster.as_ref()?;
-    let host = node.host.as_ref().and_then(|id| state.hosts.get(id))?;
+    place_at(state, node, node.host.as_ref()?)
+}
+
+/// The same on this host.
+fn place_at(state: &State, node: &Node, host: &HostId) -> Option<(String, InstanceKey)> {
+    let (cluster, host) = (state.cluster.as_ref()?, state.hosts.get(host)?);
     Some((host.peer_address.clone(), InstanceKey::new(&cluster.id.to_string(), &instance_object(&node.key))?))
 }
 

@@ -59,6 +59,9 @@ struct Provisioning {
     /// Every so-manieth case only.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     every: u32,
+    /// Only this share of the cases, as `1/2` and `2/2`: two that run beside each other are the whole, and their figures add up.
+    #[arg(long, default_value = "1/1", value_parser = part)]
+    part: (usize, usize),
     /// Goes into the seed of each run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -76,6 +79,13 @@ struct Provisioning {
 fn stage(text: &str) -> Result<Stage, String> {
     let names = Stage::ALL.map(Stage::name).join(", ");
     Stage::ALL.into_iter().find(|it| it.name() == text).ok_or_else(|| format!("the stages are {names}"))
+}
+
+fn part(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+    parts
+        .filter(|(part, parts)| (1..=*parts).contains(part))
+        .ok_or_else(|| "a part is one of so many, as 1/2".to_owned())
 }
 
 fn cloud(text: &str) -> Result<Cloud, String> {
@@ -111,6 +121,7 @@ fn provisioning(asked: &Provisioning) -> bool {
         clouds,
         full: asked.full,
         every: usize::try_from(asked.every).expect("a number of cases"),
+        part: asked.part,
         seed: asked.seed,
         mutant: asked.mutant,
         tell: asked.output == Output::Text,

@@ -1,5 +1,6 @@
 //! What is tried with what a chain's nodes run and where: settings by vote, and moves.
 
+use hanse_state::Command;
 use hanse_state::State;
 use hanse_state::chain::life::Change;
 use hanse_state::chain::moving::MoveNode;
@@ -7,7 +8,6 @@ use hanse_state::chain::node::Node;
 use hanse_state::chain::outfit::RollBackChain;
 use hanse_state::host::care::DrainHost;
 use hanse_state::ids::{NodeId, NodeKey};
-use hanse_state::{Command, chain};
 
 use super::stage::{Stage, add, key};
 use crate::client::Client;
@@ -35,8 +35,9 @@ pub(super) fn missing(stage: Stage, state: &State, nodes: &[&Node]) -> Option<St
     if let Some(node) = nodes.iter().find(|node| node.moving.is_some()) {
         return Some(format!("{} moves: {:?}, {}", node.key, node.moving, node.state_reason));
     }
-    if let Some(node) = nodes.iter().find(|node| node.rolled < state.chains.get(&key()).map_or(0, rollout)) {
-        return Some(format!("{} has not been told", node.key));
+    let rollout = state.chains.get(&key()).and_then(|chain| chain.rollout.as_ref());
+    if let Some(node) = nodes.iter().find(|node| node.rolled < rollout.map_or(0, |it| it.number)) {
+        return Some(format!("{} has not been told: {rollout:?}", node.key));
     }
     match stage {
         Stage::Refit => other(Some(SETTING_GOOD)).map(|node| format!("{} has {SETTING} {:?}", node.key, setting(node))),
@@ -58,10 +59,6 @@ pub(super) fn missing(stage: Stage, state: &State, nodes: &[&Node]) -> Option<St
             state.hosts.values().find(|host| !host.evicted.is_empty()).map(|host| format!("{} is not cleared", host.id))
         }
     }
-}
-
-fn rollout(chain: &chain::Chain) -> u64 {
-    chain.rollout.as_ref().map_or(0, |it| it.number)
 }
 
 impl Client {

@@ -43,6 +43,8 @@ pub struct Options {
     pub full: bool,
     /// Every so-manieth case only.
     pub every: usize,
+    /// Which share of the cases, of how many: what is played beside each other adds up to the whole.
+    pub part: (usize, usize),
     /// Goes into the seed of each run.
     pub seed: u64,
     /// A mistake to put in.
@@ -60,11 +62,21 @@ impl Default for Options {
             clouds: Cloud::ALL.to_vec(),
             full: false,
             every: 1,
+            part: (1, 1),
             seed: 1,
             mutant: None,
             tell: false,
             only: None,
         }
+    }
+}
+
+impl Options {
+    /// Whether the case of this number is played.
+    fn has(&self, number: usize) -> bool {
+        let (part, parts) = self.part;
+        let is_asked = self.only.is_none_or(|only| only == number);
+        is_asked && number.is_multiple_of(self.every) && number % parts == part % parts
     }
 }
 
@@ -85,6 +97,8 @@ pub struct Figures {
     pub violations: u64,
     /// Runs whose fault did not find its point, so that they prove nothing.
     pub missed: u64,
+    /// Runs that ended well without the point that was to be struck, as the cloud led around it; it was then struck in another one.
+    pub passed_by: u64,
     /// Orphans that the platform found and removed, planted ones among them.
     pub removed: u64,
     /// How often one act was repeated at most.
@@ -112,7 +126,7 @@ impl Figures {
 
     fn add(&mut self, number: usize, case: &Case, end: &End) {
         self.runs += 1;
-        let fault = case.blow.as_ref().map_or("none", |(_, _, fault)| fault.name());
+        let fault = case.blow.as_ref().filter(|_| !end.passed).map_or("none", |(_, _, fault)| fault.name());
         for word in [case.stage.name(), fault, case.cloud.name()] {
             *self.by.entry(word.to_owned()).or_default() += 1;
         }
@@ -120,7 +134,8 @@ impl Figures {
         self.doubles += u64::from(end.double.is_some());
         self.unfinished += u64::from(end.unfinished.is_some());
         self.violations += u64::from(end.violation.is_some());
-        self.missed += u64::from(case.blow.is_some() && !end.struck && end.bad().is_none());
+        self.missed += u64::from(case.blow.is_some() && !end.struck && !end.passed && end.bad().is_none());
+        self.passed_by += u64::from(end.passed);
         self.removed += end.removals;
         // What is shown late, or for longer, is asked for again with growing pauses until it is seen to be gone.
         let slow = case.cloud == Cloud::DeletesSlowly || case.cloud == Cloud::ListsLate && case.stage.is_of_machines();
@@ -142,42 +157,65 @@ pub fn sweep(options: &Options) -> Figures {
     let mut figures = Figures::default();
     let mut number = 0;
     for stage in &options.stages {
-        let calm = case(options, *stage, Cloud::Calm, None, number);
+        let calm = case(options, (*stage, 0), Cloud::Calm, None, number);
         let dry = one(&calm);
         figures.points += dry.reached.len() as u64;
-        figures.add(number, &calm, &dry);
+        // Every part plays it, and it counts once; unless it is what is wrong.
+        if options.part.0 == 1 || dry.bad().is_some() {
+            figures.add(number, &calm, &dry);
+        }
         // What does not go well by itself is not made better by faults.
         if dry.bad().is_some() {
             continue;
         }
-        for (blow, cloud) in cases(options, *stage, &dry, number) {
+        let clouds = clouds(options, *stage);
+        for (blow, cloud) in cases(options, &clouds, &dry, number) {
             number += 1;
-            if !number.is_multiple_of(options.every) || options.only.is_some_and(|only| only != number) {
+            if !options.has(number) {
                 continue;
             }
-            let case = case(options, *stage, cloud, blow, number);
-            let end = one(&case);
-            if options.tell {
-                let how = end.bad().map_or("well", String::as_str);
-                eprintln!("case {number}, {case}: {how}, {} ms, {} repeats", end.healed_ms, end.repeats);
-            }
-            figures.add(number, &case, &end);
+            play(&mut figures, options, &case(options, (*stage, dry.acts()), cloud, blow, number), number);
         }
     }
     figures
 }
 
-fn case(options: &Options, stage: Stage, cloud: Cloud, blow: Option<Blow>, number: usize) -> Case {
+/// Plays one case; where the cloud leads around its point, once more in the next cloud, until it is struck.
+fn play(figures: &mut Figures, options: &Options, first: &Case, number: usize) {
+    let clouds = clouds(options, first.stage);
+    let from = clouds.iter().position(|cloud| *cloud == first.cloud).unwrap_or(0);
+    for turn in 0..clouds.len() {
+        let case = Case { cloud: clouds[(from + turn) % clouds.len()], ..first.clone() };
+        let end = one(&case);
+        if options.tell {
+            let well = if end.passed { "passed by" } else { "well" };
+            let how = end.bad().map_or(well, String::as_str);
+            eprintln!("case {number}, {case}: {how}, {} ms, {} repeats", end.healed_ms, end.repeats);
+        }
+        figures.add(number, &case, &end);
+        if !end.passed {
+            return;
+        }
+    }
+    // No cloud leads to it.
+    figures.missed += 1;
+}
+
+fn case(options: &Options, (stage, acts): (Stage, u64), cloud: Cloud, blow: Option<Blow>, number: usize) -> Case {
     let seed = options.seed.wrapping_mul(1_000_003).wrapping_add(number as u64);
     let print = options.only == Some(number) && number > 0;
-    Case { stage, cloud, blow, seed, mutant: options.mutant, print }
+    Case { stage, cloud, blow, seed, mutant: options.mutant, print, acts }
+}
+
+/// The habits that a stage can meet.
+fn clouds(options: &Options, stage: Stage) -> Vec<Cloud> {
+    options.clouds.iter().copied().filter(|it| it.is_met_by(stage)).collect()
 }
 
 type Blow = (Step, Point, Fault);
 
 /// Every point with every fault, and each habit alone.
-fn cases(options: &Options, stage: Stage, dry: &End, from: usize) -> Vec<(Option<Blow>, Cloud)> {
-    let clouds: Vec<Cloud> = options.clouds.iter().copied().filter(|it| it.is_met_by(stage)).collect();
+fn cases(options: &Options, clouds: &[Cloud], dry: &End, from: usize) -> Vec<(Option<Blow>, Cloud)> {
     let mut all: Vec<(Option<Blow>, Cloud)> = clouds.iter().map(|cloud| (None, *cloud)).collect();
     if clouds.is_empty() {
         return all;

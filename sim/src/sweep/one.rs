@@ -36,6 +36,9 @@ const HEAL_LIMIT_MS: u64 = 60_000;
 const REST_MS: u64 = 70_000;
 /// How long nothing is judged after the healing: longer than any call is on its way.
 const QUIET_MS: u64 = 12_000;
+/// How much longer a stage may take for each of its acts that is late and that others wait for: its sender waits for five seconds
+/// (`crate::adapter`), rests for half a second (the reconcilers' own pause), and does it again.
+const LATE_ACT_MS: u64 = 6_000;
 /// How long a stage may take before its fault begins.
 const STAGE_LIMIT_MS: u64 = 120_000;
 /// Grace of what nobody asks for: longer than any list is late.
@@ -76,6 +79,8 @@ pub(crate) struct Case {
     pub(crate) seed: u64,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) print: bool,
+    /// How many acts the stage calls hosts and clouds for; 0 while nobody knows.
+    pub(crate) acts: u64,
 }
 
 impl Case {
@@ -83,7 +88,9 @@ impl Case {
     fn patience_ms(&self) -> u64 {
         // What a person must repair, a limit of the account, is tried again after a minute.
         let rest_ms = if self.cloud == Cloud::LacksRoom { REST_MS } else { 0 };
-        self.stage.patience_ms() + rest_ms
+        let is_slow = self.cloud == Cloud::ArrivesLate && self.stage.is_one_by_one();
+        let late_ms = if is_slow { self.acts * LATE_ACT_MS } else { 0 };
+        self.stage.patience_ms() + rest_ms + late_ms
     }
 }
 
@@ -106,6 +113,8 @@ pub(crate) struct End {
     pub(crate) reached: Vec<(Step, Point)>,
     /// Whether the fault found its point.
     pub(crate) struck: bool,
+    /// Whether all has come to its end without that point.
+    pub(crate) passed: bool,
     /// What is on the hosts and nobody asks for.
     pub(crate) orphan: Option<String>,
     /// What is there twice, or was.
@@ -123,6 +132,11 @@ pub(crate) struct End {
 }
 
 impl End {
+    /// How many acts hosts and clouds were called for.
+    pub(crate) fn acts(&self) -> u64 {
+        self.reached.iter().filter(|(_, point)| *point == Point::BeforeResult).count() as u64
+    }
+
     pub(crate) fn bad(&self) -> Option<&String> {
         self.double.as_ref().or(self.orphan.as_ref()).or(self.violation.as_ref()).or(self.unfinished.as_ref())
     }
@@ -139,6 +153,8 @@ struct Run {
     healed_at: Option<u64>,
     /// Since when all has been as wished.
     settled_at: Option<u64>,
+    /// All was as wished before the point came, and it comes no more.
+    passed: bool,
 }
 
 /// Plays one case to its end.
@@ -180,6 +196,7 @@ pub(crate) fn one(case: &Case) -> End {
         struck: None,
         healed_at: None,
         settled_at: None,
+        passed: false,
     };
     let left = run.play(&mut sim);
     // The hosts go first: what they drop may still look at the world.
@@ -205,6 +222,9 @@ impl Run {
             }
             let Some(since) = self.healed_at else {
                 let limit_ms = STAGE_LIMIT_MS + self.case.patience_ms();
+                if self.passes() {
+                    return None;
+                }
                 if self.struck.is_none() && self.now_ms >= limit_ms {
                     return Some(format!("the stage did not come to where it is struck within {limit_ms} ms"));
                 }
@@ -219,6 +239,16 @@ impl Run {
                 (_, Some(_)) => {}
             }
         }
+    }
+
+    /// Whether the stage has come to its end without the point, so that nothing is left that could come to it.
+    fn passes(&mut self) -> bool {
+        if self.struck.is_some() || !self.case.stage.is_a_race() {
+            return false;
+        }
+        self.settled_at = self.missing().is_none().then(|| self.settled_at.unwrap_or(self.now_ms));
+        self.passed = self.settled_at.is_some_and(|since| self.now_ms - since >= QUIET_MS);
+        self.passed
     }
 
     /// One tick; gives whether all still holds.
@@ -262,7 +292,7 @@ impl Run {
         }
         if self.healed_at.is_none() && self.now_ms >= since + FAULT_MS {
             self.finish(sim, fault, who);
-            self.healed_at = Some(self.now_ms);
+            (self.healed_at, self.settled_at) = (Some(self.now_ms), None);
         }
     }
 
@@ -336,6 +366,7 @@ impl Run {
         End {
             reached: world.trap.reached().to_vec(),
             struck: self.struck.is_some(),
+            passed: self.passed,
             double: doubled.or_else(|| world.hosts.twin(&state)),
             unfinished: if orphan.is_some() { None } else { left },
             orphan,

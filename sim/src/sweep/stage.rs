@@ -152,6 +152,16 @@ impl Stage {
         if matches!(self, Self::Withdraw) { UNSEEN_MS } else { 0 }
     }
 
+    /// Whether its acts wait for each other, so that where each is late the stage takes as much longer as they are many.
+    pub(crate) const fn is_one_by_one(self) -> bool {
+        matches!(self, Self::Roll | Self::Refit | Self::RollBack | Self::Move | Self::Drain | Self::GiveUp)
+    }
+
+    /// Whether the cloud's habit decides which steps it takes: what is deleted while it is made may be there or not.
+    pub(crate) const fn is_a_race(self) -> bool {
+        matches!(self, Self::Withdraw)
+    }
+
     /// What is missing before it has come to its end; `None` if nothing.
     pub(crate) fn missing(self, state: &State) -> Option<String> {
         if self.is_of_machines() {

@@ -59,6 +59,29 @@ fn nodes_move_through_faults_of_the_leader() {
     some(&[Stage::Move, Stage::Drain, Stage::GiveUp], 211);
 }
 
+/// Each act is nine seconds on its way and waits for the one before: that takes its time, and ends. A leader is killed long after the
+/// first nodes have come back with the new setting.
+#[test]
+fn what_is_late_at_every_act_ends() {
+    let late = |stage| Options { stages: vec![stage], clouds: vec![Cloud::ArrivesLate], ..Options::default() };
+    let figures = sweep(&Options { every: 122, ..late(Stage::Refit) });
+    assert!(figures.is_good() && figures.by["kill"] == 1, "{figures:#?}");
+    // Without a fault of the leader; the minute that others have would not do.
+    let figures = sweep(&Options { part: (1, 1_000), ..late(Stage::Drain) });
+    assert!(figures.is_good() && figures.healed_ms_max > 60_000, "{figures:#?}");
+}
+
+/// A cloud that has no room makes no machine, so nothing ever comes of the order: the point is struck in the next cloud.
+#[test]
+fn a_point_that_a_cloud_leads_around_is_struck_in_the_next_one() {
+    let clouds = vec![Cloud::LacksRoom, Cloud::Calm];
+    // The one that hands over when the cloud has told what it made.
+    let part = (13, 26);
+    let figures = sweep(&Options { stages: vec![Stage::Withdraw], clouds, part, ..Options::default() });
+    assert!(figures.is_good(), "{figures:#?}");
+    assert_eq!((figures.passed_by, figures.runs, figures.by["transfer"]), (1, 2, 1), "{figures:?}");
+}
+
 #[test]
 fn seats_are_taken_and_given_up_through_faults_of_the_leader() {
     let figures = sweep(&Options { stages: vec![Stage::Seat, Stage::Unseat], every: 11, ..Options::default() });
