@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hanse_planner::MembershipView;
-use hanse_raft::{ChangeError, Member, ProposeError, RaftError, ReadError, Replica, ReplicaId};
+use hanse_raft::{ChangeError, Member, Notice, ProposeError, RaftError, ReadError, Replica, ReplicaId};
 use hanse_state::cluster::version::Versions;
 use hanse_state::{Applied, Request, State};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::replica::view;
 
@@ -38,6 +38,12 @@ pub trait Consensus: Send + Sync {
     /// # Errors
     /// [`ProposeError`] says whether it had effect.
     async fn propose(&self, request: Request) -> Result<Applied, ProposeError>;
+
+    /// What changes from now on, for who would not wait for its next look; `None` where nothing is told. It is a hint: what is
+    /// missed is seen by the next look.
+    fn watch_events(&self) -> Option<broadcast::Receiver<Notice>> {
+        None
+    }
 
     /// Which cluster versions each member's running process speaks; `None`: it gave no answer.
     async fn spoken(&self) -> BTreeMap<ReplicaId, Option<Versions>>;
@@ -90,6 +96,10 @@ impl Consensus for Replica {
 
     async fn propose(&self, request: Request) -> Result<Applied, ProposeError> {
         Self::propose(self, request).await
+    }
+
+    fn watch_events(&self) -> Option<broadcast::Receiver<Notice>> {
+        Some(Self::watch_events(self))
     }
 
     async fn spoken(&self) -> BTreeMap<ReplicaId, Option<Versions>> {

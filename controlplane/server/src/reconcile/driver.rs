@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hanse_planner::{Step, plan_chain, plan_contract, plan_machine, plan_node};
-use hanse_state::{State, name};
+use hanse_raft::{Changes, Notice};
+use hanse_state::{Change, State, name};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -129,6 +132,7 @@ async fn lead(world: &World) {
     let desk = Desk::default();
     let mut acts = JoinSet::new();
     let mut upkeep = super::upkeep::Upkeep::default();
+    let mut news = world.replica.watch_events();
     let mut paused = false;
     loop {
         let begin = Instant::now();
@@ -148,12 +152,14 @@ async fn lead(world: &World) {
             }
             Err(error) => info!(%error, "no majority answers; waiting"),
         }
-        rest(&mut acts, begin.elapsed()).await;
+        rest(&mut acts, &mut news, begin.elapsed()).await;
     }
 }
 
-/// Waits until the next round: until an act ends, for its end may be what others wait for, else [`ROUND`].
-async fn rest(acts: &mut JoinSet<()>, took: Duration) {
+/// Waits until the next round: until an act ends, for its end may be what others wait for, or something new was ordered, else
+/// [`ROUND`].
+async fn rest(acts: &mut JoinSet<()>, news: &mut Option<broadcast::Receiver<Notice>>, took: Duration) {
+    let pause = (took * PAUSES_PER_ROUND).clamp(ROUND_MIN, ROUND);
     let report = |ended: Result<(), tokio::task::JoinError>| {
         if let Err(error) = ended {
             warn!(%error, "an act panicked; it will be planned again");
@@ -163,12 +169,27 @@ async fn rest(acts: &mut JoinSet<()>, took: Duration) {
         biased;
         Some(ended) = acts.join_next() => {
             report(ended);
-            tokio::time::sleep((took * PAUSES_PER_ROUND).clamp(ROUND_MIN, ROUND)).await;
+            tokio::time::sleep(pause).await;
         }
+        () = ordered(news) => tokio::time::sleep(pause).await,
         () = tokio::time::sleep(ROUND) => {}
     }
     while let Some(ended) = acts.try_join_next() {
         report(ended);
+    }
+}
+
+/// Ends when a host, a chain or whatever else was made: nobody should wait for the round's end before his order is begun. What only
+/// changes does so by the acts themselves, which end.
+async fn ordered(news: &mut Option<broadcast::Receiver<Notice>>) {
+    let Some(notices) = news else { return std::future::pending().await };
+    let is_made = |changes: &Changes| changes.events.iter().any(|event| matches!(event.change, Change::Created));
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Events(changes)) if !changes.iter().any(is_made) => {}
+            Ok(Notice::Events(_) | Notice::Reset { .. }) | Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
     }
 }
 
@@ -271,7 +292,36 @@ impl Drop for Taken {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use hanse_state::Event;
+
     use super::*;
+
+    fn told(change: Change) -> Notice {
+        let event = Event { revision: 7, resource: "hosts/h1".into(), change };
+        Notice::Events([Changes { revision: 7, events: [event].into() }].into())
+    }
+
+    #[tokio::test]
+    async fn only_what_is_new_begins_a_round_before_its_time() {
+        let (sender, receiver) = broadcast::channel(2);
+        let mut news = Some(receiver);
+        for change in [Change::Updated, Change::Deleted] {
+            sender.send(told(change)).unwrap();
+        }
+        assert!(futures::poll!(Box::pin(ordered(&mut news))).is_pending());
+        sender.send(told(Change::Created)).unwrap();
+        assert!(futures::poll!(Box::pin(ordered(&mut news))).is_ready());
+        assert!(futures::poll!(Box::pin(ordered(&mut news))).is_pending(), "it was told once");
+        for _ in 0..3 {
+            sender.send(told(Change::Updated)).unwrap();
+        }
+        assert!(futures::poll!(Box::pin(ordered(&mut news))).is_ready(), "what was missed may have been an order");
+        let mut none = None;
+        assert!(futures::poll!(Box::pin(ordered(&mut none))).is_pending());
+        drop(sender);
+        assert!(futures::poll!(Box::pin(ordered(&mut news))).is_pending(), "nobody tells any more, nothing spins");
+    }
 
     #[test]
     fn what_fails_slowly_keeps_nothing_else_waiting_and_waits_in_order() {
