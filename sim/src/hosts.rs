@@ -443,7 +443,7 @@ pub(crate) fn status(key: &InstanceKey, home: &Home) -> InstanceStatus {
         None if home.generation == 0 => RunState::Prepared,
         None => RunState::Exited { code: Some(1), signal: None, last_log: "ended".into() },
     };
-    InstanceStatus { key: key.clone(), generation: home.generation, run }
+    InstanceStatus { key: key.clone(), generation: home.generation, run, taken: false }
 }
 
 /// What a node says of itself; nothing if it is dead or hangs.

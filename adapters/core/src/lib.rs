@@ -212,6 +212,8 @@ pub struct InstanceStatus {
     pub generation: u64,
     /// Running, or how it ended.
     pub run: RunState,
+    /// Whether its home was copied from one of others ([`Adapter::take_home`]), and so may be the only copy of what its key has signed.
+    pub taken: bool,
 }
 
 /// Whether the process of an instance lives.

@@ -467,5 +467,5 @@ impl Adapter for DockerAdapter {
 
 /// A node with a home and no container.
 fn prepared(key: InstanceKey) -> InstanceStatus {
-    InstanceStatus { key, generation: 0, run: RunState::Prepared }
+    InstanceStatus { key, generation: 0, run: RunState::Prepared, taken: false }
 }

@@ -212,7 +212,7 @@ pub(crate) async fn describe(docker: &Docker, found: &Found) -> Result<InstanceS
             RunState::Exited { code, signal, last_log }
         }
     };
-    Ok(InstanceStatus { key: found.key.clone(), generation: found.generation, run })
+    Ok(InstanceStatus { key: found.key.clone(), generation: found.generation, run, taken: false })
 }
 
 /// Code and signal from the one number that the engine keeps. A program that itself ends with such a code looks as if a

@@ -30,7 +30,7 @@ use crate::{carry, run};
 
 mod back;
 
-pub(crate) use back::give_back;
+pub(crate) use back::{give_back, is_taken};
 
 /// Longest grace that an owner's process is granted.
 const GRACE_MAX: Duration = Duration::from_secs(60);

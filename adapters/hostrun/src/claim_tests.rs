@@ -172,8 +172,11 @@ fn the_one_process_that_holds_it_is_asked_to_stop_and_never_one_of_several() {
 fn a_home_that_was_never_started_by_us_is_given_back_as_it_was() {
     let stage = Stage::new();
     let before = carry::list_in(&stage.home()).unwrap();
+    let is_taken = || instance::look(&stage.layout, &stage.key).unwrap().map(|status| status.taken);
     stage.seize(2, None).unwrap();
+    assert_eq!(is_taken(), Some(false), "nothing of it is here yet");
     stage.take(2).unwrap();
+    assert_eq!(is_taken(), Some(true), "whoever finds it must not remove it");
     // Only half of it, as after a crash.
     fs::remove_file(stage.ours().join("data/wal")).unwrap();
     stage.give_back(3).unwrap();
@@ -181,6 +184,7 @@ fn a_home_that_was_never_started_by_us_is_given_back_as_it_was() {
     after.retain(|file| file.path != CLAIM_MARK);
     assert_eq!(after, before);
     assert!(!stage.ours().exists());
+    assert_eq!(is_taken(), None);
     // What was on its way since before changes nothing, and never asks the owner's process to stop.
     let mut node = stage.run();
     refused(stage.seize(2, STOP), "was marked by generation 3");

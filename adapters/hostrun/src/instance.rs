@@ -120,7 +120,8 @@ pub(crate) fn status(dir: &InstanceDir) -> Result<InstanceStatus, AdapterError> 
         Some(Phase::Failed { reason }) => RunState::Exited { code: None, signal: None, last_log: reason },
     };
     let generation = stored.spec.map_or(0, |s| s.spec.generation);
-    Ok(InstanceStatus { key: dir.key.clone(), generation, run })
+    let taken = crate::claim::is_taken(dir)?;
+    Ok(InstanceStatus { key: dir.key.clone(), generation, run, taken })
 }
 
 /// As [`Process::find`]; that the host cannot look is `Transient`, so that nobody takes it for an end.

@@ -9,7 +9,7 @@ use super::adopting::{self, AdoptArgs, GiveBackArgs};
 use super::context::{Context, PAGE_SIZE};
 use super::error::CliError;
 use super::govern::{self, GovernCommand};
-use super::imported::{self, ImportArgs};
+use super::imported::{self, ForgetArgs, ImportArgs};
 
 use super::life::{self, LifeArgs, RepairArgs};
 use super::monitor::{self, MonitorArgs};
@@ -73,7 +73,7 @@ pub(crate) enum ChainCommand {
     /// Make a chain that was made outside of the platform known: it is watched and never touched.
     Import(Box<ImportArgs>),
     /// Forget an imported chain; nothing of the chain itself changes.
-    Forget(LifeArgs),
+    Forget(ForgetArgs),
     /// Take an imported chain over, for which its consortium has voted: one node after another is stopped where its owner ran it, its home
     /// is copied on its host, and it is started as the platform's. `--dry-run` shows what is found in the homes, and changes nothing.
     /// A node that does not get well halts it: see to it and `roll-continue`, or `give-back`.

@@ -60,16 +60,29 @@ pub(crate) async fn import(args: ImportArgs, context: &Context) -> Result<(), Cl
     context.show(request, CHAIN).await
 }
 
+/// What `chain forget` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ForgetArgs {
+    #[command(flatten)]
+    chain: LifeArgs,
+    /// A node that was taken over and cannot be given back, because its host is lost for good; once for each.
+    #[arg(long, value_name = "NODE")]
+    lost: Vec<String>,
+}
+
 /// Runs `hanse chain forget`.
 ///
 /// # Errors
 /// The call failed, or the user did not agree.
-pub(crate) async fn forget(args: LifeArgs, context: &Context) -> Result<(), CliError> {
-    let LifeArgs { consortium, chain, reason } = args;
-    context
-        .confirm(&format!("Forget the imported chain {consortium}/{chain}? Nothing of the chain itself changes."))?;
+pub(crate) async fn forget(args: ForgetArgs, context: &Context) -> Result<(), CliError> {
+    let ForgetArgs { chain: LifeArgs { consortium, chain, reason }, lost } = args;
+    let what = match lost.as_slice() {
+        [] => "Nothing of the chain itself changes.".to_owned(),
+        lost => format!("{} is written off with its host: its owner gets nothing back.", lost.join(", ")),
+    };
+    context.confirm(&format!("Forget the imported chain {consortium}/{chain}? {what}"))?;
     let (request_id, validate_only) = (String::new(), context.global.dry_run);
-    let request = pb::ForgetChainRequest { request_id, validate_only, consortium, chain, reason };
+    let request = pb::ForgetChainRequest { request_id, validate_only, consortium, chain, reason, lost };
     context.show(request, View { key: "", name: "header", columns: &[] }).await
 }
 

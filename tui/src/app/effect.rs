@@ -121,6 +121,8 @@ pub enum Write {
     ForgetChain {
         /// Resource name.
         chain: String,
+        /// Nodes that are written off with their hosts.
+        lost: Vec<String>,
     },
     /// Give a node that was taken over back to its owner.
     GiveBackNode {
@@ -243,7 +245,8 @@ impl std::fmt::Debug for Write {
             }
             Self::ImportChain(import) => write!(f, "ImportChain({import:?})"),
             Self::AdoptChain { chain, nodes, reason } => write!(f, "AdoptChain({chain}, {nodes:?}, {reason})"),
-            Self::ForgetChain { chain } => write!(f, "ForgetChain({chain})"),
+            Self::ForgetChain { chain, lost } if lost.is_empty() => write!(f, "ForgetChain({chain})"),
+            Self::ForgetChain { chain, lost } => write!(f, "ForgetChain({chain}, {lost:?})"),
             Self::GiveBackNode { node } => write!(f, "GiveBackNode({node})"),
             Self::SetHostReach { host, change } => write!(f, "SetHostReach({host}, {change:?})"),
             Self::UndeleteChain { chain } => write!(f, "UndeleteChain({chain})"),

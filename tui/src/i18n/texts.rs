@@ -476,6 +476,7 @@ texts! {
     ImportNodesWrong: "nodes: each HOST:PORT, or HOST:PORT/PORT for CometBFT", "节点: 每个写作 HOST:PORT, CometBFT 为 HOST:PORT/PORT";
     ForgetTitle: "Forget a chain of others", "移出他人的链";
     ForgetPlan: "The platform forgets it; nothing of the chain itself changes. Refused while a node of it is taken over.", "平台将其遗忘; 链本身不变。其节点被接管期间拒绝。";
+    ForgetLostPlan: "Nodes of it are taken over and are written off: only if their hosts are lost for good, their owners get nothing back from here. Refused while such a host answers: give its node back.", "其部分节点已被接管且将被注销: 仅当主机永久丢失时, 所有者无法从此处取回任何内容。主机仍有响应时拒绝: 请归还其节点。";
     AdoptTitle: "Take a chain of others over", "接管他人的链";
     AdoptHelp: "Its consortium must have voted for it. Each home is looked at first (all that is found: hanse chain adopt --dry-run). Then, one node after another: its key is set aside there, its process ends, its home is copied on its host, and the platform runs it. Nodes: n0=HOST:/HOME, separated by spaces.", "其联盟须已投票同意。将先检查每个目录 (全部结果: hanse chain adopt --dry-run)。然后逐个节点: 就地移开密钥, 进程结束, 目录在本机复制, 由平台运行。节点: n0=HOST:/HOME, 以空格分隔。";
     AdoptNodes: "Nodes", "节点";

@@ -95,9 +95,9 @@ pub(super) async fn write(client: &Client, token_path: Option<&Path>, write: Wri
             let options = CallOptions { overall: Some(LOOK_LIMIT), whole: true, ..CallOptions::default() };
             Ok(done(chain, client.call_with(request, options).await.map_err(call)?.header))
         }
-        Write::ForgetChain { chain } => {
+        Write::ForgetChain { chain, lost } => {
             let (consortium, id, reason) = order_of(&chain)?;
-            let request = pb::ForgetChainRequest { consortium, chain: id, reason, ..Default::default() };
+            let request = pb::ForgetChainRequest { consortium, chain: id, reason, lost, ..Default::default() };
             Ok(done(chain, client.call(request).await.map_err(call)?.header))
         }
         Write::GiveBackNode { node } => {

@@ -27,6 +27,11 @@ pub(super) fn keep_list(dir: &InstanceDir, files: &[HomeFile]) -> Result<(), Ada
     write_json(&list_file(dir), &taken).map_err(|e| io_error(&dir.key.to_string(), &e))
 }
 
+/// Whether its home was copied from one of others and has not gone back.
+pub(crate) fn is_taken(dir: &InstanceDir) -> Result<bool, AdapterError> {
+    exists(&list_file(dir))
+}
+
 fn read_list(dir: &InstanceDir) -> Result<Option<Vec<HomeFile>>, AdapterError> {
     let taken: Option<Taken> = read_json(&list_file(dir))?;
     match taken {

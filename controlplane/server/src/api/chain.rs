@@ -225,7 +225,7 @@ impl ChainService for Chains {
         request: Request<pb::ForgetChainRequest>,
     ) -> Result<Response<pb::ForgetChainResponse>, Status> {
         let call = Call::enter(&self.0, &request).await?;
-        Ok(Response::new(imported::forget(&call, request.into_inner()).await?))
+        Ok(Response::new(imported::forget(&self.0, &call, request.into_inner()).await?))
     }
 
     async fn adopt_chain(

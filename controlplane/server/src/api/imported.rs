@@ -1,9 +1,12 @@
 //! Importing chains of others: the endpoints are asked which chain they are of before anything is written down.
 
+use std::collections::BTreeSet;
+
 use hanse_engines_core::Engine;
 use hanse_proto::v1 as pb;
 use hanse_state::chain::imported::{ENDPOINTS_MAX, Endpoint, ForgetChain, ImportChain};
 use hanse_state::chain::template::Template;
+use hanse_state::ids::{ChainKey, NodeId, NodeKey};
 use hanse_state::{Command, name};
 
 use super::chain::chain_key;
@@ -49,14 +52,38 @@ pub(crate) async fn import(
 /// Forgets an imported chain.
 ///
 /// # Errors
-/// The state's refusal.
-pub(crate) async fn forget(call: &Call, it: pb::ForgetChainRequest) -> Result<pb::ForgetChainResponse, ApiError> {
+/// The state's refusal; a host that is said to be lost answers.
+pub(crate) async fn forget(
+    context: &Context,
+    call: &Call,
+    it: pb::ForgetChainRequest,
+) -> Result<pb::ForgetChainResponse, ApiError> {
     let key = chain_key(&it.consortium, &it.chain)?;
-    call.sight().chain(&key)?;
-    let order = ForgetChain { chain: key, reason: convert::text("reason", it.reason)? };
+    let lost = it.lost.iter().map(|node| convert::id("lost", node)).collect::<Result<BTreeSet<NodeId>, _>>()?;
+    let reason = convert::text("reason", it.reason)?;
     let wish = Wish { request_id: &it.request_id, validate_only: it.validate_only };
-    let done = call.write(wish, Command::ForgetChain(order)).await?;
+    let order = Command::ForgetChain(ForgetChain { chain: key.clone(), reason, lost: lost.clone() });
+    if !call.knows(&it.request_id) {
+        call.sight().chain(&key)?;
+        call.may(&order)?;
+        check_lost(context, call, &key, &lost).await?;
+    }
+    let done = call.write(wish, order).await?;
     Ok(pb::ForgetChainResponse { header: call.header(done.revision) })
+}
+
+/// Refuses to write off nodes whose hosts answer: what they have signed can go back to their owners.
+async fn check_lost(context: &Context, call: &Call, chain: &ChainKey, lost: &BTreeSet<NodeId>) -> Result<(), ApiError> {
+    for number in lost {
+        let node = call.state.nodes.get(&NodeKey::new(chain.clone(), *number));
+        let Some(host) = node.and_then(|node| call.state.hosts.get(node.host.as_ref()?)) else { continue };
+        let look = async { context.hosts().connect(host).await?.inspect().await };
+        if let Ok(Ok(_)) = tokio::time::timeout(context.limits().node_call, look).await {
+            let why = format!("names {number}, but hosts/{} answers", host.id);
+            return Err(ApiError::invalid("lost", &why, "give the node back: `hanse chain give-back`"));
+        }
+    }
+    Ok(())
 }
 
 fn endpoint_in(it: &pb::Endpoint) -> Result<Endpoint, ApiError> {

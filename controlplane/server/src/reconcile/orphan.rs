@@ -6,7 +6,7 @@
 //! is done, and that entry's check is the word that counts.
 //!
 //! What it never does: remove what a node of the state is called, on whatever host that is now (a validator's keys may be in
-//! it, and moving them is a person's or the move's business), or anything after a restore, whose backup may be older than
+//! it, and moving them is a person's or the move's business), what was taken over from its owner's home, or anything after a restore, whose backup may be older than
 //! what is on the hosts; these are shown with the reason.
 
 use std::collections::BTreeSet;
@@ -108,8 +108,11 @@ fn unasked(state: &State, id: &HostId, there: &[InstanceStatus]) -> Vec<Found> {
     let asked: BTreeSet<String> = here.map(|node| instance_object(&node.key)).collect();
     let anywhere: BTreeSet<String> = state.nodes.keys().map(instance_object).collect();
     let restored = state.cluster.as_ref().is_some_and(|cluster| cluster.restored.is_some());
-    let kept = |object: &String| {
-        if anywhere.contains(object) {
+    let kept = |object: &String, taken: bool| {
+        if taken {
+            "it was taken over from its owner's home and did not go back there: it may be the only copy of what its key has signed. \
+             Its owner decides (operations.md, section 11)"
+        } else if anywhere.contains(object) {
             "a node of this name is on another host or waits for one: look which of the two has its keys"
         } else if restored {
             "this cluster was restored from a backup that may be older than this: remove it by hand if it is not needed"
@@ -126,7 +129,7 @@ fn unasked(state: &State, id: &HostId, there: &[InstanceStatus]) -> Vec<Found> {
         .map(|(object, status)| Found {
             generation: status.generation,
             runs: matches!(status.run, RunState::Running { .. }),
-            kept: kept(&object).into(),
+            kept: kept(&object, status.taken).into(),
             object,
         })
         .collect()

@@ -5,9 +5,11 @@
 //! act is planned for them, and every order that would touch it is refused. What answers at an endpoint is believed only while
 //! it shows the pinned chain id and first block.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ChainKey, TenantId};
+use crate::ids::{ChainKey, NodeId, TenantId};
 use crate::time::Millis;
 
 /// Most endpoints of an imported chain.
@@ -74,4 +76,7 @@ pub struct ForgetChain {
     pub chain: ChainKey,
     /// Why.
     pub reason: String,
+    /// Nodes that were taken over and are written off, because their hosts are lost for good. Came with cluster version 6.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lost: BTreeSet<NodeId>,
 }

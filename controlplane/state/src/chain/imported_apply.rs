@@ -13,7 +13,7 @@ use crate::apply::Cx;
 use crate::command::Outcome;
 use crate::digest::Digest;
 use crate::ids::{NodeId, NodeKey, OperationId, ProposalId, ProposalKey};
-use crate::{Rejection, State, check, consortium, name, operation};
+use crate::{Rejection, State, billing, check, consortium, name, operation};
 
 /// What no order can be given to.
 pub(super) const TOUCHES: &str = "it was imported and is only watched: nothing is done to it";
@@ -145,15 +145,21 @@ pub(crate) fn forget(state: &mut State, cx: &mut Cx<'_>, c: &ForgetChain) -> Res
         return Err(check::wrong_state("chain", name::chain(&c.chain), chain.state, needs));
     }
 
-    if let Some(node) = query::nodes_of(state, &c.chain).find(|node| node.state != NodeState::Watched) {
-        let needs = format!("{} was taken over: give it back first", node.key.node);
+    let is_taken = |node: &&Node| node.state != NodeState::Watched;
+    let taken: BTreeSet<NodeId> = query::nodes_of(state, &c.chain).filter(is_taken).map(|node| node.key.node).collect();
+    if let Some(other) = c.lost.difference(&taken).next() {
+        return Err(check::invalid("lost", other, "nodes that were taken over and did not go back"));
+    }
+    if let Some(node) = taken.difference(&c.lost).next() {
+        let needs = format!("{node} was taken over: give it back first, or write it off if its host is lost for good");
         return Err(check::wrong_state("chain", name::chain(&c.chain), chain.state, &needs));
     }
 
     operation::apply::abandon(state, cx, &c.chain, &format!("its chain was forgotten: {}", c.reason));
     let nodes: Vec<NodeKey> = query::nodes_of(state, &c.chain).map(|node| node.key.clone()).collect();
     for node in nodes {
-        if let Some(gone) = state.nodes.remove(&node) {
+        if let Some(mut gone) = state.nodes.remove(&node) {
+            billing::apply::stop(state, cx, &mut gone);
             // What was seen of it is older than whatever is imported under its name later.
             let newest = state.retired.get(&node.chain).copied().unwrap_or(0).max(gone.generation);
             state.retired.insert(node.chain.clone(), newest);

@@ -58,8 +58,9 @@ impl Command {
             | Self::SetChainRepair(_)
             | Self::MoveNode(_)
             | Self::RecordEvicted(_)
-            | Self::ImportChain(_)
-            | Self::ForgetChain(_) => Version(5),
+            | Self::ImportChain(_) => Version(5),
+            Self::ForgetChain(c) if !c.lost.is_empty() => Version::ADOPTS,
+            Self::ForgetChain(_) => Version(5),
             Self::RollBackChain(c) if c.number.is_some() => Version::HEIGHTS,
             Self::RollBackChain(_) => Version(5),
             Self::AdoptChain(_) | Self::GiveBackNode(_) | Self::EndAdoption(_) => Version::ADOPTS,

@@ -152,7 +152,11 @@ pub(crate) fn commands(w: &World, a: &Args) -> Option<Command> {
             Command::GiveBackNode(GiveBackNode { node, generation, reason: a.text("reason", "it is not well") })
         }
         "EndAdoption" => Command::EndAdoption(EndAdoption { chain }),
-        "ForgetChain" => Command::ForgetChain(ForgetChain { chain, reason: a.text("reason", "no more") }),
+        "ForgetChain" => {
+            let lost = a.text("lost", "");
+            let lost = lost.split(',').filter(|it| !it.is_empty()).map(|it| it.parse().unwrap());
+            Command::ForgetChain(ForgetChain { chain, reason: a.text("reason", "no more"), lost: lost.collect() })
+        }
         "RollChain" => Command::RollChain(RollChain {
             chain,
             reason: a.text("reason", "a newer program"),

@@ -209,6 +209,7 @@ fn adoption_of_version_6() -> Vec<Request> {
         "RecordIntent Return",
         "RecordNodeFact Returned",
         "RecordNodeFact Returned output=what_was_done",
+        "ForgetChain lost=n0,n2",
     ])
 }
 

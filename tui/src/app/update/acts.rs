@@ -176,12 +176,18 @@ fn others(model: &Model, line: &str) -> Result<String, T> {
 
 /// Its name is typed: what was seen of it is gone then.
 fn forget(model: &Model, chain: &str) -> TypedConfirm {
+    let taken = model.nodes(&Query::Nodes).iter().filter(|node| {
+        let of = node.name.strip_prefix(chain).and_then(|rest| rest.strip_prefix("/nodes/"));
+        of.is_some() && !node.taken_from.is_empty() && node.state != "WATCHED"
+    });
+    let lost: Vec<String> = taken.map(|node| leaf(&node.name).to_owned()).collect();
+    let words: String = lost.iter().map(|node| format!(" --lost {node}")).collect();
     TypedConfirm {
         title: T::ForgetTitle,
         target: leaf(chain).to_owned(),
-        plan: T::ForgetPlan,
-        command: format!("hanse chain forget {} --reason=console", short(chain).replace('/', " ")),
-        write: Write::ForgetChain { chain: chain.to_owned() },
+        plan: if lost.is_empty() { T::ForgetPlan } else { T::ForgetLostPlan },
+        command: format!("hanse chain forget {}{words} --reason=console", short(chain).replace('/', " ")),
+        write: Write::ForgetChain { chain: chain.to_owned(), lost },
         typed: Input::default(),
         wrong: false,
         opened_at: model.now,
