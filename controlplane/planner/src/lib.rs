@@ -51,6 +51,8 @@ pub struct Observed {
     /// Nodes whose process had ended when this leader asked whether they stand at the height they were told of, with the generation
     /// that had: they do not, or the log says so by now.
     pub placed: BTreeMap<NodeKey, u64>,
+    /// Since when it leads: of the time before it knows nothing, so no silence began then.
+    pub since: Millis,
     /// How patient it is configured to be.
     pub limits: Limits,
 }

@@ -121,7 +121,7 @@ fn plan_watched(node: &Node, observed: &Observed, now: Millis) -> Step {
         return look;
     }
     let health = health.as_ref().filter(|health| health.generation == generation);
-    let silence = now.since(health.as_ref().map_or(node.state_since, |health| health.at));
+    let silence = now.since(health.as_ref().map_or(node.state_since.max(observed.since), |health| health.at));
     let words = match (&instance.run, health) {
         (Run::Unreachable { reason }, _) if silence >= HEALTH_SILENCE_MS => Some(reason.clone()),
         (Run::Unreachable { .. }, _) | (_, None) => return look,
@@ -260,9 +260,10 @@ fn trouble(
     // By generation and not by time: log time may be ahead of this leader's clock. One that is to be replaced speaks for itself.
     let generation = if is_outdated(node, instance) { instance.generation } else { node.generation };
     let health = health.filter(|health| health.generation == generation);
-    let heard = health.map_or(node.state_since, |health| health.at);
+    let heard = health.map_or(node.state_since.max(observed.since), |health| health.at);
     let silence = now.since(heard);
-    let limit = if health.is_some() { HEALTH_SILENCE_MS } else { START_GRACE_MS };
+    let has_spoken = health.is_some() || node.health == Health::Healthy;
+    let limit = if has_spoken { HEALTH_SILENCE_MS } else { START_GRACE_MS };
     if silence >= limit {
         let cause = match &instance.run {
             Run::Unreachable { reason } => format!(": host unreachable: {reason}"),

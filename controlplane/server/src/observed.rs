@@ -4,6 +4,7 @@
 //! nothing here is ever the only copy of something that matters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hanse_adapters_core::Expiry;
@@ -93,6 +94,8 @@ pub struct Observed {
     expiries: RwLock<BTreeMap<HostId, Vec<Expiry>>>,
     /// Proofs of double signing by chain, each once whoever kept it.
     double_signs: RwLock<BTreeMap<ChainKey, BTreeSet<DoubleSign>>>,
+    /// Since when this replica leads, milliseconds since 1970.
+    since: AtomicU64,
     /// The last day; outlives a change of leader.
     series: Series,
     /// How patient this replica is.
@@ -143,7 +146,8 @@ impl Observed {
         let quiet = nodes.iter().filter_map(|(key, look)| Some((key.clone(), look.quiet?))).collect();
         let placed = nodes.iter().filter_map(|(key, look)| Some((key.clone(), look.placed?))).collect();
         let validators = self.validators.read().unwrap_or_else(PoisonError::into_inner).clone();
-        hanse_planner::Observed { nodes: views.collect(), validators, quiet, placed, limits: self.limits }
+        let since = Millis(self.since.load(Ordering::Relaxed));
+        hanse_planner::Observed { nodes: views.collect(), validators, quiet, placed, since, limits: self.limits }
     }
 
     /// Returns what `chain` was last seen to hold of the audit trail, `None` if this leader has not looked.
@@ -264,6 +268,11 @@ impl Observed {
     /// A cloud shows a machine.
     pub fn machine_found(&self, machine: &HostId) {
         self.missed.write().unwrap_or_else(PoisonError::into_inner).remove(machine);
+    }
+
+    /// This replica leads from `now_ms` on.
+    pub fn begin(&self, now_ms: u64) {
+        self.since.store(now_ms, Ordering::Relaxed);
     }
 
     /// Forgets everything; a replica that stops being the leader does so.

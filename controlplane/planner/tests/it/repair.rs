@@ -73,7 +73,10 @@ fn a_dead_process_is_restarted_with_pauses_until_the_budget_is_spent() {
 #[test]
 fn missing_is_dead_unreachable_is_not() {
     let w = World::running(4);
-    let plan = |run| plan_node(&w.state, &node_key(0), &seen(&w, 0, run), w.at);
+    let plan = |run| {
+        let observed = Observed { since: w.at, ..seen(&w, 0, run) };
+        plan_node(&w.state, &node_key(0), &observed, w.at)
+    };
     assert!(matches!(plan(Run::Missing), Step::Do(Act::Restart { .. })));
     assert!(matches!(plan(Run::Running), Step::Do(Act::CheckHealth { .. })));
     let unreachable = Run::Unreachable { reason: "no route".into() };
@@ -82,6 +85,26 @@ fn missing_is_dead_unreachable_is_not() {
     let step = plan_node(&w.state, &node_key(0), &seen(&w, 0, unreachable), w.at.plus(START_GRACE_MS * 2));
     let Step::Do(Act::RecordHealth { fact: NodeFact::Unhealthy { reason }, .. }) = step else { panic!("{step:?}") };
     assert!(reason.contains("no route"), "{reason}");
+}
+
+/// What was before it led it has not seen: neither that nobody answered, nor for how long.
+#[test]
+fn a_new_leader_knows_of_no_silence_before_it_led() {
+    let w = World::running(4);
+    let led = w.at.plus(START_GRACE_MS * 60);
+    for (run, words) in [
+        (Run::Running, "silent for 15 seconds"),
+        (Run::Unreachable { reason: "no route".into() }, "silent for 15 seconds: host unreachable: no route"),
+    ] {
+        let observed = Observed { since: led, ..seen(&w, 0, run) };
+        let plan = |later| plan_node(&w.state, &node_key(0), &observed, led.plus(later));
+        for later in [0, HEALTH_SILENCE_MS - 1] {
+            assert!(matches!(plan(later), Step::Do(Act::CheckHealth { .. })), "{:?}", plan(later));
+        }
+        let step = plan(HEALTH_SILENCE_MS);
+        let Step::Do(Act::RecordHealth { fact: NodeFact::Unhealthy { reason }, .. }) = step else { panic!("{step:?}") };
+        assert_eq!(reason, words);
+    }
 }
 
 #[test]

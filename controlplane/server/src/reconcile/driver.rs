@@ -133,6 +133,7 @@ async fn lead(world: &World) {
     let mut acts = JoinSet::new();
     let mut upkeep = super::upkeep::Upkeep::default();
     let mut news = world.replica.watch_events();
+    world.observed.begin((world.clock)().0);
     let mut paused = false;
     loop {
         let begin = Instant::now();
