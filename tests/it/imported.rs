@@ -167,7 +167,7 @@ fn a_chain_of_a_program_that_the_operator_brought() {
     let story = Story::begin(dir.path());
     story.enrol_host();
     form_consortium(&story.cluster, dir.path());
-    vote_a_chain(&story.cluster, dir.path(), &["--template", "cosmos-evm", "--param", "vote_seconds=5"]);
+    vote_a_chain(&story.cluster, dir.path(), &["--template", "cosmos-evm", "--param", "vote_seconds=12"]);
     assert_eq!(pids_of(&story.dir, PROCESS).len(), 4, "one process for each node and no other");
     the_chain_works(&story);
     a_dead_validator_is_started_again(&story);
