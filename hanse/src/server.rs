@@ -245,6 +245,8 @@ async fn serve(args: &ServerArgs) -> Result<()> {
     let token = end.child_token();
     tasks.spawn(async move { hanse_server::serve(context, listener, &tls, token).await });
     let ended = tokio::select! {
+        // In this order: the parts end with the replica, and its cause, which comes first, is what is told and decides the exit code.
+        biased;
         cause = replica.stopped() => Err(anyhow::Error::new(cause)),
         result = stop_signal() => result,
         Some(task) = tasks.join_next() => match task {
