@@ -322,6 +322,18 @@ impl Told {
         assert_eq!(pids_of(&self.story.dir, PROCESS).len(), NODES, "one process a node");
     }
 
+    /// A node of a new chain of that name does not come into the home that is still on the lost host, nor is its process ended.
+    fn its_name_is_given_to_another(&mut self) {
+        let before = pids_of(&self.story.dir.join("host2"), PROCESS);
+        self.story.cluster.tell("admin", &["host", "cordon", "h1", "--reason", "so that it comes to h2", "--yes"]);
+        let nodes = ["acme", "bocom", "sgcc", "huaneng"].map(|tenant| ["--node", tenant]).concat();
+        let open = ["proposal", "open-create-chain", CHAIN[0], "--chain", CHAIN[1], "--chain-id", "778"];
+        self.story.vote(&[&open[..], &nodes].concat(), 3);
+        let node = self.comes_to(1, "BLOCKED", "", "still here");
+        assert!(node["state_reason"].as_str().unwrap().contains("taken over from its owner's home"), "{node}");
+        assert_eq!(pids_of(&self.story.dir.join("host2"), PROCESS), before, "the old one runs on");
+    }
+
     /// It makes blocks, has every transaction, and takes orders as any other.
     fn is_a_chain_as_any_other(&mut self) {
         let height = self.story.chain().unwrap()["height"].as_u64().unwrap();
@@ -407,6 +419,7 @@ fn a_chain_whose_host_is_lost_while_it_is_taken_over_is_forgotten() {
     told.by_hand.is_fenced(1);
     let audit = told.story.cluster.tell("admin", &["audit", "list", "--limit", "500"]).to_string();
     assert!(audit.contains("ForgetChain") && !audit.contains("RemoveOrphan"), "{audit}");
+    told.its_name_is_given_to_another();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! What is on the host is looked at anew by each step, so that any leader can take it up at any point: the key is set aside once, what is
 //! copied already is not copied again, and a home that was given back is not given back twice.
 
-use hanse_adapters_core::AdapterError;
+use hanse_adapters_core::{Adapter, AdapterError, InstanceKey};
 use hanse_planner::Run;
 use hanse_state::State;
 use hanse_state::chain::node::{Node, NodeAct, NodeFact};
@@ -47,6 +47,18 @@ pub(super) async fn attempt(world: &World, state: &State, node: &Node, act: Node
         | NodeAct::Clear
         | NodeAct::Seat => Err(stale("is taken over, and this is no step of that")),
     }
+}
+
+/// Refuses to make a node where a home lies that was taken over from its owner for a former chain of this name and was written off since: it
+/// may be the only copy of what its key has signed, and its process may run.
+pub(super) async fn check_not_anothers(adapter: &dyn Adapter, key: &InstanceKey) -> Result<(), Trouble> {
+    let Some(status) = adapter.look(key).await?.filter(|status| status.taken) else { return Ok(()) };
+    let reason = format!(
+        "what was taken over from its owner's home for a former chain of this name is still here (generation {}), and nothing of it is touched: \
+         bring it away by hand (operations.md, \"a host is lost for good\"), or choose another name",
+        status.generation
+    );
+    Err(AdapterError::Invalid { subject: key.to_string(), reason }.into())
 }
 
 /// Refuses to start a node that was taken over while its owner's may run anywhere; ours, if it runs, is not taken for that.

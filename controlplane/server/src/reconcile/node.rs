@@ -163,6 +163,7 @@ async fn attempt(
     match act {
         NodeAct::Prepare => {
             if state.retired.contains_key(&key.chain) {
+                super::adopting::check_not_anothers(adapter, &plan.key).await?;
                 // What was to remove a former chain of this name may still be on its way.
                 adapter.fence(&plan.key, generation, STOP_GRACE).await?;
             }
