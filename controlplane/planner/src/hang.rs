@@ -7,6 +7,7 @@
 use hanse_state::Millis;
 use hanse_state::chain::node::{Health, Node, NodeState};
 
+use crate::rollout::ROLL_BEHIND_MAX;
 use crate::{Observed, Run};
 
 /// How long a node is seen to do nothing before it counts as hanging, unless the replica is configured otherwise.
@@ -27,7 +28,9 @@ pub struct Quiet {
     pub silent_since: Option<Millis>,
     /// The first look at which it was [`HANG_BEHIND`] behind its chain, if it has stood at that height since.
     pub behind_since: Option<Millis>,
-    /// How many looks in a row have seen it so.
+    /// The first look in a row at which it was further behind its chain than a rolling change lets a node be, whether it goes on or not.
+    pub trails_since: Option<Millis>,
+    /// How many looks in a row have seen it silent or standing.
     pub looks: u32,
     /// Whether its height was seen to rise in this generation.
     pub has_risen: bool,
@@ -44,6 +47,7 @@ impl Quiet {
             generation,
             silent_since: Some(known.and_then(|it| it.silent_since).unwrap_or(began)),
             behind_since: None,
+            trails_since: None,
             looks: known.map_or(0, |it| it.looks).saturating_add(1),
             has_risen: before.is_some_and(|it| it.has_risen),
             at,
@@ -61,11 +65,13 @@ impl Quiet {
         let before = before.filter(|it| it.generation == generation);
         let rises = last.is_some_and(|last| height > last);
         let is_behind = best >= height.saturating_add(HANG_BEHIND);
+        let trails = best > height.saturating_add(ROLL_BEHIND_MAX);
         let known = before.filter(|it| it.behind_since.is_some() && last == Some(height));
         Self {
             generation,
             silent_since: None,
             behind_since: is_behind.then(|| known.and_then(|it| it.behind_since).unwrap_or(at)),
+            trails_since: trails.then(|| before.and_then(|it| it.trails_since).unwrap_or(at)),
             looks: if is_behind { known.map_or(0, |it| it.looks).saturating_add(1) } else { 0 },
             has_risen: rises || before.is_some_and(|it| it.has_risen),
             at,

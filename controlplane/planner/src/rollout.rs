@@ -143,6 +143,9 @@ pub(crate) fn wait_or_halt(
         return Step::wait(reason);
     }
     let since = node.moving.as_ref().map_or(node.state_since, |moving| moving.since.max(node.state_since));
+    // One that was well falls behind for a look now and then: it has as long to catch up as one that was just started.
+    let trails = observed.quiet.get(&node.key).filter(|it| it.generation == node.generation);
+    let since = trails.and_then(|it| it.trails_since).map_or(since, |trails| trails.max(since));
     if node.state == NodeState::Blocked || ends_again || now.since(since) >= limit {
         return Step::Do(Act::HaltRollout { chain: chain.key.clone(), number: rollout.number, reason });
     }

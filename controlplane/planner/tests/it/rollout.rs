@@ -145,6 +145,35 @@ fn a_new_leader_that_has_not_looked_yet_halts_nothing() {
     assert_eq!(roll(&mut w, &step), 2);
 }
 
+/// Long after it came back a node is behind for some looks, as any is now and then: it has as long to catch up as when it was started.
+#[test]
+fn one_that_falls_behind_later_is_waited_for_and_does_not_hold_a_change_up_for_ever() {
+    let mut w = rolling();
+    let step = next(&w, &seen(&w, [100; 4]));
+    roll(&mut w, &step);
+    start(&mut w, 0);
+    w.fact(0, NodeFact::Healthy);
+    w.at = w.at.plus(ROLL_LIMIT_MS * 2);
+    let generation = w.state.nodes[&node_key(0)].generation;
+    let (since, mut quiet) = (w.at, None);
+    let mut looks = |w: &mut World, height: u64, later: u64| {
+        w.at = since.plus(later);
+        quiet = Some(Quiet::after_answer(quiet, generation, (Some(height - 1), height, 100), w.at));
+        let mut observed = seen(w, [height, 100, 100, 100]);
+        observed.quiet.insert(node_key(0), quiet.unwrap());
+        next(w, &observed)
+    };
+    let waits =
+        |step: Step| matches!(step, Step::Wait { reason } if reason.contains("n0 has not come back: at height"));
+    assert!(waits(looks(&mut w, 90, 0)));
+    assert!(waits(looks(&mut w, 91, ROLL_LIMIT_MS - 1)));
+    // It has caught up meanwhile, so that it counts anew.
+    assert!(matches!(looks(&mut w, 95, ROLL_LIMIT_MS), Step::Do(Act::Roll { .. })));
+    assert!(waits(looks(&mut w, 93, ROLL_LIMIT_MS + 1)));
+    assert!(waits(looks(&mut w, 94, 2 * ROLL_LIMIT_MS)));
+    assert!(matches!(looks(&mut w, 94, 2 * ROLL_LIMIT_MS + 1), Step::Do(Act::HaltRollout { .. })));
+}
+
 /// Whatever happens between, no second healthy node is taken down while one is not well. Walks through many courses by a fixed
 /// sequence of pseudo-random numbers (xorshift), so that a failure comes again.
 #[test]
