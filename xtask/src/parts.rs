@@ -14,6 +14,8 @@ const DEBIAN: &[(&str, &str)] = &[
     ("openssh-client", "/usr/bin/ssh-keygen"),
     // Hosts on which everything is done as root through it.
     ("sudo", "/usr/bin/sudo"),
+    // An account whose shell is none of POSIX's.
+    ("tcsh", "/bin/tcsh"),
     // The Docker adapter is tried with a real engine; it writes rules with the latter.
     ("docker.io", "/usr/sbin/dockerd"),
     ("iptables", "/usr/sbin/iptables"),

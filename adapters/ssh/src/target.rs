@@ -174,7 +174,7 @@ impl Checked {
         format!("{}{}/hanse host-run", self.as_root(), self.artifact_dir(sha256))
     }
 
-    /// The command line of a shell: `script` is made of the same parts and of numbers, and holds no quote.
+    /// The command line that has sh(1) do it: `script` is made of the same parts and of numbers, and holds no quote.
     pub(crate) fn shell(&self, script: &str) -> String {
         format!("{}sh -c '{script}'", self.as_root())
     }

@@ -3,7 +3,7 @@
 //! The first is our own small program (`hanse-carried`), which nobody on the host can check but itself: one session asks a shell
 //! for it; if it is not there the shell writes it aside and becomes it, and it puts itself in its place if its content is what
 //! its folder says, and goes on answering requests. Every other artifact is received by that program, which hashes what
-//! arrives. Nothing but sshd and a POSIX shell with `mkdir`, `head -c` and `chmod` is needed of a host (`install` is used where there
+//! arrives. Nothing but sshd and a POSIX shell (the account's own, or sh) with `mkdir`, `head -c` and `chmod` is needed of a host (`install` is used where there
 //! is one).
 
 use std::path::{Path, PathBuf};
@@ -159,20 +159,42 @@ impl SshAdapter {
         ))
     }
 
-    /// Has `script` become our program, sent if it is waited for; `None` if what is there does not answer for itself.
+    /// Has `script` become our program, sent if it is waited for; `None` if what is there does not answer for itself. The account's own
+    /// shell is asked first, as sh(1) would be one more process: what it cannot do, being another shell, a restricted one or one that is set
+    /// up otherwise, sh is asked for.
     async fn begin(&self, connection: &Arc<Connection>, script: &str) -> Result<Option<Served>> {
-        let started = connection.start(&self.target.shell(script), &self.command).await;
+        if !self.target.sudo {
+            match self.begin_by(connection, script).await? {
+                (Err(error), Some(code)) if !connection.is_closed() => {
+                    tracing::debug!(host = %self.target.name, code, %error, "the account's shell does not do it; sh is asked");
+                }
+                (result, _) => return result,
+            }
+        }
+        self.begin_by(connection, &self.target.shell(script)).await?.0
+    }
+
+    /// As [`SshAdapter::begin`] by one command line; beside it what that ended with, if it did.
+    async fn begin_by(
+        &self,
+        connection: &Arc<Connection>,
+        line: &str,
+    ) -> Result<(Result<Option<Served>>, Option<u32>)> {
+        let started = connection.start(line, &self.command).await;
         let mut served = started.map_err(|reason| self.transient(&reason))?;
+        let code = |served: &Served| served.code().map(|(code, _)| code);
         match served.sign(&[THERE, ABSENT], HASH_LIMIT).await {
-            Ok(THERE) => self.answers_for_itself(connection, served).await,
+            Ok(THERE) => Ok((self.answers_for_itself(connection, served).await, None)),
             Ok(_) => {
                 let started = Instant::now();
                 let ran = served.ask_within(b"", &Body::Bytes(PROGRAM), UPLOAD_LIMIT).await;
-                self.uploaded(ran, &served)?;
+                if let Err(error) = self.uploaded(ran, &served) {
+                    return Ok((Err(error), code(&served)));
+                }
                 self.tell(hanse_carried::sha256(), PROGRAM.len() as u64, started);
-                Ok(Some(served))
+                Ok((Ok(Some(served)), None))
             }
-            Err(ran) => self.uploaded(ran, &served).map(|()| None),
+            Err(ran) => Ok((self.uploaded(ran, &served).map(|()| None), code(&served))),
         }
     }
 

@@ -199,8 +199,8 @@ async fn a_host_behind_another_is_scanned_and_reached_by_what_it_was_certified_f
 #[tokio::test(flavor = "multi_thread")]
 async fn with_sudo_everything_on_the_host_is_done_as_root() {
     let dir = tempfile::tempdir().unwrap();
-    let may = Account { name: "hanse-may", sudoers: Some("ALL=(root) NOPASSWD: ALL") };
-    let may_not = Account { name: "hanse-may-not", sudoers: None };
+    let may = Account { name: "hanse-may", sudoers: Some("ALL=(root) NOPASSWD: ALL"), shell: "/bin/sh" };
+    let may_not = Account { name: "hanse-may-not", sudoers: None, shell: "/bin/sh" };
     let with = |account: Account| {
         let options = Options { account: Some(account), ..Options::default() };
         Sshd::spawn_with(&dir.path().join(account.name), options).unwrap()
@@ -217,4 +217,22 @@ async fn with_sudo_everything_on_the_host_is_done_as_root() {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.contains("Uid:\t0\t0\t0\t0"), "{status}");
     adapter.remove(&key()).await.unwrap();
+}
+
+/// The account's own shell is asked first; one that is restricted, or none of POSIX's, can still start sh.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_have_shells_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, shell) in [("hanse-bash", "/bin/bash"), ("hanse-rbash", "/bin/rbash"), ("hanse-csh", "/bin/tcsh")] {
+        let options = Options { account: Some(Account { name, sudoers: None, shell }), ..Options::default() };
+        let host = Sshd::spawn_with(&dir.path().join(name), options).unwrap();
+        let way = || SshTarget { root: Some(".hanse".into()), ..target(&host) };
+        // Once without our program there, and once with it.
+        for _ in 0..2 {
+            inspect(way()).await.unwrap_or_else(|error| panic!("{shell}: {error}"));
+        }
+        let mut places = std::fs::read_dir(dir.path().join(name).join("home/.hanse/artifacts")).unwrap();
+        let place = places.next().unwrap().unwrap().path();
+        assert!(places.next().is_none() && place.join("hanse").is_file(), "{shell}: {place:?}");
+    }
 }
