@@ -28,8 +28,9 @@ const PAUSES_PER_ROUND: u32 = 4;
 const ACTS_MAX: usize = 64;
 /// How many of these may be on what failed last time: dead hosts take long to fail, and must not keep others waiting.
 const RETRIES_MAX: usize = 12;
-/// First and longest pause before something that failed is tried again.
-const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// First and longest pause before something that failed is tried again; each is twice as long as the one before. The first is short, as
+/// what fails first is mostly a node that was started a moment ago and does not answer yet.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(8);
 
 /// What runs, and what may be tried again only later, by the name of the thing acted on.
