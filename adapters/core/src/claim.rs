@@ -24,8 +24,24 @@ pub struct Claim {
     pub key_file: String,
     /// File of the home that a running node holds open and locks.
     pub lock_file: String,
-    /// Files of the home that its owner keeps: those that the driver writes anew.
+    /// Files of the home that its owner keeps: those that the driver writes anew, or never needs. One that ends with `/` is a folder with
+    /// all that is below it.
     pub left: Vec<String>,
+    /// Files of the home that go over, are changed by the driver there, and never come back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edited: Vec<String>,
+    /// What stands in the place of the key's file once that is set aside, if the ledger's program makes a new key where it finds none (and
+    /// forgets what the old one has signed): something that it does not read as a key, so that it ends before it changes anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<String>,
+}
+
+impl Claim {
+    /// Whether a file of the home stays its owner's and does not go over.
+    pub fn leaves(&self, path: &str) -> bool {
+        let covers = |left: &String| if left.ends_with('/') { path.starts_with(left.as_str()) } else { left == path };
+        self.left.iter().any(covers)
+    }
 }
 
 /// A process that holds a home.

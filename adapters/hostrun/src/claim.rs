@@ -29,6 +29,7 @@ use crate::proc::Process;
 use crate::{carry, run};
 
 mod back;
+mod key;
 
 pub(crate) use back::{give_back, is_taken};
 
@@ -58,13 +59,15 @@ struct Home {
     set_aside: PathBuf,
     lock_file: PathBuf,
     mark: PathBuf,
+    /// What stands in the key's place once that is set aside.
+    in_place: Option<String>,
 }
 
 impl Home {
     /// The home without links in its path, if it is there and none of the platform's own.
     fn open(layout: &Layout, claim: &Claim) -> Result<Option<Self>, AdapterError> {
-        for part in claim.left.iter().chain([&claim.key_file, &claim.lock_file]) {
-            split(part).map_err(|reason| invalid(part, reason))?;
+        for part in claim.left.iter().chain(&claim.edited).chain([&claim.key_file, &claim.lock_file]) {
+            split(part.strip_suffix('/').unwrap_or(part)).map_err(|reason| invalid(part, reason))?;
         }
         if !Path::new(&claim.home).is_absolute() {
             return Err(invalid(&claim.home, "must be an absolute path"));
@@ -84,7 +87,7 @@ impl Home {
         let set_aside = path.join(format!("{}{SET_ASIDE}", claim.key_file));
         let (key_file, lock_file) = (path.join(&claim.key_file), path.join(&claim.lock_file));
         let mark = path.join(CLAIM_MARK);
-        Ok(Some(Self { path, key_file, set_aside, lock_file, mark }))
+        Ok(Some(Self { path, key_file, set_aside, lock_file, mark, in_place: claim.in_place.clone() }))
     }
 
     fn mark(&self) -> Result<Option<Mark>, AdapterError> {
@@ -130,24 +133,6 @@ impl Home {
             return Err(invalid(self.path.display(), reason));
         }
         Ok(Some(mark))
-    }
-
-    /// Gives the key's file another name, durably; done already is a success.
-    fn rename_key(&self, from: &Path, to: &Path) -> Result<(), AdapterError> {
-        match (exists(from)?, exists(to)?) {
-            (true, false) => {}
-            (false, true) => return Ok(()),
-            (true, true) => {
-                return Err(invalid(
-                    from.display(),
-                    format!("is there beside {}: keep the right one of both", to.display()),
-                ));
-            }
-            (false, false) => {
-                return Err(invalid(from.display(), "is not there: it is no home of a node of this ledger"));
-            }
-        }
-        fs::rename(from, to).and_then(|()| sync_parent(to)).map_err(|e| io_error(&from.display().to_string(), &e))
     }
 
     /// Refuses while a process holds the home.
@@ -281,7 +266,7 @@ fn hold(home: &Home, dir: &InstanceDir, generation: u64) -> Result<(), AdapterEr
     if mark.is_none_or(|mark| mark.generation != generation || !mark.taken) {
         home.write_mark(&dir.key, generation, true)?;
     }
-    home.rename_key(&home.key_file, &home.set_aside)
+    home.set_key_aside()
 }
 
 fn end(home: &Home, holder: &hanse_adapters_core::Holder, grace: Duration) -> Result<(), AdapterError> {
@@ -346,6 +331,10 @@ fn take_within(
 fn theirs(home: &Home, claim: &Claim) -> Result<Vec<HomeFile>, AdapterError> {
     let aside = format!("{}{SET_ASIDE}", claim.key_file);
     let mut all = listed(&home.path, claim)?;
+    if !home.has_key()? {
+        // What stands in its place is no file of the node.
+        all.retain(|file| file.path != claim.key_file);
+    }
     all.iter_mut().filter(|file| file.path == aside).for_each(|file| file.path.clone_from(&claim.key_file));
     all.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(all)
@@ -354,7 +343,7 @@ fn theirs(home: &Home, claim: &Claim) -> Result<Vec<HomeFile>, AdapterError> {
 /// The files of a home but those that its owner keeps, and the mark.
 fn listed(home: &Path, claim: &Claim) -> Result<Vec<HomeFile>, AdapterError> {
     let mut all = carry::list_in(home)?;
-    all.retain(|file| file.path != CLAIM_MARK && !claim.left.contains(&file.path));
+    all.retain(|file| file.path != CLAIM_MARK && !claim.leaves(&file.path));
     Ok(all)
 }
 

@@ -11,6 +11,9 @@ use crate::instance::StoredSpec;
 #[path = "claim/back_tests.rs"]
 mod way_back;
 
+#[path = "claim/key_tests.rs"]
+mod key;
+
 const STOP: Option<Duration> = Some(Duration::from_secs(10));
 
 /// A host, and a home that somebody made there by hand.
@@ -32,7 +35,9 @@ impl Stage {
             home: home.display().to_string(),
             key_file: "keys/node.key".into(),
             lock_file: "data/ledger".into(),
-            left: vec!["config.toml".into()],
+            left: vec!["config.toml".into(), "wallet/".into()],
+            edited: vec!["settings.toml".into()],
+            in_place: None,
         };
         let layout = Layout::new(&dir.path().join("root"));
         let key = InstanceKey::new("c", "trade.theirs.n0").unwrap();

@@ -18,6 +18,9 @@ pub(crate) fn claim(home: &str) -> Claim {
         key_file: "keys/node.key".into(),
         lock_file: "data/ledger.redb".into(),
         left: vec![CONFIG_FILE.into(), GENESIS_FILE.into()],
+        edited: Vec::new(),
+        // Its program makes no key where it finds none.
+        in_place: None,
     }
 }
 

@@ -131,7 +131,7 @@ pub(super) fn give_back_within(
                     if mark.generation != generation {
                         home.write_mark(key, generation, false)?;
                     }
-                    home.rename_key(&home.set_aside, &home.key_file)?;
+                    home.put_key_back()?;
                 }
             }
         }
@@ -188,12 +188,13 @@ fn bring_back(
         restore_key(home, ours.dir, claim)?;
     }
     home.write_mark(&ours.dir.key, generation, false)?;
-    home.rename_key(&home.set_aside, &home.key_file)
+    home.put_key_back()
 }
 
 /// Exactly one of the key's two names is there; or none, if ours has it.
 fn check_one_key(home: &Home, is_ours: bool) -> Result<(), AdapterError> {
-    match (exists(&home.set_aside)?, exists(&home.key_file)?) {
+    match (exists(&home.set_aside)?, home.has_key()?) {
+        (true, true) if home.is_named_twice()? => Ok(()),
         (true, true) => Err(invalid(
             home.key_file.display(),
             format!("is there beside {}: keep the right one of both; nothing was changed", home.set_aside.display()),
@@ -228,7 +229,8 @@ fn check_whole(home: &Home, ours: &Ours<'_>, claim: &Claim) -> Result<Vec<HomeFi
     }
     check_one_key(home, true)?;
     for theirs in [&home.set_aside, &home.key_file] {
-        if exists(theirs)? && hash(theirs)? != hash(&own)? {
+        let is_key = theirs != &home.key_file || home.has_key()?;
+        if is_key && exists(theirs)? && hash(theirs)? != hash(&own)? {
             return broken(&format!("has another key than {}", theirs.display()));
         }
     }
@@ -237,7 +239,7 @@ fn check_whole(home: &Home, ours: &Ours<'_>, claim: &Claim) -> Result<Vec<HomeFi
 
 /// Writes the key's file from ours under the name that it was set aside by, if its owner's home has it under neither.
 fn restore_key(home: &Home, dir: &InstanceDir, claim: &Claim) -> Result<(), AdapterError> {
-    if exists(&home.set_aside)? || exists(&home.key_file)? {
+    if exists(&home.set_aside)? || home.has_key()? {
         return Ok(());
     }
     let own = dir.home().join(&claim.key_file);
@@ -262,7 +264,8 @@ pub(super) fn put_back(
     let has = |path: &str| there.iter().any(|file| file.path == path);
     // The key is where it was set aside, and is the same. What ours left as it was copied is not written over.
     let mut all = listed(&ours, claim)?;
-    all.retain(|file| file.path != claim.key_file);
+    let stays_ours = |path: &str| path == claim.key_file || claim.edited.iter().any(|edited| edited == path);
+    all.retain(|file| !stays_ours(&file.path));
     let is_new = |file: &&HomeFile| taken.get(file.path.as_str()) != Some(file) || !has(&file.path);
     let wanted: Vec<&HomeFile> = all.iter().filter(is_new).collect();
     let lacking: Vec<&HomeFile> = wanted.iter().copied().filter(|file| !there.contains(file)).collect();
@@ -276,7 +279,7 @@ pub(super) fn put_back(
     for file in lacking {
         copy(&ours.join(&file.path), &home.path.join(&file.path), file, Some(&home.path))?;
     }
-    let is_gone = |path: &&&str| **path != claim.key_file && all.iter().all(|file| file.path != **path);
+    let is_gone = |path: &&&str| !stays_ours(path) && all.iter().all(|file| file.path != **path);
     for path in taken.keys().filter(is_gone).filter(|path| has(path)) {
         let gone = home.path.join(path);
         fs::remove_file(&gone).and_then(|()| sync_parent(&gone)).map_err(|e| io_error(path, &e))?;
