@@ -226,10 +226,7 @@ impl Told {
             let text = home["findings"].to_string();
             let pid = self.by_hand.children[n].as_ref().unwrap().id();
             assert!(!text.contains("\"ERROR\"") && text.contains(&format!("process {pid} holds it")), "{home}");
-            assert!(
-                text.contains("validates since genesis") && text.contains("gives the pinned first block"),
-                "{home}"
-            );
+            assert!(text.contains("validates since genesis") && text.contains("of the pinned first block"), "{home}");
             assert!(text.contains("of the home's key"), "{home}: the node itself says who it is");
         }
         let home = self.by_hand.homes[0].display().to_string();

@@ -1,12 +1,15 @@
 //! A chain of a program that the operator brought: described, configured, signed and imported, voted on, made on a local host with four real
-//! validators, used by the CLI; a dead validator is started again, and one whose home was put back is not.
+//! validators, used by the CLI; a dead validator is started again, and one whose home was put back is not. Then a chain of validators that others run is
+//! taken over (`adopted_cometbft`).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hanse_fixtures::sshd::Sshd;
 use serde_json::Value;
 
-use crate::by_hand::{free_ports, pids_of};
+use crate::adopted_cometbft::a_chain_of_validators_that_others_run;
+use crate::by_hand::{for_hosts, free_ports, pids_of};
 use crate::cluster::{Cluster, hanse};
 use crate::people::{PASSWORD, form_consortium, node, vote_a_chain};
 use crate::wait::until;
@@ -38,12 +41,18 @@ pub(crate) fn bring(dir: &Path) -> PathBuf {
 
 impl Story {
     pub(crate) fn begin(dir: &Path) -> Self {
+        Self::begin_with(dir, "")
+    }
+
+    /// The same with more of the replicas' configuration.
+    fn begin_with(dir: &Path, more: &str) -> Self {
         let (files, manifest) = (bring(dir), dir.join("bundle.json"));
         let (folder, out) = (files.to_str().unwrap(), manifest.to_str().unwrap());
         let described = ["artifact", "describe", folder, "--program", "injectived", "--out", out, "-o", "json"];
         let described: Value = serde_json::from_str(&hanse(&described)).unwrap();
         let profile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engines/cometbft/profiles/injective.toml");
-        let config = format!("cometbft = {{ sha256 = {}, profile = \"{}\" }}", described["sha256"], profile.display());
+        let config =
+            format!("cometbft = {{ sha256 = {}, profile = \"{}\" }}\n{more}", described["sha256"], profile.display());
         let cluster = Cluster::start(dir, &config);
         let story = Self { cluster, dir: dir.to_path_buf() };
         story.cluster.bootstrap(PASSWORD);
@@ -161,10 +170,18 @@ impl Story {
     }
 }
 
+/// The story, and a host of this machine behind SSH.
+fn begin_with_ssh(dir: &Path) -> (Story, Sshd) {
+    let ssh = Sshd::spawn(&dir.join("sshd")).unwrap();
+    let (identity, program) = (ssh.identity_path.display(), for_hosts(dir));
+    let way = format!("ssh_identity = \"{identity}\"\nnode_artifact = \"{}\"", program.display());
+    (Story::begin_with(dir, &way), ssh)
+}
+
 #[test]
 fn a_chain_of_a_program_that_the_operator_brought() {
     let dir = tempfile::tempdir().unwrap();
-    let story = Story::begin(dir.path());
+    let (story, ssh) = begin_with_ssh(dir.path());
     story.enrol_host();
     form_consortium(&story.cluster, dir.path());
     vote_a_chain(&story.cluster, dir.path(), &["--template", "cosmos-evm", "--param", "vote_seconds=12"]);
@@ -173,6 +190,10 @@ fn a_chain_of_a_program_that_the_operator_brought() {
     a_dead_validator_is_started_again(&story);
     a_fifth_validates_for_a_while(&story);
     one_that_was_put_back_is_not(&story);
+    let paused = ["chain", "pause", "trade", "supply-1", "--reason", "others need the machine", "--yes"];
+    let paused = story.cluster.tell("admin", &paused);
+    story.succeeds(paused["operation"].as_str().unwrap());
+    a_chain_of_validators_that_others_run(&story, &ssh);
 }
 
 fn the_chain_works(story: &Story) {

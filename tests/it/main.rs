@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod adopted;
+mod adopted_cometbft;
 mod anchored;
 mod audit;
 mod backup;

@@ -3,6 +3,9 @@
 //! Only known settings are set, everything else stays as the application has it: a file of our own would lack what the
 //! application does not default. What must be there and is not is an error that names it. Clients' ports are on the
 //! host's loopback, whatever the application's defaults are (`injectived` opens gRPC and REST to everybody).
+//!
+//! Of a node that was taken over from its owner only that is set which the platform must know: ports, peers, and what is set by vote. The
+//! rest, the genesis file too, stays as its owner had it. Such a node has contributed nothing (see [`NodeIdentity::contribution`]).
 
 use hanse_engines_core::{EngineError, NodeIdentity, NodePlan, Peer, Result};
 use hanse_engines_evm::refused;
@@ -14,10 +17,26 @@ use crate::tool::Tool;
 use crate::{CONSENSUS_RPC, GRPC, METRICS, WEBSOCKET, port};
 
 pub(crate) const GENESIS_FILE: &str = "config/genesis.json";
-const NODE_FILE: &str = "config/config.toml";
-const APP_FILE: &str = "config/app.toml";
+pub(crate) const NODE_FILE: &str = "config/config.toml";
+pub(crate) const APP_FILE: &str = "config/app.toml";
 /// Waiting transactions of a node.
 const MEMPOOL: i64 = 5_000;
+
+/// What is set in [`NODE_FILE`] whoever made the node.
+const OF_ANY_NODE: &[&str] = &[
+    "rpc.laddr",
+    "p2p.laddr",
+    "p2p.external_address",
+    "p2p.persistent_peers",
+    "mempool.size",
+    "consensus.timeout_commit",
+    "consensus.double_sign_check_height",
+    "instrumentation.prometheus",
+    "instrumentation.prometheus_listen_addr",
+];
+/// What is set in [`APP_FILE`] whoever made the node.
+const OF_ANY_APP: &[&str] =
+    &["grpc.address", "json-rpc.enable", "json-rpc.address", "json-rpc.ws-address", "halt-height"];
 
 /// Settings as `table.key` or `key`, and whether the application may lack them.
 type Settings = Vec<(&'static str, Value, Needed)>;
@@ -33,9 +52,17 @@ use Needed::{IfThere, Must};
 
 /// Writes genesis and configuration.
 pub(crate) async fn write(tool: &Tool<'_>, identity: &NodeIdentity, genesis: &[u8], peers: &[Peer]) -> Result<()> {
-    keys::put(tool, GENESIS_FILE, genesis).await?;
-    edit(tool, NODE_FILE, node_settings(tool.node, identity, peers)?).await?;
-    edit(tool, APP_FILE, app_settings(tool)?).await
+    let is_ours = identity.contribution.is_some();
+    // CometBFT keeps a sum of the file's bytes, and refuses to start with others.
+    if is_ours || keys::read(tool, GENESIS_FILE).await?.is_none() {
+        keys::put(tool, GENESIS_FILE, genesis).await?;
+    }
+    let only = |settings: Settings, names: &[&str]| match is_ours {
+        true => settings,
+        false => settings.into_iter().filter(|(name, ..)| names.contains(name)).collect(),
+    };
+    edit(tool, NODE_FILE, only(node_settings(tool.node, identity, peers)?, OF_ANY_NODE)).await?;
+    edit(tool, APP_FILE, only(app_settings(tool)?, OF_ANY_APP)).await
 }
 
 /// Has the node stop before it executes block `height` when it is started next; 0 is never.

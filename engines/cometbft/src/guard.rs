@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::keys;
 use crate::tool::Tool;
 
-const STATE_FILE: &str = "data/priv_validator_state.json";
+pub(crate) const STATE_FILE: &str = "data/priv_validator_state.json";
 
 /// How far the home says that the node has signed; `None` if it never did.
 pub(crate) async fn signed(tool: &Tool<'_>) -> Result<Option<Signed>> {
@@ -58,7 +58,8 @@ fn behind(node: &NodePlan, home: Option<Signed>) -> Result<()> {
     })
 }
 
-fn parse(bytes: &[u8]) -> Option<Signed> {
+/// What the file says; `None` if it is none.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Signed> {
     let value: Value = serde_json::from_slice(bytes).ok()?;
     // CometBFT writes the height as text and the others as numbers.
     let height = value["height"].as_str()?.parse().ok()?;

@@ -20,6 +20,7 @@ mod height;
 mod keys;
 mod profile;
 mod roles;
+mod survey;
 mod time;
 mod tool;
 
@@ -27,10 +28,10 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use hanse_adapters_core::{Adapter, Artifact, Bundle, InstanceSpec, InstanceStatus};
+use hanse_adapters_core::{Adapter, Artifact, Bundle, Claim, InstanceSpec, InstanceStatus};
 use hanse_engines_core::{
     Account, Block, BlockRef, ChainMark, ChainPlan, Engine, EngineError, Governance, LedgerValidator, NodeHealth,
-    NodeIdentity, NodePlan, NodeProgram, Peer, Progress, Result, Role, Seat, Signed, Transaction, WayBack,
+    NodeIdentity, NodePlan, NodeProgram, Peer, Progress, Result, Role, Seat, Signed, Survey, Transaction, WayBack,
 };
 use hanse_engines_evm::rpc::Rpc;
 use hanse_engines_evm::{self as evm, explorer, nonsense};
@@ -76,13 +77,17 @@ impl CometBftEngine {
     /// What the node runs.
     fn bundle<'a>(&'a self, node: &'a NodePlan) -> Result<&'a Bundle> {
         match &node.program {
-            None => {}
-            Some(NodeProgram::Bundle(bundle)) => return Ok(bundle),
+            None => self.own(),
+            Some(NodeProgram::Bundle(bundle)) => Ok(bundle),
             Some(NodeProgram::Program(_)) => {
                 let reason = "is one file; a node of this ledger is a bundle: import it as such";
-                return Err(EngineError::Invalid { field: "program".into(), reason: reason.into() });
+                Err(EngineError::Invalid { field: "program".into(), reason: reason.into() })
             }
         }
+    }
+
+    /// What nodes run that were voted no other program.
+    fn own(&self) -> Result<&Bundle> {
         self.bundle.get().ok_or_else(|| EngineError::NotNow {
             node: "engine `cometbft`".into(),
             reason: format!(
@@ -217,6 +222,29 @@ impl Engine for CometBftEngine {
         let hash = found["block_id"]["hash"].as_str().filter(|hash| !hash.is_empty());
         let hash = hash.ok_or_else(|| nonsense(node, "block", &found))?.to_ascii_lowercase();
         Ok(ChainMark { chain_id, first_block: format!("0x{hash}") })
+    }
+
+    async fn who(&self, host: &dyn Adapter, node: &NodePlan) -> Result<Option<String>> {
+        let rpc = Rpc::new(host, node).at(port(node, CONSENSUS_RPC)?);
+        let status = rpc.one("status", json!({})).await?;
+        let named = status["node_info"]["id"].as_str().map(str::to_owned);
+        named.map(Some).ok_or_else(|| nonsense(node, "status", &status))
+    }
+
+    fn claim(&self, home: &str) -> Result<Claim> {
+        Ok(survey::claim(home))
+    }
+
+    async fn survey(&self, host: &dyn Adapter, home: &str) -> Result<Survey> {
+        let bundle = self.own()?;
+        bundle.put(host).await.map_err(EngineError::Host)?;
+        survey::Look { engine: self, bundle, profile: &self.profile, host }.survey(home).await
+    }
+
+    /// What its databases hold only the program itself reads, when it starts.
+    async fn check_copy(&self, host: &dyn Adapter, node: &NodePlan) -> Result<()> {
+        self.put(host, node).await?;
+        guard::check(&self.tool(host, node)?).await
     }
 
     fn is_named(&self, identity: &NodeIdentity, validator: &str) -> bool {

@@ -79,6 +79,14 @@ impl Change<'_> {
             Role::Follower if now.len() == 1 && is_validator => {
                 return Err(refused(self.seat.node, "is the last validator: the chain would end with it".into()));
             }
+            // Its operator's key is not here.
+            Role::Validator | Role::Follower if self.seat.identity.contribution.is_none() => {
+                return Err(EngineError::Unsupported(
+                    "change the seat of a node that was taken over: its operator's key stayed with its owner, who lets it in or out by the \
+                     ledger's own transactions"
+                        .into(),
+                ));
+            }
             Role::Validator => self.join().await,
             Role::Follower => self.leave().await,
         };

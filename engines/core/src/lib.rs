@@ -30,7 +30,7 @@ pub use governance::{
 };
 pub use program::{NodeProgram, WayBack};
 pub use role::{ChainMark, Progress, Role, Seat};
-pub use survey::{Found, Survey};
+pub use survey::{Found, Survey, of_folder, of_port};
 
 /// How an engine's call failed.
 #[derive(Debug, thiserror::Error)]

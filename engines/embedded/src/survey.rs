@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use hanse_adapters_core::preflight::Finding;
-use hanse_adapters_core::{Claim, Holder, HomeSeen};
-use hanse_engines_core::{Found, NodeIdentity, NodePlan, Result, Survey};
+use hanse_adapters_core::{Claim, HomeSeen};
+use hanse_engines_core::{Found, NodeIdentity, NodePlan, Result, Survey, of_folder, of_port};
 use hanse_engines_evm::refused;
 use serde::Deserialize;
 
@@ -99,51 +99,9 @@ pub(crate) fn judge(seen: &HomeSeen) -> Survey {
         findings.push(Finding::error("home", "there is no such folder on the host", advice));
         return Survey { findings, found: None };
     }
-    of_folder(seen, &mut findings);
+    findings.extend(of_folder(seen));
     let found = said(seen, &mut findings).and_then(|shown| of_node(seen, &shown, &mut findings));
     Survey { findings, found }
-}
-
-fn of_folder(seen: &HomeSeen, findings: &mut Vec<Finding>) {
-    match seen.obstacle.as_str() {
-        "" => {
-            findings.push(Finding::fine("home", format!("{}: {} files, {} bytes", seen.home, seen.files, seen.bytes)))
-        }
-        why => {
-            findings.push(Finding::error("home", why, "a home of plain files that our account can read is taken over"))
-        }
-    }
-    if let Some(by) = &seen.taken_by {
-        findings.push(Finding::warning(
-            "mark",
-            format!("it is taken over by {by} already"),
-            "go on only if that is this node",
-        ));
-    }
-    let needed = seen.bytes.saturating_add(64 << 20);
-    findings.push(match seen.disk_free_bytes >= needed {
-        true => Finding::fine("disk", format!("{} bytes are free, it needs {needed}", seen.disk_free_bytes)),
-        false => {
-            let found = format!("{} bytes are free, a copy of the home needs {needed}", seen.disk_free_bytes);
-            Finding::error("disk", found, "free space where the host's root folder is")
-        }
-    });
-    findings.push(match seen.holders.as_slice() {
-        [] => Finding::fine("process", "no process holds it"),
-        [one] if one.pid > 0 => Finding::fine("process", format!("process {} holds it: {}", one.pid, one.command)),
-        [_] => {
-            let found = "a process holds it that our account cannot see";
-            Finding::error("process", found, "reach the host as the account that runs the node, or as root")
-        }
-        several => {
-            let all: Vec<String> = several.iter().map(|Holder { pid, command }| format!("{pid} ({command})")).collect();
-            Finding::error(
-                "process",
-                format!("several processes hold it: {}", all.join(", ")),
-                "let only the node hold it",
-            )
-        }
-    });
 }
 
 /// What the program printed of the home; told if it does not read it.
@@ -203,7 +161,7 @@ fn of_node(seen: &HomeSeen, (identity, shown): &(NodeIdentity, Shown), findings:
         identity: identity.clone(),
         genesis: genesis.clone(),
         chain_id,
-        first_block: first_block.clone(),
+        first_block: Some(first_block.clone()),
         validators: validators.validators.into_iter().map(|it| it.public_key).collect(),
         p2p_address: p2p.ip(),
         p2p_port: p2p.port(),
@@ -211,6 +169,8 @@ fn of_node(seen: &HomeSeen, (identity, shown): &(NodeIdentity, Shown), findings:
         ports: BTreeMap::new(),
         settings: settings(config, findings),
         is_held: !seen.holders.is_empty(),
+        // Its store and its journal are one with what it has signed.
+        signed: None,
     })
 }
 
@@ -234,18 +194,6 @@ fn of_store(seen: &HomeSeen, shown: &Shown, findings: &mut Vec<Finding>) {
             Finding::error("store", words("there is none"), "name the folder that the node is started with")
         }
     });
-}
-
-/// A port is the node's own, or nobody's.
-fn of_port(seen: &HomeSeen, port: u16, of: &str) -> Finding {
-    match seen.listening.get(&port) {
-        Some(false) => {
-            let found = format!("another process than the node listens at port {port}, which is the one for {of}");
-            Finding::error("port", found, "let only the node listen there")
-        }
-        Some(true) => Finding::fine("port", format!("the node listens at port {port} for {of}")),
-        None => Finding::fine("port", format!("port {port} for {of} is free")),
-    }
 }
 
 /// What the platform does not set on nodes, and so is gone once it is taken over.
@@ -320,8 +268,8 @@ pub(crate) fn check_copy(node: &NodePlan, (code, stdout, stderr): &(Option<i32>,
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use hanse_adapters_core::RunOutput;
     use hanse_adapters_core::preflight::Severity;
+    use hanse_adapters_core::{Holder, RunOutput};
     use serde_json::{Value, json};
 
     use super::*;

@@ -70,6 +70,7 @@ impl Stage {
             p2p_port: 9_100 + 2 * u16::try_from(n).unwrap(),
             rpc_port: 9_101 + 2 * u16::try_from(n).unwrap(),
             ports: BTreeMap::new(),
+            signed: None,
         };
         let order = AdoptChain {
             chain: chain_key(),

@@ -12,7 +12,7 @@ use hanse_proto::v1 as pb;
 use hanse_state::chain::Chain;
 use hanse_state::chain::adopting::{AdoptChain, AdoptNode, GiveBackNode};
 use hanse_state::chain::imported::ENDPOINTS_MAX;
-use hanse_state::chain::node::{Node, NodeIdentity, NodeState};
+use hanse_state::chain::node::{Node, NodeIdentity, NodeState, Signed};
 use hanse_state::chain::query::nodes_of;
 use hanse_state::chain::template::Template;
 use hanse_state::host::Host;
@@ -173,13 +173,18 @@ async fn compare(context: &Context, call: &Call, engine: &dyn Engine, chain: &Ch
     let keys: BTreeSet<String> =
         looked.iter().filter_map(|it| Some(it.survey.found.as_ref()?.identity.public_key.clone())).collect();
     let settings = looked.iter().find_map(|it| it.survey.found.as_ref()).map(|found| found.settings.clone());
+    let has_genesis = looked.iter().filter_map(|it| it.survey.found.as_ref()).all(|it| !it.validators.is_empty());
+    let shown = shown_genesis(chain, looked);
     let endpoints = join_all(looked.iter().map(|it| of_endpoint(context, call, engine, chain, it)));
-    let (endpoints, ledger) = join(endpoints, of_ledger(context, call, engine, chain, &keys)).await;
+    let (endpoints, ledger) = join(endpoints, of_ledger(context, call, engine, chain, &keys, has_genesis)).await;
     for (it, endpoint) in looked.iter_mut().zip(endpoints) {
         let Some(found) = &it.survey.found else { continue };
         let host = call.state.hosts.get(&it.host);
-        let all =
-            [of_chain(chain, found), of_address(host, found), of_validators(&keys, &found.validators, "its genesis")];
+        let all = [
+            of_chain(chain, found, &shown),
+            of_address(host, found),
+            of_validators(&keys, &found.validators, "its genesis"),
+        ];
         let mut findings: Vec<Finding> = all.into_iter().flatten().collect();
         if settings.as_ref().is_some_and(|settings| *settings != found.settings) {
             let what = format!("its settings are not those of the first node: {:?}", found.settings);
@@ -197,14 +202,35 @@ async fn compare(context: &Context, call: &Call, engine: &dyn Engine, chain: &Ch
     }
 }
 
-fn of_chain(chain: &Chain, found: &Found) -> Option<Finding> {
+/// Genesis files of the homes whose nodes are known to be of the pinned chain.
+fn shown_genesis(chain: &Chain, looked: &[Looked]) -> BTreeSet<Vec<u8>> {
+    let found = looked.iter().filter_map(|it| it.survey.found.as_ref());
+    let is_pinned = |it: &&Found| it.first_block.as_deref() == Some(pinned(chain).1);
+    found.filter(is_pinned).map(|it| it.genesis.clone()).collect()
+}
+
+fn of_chain(chain: &Chain, found: &Found, shown: &BTreeSet<Vec<u8>>) -> Option<Finding> {
     let (chain_id, first_block) = pinned(chain);
-    if (found.chain_id, found.first_block.as_str()) == (chain_id, first_block) {
-        return Some(Finding::fine("chain", format!("its genesis gives the pinned first block {first_block}")));
+    let first = found.first_block.as_deref();
+    if (found.chain_id, first) == (chain_id, Some(first_block)) {
+        return Some(Finding::fine("chain", format!("it is of the pinned first block {first_block}")));
+    }
+    // Of some ledgers only a node that runs can tell.
+    if found.chain_id == chain_id && first.is_none() && shown.contains(&found.genesis) {
+        return Some(Finding::fine("chain", "its genesis is that of a node that shows the pinned first block"));
+    }
+    if found.chain_id == chain_id && first.is_none() {
+        let what = "its first block is not known: no node with this very genesis file runs and shows the pinned one";
+        return Some(Finding::error(
+            "chain",
+            what,
+            "order it while the chain runs, each home with the same genesis file",
+        ));
     }
     let what = format!(
-        "its genesis gives chain id {} and first block {}; pinned are {chain_id} and {first_block}",
-        found.chain_id, found.first_block
+        "it is of chain id {} and first block {}; pinned are {chain_id} and {first_block}",
+        found.chain_id,
+        first.unwrap_or("unknown")
     );
     Some(Finding::error("chain", what, "name the home of a node of this chain"))
 }
@@ -285,13 +311,14 @@ fn of_validators(keys: &BTreeSet<String>, validators: &[String], by: &str) -> Op
     Some(Finding::error("validators", what, "import every validator's node, and name the home of each"))
 }
 
-/// What a running node says of who validates now.
+/// What a running node says of who validates now; `has_genesis` if the genesis says who did at first.
 async fn of_ledger(
     context: &Context,
     call: &Call,
     engine: &dyn Engine,
     chain: &Chain,
     keys: &BTreeSet<String>,
+    has_genesis: bool,
 ) -> Vec<Finding> {
     let owners = |node: &&Node| node.state == NodeState::Watched;
     let asks = nodes_of(&call.state, &chain.key).filter(owners).filter_map(|node| {
@@ -321,6 +348,9 @@ async fn of_ledger(
         }
     }
     let what = format!("no node says who validates now: {}", silent.join("; "));
+    if !has_genesis {
+        return vec![Finding::error("validators", what, "order it while the chain runs")];
+    }
     vec![Finding::warning("validators", what, "only the genesis was compared; order it while the chain runs")]
 }
 
@@ -346,6 +376,7 @@ fn order(looked: &[Looked], chain: &Chain, reason: String) -> Option<AdoptChain>
             p2p_port: found.p2p_port,
             rpc_port: found.rpc_port,
             ports: found.ports.clone(),
+            signed: found.signed.map(|it| Signed { height: it.height, round: it.round, step: it.step }),
         })
     };
     Some(AdoptChain {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::imported::Endpoint;
-use super::node::NodeIdentity;
+use super::node::{NodeIdentity, Signed};
 use crate::digest::Blob;
 use crate::ids::{ChainKey, HostId, NodeId, NodeKey, TenantId};
 use crate::time::Millis;
@@ -69,6 +69,9 @@ pub struct AdoptNode {
     /// Its further ports, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, u16>,
+    /// How far it had signed when it was looked at, if its ledger keeps a record of that: a home that is behind it is never started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
 }
 
 /// Takes a chain of others over, as its consortium agreed to. By an administrator or operator.

@@ -30,10 +30,6 @@ pub(super) fn check_vote(state: &State, chain: &Chain, wanted: &Wanted<'_>) -> R
     const FIELD: &str = "action.change_chain.adopt.nodes";
     let wrong = |needs: &str| Err(check::wrong_state("chain", name::chain(&chain.key), chain.state, needs));
     let template = Template::find(&chain.spec.template, chain.spec.template_version)?;
-    if !template.is_adoptable() {
-        let needs = format!("chains of template {} can be watched and not be taken over yet", template.name);
-        return wrong(&needs);
-    }
     if is_begun(chain) {
         return wrong("it is being taken over already");
     }
@@ -124,6 +120,7 @@ fn take_in(state: &mut State, cx: &mut Cx<'_>, chain: &ChainKey, it: &AdoptNode,
     node.p2p_port = it.p2p_port;
     node.rpc_port = it.rpc_port;
     node.ports = it.ports.clone();
+    node.signed = node.signed.max(it.signed);
     node.wish = NodeWish::Run;
     node.adopting = Some(Adopting { home: it.home.clone(), stop: it.stop, endpoint, started: false });
     if let Some(host) = state.hosts.get_mut(&it.host) {

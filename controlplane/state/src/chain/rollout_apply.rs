@@ -347,7 +347,10 @@ pub(crate) fn check_remove(
             && template.has_seats()
             && node.seat.as_ref().map_or(node.validates(), |seat| seat.held || seat.wished || seat.unsure)
         {
-            let needs = "it validates: its consortium takes its seat first, by a vote on `remove-validators`";
+            let needs = match chain.imported {
+                Some(_) => super::seat_apply::OWNERS_KEYS,
+                None => "it validates: its consortium takes its seat first, by a vote on `remove-validators`",
+            };
             return Err(check::wrong_state(FIELD, name::node(&key), node.state, needs));
         }
         if node.validates() && !(template.is_governed() && chain.spec.governance.is_some()) {

@@ -18,6 +18,10 @@ use crate::{Rejection, State, check, name};
 /// Fewest validators of a chain that goes on while one of them is down.
 const ENDURING_MIN: usize = 4;
 
+/// Why no seat of a chain that was taken over is given or taken by vote.
+pub(super) const OWNERS_KEYS: &str = "it was made by others, and the keys of its validators' operators stayed with them: they let a validator in or out by \
+     the ledger's own transactions";
+
 /// Nodes that are to take a seat or to give theirs up.
 pub(super) struct Wanted<'a> {
     pub(super) nodes: &'a [NodeId],
@@ -45,6 +49,9 @@ pub(super) fn check(state: &State, chain: &Chain, wanted: &Wanted<'_>) -> Result
             template.name
         );
         return Err(check::wrong_state("chain", resource, chain.state, &needs));
+    }
+    if chain.imported.is_some() {
+        return Err(check::wrong_state("chain", resource, chain.state, OWNERS_KEYS));
     }
     if chain.ran_at.is_none() {
         return Err(check::wrong_state("chain", resource, chain.state, "it must have run first"));

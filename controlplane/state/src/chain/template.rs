@@ -243,11 +243,6 @@ impl Template {
         self.engine == "cometbft"
     }
 
-    /// Whether a chain of it that others made can be taken over.
-    pub(crate) fn is_adoptable(&self) -> bool {
-        self.engine == "embedded"
-    }
-
     /// Checks that `name` can be set to `value` on nodes while the chain runs.
     pub(crate) fn check_setting(&self, field: &str, name: &str, value: u64) -> Result<(), Rejection> {
         let Some(setting) = self.settings.iter().find(|it| it.name == name) else {

@@ -7,7 +7,7 @@ use hanse_state::chain::height::ExchangeProgram;
 use hanse_state::chain::imported::{Endpoint, ForgetChain, ImportChain};
 use hanse_state::chain::life::{Change, ChangeChain, PauseChain, PurgeChain, ResumeChain, UndeleteChain};
 use hanse_state::chain::moving::{MoveNode, RecordEvicted};
-use hanse_state::chain::node::RestartNode;
+use hanse_state::chain::node::{RestartNode, Signed};
 use hanse_state::chain::outfit::{Program, RollBackChain};
 use hanse_state::chain::repair::SetChainRepair;
 use hanse_state::chain::rollout::{ContinueRollout, HaltRollout, ReleaseNode, RollChain, RollNode};
@@ -99,8 +99,10 @@ fn import(a: &Args, chain: hanse_state::ids::ChainKey) -> ImportChain {
     }
 }
 
-/// `nodes=n0:h1:/srv/n0:stop,n1:h2:/srv/n1`, each with ports from 9100 on and the identity of its number; `same-port=`, `same-key=`.
+/// `nodes=n0:h1:/srv/n0:stop,n1:h2:/srv/n1`, each with ports from 9100 on and the identity of its number; `same-port=`, `same-key=`,
+/// `ports=NAME,NAME` from 9200 on, `signed=HEIGHT`.
 fn adopt(a: &Args, chain: hanse_state::ids::ChainKey) -> AdoptChain {
+    let names = a.get("ports").unwrap_or_default();
     let node = |(place, text): (u16, &str)| {
         let mut parts = text.split(':');
         let mut part = || parts.next().unwrap_or_default();
@@ -114,7 +116,13 @@ fn adopt(a: &Args, chain: hanse_state::ids::ChainKey) -> AdoptChain {
             identity: world::identity(if a.get("same-key").is_some() { 7 } else { place.into() }),
             p2p_port: port,
             rpc_port: port + 1,
-            ports: Default::default(),
+            ports: names
+                .split(',')
+                .filter(|it| !it.is_empty())
+                .zip(9_200 + 10 * place..)
+                .map(|(it, port)| (it.to_owned(), port))
+                .collect(),
+            signed: a.get("signed").map(|height| Signed { height: height.parse().unwrap(), round: 0, step: 3 }),
         }
     };
     let nodes = a.get("nodes").unwrap_or("n0:h1:/srv/n0:stop,n1:h2:/srv/n1").split(',').filter(|it| !it.is_empty());

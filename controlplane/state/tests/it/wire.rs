@@ -210,6 +210,7 @@ fn adoption_of_version_6() -> Vec<Request> {
         "RecordNodeFact Returned",
         "RecordNodeFact Returned output=what_was_done",
         "ForgetChain lost=n0,n2",
+        "AdoptChain nodes=n0:h1:/srv/n0 ports=consensus-rpc,grpc,metrics,websocket signed=90",
     ])
 }
 
