@@ -19,6 +19,13 @@ const DEBIAN: &[(&str, &str)] = &[
     // The Docker adapter is tried with a real engine; it writes rules with the latter.
     ("docker.io", "/usr/sbin/dockerd"),
     ("iptables", "/usr/sbin/iptables"),
+    // The libvirt adapter is tried with a real daemon, which gives out addresses by the third and filters packets by the above;
+    // what it tells a machine's first start is read by the last two.
+    ("libvirt-clients", "/usr/bin/virsh"),
+    ("libvirt-daemon", "/usr/sbin/libvirtd"),
+    ("dnsmasq-base", "/usr/sbin/dnsmasq"),
+    ("libarchive-tools", "/usr/bin/bsdtar"),
+    ("util-linux", "/usr/sbin/blkid"),
     // What `cargo xtask faults processes` makes its network, its faults and its disks with.
     ("iproute2", "/usr/sbin/ip"),
     ("nftables", "/usr/sbin/nft"),
@@ -32,6 +39,35 @@ const DEBIAN: &[(&str, &str)] = &[
     ("qemu-utils", "/usr/bin/qemu-storage-daemon"),
     ("strace", "/usr/bin/strace"),
     ("patch", "/usr/bin/patch"),
+];
+
+/// The emulator and the image that its guests start from, with the libraries that a plain Debian 12 lacks. Unpacked beside the
+/// rest and not installed: its package and that of the tools above may be of different releases, which Debian does not
+/// install together.
+const QEMU: &[&str] = &[
+    "qemu-system-x86",
+    "qemu-system-common",
+    "qemu-system-data",
+    "seabios",
+    "ipxe",
+    "ipxe-qemu",
+    "libcapstone4",
+    "libdaxctl1",
+    "libfdt1",
+    "libfuse3-3",
+    "libibverbs1",
+    "libjpeg62-turbo",
+    "libndctl6",
+    "libnl-route-3-200",
+    "libnl-3-200",
+    "libnuma1",
+    "libpixman-1-0",
+    "libpmem1",
+    "libpng16-16",
+    "librdmacm1",
+    "libsasl2-2",
+    "libslirp0",
+    "libvdeplug2",
 ];
 
 /// npm packages with their exact versions: outside EVM clients, and the chain that ours is compared with.
@@ -85,6 +121,7 @@ pub(crate) fn install() -> Result<Parts> {
     let folder = std::env::current_dir()?.join("target/parts");
     std::fs::create_dir_all(&folder).context("make target/parts")?;
     python(&folder)?;
+    qemu(&folder.join("qemu"))?;
     injectived()?;
     for (name, packages) in CLOUDS {
         environment(&folder.join(name), packages)?;
@@ -123,6 +160,30 @@ fn apt(packages: &[&str]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Unpacks the emulator.
+fn qemu(home: &Path) -> Result<()> {
+    let mark = home.join("whole");
+    if mark.exists() {
+        return Ok(());
+    }
+    let packages = home.join("packages");
+    std::fs::create_dir_all(&packages).with_context(|| format!("make {}", packages.display()))?;
+    let status = Command::new("apt-get").args(["download", "-q"]).args(QEMU).current_dir(&packages).status();
+    if !status.context("start apt-get")?.success() {
+        bail!(
+            "apt-get could not download {QEMU:?}; say `apt-get update` and run this again (it is made for Debian 12)"
+        );
+    }
+    for package in std::fs::read_dir(&packages).with_context(|| format!("read {}", packages.display()))? {
+        let status = Command::new("dpkg").arg("-x").arg(package?.path()).arg(home).status().context("start dpkg")?;
+        if !status.success() {
+            bail!("dpkg could not unpack into {}: {status}", home.display());
+        }
+    }
+    std::fs::remove_dir_all(&packages).with_context(|| format!("remove {}", packages.display()))?;
+    std::fs::write(&mark, "").with_context(|| format!("write {}", mark.display()))
 }
 
 /// Returns the path of `cast`.

@@ -5,10 +5,11 @@
 //! server that shows another one is refused before any credential is sent. On first contact the small program that the product
 //! carries ([`hanse_carried`]) is uploaded, checked by its hash on the host and only then put in its place.
 //!
-//! What is sent as a command line is made of constants, the root folder (checked when the target is made) and
-//! lower-case hex; nothing else ever reaches a shell. It never trusts a key on first use, never sends a credential
+//! What is sent to a host as a command line is made of constants, the root folder (checked when the target is made) and
+//! lower-case hex; nothing else ever reaches a shell there ([`SshCommands`] is for machines that are no hosts, and quotes). It never trusts a key on first use, never sends a credential
 //! twice in one connection, and never does a changing call again after it was sent: that is [`AdapterError::Unknown`].
 
+mod command;
 mod connection;
 mod login;
 mod pin;
@@ -29,6 +30,7 @@ use hanse_adapters_core::{
 use hanse_hostrun::{Act, Reply, Request, Response, WireError, WireFile};
 use tokio::sync::Mutex;
 
+pub use command::{Said, SshCommands};
 pub use connection::{HostKeys, scan, scan_host_key};
 pub use login::public_key;
 pub use target::{HostPin, Identity, Jump, Login, SshTarget};
