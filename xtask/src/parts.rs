@@ -170,11 +170,11 @@ fn qemu(home: &Path) -> Result<()> {
     }
     let packages = home.join("packages");
     std::fs::create_dir_all(&packages).with_context(|| format!("make {}", packages.display()))?;
-    let status = Command::new("apt-get").args(["download", "-q"]).args(QEMU).current_dir(&packages).status();
-    if !status.context("start apt-get")?.success() {
-        bail!(
-            "apt-get could not download {QEMU:?}; say `apt-get update` and run this again (it is made for Debian 12)"
-        );
+    for args in [vec!["update", "-q"], [vec!["download", "-q"], QEMU.to_vec()].concat()] {
+        let status = Command::new("apt-get").args(&args).current_dir(&packages).status().context("start apt-get")?;
+        if !status.success() {
+            bail!("apt-get {args:?} failed: {status} (the list is Debian 12's)");
+        }
     }
     for package in std::fs::read_dir(&packages).with_context(|| format!("read {}", packages.display()))? {
         let status = Command::new("dpkg").arg("-x").arg(package?.path()).arg(home).status().context("start dpkg")?;
