@@ -10,6 +10,7 @@ use hanse_adapters_core::cloud::Cloud;
 use hanse_adapters_core::{Adapter, AdapterError, Artifact, Result};
 use hanse_adapters_docker::{DockerAdapter, DockerTarget, Limits};
 use hanse_adapters_ec2::{Credentials, Ec2Cloud, Ec2Target};
+use hanse_adapters_libvirt::{LibvirtCloud, LibvirtTarget};
 use hanse_adapters_local::LocalAdapter;
 use hanse_adapters_ssh::{HostPin, Identity, Jump, Login, SshAdapter, SshTarget};
 use hanse_server::reconcile::connect::{HostConnector, HostKeys};
@@ -124,6 +125,11 @@ impl HostConnector for Connector {
                     is_public: cloud.spec.public,
                 };
                 Ok(Arc::new(Ec2Cloud::new(&target, Credentials::read(&file)?)?))
+            }
+            CloudKind::Libvirt => {
+                let target = LibvirtTarget { endpoint: cloud.spec.endpoint.clone(), region: cloud.spec.region.clone() };
+                let credentials = hanse_adapters_libvirt::Credentials::read(&file)?;
+                Ok(Arc::new(LibvirtCloud::new(&target, credentials)?))
             }
         }
     }

@@ -21,6 +21,7 @@ mod foreign;
 mod full_disk;
 mod governed;
 mod heights;
+mod hypervisor;
 mod imported;
 mod life;
 mod load;

@@ -44,10 +44,14 @@ pub(crate) enum CloudCommand {
 pub(crate) struct AddArgs {
     /// Id.
     cloud: String,
-    /// Where it is asked: https://HOST or https://HOST:PORT; http:// on the replicas' own machine only.
+    /// Where it is asked: https://HOST or https://HOST:PORT, http:// on the replicas' own machine only; a hypervisor as libvirt writes
+    /// it, qemu+ssh://USER@HOST:PORT/system.
     #[arg(long, value_name = "URL")]
     url: String,
-    /// Name of the region.
+    /// What it speaks; the URL says it if this does not.
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// Name of the region; what a hypervisor is called, which becomes its machines' failure zone.
     #[arg(long)]
     region: String,
     /// Name of the file with its credentials in `cloud_credentials` of each replica (not a path).
@@ -77,6 +81,30 @@ pub(crate) struct AddArgs {
     /// How many machines it may be given.
     #[arg(long, default_value_t = 20)]
     machines_max: u32,
+}
+
+/// What a cloud speaks.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Kind {
+    /// The interface of Amazon EC2.
+    Ec2,
+    /// A hypervisor with libvirt.
+    Libvirt,
+}
+
+impl Kind {
+    fn of(url: &str) -> Self {
+        if url.contains("+ssh://") { Self::Libvirt } else { Self::Ec2 }
+    }
+}
+
+impl From<Kind> for i32 {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Ec2 => pb::CloudKind::Ec2.into(),
+            Kind::Libvirt => pb::CloudKind::Libvirt.into(),
+        }
+    }
 }
 
 /// What a machine is like.
@@ -257,7 +285,7 @@ async fn machine(command: MachineCommand, context: &Context) -> Result<(), CliEr
 
 fn spec(args: AddArgs) -> pb::CloudSpec {
     pb::CloudSpec {
-        kind: pb::CloudKind::Ec2.into(),
+        kind: args.kind.unwrap_or_else(|| Kind::of(&args.url)).into(),
         endpoint: args.url,
         region: args.region,
         credentials: args.credentials_file,

@@ -25,11 +25,16 @@ pub(crate) fn cloud(c: pb::Cloud) -> Cloud {
     }
 }
 
+/// A hypervisor is written as libvirt writes it; everything else is asked over HTTP.
+fn kind(endpoint: &str) -> pb::CloudKind {
+    if endpoint.contains("+ssh://") { pb::CloudKind::Libvirt } else { pb::CloudKind::Ec2 }
+}
+
 /// Asks for another cloud.
 pub(crate) fn add(it: NewCloud) -> pb::AddCloudRequest {
     let (port_first, port_count) = it.ports;
     let spec = pb::CloudSpec {
-        kind: pb::CloudKind::Ec2.into(),
+        kind: kind(&it.endpoint).into(),
         endpoint: it.endpoint,
         region: it.region,
         credentials: it.credentials,

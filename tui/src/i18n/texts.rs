@@ -429,9 +429,9 @@ texts! {
     ReasonMissing: "say why: the reason goes into the audit trail", "请填写原因: 它将记入审计";
     ActNew: "new...", "新建...";
     AddCloudTitle: "Another cloud", "添加云";
-    AddCloudHelp: "One region of one account. Credentials: the name of a file on each replica, never what is in it. Who logs in, peers: addresses such as 10.0.0.0/24, separated by spaces. Ports of nodes: FIRST+COUNT.", "一个账号的一个区域。凭据: 各副本上文件的名称, 不是内容。登录与对等来源: 如 10.0.0.0/24, 以空格分隔。节点端口: 起始+数量。";
+    AddCloudHelp: "One region of one account (https://), or a hypervisor with libvirt (qemu+ssh://USER@HOST:PORT/system). Credentials: the name of a file on each replica, never what is in it. Who logs in, peers: addresses such as 10.0.0.0/24, separated by spaces. Ports of nodes: FIRST+COUNT.", "一个账号的一个区域 (https://), 或一台 libvirt 虚拟机主机 (qemu+ssh://用户@主机:端口/system)。凭据: 各副本上文件的名称, 不是内容。登录与对等来源: 如 10.0.0.0/24, 以空格分隔。节点端口: 起始+数量。";
     CreateMachineTitle: "Another machine", "新建机器";
-    CreateMachineHelp: "The cloud is looked at first and nothing is ordered if that fails. It becomes a host of the same name when it answers with its key. Without a host key the platform makes one (cloud-init).", "先检查云, 失败则不下单。机器以其密钥应答后成为同名主机。未给出主机密钥时由平台生成 (cloud-init)。";
+    CreateMachineHelp: "The cloud is looked at first and nothing is ordered if that fails. It becomes a host of the same name when it answers with its key. Without a host key the platform makes one (cloud-init). On a hypervisor the image is POOL/VOLUME, the type 2x4096 (processors, MiB).", "先检查云, 失败则不下单。机器以其密钥应答后成为同名主机。未给出主机密钥时由平台生成 (cloud-init)。虚拟机主机上: 镜像为 池/卷, 规格如 2x4096 (处理器, MiB)。";
     RemoveCloudTitle: "Forget a cloud", "移除云";
     RemoveCloudPlan: "Only one that no machine is of. Nothing is touched there; what of this cluster is left there is not found any more. Type its name.", "仅限没有机器的云。云中资源不受影响, 但其中属于本集群的残留将不再被发现。请输入其名称。";
     NewId: "Name", "名称";

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::{
-    AddCloud, CLOUDS_MAX, Cloud, CloudSpec, CreateMachine, DISK_GIB_MAX, DataDisk, DeleteMachine, FILE_NAME_MAX,
-    HostKey, MACHINES_MAX, Machine, MachineAct, MachineFact, MachineSpec, MachineState, RANGES_MAX, RecordMachineFact,
-    RecordMachineIntent, RemoveCloud, RemoveCloudOrphan, query,
+    AddCloud, CLOUDS_MAX, Cloud, CloudKind, CloudSpec, CreateMachine, DISK_GIB_MAX, DataDisk, DeleteMachine,
+    FILE_NAME_MAX, HostKey, MACHINES_MAX, Machine, MachineAct, MachineFact, MachineSpec, MachineState, RANGES_MAX,
+    RecordMachineFact, RecordMachineIntent, RemoveCloud, RemoveCloudOrphan, query,
 };
 use crate::apply::Cx;
 use crate::command::Outcome;
@@ -242,7 +242,10 @@ fn of_token(state: &State, id: &HostId, token: Digest) -> Result<Machine, Reject
 }
 
 fn check_cloud(spec: &CloudSpec) -> Result<(), Rejection> {
-    check_endpoint(&spec.endpoint)?;
+    match spec.kind {
+        CloudKind::Ec2 => check_endpoint(&spec.endpoint)?,
+        CloudKind::Libvirt => check_hypervisor(spec)?,
+    }
     check_word("region", &spec.region)?;
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
     let file = &spec.credentials;
@@ -263,8 +266,13 @@ fn check_cloud(spec: &CloudSpec) -> Result<(), Rejection> {
 }
 
 fn check_machine(spec: &MachineSpec, cloud: &Cloud) -> Result<(), Rejection> {
-    check_word("image", &spec.image)?;
-    check_word("machine_type", &spec.machine_type)?;
+    match cloud.spec.kind {
+        CloudKind::Ec2 => {
+            check_word("image", &spec.image)?;
+            check_word("machine_type", &spec.machine_type)?;
+        }
+        CloudKind::Libvirt => check_guest(spec, cloud)?,
+    }
     for (field, word) in [("zone", &spec.zone), ("subnet", &spec.subnet)] {
         if !word.is_empty() {
             check_word(field, word)?;
@@ -280,6 +288,24 @@ fn check_machine(spec: &MachineSpec, cloud: &Cloud) -> Result<(), Rejection> {
         HostKey::Made => Ok(()),
         HostKey::Known(fingerprint) => check_fingerprint("host_key", fingerprint),
     }
+}
+
+/// A hypervisor has pools with images, machines of any size, and is one failure zone.
+fn check_guest(spec: &MachineSpec, cloud: &Cloud) -> Result<(), Rejection> {
+    let rule = "POOL/VOLUME, as `virsh vol-list POOL` shows it";
+    let (pool, volume) = spec.image.split_once('/').ok_or_else(|| check::invalid("image", &spec.image, rule))?;
+    check_word("image", pool)?;
+    check_word("image", volume)?;
+    let is_number = |text: &str| text.parse().is_ok_and(|it: u32| it > 0 && it.to_string() == text);
+    if !spec.machine_type.split_once('x').is_some_and(|(cpus, mib)| is_number(cpus) && is_number(mib)) {
+        let rule = "PROCESSORSxMIB: 2x4096 is two processors and 4 GiB";
+        return Err(check::invalid("machine_type", &spec.machine_type, rule));
+    }
+    let region = &cloud.spec.region;
+    if spec.zone.is_empty() || spec.zone == *region {
+        return Ok(());
+    }
+    Err(check::invalid("zone", &spec.zone, &format!("left out, or {region}: a hypervisor is one failure zone")))
 }
 
 /// It is mounted at the cloud's root folder, whose name goes through the machine's table of mounts.
@@ -313,6 +339,25 @@ fn check_endpoint(endpoint: &str) -> Result<(), Rejection> {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]".contains(&b);
     if host.is_empty() || endpoint.len() > TEXT_MAX || !rest.bytes().all(is_plain) || !(is_safe || is_here) {
         return Err(invalid());
+    }
+    Ok(())
+}
+
+/// Written as libvirt writes it; its machines are reached at the addresses that its networks lease.
+fn check_hypervisor(spec: &CloudSpec) -> Result<(), Rejection> {
+    let rule = "qemu+ssh://USER@HOST[:PORT]/system, where virsh is";
+    let invalid = || check::invalid("endpoint", &spec.endpoint, rule);
+    let (driver, rest) = spec.endpoint.split_once("+ssh://").ok_or_else(invalid)?;
+    let (authority, path) = rest.split_once('/').ok_or_else(invalid)?;
+    let (user, host) = authority.split_once('@').ok_or_else(invalid)?;
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:/[]?=@".contains(&b);
+    let is_whole = [driver, user, host, path].iter().all(|part| !part.is_empty());
+    if !is_whole || spec.endpoint.len() > TEXT_MAX || !rest.bytes().all(is_plain) {
+        return Err(invalid());
+    }
+    if spec.public {
+        let rule = "left out for a hypervisor: its machines are reached at the addresses of its network";
+        return Err(check::invalid("public", true, rule));
     }
     Ok(())
 }

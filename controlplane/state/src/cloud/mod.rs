@@ -34,6 +34,8 @@ pub const DISK_GIB_MAX: u32 = 65_536;
 pub enum CloudKind {
     /// The interface of Amazon EC2.
     Ec2,
+    /// A hypervisor with libvirt. Since version 6.
+    Libvirt,
 }
 
 /// What is said of a cloud when it is added, and stays so.
@@ -42,9 +44,10 @@ pub enum CloudKind {
 pub struct CloudSpec {
     /// What it speaks.
     pub kind: CloudKind,
-    /// `https://host[:port][/path]`; `http://` to an address of the loopback only.
+    /// `https://host[:port][/path]`; `http://` to an address of the loopback only. Of a hypervisor
+    /// `qemu+ssh://user@host[:port]/system`.
     pub endpoint: String,
-    /// Name of the region.
+    /// Name of the region; of a hypervisor, what it is called, which becomes its machines' zone.
     pub region: String,
     /// Name of the file with its credentials in each replica's folder for them (`cloud_credentials` of the configuration).
     pub credentials: String,

@@ -47,6 +47,7 @@ use crate::{Rejection, State};
 /// | 6 | chains of others are [taken over](crate::chain::adopting) |
 /// | | all nodes of a chain change their program [at one height](crate::chain::height);
 /// | | machines of clouds have [data disks](crate::cloud::DataDisk) of their own; disks that nobody asked for are removed;
+/// | | a cloud may be a [hypervisor](crate::cloud::CloudKind::Libvirt);
 /// | | a reversed vote on a seat waits for the ledger's word; lost validators [are counted](crate::chain::seat::RecordUnseated);
 /// | | resuming after a restore raises generations; the last node of a change halts it too |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +75,8 @@ impl Version {
     pub const ADOPTS: Self = Self(6);
     /// The first in which machines of clouds have data disks.
     pub const DISKS: Self = Self(6);
+    /// The first in which a cloud may be a hypervisor with libvirt.
+    pub const HYPERVISORS: Self = Self(6);
     /// The first whose digest leaves out what it has mixed in outcome by outcome: remembered requests, earlier digests.
     pub(crate) const LEAN_DIGEST: Self = Self(2);
 

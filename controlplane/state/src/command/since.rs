@@ -2,6 +2,7 @@
 
 use super::Command;
 use crate::chain::node::{NodeAct, NodeFact, RecordIntent, RecordNodeFact};
+use crate::cloud::CloudKind;
 use crate::cluster::InitCluster;
 use crate::cluster::version::{RaiseClusterVersion, Version};
 use crate::consortium::CreateConsortium;
@@ -82,6 +83,7 @@ impl Command {
             | Self::ReleaseNode(_) => Version(4),
             Self::CreateMachine(c) if c.spec.data_disk.is_some() => Version::DISKS,
             Self::RemoveCloudOrphan(c) if c.disk => Version::DISKS,
+            Self::AddCloud(c) if c.spec.kind == CloudKind::Libvirt => Version::HYPERVISORS,
             Self::AddCloud(_)
             | Self::RemoveCloud(_)
             | Self::CreateMachine(_)

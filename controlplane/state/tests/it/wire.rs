@@ -197,6 +197,11 @@ fn disks_of_version_6() -> Vec<Request> {
     ])
 }
 
+/// What came with version 6 for clouds that are hypervisors.
+fn hypervisors_of_version_6() -> Vec<Request> {
+    logged(&["AddCloud libvirt=yes endpoint=qemu+ssh://virt@h1:22/system region=rack1"])
+}
+
 /// What came with version 6 for chains of others that are taken over.
 fn adoption_of_version_6() -> Vec<Request> {
     logged(&[
@@ -251,6 +256,8 @@ fn requests_of_each_version_are_read_and_written_alike() {
     assert!(adoption_of_version_6().iter().all(|request| request.command.since() == Version(6)));
     read_and_written_alike("v6/disk_requests.hex", &disks_of_version_6());
     assert!(disks_of_version_6().iter().all(|request| request.command.since() == Version(6)));
+    read_and_written_alike("v6/hypervisor_requests.hex", &hypervisors_of_version_6());
+    assert!(hypervisors_of_version_6().iter().all(|request| request.command.since() == Version(6)));
     let newest = logged(&SAMPLES).iter().map(|request| request.command.since()).max().unwrap();
     assert_eq!(newest, Version(6), "commands of a new version need a frozen example of their own");
 }

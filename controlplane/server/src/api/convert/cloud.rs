@@ -21,6 +21,7 @@ pub(crate) fn cloud(observed: &Observed, state: &State, it: &Cloud) -> pb::Cloud
         spec: Some(pb::CloudSpec {
             kind: match it.spec.kind {
                 CloudKind::Ec2 => pb::CloudKind::Ec2,
+                CloudKind::Libvirt => pb::CloudKind::Libvirt,
             }
             .into(),
             endpoint: it.spec.endpoint.clone(),
@@ -99,8 +100,13 @@ pub(crate) fn machine(it: &Machine) -> pb::Machine {
 pub(crate) fn cloud_spec(it: pb::CloudSpec) -> Result<CloudSpec, ApiError> {
     let kind = match it.kind() {
         pb::CloudKind::Ec2 => CloudKind::Ec2,
+        pb::CloudKind::Libvirt => CloudKind::Libvirt,
         pb::CloudKind::Unspecified => {
-            return Err(ApiError::invalid("spec.kind", "names no kind of cloud", "say CLOUD_KIND_EC2"));
+            return Err(ApiError::invalid(
+                "spec.kind",
+                "names no kind of cloud",
+                "say CLOUD_KIND_EC2 or CLOUD_KIND_LIBVIRT",
+            ));
         }
     };
     let list = |field: &str, all: Vec<String>| all.into_iter().map(|it| text(field, it)).collect::<Result<_, _>>();

@@ -24,7 +24,7 @@ pub(super) fn clouds(w: &World, a: &Args) -> Option<Command> {
         "AddCloud" => Command::AddCloud(AddCloud {
             cloud: a.id("cloud", "east"),
             spec: CloudSpec {
-                kind: CloudKind::Ec2,
+                kind: if a.get("libvirt").is_some() { CloudKind::Libvirt } else { CloudKind::Ec2 },
                 endpoint: a.text("endpoint", "https://ec2.example"),
                 region: a.text("region", "r1"),
                 credentials: a.text("credentials", "east.toml"),
