@@ -168,6 +168,10 @@ impl Core {
             self.store.space().wait_for(bytes.len() as u64).await?;
             let (core, meta, bytes) = (self.clone(), meta.clone(), bytes.clone());
             let turn = self.saving.clone().lock_owned().await;
+            // One that was still being encoded when the replica ended comes too late: the folder is no longer ours.
+            if self.store.space().ending() {
+                return Err(StoreError::Closed);
+            }
             let write = move || {
                 let saved = core.snapshots.save(&meta, &bytes);
                 drop(turn);
