@@ -141,8 +141,10 @@ fn run(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> Result<Repor
         if map.hosts.len() < chain::NODES {
             bail!("a chain of {} nodes needs as many hosts: give --hosts {} or more", chain::NODES, chain::NODES);
         }
+        // Processes start it from folders of their own.
+        let hanse = hanse.canonicalize().context("find the product's program")?;
         for _ in 0..arguments.rounds {
-            let figures: chain::Figures = measure(dir, map, hanse, &["--chain"])?;
+            let figures: chain::Figures = measure(dir, map, &hanse, &["--chain"])?;
             say(format_args!("chain: {figures:?}"));
             report.chain.push(figures);
             fleet.clear()?;
