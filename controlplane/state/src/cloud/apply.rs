@@ -305,7 +305,7 @@ fn check_guest(spec: &MachineSpec, cloud: &Cloud) -> Result<(), Rejection> {
     if spec.zone.is_empty() || spec.zone == *region {
         return Ok(());
     }
-    Err(check::invalid("zone", &spec.zone, &format!("left out, or {region}: a hypervisor is one failure zone")))
+    Err(check::invalid("zone", &spec.zone, format!("left out, or {region}: a hypervisor is one failure zone")))
 }
 
 /// It is mounted at the cloud's root folder, whose name goes through the machine's table of mounts.
