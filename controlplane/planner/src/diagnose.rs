@@ -265,7 +265,7 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
     let began = |node: &&Node| {
         matches!(node.state, NodeState::Running | NodeState::Restarting | NodeState::Blocked | NodeState::Watched)
     };
-    if nodes.is_empty() || !nodes.iter().all(began) {
+    if nodes.is_empty() {
         return Vec::new();
     }
     let out: Vec<(&Node, String)> =
@@ -276,6 +276,11 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
     let tolerated = (nodes.len() + lost) - needed;
     let mut found = Vec::new();
     let is_watched = nodes.iter().any(|node| node.watched.is_some());
+    if !nodes.iter().all(began) {
+        // Those that are on their way may come: only what they cannot mend is told.
+        let is_certain = up < needed && !is_watched;
+        return is_certain.then(|| no_quorum(resource, &nodes, &out)).into_iter().collect();
+    }
     if let Some((what, since)) = stalled(&nodes, figures, now) {
         let (cause, recipe) = match is_watched {
             true => (names(&out), "it is not the platform's: tell whoever runs its nodes".into()),
@@ -292,16 +297,7 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
     } else if is_watched {
         // Who else validates there is not known.
     } else if up < needed {
-        let (cause, recipe) = too_few(&nodes, &out);
-        let what = "it has no quorum: it can make no block".into();
-        found.push(Finding {
-            severity: Severity::Critical,
-            resource: resource.clone(),
-            code: "NO_QUORUM",
-            what,
-            cause,
-            recipe,
-        });
+        found.push(no_quorum(resource.clone(), &nodes, &out));
     } else if tolerated > 0 && up == needed {
         found.push(Finding {
             severity: Severity::Warning,
@@ -329,6 +325,12 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
     found
 }
 
+fn no_quorum(resource: String, nodes: &[&Node], out: &[(&Node, String)]) -> Finding {
+    let (cause, recipe) = too_few(nodes, out);
+    let what = "it has no quorum: it can make no block".into();
+    Finding { severity: Severity::Critical, resource, code: "NO_QUORUM", what, cause, recipe }
+}
+
 /// A chain that makes no block because its program is exchanged: planned, unless the exchange itself is halted.
 fn exchange(chain: &Chain) -> Finding {
     let halted = chain.rollout.as_ref().and_then(|rollout| rollout.halted.as_ref());
@@ -349,9 +351,10 @@ fn exchange(chain: &Chain) -> Finding {
     Finding { severity, resource, code: "EXCHANGE", what, cause, recipe: recipe.into() }
 }
 
-/// As [`down`] for what cannot vote: a process that lives may only wait for the others.
+/// As [`down`] for what cannot vote: a process that lives may only wait for the others, one that is moved runs nowhere.
 fn process_down(node: &Node, observed: &Observed) -> Option<String> {
     match (node.state, node.health) {
+        (NodeState::Moving, _) => Some("it is being moved to another host".into()),
         (NodeState::Running, Health::Unhealthy) => {
             let view = observed.nodes.get(&node.key);
             let lives = view.and_then(|view| view.instance.as_ref()).is_some_and(|it| it.run == Run::Running);

@@ -2,7 +2,7 @@
 
 use hanse_planner::diagnose::*;
 use hanse_planner::*;
-use hanse_state::chain::node::{NodeFact, RESTART_BUDGET, RestartNode};
+use hanse_state::chain::node::{NodeFact, NodeState, RESTART_BUDGET, RestartNode};
 use hanse_state::chain::repair::{SetChainRepair, left};
 use hanse_state::time::HOUR_MS;
 use hanse_state::{Actor, Command, Millis};
@@ -69,6 +69,32 @@ fn two_of_four_down_are_named_with_what_to_do_and_it_goes_when_they_are_back() {
     let (back, mut figures) = well(&w);
     figures.nodes.values_mut().for_each(|it| it.rose_at = Some(w.at.plus(STALL_MS)));
     assert_eq!(diagnose(&w.state, &back, &figures, w.at.plus(STALL_MS)), []);
+}
+
+#[test]
+fn a_quorum_that_is_gone_is_told_while_another_node_is_on_its_way() {
+    let mut w = World::running(4);
+    let (mut observed, figures) = well(&w);
+    let set = |w: &mut World, state: NodeState| w.state.nodes.get_mut(&node_key(2)).unwrap().state = state;
+    let of_chain = |w: &World, observed: &Observed| {
+        let found = diagnose(&w.state, observed, &figures, w.at.plus(5_000));
+        found.into_iter().filter(|it| it.resource.ends_with("supply-1")).collect::<Vec<_>>()
+    };
+    // Planned, and a quorum is there without it.
+    set(&mut w, NodeState::Moving);
+    assert_eq!(of_chain(&w, &observed), []);
+    // One that starts may take part in a moment; one that is moved does not.
+    kill(&mut observed, 1);
+    set(&mut w, NodeState::Starting);
+    assert_eq!(of_chain(&w, &observed), []);
+    set(&mut w, NodeState::Moving);
+    let [found] = of_chain(&w, &observed).try_into().unwrap();
+    assert_eq!((found.code, found.severity), ("NO_QUORUM", Severity::Critical));
+    assert!(found.cause.starts_with("2 of 4 validators take part, 3 are needed"), "{}", found.cause);
+    assert!(found.cause.contains("n2: it is being moved"), "{}", found.cause);
+    kill(&mut observed, 3);
+    set(&mut w, NodeState::Starting);
+    assert_eq!(codes(&of_chain(&w, &observed)), [("NO_QUORUM", "supply-1")]);
 }
 
 #[test]
