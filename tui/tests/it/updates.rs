@@ -180,6 +180,28 @@ fn pasted_text_is_never_keys() {
 }
 
 #[test]
+fn esc_and_what_follows_at_once_are_two_keys() {
+    let mut world = World::with((80, 24), Lang::En, Mood::Normal, Some(":nodes"));
+    world.keys("R");
+    world.pass(500);
+    assert!(world.model.dialog.is_some());
+    // `Esc y` as one: the dialog is left, and nobody has said yes to it.
+    world.keys("M-y");
+    assert!(world.model.dialog.is_none() && world.writes.is_empty());
+    world.keys("Esc M-:");
+    world.type_text("chains");
+    world.keys("Enter");
+    assert!(world.screen().contains("Chains"), "{}", world.screen());
+}
+
+#[test]
+fn no_binding_is_taken_for_esc_and_a_key() {
+    let taken = |keys: &&str| keys.starts_with("M-") && keys.chars().count() == 3;
+    let bound: Vec<_> = hanse_tui::keymap::BINDINGS.iter().flat_map(|it| it.keys).filter(|it| taken(it)).collect();
+    assert!(bound.is_empty(), "{bound:?}");
+}
+
+#[test]
 fn the_frame_is_drawn_only_when_something_changed() {
     let mut world = World::with((80, 24), Lang::En, Mood::Normal, Some(":chains"));
     world.pass(1_000);

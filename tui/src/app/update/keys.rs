@@ -16,6 +16,11 @@ use crate::app::model::data::Query;
 /// Handles a key, wherever it goes.
 pub(super) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
     let control = |c| Key { code: Code::Char(c), ctrl: true, alt: false };
+    if is_esc_and(key) {
+        let mut effects = self::key(model, Key::of(Code::Esc));
+        effects.extend(self::key(model, Key { alt: false, ..key }));
+        return effects;
+    }
     if key == control('l') {
         return vec![Effect::Redraw];
     }
@@ -43,6 +48,12 @@ pub(super) fn key(model: &mut Model, key: Key) -> Vec<Effect> {
         Some(action) => act(model, action),
         None => Vec::new(),
     }
+}
+
+/// Whether these are two keys: a terminal sends Esc with what follows at once, as over a slow line, the way it sends Alt with that
+/// key. No key of the console is a character with Alt.
+fn is_esc_and(key: Key) -> bool {
+    key.alt && matches!(key.code, Code::Char(_))
 }
 
 fn interrupt(model: &mut Model) -> Vec<Effect> {
