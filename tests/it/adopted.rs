@@ -16,6 +16,7 @@ use crate::by_hand::pids_of;
 use crate::cluster::hanse;
 use crate::life::{LONG, PROCESS, Story};
 use crate::owner;
+use crate::people;
 use crate::wait::until;
 
 const CHAIN: [&str; 2] = ["trade", "supply-1"];
@@ -194,15 +195,9 @@ impl Told {
         Ok(self.ask("admin", &["node", "get", CHAIN[0], CHAIN[1], &name])?["node"].clone())
     }
 
-    /// Waits until the node is in this state and health (any, if that is empty), and its reason has these words.
+    /// See [`people::comes_to`].
     fn comes_to(&self, n: usize, state: &str, health: &str, words: &str) -> Value {
-        until(&format!("n{n} is {state} {health} {words}"), LONG, || {
-            let node = self.node(n)?;
-            let reason = node["state_reason"].as_str().unwrap_or_default();
-            let is_so =
-                node["state"] == state && (health.is_empty() || node["health"] == health) && reason.contains(words);
-            if is_so { Ok(node) } else { Err(node.to_string()) }
-        })
+        people::comes_to(&format!("n{n}"), || self.node(n), [state, health, words])
     }
 
     fn files(&self) -> Vec<(PathBuf, std::time::SystemTime)> {

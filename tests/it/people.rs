@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, hanse};
+use crate::life::LONG;
 use crate::wait::until;
 
 /// Everybody's.
@@ -63,4 +64,18 @@ pub(crate) fn node(cluster: &Cluster, name: &str) -> Result<Value, String> {
     let list = cluster.ask("admin", &["node", "list"]).map_err(|(_, words)| words)?;
     let nodes = list["nodes"].as_array().ok_or("no nodes")?;
     nodes.iter().find(|node| node["node"] == name).cloned().ok_or_else(|| format!("no {name}"))
+}
+
+/// Waits until the node is in this state and health (any, if that is empty), and its reason has these words.
+pub(crate) fn comes_to(
+    name: &str,
+    mut look: impl FnMut() -> Result<Value, String>,
+    [state, health, words]: [&str; 3],
+) -> Value {
+    until(&format!("{name} is {state} {health} {words}"), LONG, || {
+        let node = look()?;
+        let reason = node["state_reason"].as_str().unwrap_or_default();
+        let is_so = node["state"] == state && (health.is_empty() || node["health"] == health) && reason.contains(words);
+        if is_so { Ok(node) } else { Err(node.to_string()) }
+    })
 }
