@@ -277,8 +277,8 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
     let mut found = Vec::new();
     let is_watched = nodes.iter().any(|node| node.watched.is_some());
     if !nodes.iter().all(began) {
-        // Those that are on their way may come: only what they cannot mend is told.
-        let is_certain = up < needed && !is_watched;
+        // Those that are on their way may come: only what they cannot mend is told. One that is stopped or removed was wanted so.
+        let is_certain = up < needed && !is_watched && !nodes.iter().any(|node| is_ended(node.state));
         return is_certain.then(|| no_quorum(resource, &nodes, &out)).into_iter().collect();
     }
     if let Some((what, since)) = stalled(&nodes, figures, now) {
@@ -323,6 +323,11 @@ fn of_chain(state: &State, key: &ChainKey, observed: &Observed, figures: &Figure
         });
     }
     found
+}
+
+/// Whether a node of this state takes no part because that was ordered: of a chain that is paused or deleted, or that shrinks.
+fn is_ended(state: NodeState) -> bool {
+    matches!(state, NodeState::Stopping | NodeState::Stopped | NodeState::Removing)
 }
 
 fn no_quorum(resource: String, nodes: &[&Node], out: &[(&Node, String)]) -> Finding {

@@ -95,6 +95,9 @@ fn a_quorum_that_is_gone_is_told_while_another_node_is_on_its_way() {
     kill(&mut observed, 3);
     set(&mut w, NodeState::Starting);
     assert_eq!(codes(&of_chain(&w, &observed)), [("NO_QUORUM", "supply-1")]);
+    // Of a chain that is paused: it makes no block on purpose.
+    set(&mut w, NodeState::Stopped);
+    assert_eq!(of_chain(&w, &observed), []);
 }
 
 #[test]
