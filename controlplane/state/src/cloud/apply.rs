@@ -352,8 +352,14 @@ fn check_hypervisor(spec: &CloudSpec) -> Result<(), Rejection> {
     let (user, host) = authority.split_once('@').ok_or_else(invalid)?;
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:/[]?=@".contains(&b);
     let is_whole = [driver, user, host, path].iter().all(|part| !part.is_empty());
-    if !is_whole || spec.endpoint.len() > TEXT_MAX || !rest.bytes().all(is_plain) {
+    let is_driver = driver.bytes().all(|b| b.is_ascii_alphanumeric());
+    if !is_whole || !is_driver || spec.endpoint.len() > TEXT_MAX || !rest.bytes().all(is_plain) {
         return Err(invalid());
+    }
+    if user.contains(':') {
+        // Said without the value: it would be in the log of requests and on screens.
+        let rule = "written without a password: who logs in is said by the file of credentials";
+        return Err(check::invalid("endpoint", "USER:PASSWORD@HOST", rule));
     }
     if spec.public {
         let rule = "left out for a hypervisor: its machines are reached at the addresses of its network";
