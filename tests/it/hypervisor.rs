@@ -85,6 +85,10 @@ impl Story {
         let typed = self.endpoint.replace("+ssh", "+tcp");
         let refused = self.ask(&[&where_at[..], &[&typed, "--kind", "libvirt"], &how].concat()).unwrap_err();
         assert!(refused.contains("endpoint") && refused.contains("qemu+ssh://USER@HOST"), "{refused}");
+        let typed = self.endpoint.replace('@', ":hush@");
+        let refused = self.ask(&[&where_at[..], &[&typed], &how].concat()).unwrap_err();
+        assert!(refused.contains("spec.endpoint") && refused.contains("password"), "{refused}");
+        assert!(!refused.contains("hush"), "{refused}");
         self.cluster.tell("admin", &[&where_at[..], &[&self.endpoint], &how].concat());
         let shown = self.cluster.tell("admin", &["cloud", "get", "cellar"]);
         assert_eq!(shown["cloud"]["spec"]["kind"], "LIBVIRT", "{shown}");

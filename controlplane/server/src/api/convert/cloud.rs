@@ -109,6 +109,15 @@ pub(crate) fn cloud_spec(it: pb::CloudSpec) -> Result<CloudSpec, ApiError> {
             ));
         }
     };
+    // Here already: what is proposed is written to the log even if it is then refused.
+    let user = it.endpoint.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map(|(user, _)| user);
+    if user.is_some_and(|user| user.contains(':')) {
+        return Err(ApiError::invalid(
+            "spec.endpoint",
+            "has a password in it",
+            "leave it out, and change it there: who logs in is said by the file of credentials",
+        ));
+    }
     let list = |field: &str, all: Vec<String>| all.into_iter().map(|it| text(field, it)).collect::<Result<_, _>>();
     Ok(CloudSpec {
         kind,
